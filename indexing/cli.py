@@ -1,0 +1,97 @@
+"""The command memgpt-index. Heavy imports wait until a job runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS
+from memgpt_rag.command_line import SentenceGroup, quiet_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@click.group(cls=SentenceGroup)
+def main() -> None:
+    """Build memories: folders of documents become key-value memories that a language model attends to."""
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
+@click.option("--encoder", "encoder_name", default=E5_ENCODER, show_default=True, metavar="NAME", help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).")
+@click.option("--query-prompt", metavar="TEXT", help="Text before a query, where the model's own configuration does not say.")
+@click.option("--passage-prompt", metavar="TEXT", help="Text before a passage, likewise.")
+@click.option("--generator", metavar="NAME", help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.")
+@click.option("--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens.")
+@click.option("--metric", default="cosine", show_default=True, type=click.Choice(["cosine", "euclidean"]), help="How near is measured.")
+@click.option("--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text.")
+@click.option("--title-field", metavar="FIELD", help="Field that holds its title.")
+@click.option("--id-field", metavar="FIELD", help="Field that holds its id.")
+@click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Character encoding of text, JSON Lines and CSV.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again.")
+@click.option("--replace", is_flag=True, help="Build anew where the folder holds a memory; the old one stays until the new one is complete.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing.")
+def build(
+    sources: tuple[Path, ...],
+    memory: Path,
+    encoder_name: str,
+    query_prompt: str | None,
+    passage_prompt: str | None,
+    generator: str | None,
+    max_tokens: int,
+    metric: str,
+    text_field: str | None,
+    title_field: str | None,
+    id_field: str | None,
+    encoding: str,
+    exclude: tuple[str, ...],
+    replace: bool,
+    dry_run: bool,
+) -> None:
+    """Read files and folders, and build a memory from them.
+
+    Text, Markdown, HTML, PDF, Word, JSON Lines, CSV and Parquet are read; anything else is read as text, and a file that
+    cannot be read stops the job before anything is written.
+    """
+    from indexing.build_memory import PassageStream, build_memory
+    from indexing.plan import plan_memory, size, table
+    from indexing.read_documents import ReadOptions, find_files
+    from indexing.record_formats import RecordFields
+    from indexing.split_passages import PassageSplitter
+    from memgpt_rag.encoder import load_encoder
+
+    files = find_files(sources, exclude)
+    options = ReadOptions(encoding, RecordFields(text_field, title_field, id_field))
+    quiet_libraries()
+    encoder = load_encoder(encoder_name, query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=metric == "cosine")
+    splitter = PassageSplitter(encoder.count_tokens if generator is None else _token_counter(generator), max_tokens)
+    if dry_run:
+        plan = plan_memory(PassageStream(files, splitter, options, progress=True), dimension=encoder.fingerprint.dimension)
+        click.echo(table(plan, files))
+        click.echo(f"Would have {plan.report.sentence()} of {encoder.fingerprint.dimension} numbers each.")
+        click.echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
+        return
+    report = build_memory(
+        files,
+        memory,
+        encoder=encoder,
+        splitter=splitter,
+        tokenizer_name=generator or encoder_name,
+        options=options,
+        metric="cosine" if metric == "cosine" else "euclidean",
+        replace=replace,
+        progress=True,
+    )
+    sentence = report.sentence()
+    click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+
+
+def _token_counter(generator: str) -> Callable[[str], int]:
+    from memgpt_rag.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(generator)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

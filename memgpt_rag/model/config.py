@@ -1,0 +1,123 @@
+"""How memory and local context share one softmax: a handful of numbers, and the two measured presets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memgpt_rag.errors import ModelError
+
+PerLayer = float | tuple[float, ...]
+
+
+def _as_tuple(value: PerLayer) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True)
+class MemoryAttentionConfig:
+    """How a decoder attends to memory.
+
+    Attributes:
+        layers: "all"; "global" for the layers without a sliding window of a model that mixes both; or layer numbers.
+        inverse_temperature: τ, factor on the scores of memory tokens; above 1 sharpens attention. One number, or one
+            per attended layer.
+        offset: b, logits added to every memory token. One number, or one per attended layer.
+        score_bias: β, logits per unit of standardised retrieval score; 0 leaves retrieval scores out.
+        top_m: memory tokens that a head attends to at once; None for all.
+    """
+
+    layers: Literal["all", "global"] | tuple[int, ...] = "all"
+    inverse_temperature: PerLayer = 1.0
+    offset: PerLayer = 0.0
+    score_bias: float = 0.0
+    top_m: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str) and self.layers not in ("all", "global"):
+            raise ValueError(f'layers is {self.layers!r}; expected "all", "global" or layer numbers such as (5, 11, 17).')
+        if min(_as_tuple(self.inverse_temperature)) <= 0:
+            raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
+        if self.top_m is not None and self.top_m < 1:
+            raise ValueError(f"top_m is {self.top_m}; expected 1 or more, or None for every memory token.")
+
+    def resolve(self, windows: Sequence[int | None]) -> dict[int, LayerFusion]:
+        """What holds in each attended layer of a decoder.
+
+        Args:
+            windows: sliding window of each layer in tokens, None where attention is global.
+
+        Raises:
+            ModelError: the decoder has no such layers.
+        """
+        if self.layers == "all":
+            layers = tuple(range(len(windows)))
+        elif self.layers == "global":
+            layers = tuple(layer for layer, window in enumerate(windows) if window is None)
+            if len(layers) in (0, len(windows)):
+                kind = "global" if layers else "sliding-window"
+                raise ModelError(
+                    f"The preset compact keeps the global layers of a model that mixes sliding and global attention; all "
+                    f"{len(windows)} layers of this one are {kind}; use the preset quality, or name layers."
+                )
+        else:
+            layers = tuple(self.layers)
+            unknown = [layer for layer in layers if not 0 <= layer < len(windows)]
+            if unknown:
+                raise ModelError(f"The model has layers 0 to {len(windows) - 1}; memory was asked for in {unknown}.")
+        temperatures, offsets = (_spread(value, layers) for value in (self.inverse_temperature, self.offset))
+        return {
+            layer: LayerFusion(temperature, offset, self.top_m, windows[layer])
+            for layer, temperature, offset in zip(layers, temperatures, offsets, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class LayerFusion:
+    """The numbers that hold in one layer; `window` is its sliding window in tokens, None where attention is global."""
+
+    inverse_temperature: float
+    offset: float
+    top_m: int | None
+    window: int | None
+
+
+_GENERAL = {
+    "quality": MemoryAttentionConfig(layers="all", score_bias=13.0, top_m=16),
+    "compact": MemoryAttentionConfig(layers="global", score_bias=13.0, top_m=32),
+}
+# Chosen by `benchmarks/answers.py choose`; keyed by model type, layers and width.
+_FITTED = {
+    ("gemma3_text", 18, 640): {
+        "quality": MemoryAttentionConfig(layers="all", score_bias=13.0, inverse_temperature=1.05, offset=0.5, top_m=16),
+        "compact": MemoryAttentionConfig(
+            layers="global", score_bias=13.0, inverse_temperature=(1.0, 1.3, 0.9), offset=(1.0, -1.0, 2.0), top_m=32
+        ),
+    },
+}
+PRESETS = tuple(_GENERAL)
+
+
+def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
+    """The preset as it was fitted to a decoder, or as it holds for any.
+
+    Args:
+        name: "quality" reads memory in all layers; "compact" in the global layers of a model that mixes both kinds.
+        decoder_config: the decoder's transformers configuration.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    config = decoder_config.get_text_config(decoder=True)
+    return _FITTED.get((config.model_type, config.num_hidden_layers, config.hidden_size), _GENERAL)[name]
+
+
+def _spread(value: PerLayer, layers: tuple[int, ...]) -> tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return (value,) * len(layers)
+    if len(value) != len(layers):
+        raise ModelError(f"{len(value)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer.")
+    return value

@@ -1,0 +1,168 @@
+"""Memory attention inside any Hugging Face decoder that calls attention through the library's interface.
+
+No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
+is told to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
+same to the last bit. Which memory is attended is a context variable: threads do not see each other's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.model.attention import joint_attention
+from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.states import AttendedMemory
+
+_NAME = "memgpt_over_"
+
+
+@dataclass
+class _Attended:
+    memory: AttendedMemory
+    fusion: dict[int, LayerFusion]
+    query_position: Tensor | None = None  # [batch, queries], of the forward pass under way
+
+
+_attended: ContextVar[_Attended | None] = ContextVar("attended", default=None)
+_recorded: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("recorded", default=None)
+
+
+@contextmanager
+def attending(memory: AttendedMemory, fusion: dict[int, LayerFusion]) -> Iterator[None]:
+    """Every forward pass of a retrofitted decoder inside the block attends to `memory` too."""
+    token = _attended.set(_Attended(memory, fusion))
+    try:
+        yield
+    finally:
+        _attended.reset(token)
+
+
+@contextmanager
+def recording() -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+    """Collects layer → (keys, values) as they reach the attention of a retrofitted decoder."""
+    states: dict[int, tuple[Tensor, Tensor]] = {}
+    token = _recorded.set(states)
+    try:
+        yield states
+    finally:
+        _recorded.reset(token)
+
+
+def retrofit(decoder: PreTrainedModel) -> list[int | None]:
+    """Route the decoder's attention through memory attention.
+
+    Returns:
+        The sliding window of each layer in tokens, None where attention is global.
+
+    Raises:
+        ModelError: the architecture cannot take memory; the message says why.
+    """
+    name = type(decoder).__name__
+    base = decoder.config._attn_implementation
+    if decoder.config.is_encoder_decoder:
+        raise ModelError(f"{name} is an encoder-decoder; memory attention needs a decoder such as Gemma or Llama.")
+    if not decoder.is_backend_compatible():
+        raise ModelError(
+            f"{name} does not call attention through the attention interface of transformers, so memory cannot reach it; "
+            "use a model that does, such as Gemma, Llama, Qwen, Mistral, Phi, GPT-NeoX or GPT-2."
+        )
+    config = decoder.config.get_text_config(decoder=True)
+    window = getattr(config, "sliding_window", None)
+    of_all = "sliding_attention" if window else "full_attention"
+    kinds = getattr(config, "layer_types", None) or [of_all] * config.num_hidden_layers
+    unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
+    if unknown:
+        raise ModelError(f"{name} has layers of type {', '.join(unknown)}; memory attention knows full_attention and sliding_attention.")
+    if not base.startswith(_NAME):
+        if base not in ("sdpa", "eager"):
+            raise ModelError(f'{name} was loaded with attn_implementation="{base}"; load it with "sdpa" or "eager".')
+        ALL_ATTENTION_FUNCTIONS.register(_NAME + base, _attention_over(base))
+        ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME + base, _mask_over(base))
+        decoder.set_attn_implementation(_NAME + base)
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        recorded, here = _recorded.get(), _attended.get()
+        if recorded is not None:
+            recorded[layer] = (key, value)
+        if here is None or layer not in here.fusion:
+            without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward
+            given: tuple[Tensor, Tensor | None] = without(
+                module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+            )
+            return given
+        memory, fusion = here.memory, here.fusion[layer]
+        assert here.query_position is not None, "the mask function runs before any attention"
+        after_prefix = here.query_position >= memory.prefix_tokens
+        visible = memory.present[:, None, :] & after_prefix[:, :, None]
+        if fusion.window is not None:
+            visible = visible & (here.query_position[:, :, None] - memory.position[:, None, :] < fusion.window)
+        output, weights = joint_attention(
+            query,
+            key,
+            value,
+            attention_mask,
+            memory.keys[layer],
+            memory.values[layer],
+            visible,
+            memory.bias + fusion.offset,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+            inverse_temperature=fusion.inverse_temperature,
+            top_m=fusion.top_m,
+            softcap=kwargs.get("softcap"),
+            sinks=kwargs.get("s_aux"),
+            dropout=dropout,
+        )
+        memory.add_mass(layer, weights.detach())
+        return output.transpose(1, 2).contiguous(), None
+
+    return attention
+
+
+def _mask_over(base: str) -> Callable[..., Tensor | None]:
+    without: Callable[..., Tensor | None] = ALL_MASK_ATTENTION_FUNCTIONS[base]
+
+    def local_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Tensor | None:
+        """[rows, 1, queries, keys], True where seen. Windows go by position, which jumps over the memory."""
+        here = _attended.get()
+        if here is None:
+            return without(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
+        seen, window = int(kwargs.get("q_offset", 0)), kwargs.get("local_size")
+        end, device = seen + q_length, kwargs.get("device", "cpu")
+        if kwargs.get("kv_offset", 0) != 0 or kv_length != end:
+            raise ValueError("Memory attention needs a cache that keeps every token; leave cache_implementation as it is.")
+        padding = kwargs.get("attention_mask")
+        present = torch.ones(batch_size, end, dtype=torch.bool, device=device) if padding is None else padding[:, :end].bool()
+        position = here.memory.local_position(present)
+        here.query_position = position[:: batch_size // len(here.memory.num_entries), seen:]
+        column = torch.arange(end, device=device)
+        visible = present[:, None, :] & (column <= column[seen:, None])
+        if window is not None:
+            visible = visible & (position[:, seen:, None] - position[:, None, :] < window)
+        return visible[:, None]
+
+    return local_mask

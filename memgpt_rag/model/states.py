@@ -1,0 +1,177 @@
+"""States: the keys and values that the language model itself computes for an entry's tokens, and how a batch of
+questions gets to see those of its own entries. Knows tensors; knows neither text nor files.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EntryStates:
+    """States of one entry: layer → tensor of shape [kv_heads, tokens, head_dim]; keys are rotated already."""
+
+    keys: dict[int, Tensor]
+    values: dict[int, Tensor]
+
+    @property
+    def num_tokens(self) -> int:
+        return int(next(iter(self.keys.values())).shape[1])
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in chain(self.keys.values(), self.values.values()))
+
+
+class StatesCache:
+    """States by the entry's token ids, bounded in bytes; the least recently used go first."""
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._states: OrderedDict[tuple[int, ...], EntryStates] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def get(self, token_ids: tuple[int, ...]) -> EntryStates | None:
+        states = self._states.get(token_ids)
+        if states is not None:
+            self._states.move_to_end(token_ids)
+        return states
+
+    def put(self, token_ids: tuple[int, ...], states: EntryStates) -> None:
+        self._states[token_ids] = states
+        self.num_bytes += states.num_bytes
+        while self.num_bytes > self.max_bytes:
+            _, oldest = self._states.popitem(last=False)
+            self.num_bytes -= oldest.num_bytes
+
+    def clear(self) -> None:
+        self._states.clear()
+        self.num_bytes = 0
+
+
+@dataclass
+class AttendedMemory:
+    """What a batch of questions attends to: the states of each row's entries, side by side and padded.
+
+    All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
+    the row's question starts after its longest entry, `gap` positions behind the prefix.
+    """
+
+    keys: dict[int, Tensor]
+    values: dict[int, Tensor]
+    position: Int[Tensor, "batch tokens"]
+    entry_of_token: Int[Tensor, "batch tokens"]
+    present: Bool[Tensor, "batch tokens"]
+    bias: Float[Tensor, "batch tokens"]
+    gap: Int[Tensor, " batch"]
+    num_entries: tuple[int, ...]
+    prefix_tokens: int
+    _mass_of_step: list[Float[Tensor, "batch tokens"]] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return sum(self.num_entries) == 0
+
+    def local_position(self, present: Bool[Tensor, "rows locals"]) -> Int[Tensor, "rows locals"]:
+        """Positions of prefix and question tokens: they count the tokens that are present, and jump over the memory."""
+        index = (present.long().cumsum(-1) - 1).clamp(min=0)
+        gap = self.gap.repeat_interleave(present.shape[0] // len(self.num_entries))[:, None]
+        return index + gap * (index >= self.prefix_tokens)
+
+    def add_mass(self, layer: int, weights: Float[Tensor, "rows heads queries tokens"]) -> None:
+        """Note what the last query of a forward pass gave to memory in one layer, averaged over heads and beams."""
+        mass = weights[:, :, -1].mean(1).view(len(self.num_entries), -1, weights.shape[-1]).mean(1)
+        if layer == min(self.keys):
+            self._mass_of_step.append(torch.zeros_like(mass))
+        self._mass_of_step[-1] += mass / len(self.keys)
+
+    def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
+        """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
+
+        Args:
+            steps: how many forward passes count in each row; None for all. The first one reads the question.
+        """
+        masses = []
+        for row, count in enumerate(self.num_entries):
+            passes = self._mass_of_step[: None if steps is None else steps[row]]
+            total = torch.zeros(count)
+            if passes and count:
+                here = self.present[row]
+                mass = torch.stack([mass[row, here] for mass in passes]).mean(0)
+                total.index_add_(0, self.entry_of_token[row, here].cpu(), mass.cpu())
+            masses.append(total.tolist())
+        return masses
+
+
+def attend_to(
+    rows: Sequence[Sequence[EntryStates]],
+    scores: Sequence[Sequence[float]],
+    *,
+    prefix_tokens: int,
+    layers: Sequence[int],
+    score_bias: float,
+) -> AttendedMemory:
+    """Stack the states of each row's entries.
+
+    Args:
+        rows: the entries of each row; rows may differ in number and may be empty.
+        scores: one retrieval score per entry; only differences within a row matter.
+        layers: the layers whose attention sees memory.
+        score_bias: β, logits per unit of score.
+
+    Raises:
+        ValueError: entries and scores do not pair.
+    """
+    if [len(entries) for entries in rows] != [len(of_row) for of_row in scores]:
+        raise ValueError(f"Rows have {[len(entries) for entries in rows]} entries and {[len(of_row) for of_row in scores]} scores; give one score per entry.")
+    lengths = [[entry.num_tokens for entry in entries] for entries in rows]
+    width = max((sum(of_row) for of_row in lengths), default=0)
+    position, entry_of_token = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
+    present, bias = torch.zeros(len(rows), width, dtype=torch.bool), torch.zeros(len(rows), width)
+    for row, of_row in enumerate(lengths):
+        if not of_row:
+            continue
+        end, tokens = sum(of_row), torch.tensor(of_row)
+        relative = torch.tensor([score - max(scores[row]) for score in scores[row]])
+        position[row, :end] = prefix_tokens + torch.cat([torch.arange(length) for length in of_row])
+        entry_of_token[row, :end] = torch.repeat_interleave(torch.arange(len(of_row)), tokens)
+        bias[row, :end] = torch.repeat_interleave(score_bias * relative, tokens)
+        present[row, :end] = True
+    some = next(chain.from_iterable(rows), None)
+    device = some.keys[layers[0]].device if some is not None else torch.device("cpu")
+    return AttendedMemory(
+        keys={layer: _stack([[entry.keys[layer] for entry in entries] for entries in rows], width) for layer in layers},
+        values={layer: _stack([[entry.values[layer] for entry in entries] for entries in rows], width) for layer in layers},
+        position=position.to(device),
+        entry_of_token=entry_of_token.to(device),
+        present=present.to(device),
+        bias=bias.to(device),
+        gap=torch.tensor([max(of_row, default=0) for of_row in lengths], device=device),
+        num_entries=tuple(len(entries) for entries in rows),
+        prefix_tokens=prefix_tokens,
+    )
+
+
+def _stack(rows: list[list[Tensor]], width: int) -> Tensor:
+    """Each row's [kv_heads, tokens, dim] pieces joined along tokens, padded with zeros to `width`."""
+    some = next(chain.from_iterable(rows), None)
+    if some is None:
+        return torch.zeros(len(rows), 1, 0, 1)
+    if len(rows) == 1:
+        return torch.cat(rows[0], dim=1).unsqueeze(0)
+    stacked = some.new_zeros(len(rows), some.shape[0], width, some.shape[2])
+    for row, pieces in enumerate(rows):
+        if pieces:
+            joined = torch.cat(pieces, dim=1)
+            stacked[row, :, : joined.shape[1]] = joined
+    return stacked

@@ -1,0 +1,46 @@
+"""A passage: a piece of text with its source. The unit that is embedded, stored, retrieved, attended to and cited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of text with its source.
+
+    Attributes:
+        id: the entry's id, unique in a memory and never used for another text.
+        text: the cleaned text.
+        title: title of the document and the headings that the passage stands under; may be empty.
+        source: file that the passage came from, as it was named to the job.
+        record: the user's own id of the record (JSON Lines, CSV, Parquet); empty for whole documents.
+        unit: what `first` and `last` count: "line", "page", "paragraph" or "row".
+        first: number of the first unit that the passage touches, from 1.
+        last: number of the last one.
+        start: offset of the text in the cleaned text of its document, in characters.
+        end: offset behind its last character.
+    """
+
+    id: str
+    text: str
+    title: str
+    source: str
+    record: str
+    unit: str
+    first: int
+    last: int
+    start: int
+    end: int
+
+    @property
+    def place(self) -> str:
+        """Where to look the passage up, for people: "manual.txt, lines 12–18"."""
+        if self.first == self.last:
+            return f"{self.source}, {self.unit} {self.first}"
+        return f"{self.source}, {self.unit}s {self.first}–{self.last}"
+
+    @property
+    def titled_text(self) -> str:
+        """Title and text as the encoder and the language model read them."""
+        return f"{self.title}\n{self.text}" if self.title else self.text

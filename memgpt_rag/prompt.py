@@ -1,0 +1,102 @@
+"""How passages and questions are put into words for a language model.
+
+One prompt has three kinds of pieces, and every mode uses the same ones: a prefix, entries, and a question at the end.
+In memory mode the entries' states are attended to between prefix and question; in prompt mode they stand there as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from transformers import PreTrainedTokenizerBase
+
+from memgpt_rag.passage import Passage
+
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_LETTER = re.compile(r"[^\W\d_]")
+_MARK = "\x00"
+
+_ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
+
+# Worked examples for models that were not taught to follow instructions: a passage, a question, a short answer.
+_EXAMPLES = (
+    (
+        "The Amazon is the largest river of South America. It is about 6,400 km long and flows into the Atlantic Ocean.",
+        "How long is the Amazon?",
+        " about 6,400 km",
+    ),
+    ("亚马逊河是南美洲最大的河流，全长约6400公里，流入大西洋。", "亚马逊河流入哪个大洋？", "大西洋"),
+    (
+        "Marie Curie moved to Paris in 1891 to study physics. In 1903 she shared the Nobel Prize with her husband Pierre "
+        "and with Henri Becquerel.",
+        "Who shared the Nobel Prize with Marie Curie?",
+        " Pierre and Henri Becquerel",
+    ),
+    (
+        "居里夫人于1891年前往巴黎学习物理。1903年，她与丈夫皮埃尔和亨利·贝克勒尔分享了诺贝尔奖。",
+        "居里夫人哪一年前往巴黎？",
+        "1891年",
+    ),
+)
+_INSTRUCTION = (
+    "Answer the question with a short phrase from the text, in the language of the question. 请用提问的语言，以原文中的短语简短回答。"
+)
+
+
+def language_of(text: str) -> str:
+    """"zh" where at least a third of the letters are Chinese characters, else "en"."""
+    letters = len(_LETTER.findall(text))
+    return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of the pieces, for one tokenizer.
+
+    A tokenizer with a chat template gets an instruction inside a user's turn; one without gets worked examples.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    @cached_property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """What stands before all entries; begins with the beginning-of-text token, where the tokenizer has one."""
+        if self.is_chat:
+            return self._ids(self._turn[0])
+        examples = "".join(f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES)
+        begin = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
+        return (*begin, *self._ids(examples))
+
+    def entry_ids(self, passage: Passage) -> tuple[int, ...]:
+        """A passage under its title."""
+        return self._ids(f"{passage.titled_text}\n\n")
+
+    def question_ids(self, question: str) -> tuple[int, ...]:
+        """The question and everything up to where the answer begins."""
+        asked = _ASK[language_of(question)].format(question.strip())
+        if self.is_chat:
+            return self._ids(asked.rsplit("\n", 1)[0] + self._turn[1])
+        return self._ids(asked)
+
+    @property
+    def is_chat(self) -> bool:
+        return bool(self.tokenizer.chat_template)
+
+    def answer_text(self, token_ids: Sequence[int]) -> str:
+        """The answer in a model's output: its first line, or all of it from a chat model."""
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text.strip() if self.is_chat else text.strip().split("\n", 1)[0].strip()
+
+    @cached_property
+    def _turn(self) -> tuple[str, str]:
+        """A user's turn of the chat template, before and after the place of entries and question."""
+        messages = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}]
+        turn: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        before, after = turn.split(_MARK)
+        return before, after
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
