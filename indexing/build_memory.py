@@ -19,7 +19,7 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import MemoryWriter, Metric
 from memgpt_rag.passage import Passage
 
-_VALUES_PER_WRITE = 1024
+_BLOCK = 1024
 
 
 @dataclass
@@ -50,14 +50,19 @@ class BuildReport:
 
 
 class PassageStream:
-    """Passages of the files, each one new, and a report that is complete when they have all been taken."""
+    """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken."""
 
     def __init__(self, files: Sequence[SourceFile], splitter: PassageSplitter, options: ReadOptions, *, progress: bool = False):
         self.report = BuildReport(files=len(files))
         self._files, self._splitter, self._options, self._progress = files, splitter, options, progress
 
-    def __iter__(self) -> Iterator[Passage]:
+    def __iter__(self) -> Iterator[list[Passage]]:
         """Raises SourceError: a file cannot be read, or no file holds any text."""
+        passages = self._passages()
+        while block := list(islice(passages, _BLOCK)):
+            yield block
+
+    def _passages(self) -> Iterator[Passage]:
         report, duplicates = self.report, DuplicateFilter()
         total = sum(file.bytes for file in self._files)
         with tqdm(total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True) as bar:
@@ -94,8 +99,7 @@ def build_memory(
     began = time.perf_counter()
     with MemoryWriter(memory, metric=metric, replace=replace) as writer:
         stream = PassageStream(files, splitter, options, progress=progress)
-        passages = iter(stream)
-        while block := list(islice(passages, _VALUES_PER_WRITE)):
+        for block in stream:
             writer.add_values(block)
         with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
             encode_values(writer, encoder, on_block=lambda entries: bar.update(entries))

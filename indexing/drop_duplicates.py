@@ -1,8 +1,11 @@
-"""Drops passages that say nothing new before they cost an embedding.
+"""Drops passages that say nothing new before they cost an embedding, and no others.
 
-An exact duplicate has the text of an earlier passage. A near duplicate resembles one (Broder 1997, resemblance of
-shingles; candidates by MinHash) and has no word or number that the earlier one lacks: two passages of one pattern that
-name another city or year are different facts, and both stay.
+An exact duplicate has the text of an earlier passage. A near duplicate is nearly as long as an earlier passage and
+contained in it word for word, whatever its case, punctuation and character widths. Resemblance alone would not do: two
+passages of one pattern that differ in a name, a year or a "not" are different facts, and both stay.
+
+Candidates are passages that share one of the smallest shingle hashes, the bottom sketch of Broder (1997, "On the
+resemblance and containment of documents", section 4).
 """
 
 from __future__ import annotations
@@ -10,17 +13,16 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from array import array
 from dataclasses import dataclass
 from hashlib import blake2b
-
-import numpy as np
-from datasketch import MinHash, MinHashLSH
+from heapq import nsmallest
 
 from memgpt_rag.passage import Passage
 
-RESEMBLANCE = 0.9
-_PERMUTATIONS = 64
-_SHINGLE = 3
+NEARLY = 0.8
+_SHINGLE_WORDS = 8
+_SKETCH = 4
 # A text of fewer words, "Yes." or "See above.", means something only under its title.
 _WORDS_THAT_STAND_ALONE = 8
 # Words, and each Chinese or Japanese character by itself.
@@ -38,39 +40,44 @@ class DuplicateFilter:
 
     def __init__(self) -> None:
         self.counts = DuplicateCounts()
-        self._seen: set[bytes] = set()
-        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
-        self._candidates = MinHashLSH(threshold=RESEMBLANCE, num_perm=_PERMUTATIONS)
+        self._texts: set[bytes] = set()
+        self._kept: list[bytes] = []
+        self._kept_with: dict[int, list[int]] = {}
 
     def is_new(self, passage: Passage) -> bool:
         """Whether to keep the passage; counts it where not."""
-        words = _WORD.findall(unicodedata.normalize("NFKC", passage.text).casefold())
+        text = passage.text
+        words = _hashed_words(text)
         if len(words) < _WORDS_THAT_STAND_ALONE:
-            words = _WORD.findall(unicodedata.normalize("NFKC", passage.titled_text).casefold())
             text = passage.titled_text
-        else:
-            text = passage.text
+            words = _hashed_words(text)
         digest = blake2b(text.encode(), digest_size=16).digest()
-        if digest in self._seen:
+        if digest in self._texts:
             self.counts.exact += 1
             return False
-        self._seen.add(digest)
+        self._texts.add(digest)
 
-        said = _hashes(words)
-        shingles = _hashes([" ".join(words[at : at + _SHINGLE]) for at in range(max(1, len(words) - _SHINGLE + 1))])
-        sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=int, seed=1)
-        sketch.update_batch(shingles.tolist())
-        for candidate in self._candidates.query(sketch):
-            kept_words, kept_shingles = self._kept[candidate]
-            shared = np.intersect1d(shingles, kept_shingles, assume_unique=True).size
-            resemblance = shared / (shingles.size + kept_shingles.size - shared)
-            if resemblance >= RESEMBLANCE and np.isin(said, kept_words, assume_unique=True).all():
+        run = words.tobytes()
+        width = _SHINGLE_WORDS * words.itemsize
+        shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
+        sketch = nsmallest(_SKETCH, {zlib.crc32(shingle) for shingle in shingles})
+        for candidate in {kept for shingle in sketch for kept in self._kept_with.get(shingle, ())}:
+            if len(run) >= NEARLY * len(self._kept[candidate]) and _contains(self._kept[candidate], run, words.itemsize):
                 self.counts.near += 1
                 return False
-        self._candidates.insert(len(self._kept), sketch)
-        self._kept.append((said, shingles))
+        for shingle in sketch:
+            self._kept_with.setdefault(shingle, []).append(len(self._kept))
+        self._kept.append(run)
         return True
 
 
-def _hashes(pieces: list[str]) -> np.ndarray:
-    return np.unique(np.array([zlib.crc32(piece.encode()) for piece in pieces], dtype=np.uint32))
+def _hashed_words(text: str) -> array[int]:
+    return array("I", (zlib.crc32(word.encode()) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())))
+
+
+def _contains(whole: bytes, part: bytes, itemsize: int) -> bool:
+    """Whether `part` lies in `whole` at a word's boundary."""
+    at = whole.find(part)
+    while at >= 0 and at % itemsize:
+        at = whole.find(part, at + 1)
+    return at >= 0

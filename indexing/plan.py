@@ -30,9 +30,9 @@ def plan_memory(stream: PassageStream, *, dimension: int) -> Plan:
     entries_of: Counter[str] = Counter()
     sink = pa.MockOutputStream()
     with pa.ipc.new_file(sink, VALUES_SCHEMA) as values:
-        for passage in stream:
-            entries_of[passage.source] += 1
-            values.write_batch(pa.RecordBatch.from_pylist([asdict(passage)], VALUES_SCHEMA))
+        for block in stream:
+            entries_of.update(passage.source for passage in block)
+            values.write_batch(pa.RecordBatch.from_pylist([asdict(passage) for passage in block], VALUES_SCHEMA))
     return Plan(stream.report, dict(entries_of), stream.report.entries * dimension * _BYTES_PER_NUMBER, sink.size())
 
 

@@ -91,6 +91,7 @@ def read_markdown(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Do
     builder, title, depth = BlockBuilder(), "", 0
     tokens = MarkdownIt("commonmark").enable("table").parse(text[front.end() :] if front else text)
     lines: list[str] = []
+    row: list[str] = []
     span: list[int] | None = None
     for at, token in enumerate(tokens):
         depth += token.nesting
@@ -100,6 +101,11 @@ def read_markdown(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Do
                 title = heading
             else:
                 builder.heading(level, heading, line)
+        elif token.type == "inline" and tokens[at - 1].type in ("th_open", "td_open"):
+            row.append(_plain(token))
+        elif token.type == "tr_close":
+            lines.append(" | ".join(row))
+            row = []
         elif token.type == "inline" and tokens[at - 1].type != "heading_open":
             lines.append(_plain(token))
         elif token.type in ("fence", "code_block"):

@@ -96,7 +96,6 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             scratch, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
-        del model.config.quantization_config
         model.save_pretrained(plain)
         AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(plain)
         for notice in Path(scratch).glob("*TERMS*"):

@@ -64,3 +64,9 @@ class KeyIndex:
         if self._metric == "euclidean":
             found = -np.sqrt(np.maximum(found, 0))
         return rows, found
+
+
+def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:
+    """The first vector whose length is not 1, so that its inner products would not be cosines."""
+    wrong = np.flatnonzero(np.abs(np.linalg.norm(vectors, axis=1) - 1) > 1e-3)
+    return int(wrong[0]) if wrong.size else None

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import KeyIndex
+from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
 from memgpt_rag.passage import Passage
 
 
@@ -84,19 +84,20 @@ class Memory:
         encoder = self.manifest.encoder
         if k < 1:
             raise ValueError(f"k is {k}; expected 1 or more.")
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise ValueError(f"vectors of shape {vectors.shape} with finite numbers only were expected to be [queries, dimension].")
+        if vectors.ndim != 2:
+            raise ValueError(f"Found query vectors of shape {vectors.shape}; expected [queries, dimension].")
+        if not np.isfinite(vectors).all():
+            raise ValueError("A query vector holds NaN or infinity; encode the query again.")
         if vectors.shape[1] != encoder.dimension:
             raise MismatchError(
                 f"The query vectors have dimension {vectors.shape[1]} and this memory, embedded with {encoder.name!r}, has "
                 f"dimension {encoder.dimension}; encode the query with {encoder.name!r}."
             )
         if self.manifest.metric == "cosine":
-            lengths = np.linalg.norm(vectors, axis=1)
-            if np.abs(lengths - 1).max(initial=0) > 1e-3:
+            if (wrong := first_not_unit(vectors)) is not None:
                 raise MismatchError(
-                    f"A query vector has length {lengths[np.abs(lengths - 1).argmax()]:.4g} and this memory, embedded with "
-                    f"{encoder.name!r}, holds unit-length vectors; normalise the query or encode it with {encoder.name!r}."
+                    f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
+                    f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalise it."
                 )
         rows, scores = self._index.search(vectors, min(k, len(self)))
         return SearchResult(rows, scores, [self.passages(row) for row in rows])

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import KeyIndex
+from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
 from memgpt_rag.passage import Passage
 
 
@@ -57,8 +57,13 @@ class MemoryWriter:
         return self
 
     def add_values(self, passages: Sequence[Passage]) -> None:
-        """Append entries; the n-th value ever added is row n."""
-        assert self._values is not None, "values are complete once their keys are asked for"
+        """Append entries; the n-th value ever added is row n.
+
+        Raises:
+            ValueError: rows have been read back already, so that their number is settled.
+        """
+        if self._values is None:
+            raise ValueError("The values are complete: their rows have been read back to be embedded.")
         self._values.write_batch(pa.RecordBatch.from_pylist([asdict(p) for p in passages], disk.VALUES_SCHEMA))
         self.entries += len(passages)
 
@@ -80,8 +85,10 @@ class MemoryWriter:
         if not np.isfinite(keys).all():
             row = first + int(np.flatnonzero(~np.isfinite(keys).all(axis=1))[0])
             raise ValueError(f"The key of row {row} holds NaN or infinity; the encoder failed on that passage.")
-        if self.metric == "cosine":
-            check_unit_length(keys, "key of row", first)
+        if self.metric == "cosine" and (wrong := first_not_unit(keys)) is not None:
+            raise ValueError(
+                f"The key of row {first + wrong} has length {np.linalg.norm(keys[wrong]):.4g}; a cosine memory takes vectors of length 1."
+            )
         if self._index is None:
             self._index = KeyIndex.new(keys.shape[1], self.metric)
         self._index.add(keys)
@@ -128,11 +135,3 @@ def passage_blocks(values: pa.ipc.RecordBatchFileReader, block: int) -> Iterator
         batch = values.get_batch(number)
         for start in range(0, batch.num_rows, block):
             yield [Passage(**row) for row in batch.slice(start, block).to_pylist()]
-
-
-def check_unit_length(vectors: Float[np.ndarray, "n dimension"], what: str, first: int = 0) -> None:
-    """Raises ValueError: a vector is longer or shorter than 1, so inner products would not be cosines."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    wrong = np.flatnonzero(np.abs(lengths - 1) > 1e-3)
-    if wrong.size:
-        raise ValueError(f"The {what} {first + int(wrong[0])} has length {lengths[wrong[0]]:.4g}; a cosine memory takes vectors of length 1.")

@@ -52,7 +52,7 @@ class MemGPT(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.tokenizer = tokenizer
-        self._windows = retrofit(decoder)
+        self.windows = retrofit(decoder)
         self._states = StatesCache(states_cache_bytes)
         self._prefix_states: list[tuple[Tensor, Tensor]] = []
         self._prefix_ids: tuple[int, ...] = ()
@@ -103,7 +103,7 @@ class MemGPT(nn.Module):
 
     @config.setter
     def config(self, config: MemoryAttentionConfig) -> None:
-        fusion = config.resolve(self._windows)
+        fusion = config.resolve(self.windows)
         if fusion.keys() != self._fusion.keys():
             self._states.clear()  # they hold the attended layers only
         self._config, self._fusion = config, fusion

@@ -1,0 +1,99 @@
+"""The command memgpt-rag. Heavy imports wait until a question is asked, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memgpt_rag.bundled import GEMMA
+from memgpt_rag.command_line import SentenceGroup, quiet_libraries
+
+if TYPE_CHECKING:
+    from memgpt_rag.answer import RAG, Answer
+
+
+@click.group(cls=SentenceGroup)
+def main() -> None:
+    """Ask a memory: a language model answers from entries that it attends to, and cites them."""
+
+
+@main.command()
+@click.argument("question", required=False)
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
+@click.option("--model", default=GEMMA, show_default=True, metavar="NAME", help="Language model: a Hugging Face name or folder, or one that comes as a package.")
+@click.option("--preset", default="quality", show_default=True, type=click.Choice(["quality", "compact"]), help="Memory in all layers, or in the global layers only.")
+@click.option("--mode", default="memory", show_default=True, type=click.Choice(["memory", "prompt", "closed"]), help="Entries in attention, entries pasted into the prompt, or no entries.")
+@click.option("--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since.")
+@click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
+@click.option("--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens.")
+def ask(
+    question: str | None, memory: Path, model: str, preset: str, mode: str, encoder: str | None, k: int, max_new_tokens: int
+) -> None:
+    """Answer QUESTION from a memory and cite its entries; without QUESTION, ask as many as you like."""
+    from memgpt_rag.memory import Memory
+
+    if question is not None and not question.strip():
+        raise click.UsageError("QUESTION is empty; ask something.")
+    Memory.open(memory)  # a wrong folder is told before a model is loaded
+    from memgpt_rag.answer import RAG
+
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    if question is not None:
+        _answer(rag, question, mode, k, max_new_tokens)
+        return
+    click.echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
+    while asked := _next_question():
+        _answer(rag, asked, mode, k, max_new_tokens)
+
+
+@main.command()
+@click.argument("memory", type=click.Path(path_type=Path))
+def info(memory: Path) -> None:
+    """Say what the memory in folder MEMORY holds and how it was built."""
+    from memgpt_rag.memory import Memory
+
+    opened = Memory.open(memory)
+    manifest = opened.manifest
+    encoder, splitting, sources = manifest.encoder, manifest.splitting, manifest.sources
+    stored = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
+    rows = [
+        ("entries", f"{manifest.entries:,}, {stored / 1e6:.1f} MB"),
+        ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
+        ("read", f"{sources['documents']:,} documents, {sources['passages']:,} passages"),
+        ("dropped", f"{sources['exact_duplicates']:,} exact and {sources['near_duplicates']:,} near duplicates"),
+        ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalised else "")),
+        ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
+        ("search", f"exact, {manifest.metric}"),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<10}{value}")
+
+
+def _next_question() -> str:
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(rag: RAG, question: str, mode: str, k: int, max_new_tokens: int) -> None:
+    from transformers import TextStreamer
+
+    streamer = TextStreamer(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    answer = rag.answer(question, mode=mode, k=k, max_new_tokens=max_new_tokens, streamer=streamer)
+    click.echo(_citations(answer), err=False)
+
+
+def _citations(answer: Answer) -> str:
+    lines = []
+    for number, citation in enumerate(answer.citations, 1):
+        share = "" if citation.share is None else f"{citation.share:>5.0%}  "
+        title = f"{citation.passage.title} — " if citation.passage.title else ""
+        lines.append(f"  [{number}] {share}{title}{citation.passage.place}  (score {citation.score:.3f})")
+    timings = answer.timings
+    lines.append(f"  first token after {timings.first_token:.2f} s, complete after {timings.complete:.2f} s")
+    return "\n".join(lines)

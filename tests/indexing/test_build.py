@@ -1,0 +1,102 @@
+"""The whole job on real files, with an encoder small enough to check: rows pair, failures leave nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import HashEncoder
+
+from indexing.build_memory import PassageStream, build_memory
+from indexing.plan import plan_memory, size
+from indexing.read_documents import ReadOptions, find_files
+from indexing.split_passages import PassageSplitter
+from memgpt_rag.errors import SourceError
+from memgpt_rag.memory import Memory
+from memgpt_rag.memory import format as disk
+
+
+@pytest.fixture
+def sources(tmp_path) -> Path:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "park.md").write_text("# Park 公园\n\n## Boats\n\nA boat costs forty yuan an hour at the east gate of the park.\n\n## 门票\n\n门票免费，早上六点开门。\n")
+    records = [{"id": f"r{number}", "text": f"Bench number {number} was given by family number {number} of the town."} for number in range(700)]
+    records.append({"id": "again", "text": records[3]["text"]})
+    (folder / "benches.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def build(sources: Path, memory: Path, encoder: HashEncoder, **settings):
+    return build_memory(find_files([sources]), memory, encoder=encoder, splitter=PassageSplitter(encoder.count_tokens), tokenizer_name="hash", **settings)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_every_row_pairs_a_text_with_its_own_key(sources, tmp_path, metric):
+    encoder = HashEncoder(dimension=512, normalised=metric == "cosine")
+    report = build(sources, tmp_path / "memory", encoder, metric=metric)
+    assert (report.files, report.documents, report.passages, report.entries) == (2, 702, 703, 702)
+    assert (report.exact_duplicates, report.near_duplicates) == (1, 0)
+    assert report.sentence() == "read 2 files: 702 documents, 703 passages; dropped 1 exact and 0 near duplicates; 702 entries"
+    memory = Memory.open(tmp_path / "memory", encoder=encoder.fingerprint)
+    passages = memory.passages(range(len(memory)))
+    assert len({passage.id for passage in passages}) == len(passages) == 702
+    np.testing.assert_array_equal(memory.keys(), encoder.encode_passages([passage.titled_text for passage in passages]))
+    found = memory.search(encoder.encode_queries(["Bench number 431 was given by family number 431 of the town."]), 1)
+    assert found.passages[0][0].record == "r431"
+
+
+def test_a_build_is_repeatable_to_the_byte(sources, tmp_path):
+    for name in ("one", "two"):
+        build(sources, tmp_path / name, HashEncoder())
+    one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_broken_source_leaves_nothing_behind(sources, tmp_path):
+    with (sources / "benches.jsonl").open("a") as file:
+        file.write("{broken\n")
+    encoder = HashEncoder()
+    with pytest.raises(SourceError, match=r"benches.jsonl, line 702: broken JSON"):
+        build(sources, tmp_path / "new" / "memory", encoder)
+    assert not (tmp_path / "new").exists()
+    assert encoder.calls == 0, "nothing may be embedded before everything has been read"
+
+
+def test_an_encoder_that_fails_leaves_nothing_behind(sources, tmp_path):
+    class Failing(HashEncoder):
+        def encode_passages(self, texts):
+            vectors = super().encode_passages(texts)
+            if len(texts) > 100:
+                vectors[7] = np.nan
+            return vectors
+
+    with pytest.raises(ValueError, match=r"The key of row 7 holds NaN or infinity; the encoder failed on that passage"):
+        build(sources, tmp_path / "memory", Failing())
+    assert not (tmp_path / "memory").exists()
+
+
+def test_files_without_any_text_are_refused(tmp_path):
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    with pytest.raises(SourceError, match="None of the 1 files holds any text; name sources that do"):
+        build(tmp_path / "blank.txt", tmp_path / "memory", HashEncoder())
+
+
+def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
+    encoder = HashEncoder()
+    stream = PassageStream(find_files([sources]), PassageSplitter(encoder.count_tokens), ReadOptions())
+    plan = plan_memory(stream, dimension=64)
+    report = build(sources, tmp_path / "memory", encoder)
+    assert plan.report.sentence() == report.sentence()
+    assert plan.entries_of == {"park.md": 2, "benches.jsonl": 700}
+    segment = next((tmp_path / "memory" / disk.SEGMENTS).iterdir())
+    actual = {path.name: path.stat().st_size for path in segment.iterdir()}
+    assert plan.keys_bytes == pytest.approx(actual[disk.KEYS], abs=100)
+    assert plan.values_bytes == pytest.approx(actual[disk.VALUES], rel=0.01)
+
+
+@pytest.mark.parametrize("count, words", [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_345_678, "2.3 MB"), (3e12, "3.0 TB")])
+def test_sizes_are_for_people(count, words):
+    assert size(count) == words

@@ -1,0 +1,162 @@
+"""Cleaned text, lines made whole, passages cut at sentence ends, duplicates dropped only where nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import HashEncoder
+
+from indexing.clean_text import clean, join_wrapped_lines
+from indexing.document import Block, Document
+from indexing.drop_duplicates import DuplicateFilter
+from indexing.split_passages import PassageSplitter
+from memgpt_rag.passage import Passage
+
+count = HashEncoder().count_tokens
+
+
+@pytest.mark.parametrize(
+    "raw, cleaned",
+    [
+        ("cafe\u0301", "café"),
+        ("zero\u200bwidth soft\u00adhyphen\ufeff", "zerowidth softhyphen"),
+        ("a\u00a0b\u3000c\t d", "a b c d"),
+        ("  line  \r\n\r\n\r\n\r\n next\x07 ", "line\n\nnext"),
+        ("全角，标点！", "全角，标点！"),
+        ("\u2028", ""),
+    ],
+)
+def test_clean(raw, cleaned):
+    assert clean(raw) == cleaned
+    assert clean(cleaned) == cleaned
+
+
+WRAPPED = """\
+This paragraph was broken into lines by a program that wraps text at seventy
+columns, so its lines belong together and its sentences must be whole again.
+
+* a list item stays on its own line even where the line before it is full to it
+* another one
+  This is a short line.
+And this is not part of it.
+
+这一段中文是由程序按照固定的宽度折行的，所以这些行应该重新连接起来，中间不
+加空格，这样句子才是完整的。
+"""
+
+
+def test_lines_that_a_layout_broke_are_made_whole():
+    paragraphs = list(join_wrapped_lines(WRAPPED))
+    assert [(first, last) for first, last, _ in paragraphs] == [(1, 2), (4, 7), (9, 10)]
+    assert paragraphs[0][2].endswith("wraps text at seventy columns, so its lines belong together and its sentences must be whole again.")
+    assert paragraphs[1][2].split("\n")[1:] == ["* another one", "This is a short line.", "And this is not part of it."]
+    assert "折行的，所以这些行应该重新连接起来，中间不加空格，这样句子才是完整的。" in paragraphs[2][2]
+
+
+def test_lines_of_a_poem_stay_lines():
+    poem = "床前明月光\n疑是地上霜\n举头望明月\n低头思故乡"
+    assert list(join_wrapped_lines(poem)) == [(1, 4, poem)]
+
+
+def document(*blocks: Block, title: str = "") -> Document:
+    return Document("doc.txt", "", title, "line", blocks)
+
+
+def test_passages_end_at_sentence_ends_in_both_languages():
+    english = " ".join(f"Sentence number {number} says something about the town." for number in range(40))
+    chinese = "".join(f"第{number}句话说的是公园里的天气和活动。" for number in range(40))
+    for text, ends in ((english, "."), (chinese, "。")):
+        passages = list(PassageSplitter(count, 60).split(document(Block(text, 1, 1))))
+        assert len(passages) > 4
+        assert all(passage.text.endswith(ends) for passage in passages)
+        assert all(count(passage.text) <= 60 for passage in passages)
+        assert "".join(passage.text for passage in passages).replace(" ", "") == text.replace(" ", "")
+
+
+def test_no_passage_is_too_long_even_without_a_sentence_end():
+    for text in ("word " * 500, "字" * 500, "x" * 5000):
+        passages = list(PassageSplitter(lambda piece: len(piece) // 3 + 1, 50).split(document(Block(text, 1, 1))))
+        assert all(len(passage.text) // 3 + 1 <= 50 for passage in passages)
+        assert "".join(passage.text for passage in passages).replace(" ", "") == text.replace(" ", "")
+
+
+def test_pieces_are_of_similar_length():
+    text = " ".join(f"Sentence {number} is here." for number in range(41))  # 164 words: two pieces of 82, not 160 and 4
+    lengths = [count(passage.text) for passage in PassageSplitter(count, 160).split(document(Block(text, 1, 1)))]
+    assert len(lengths) == 2
+    assert min(lengths) > 60
+
+
+def test_spans_point_at_the_text():
+    blocks = [Block("First  block.", 3, 4, ("One",)), Block("Second block. " * 9, 6, 9, ("One",)), Block(" Third\u00a0block.", 12, 12, ("Two",))]
+    passages = list(PassageSplitter(count, 12).split(document(*blocks, title="Doc")))
+    whole = "\n\n".join(clean(block.text) for block in blocks)
+    for passage in passages:
+        assert whole[passage.start : passage.end] == passage.text
+    assert [passage.id for passage in passages] == [f"doc.txt#{number}" for number in range(1, len(passages) + 1)]
+    assert (passages[0].first, passages[-1].first, passages[-1].last) == (3, 12, 12)
+    assert [passage.title for passage in passages] == ["Doc › One"] * (len(passages) - 1) + ["Doc › Two"]
+    assert all("Third" not in passage.text for passage in passages[:-1])
+
+
+def test_empty_blocks_make_no_passages():
+    assert list(PassageSplitter(count).split(document(Block(" \u200b\n", 1, 1)))) == []
+
+
+def test_a_limit_that_no_sentence_can_keep_is_refused():
+    with pytest.raises(ValueError, match="max_tokens is 7; expected 8 or more"):
+        PassageSplitter(count, 7)
+
+
+def passage(text: str, title: str = "") -> Passage:
+    return Passage("id", text, title, "doc", "", "line", 1, 1, 0, len(text))
+
+
+LONG = "The museum of clocks stands beside the old town hall and shows more than four hundred pieces from three centuries, among them the astronomical clock."
+CHINESE = "钟表博物馆位于老市政厅旁边，展出三个世纪以来的四百多件钟表，其中包括一座天文钟，每逢整点都会报时。"
+
+
+@pytest.mark.parametrize(
+    "first, second, verdict",
+    [
+        (LONG, LONG, "exact"),
+        (LONG, LONG.replace(",", "").upper(), "near"),
+        (LONG, LONG.rsplit(",", 1)[0], "near"),
+        ("NOTE " + LONG, LONG, "near"),
+        (LONG.replace("shows", "does not show"), LONG.replace("shows", "does show"), "new"),
+        (LONG, LONG.split(" and ")[0], "new"),
+        (LONG, LONG.replace("four hundred", "five hundred"), "new"),
+        (LONG, LONG + " Entry is free.", "new"),
+        (LONG, " ".join(reversed(LONG.split())), "new"),
+        (CHINESE, CHINESE, "exact"),
+        (CHINESE, CHINESE.replace("，", ","), "near"),
+        (CHINESE, CHINESE.replace("四百", "五百"), "new"),
+        (CHINESE, CHINESE.replace("会报时", "不会报时"), "new"),
+    ],
+)
+def test_a_duplicate_says_nothing_new(first, second, verdict):
+    duplicates = DuplicateFilter()
+    assert duplicates.is_new(passage(first))
+    assert duplicates.is_new(passage(second)) == (verdict == "new")
+    assert (duplicates.counts.exact, duplicates.counts.near) == (verdict == "exact", verdict == "near")
+
+
+def test_short_texts_count_with_their_titles():
+    duplicates = DuplicateFilter()
+    assert duplicates.is_new(passage("Yes.", "Is entry free?"))
+    assert duplicates.is_new(passage("Yes.", "May dogs come in?"))
+    assert not duplicates.is_new(passage("Yes.", "Is entry free?"))
+
+
+def test_long_texts_are_compared_across_titles():
+    duplicates = DuplicateFilter()
+    assert duplicates.is_new(passage(LONG, "museum.txt"))
+    assert not duplicates.is_new(passage(LONG, "copy of museum.txt"))
+
+
+def test_near_duplicates_among_many_passages_are_found():
+    duplicates = DuplicateFilter()
+    texts = [f"Station {number} lies at kilometre {number * 7} of the line and was opened by the minister in person long ago." for number in range(300)]
+    assert all(duplicates.is_new(passage(text)) for text in texts)
+    assert not any(duplicates.is_new(passage(text.replace(" long ago.", "").upper())) for text in texts)
+    assert (duplicates.counts.exact, duplicates.counts.near) == (0, 300)
+    assert all(duplicates.is_new(passage(text.replace("in person", "herself"))) for text in texts)

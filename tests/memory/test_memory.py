@@ -1,0 +1,239 @@
+"""The memory on disk: what goes in comes out, paired, and a folder that is not right is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from tiny import HashEncoder, passage
+
+from memgpt_rag.errors import MemoryFormatError, MismatchError
+from memgpt_rag.memory import Memory, MemoryWriter
+from memgpt_rag.memory import format as disk
+
+SOURCES = {"documents": 1, "passages": 5, "exact_duplicates": 0, "near_duplicates": 0}
+SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
+
+
+def write(folder: Path, count: int = 5, encoder: HashEncoder | None = None, metric="cosine", **settings) -> Path:
+    encoder = encoder or HashEncoder(normalised=metric == "cosine")
+    with MemoryWriter(folder, metric=metric, **settings) as writer:
+        for start in range(0, count, 3):
+            writer.add_values([passage(number) for number in range(start, min(start + 3, count))])
+        for block in writer.value_blocks(2):
+            writer.add_keys(encoder.encode_passages([one.titled_text for one in block]))
+        writer.commit(encoder.fingerprint, splitting=SPLITTING, sources=SOURCES)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write(tmp_path / "memory")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+def test_every_key_finds_its_own_value(tmp_path, count):
+    encoder = HashEncoder(dimension=256)
+    memory = Memory.open(write(tmp_path / "memory", count, encoder), encoder=encoder.fingerprint)
+    assert len(memory) == count
+    assert memory.passages(range(count)) == [passage(number) for number in range(count)]
+    found = memory.search(encoder.encode_passages([passage(number).titled_text for number in range(count)]), 1)
+    assert found.rows[:, 0].tolist() == list(range(count))
+    assert [one[0] for one in found.passages] == [passage(number) for number in range(count)]
+    np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_search_equals_brute_force(tmp_path, rng, metric):
+    encoder = HashEncoder(normalised=metric == "cosine")
+    memory = Memory.open(write(tmp_path / "memory", 200, encoder, metric))
+    queries = rng.normal(size=(20, 64)).astype(np.float32)
+    if metric == "cosine":
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    keys = encoder.encode_passages([passage(number).titled_text for number in range(200)])
+    scores = queries @ keys.T if metric == "cosine" else -np.linalg.norm(queries[:, None] - keys[None], axis=-1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :7]
+    found = memory.search(queries, 7)
+    np.testing.assert_allclose(found.scores, np.take_along_axis(scores, best, axis=1), atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(scores, found.rows, axis=1), found.scores, atol=1e-4)
+    assert [[one.id for one in row] for row in found.passages] == [[f"doc#{number}" for number in row] for row in found.rows]
+    np.testing.assert_array_equal(memory.keys(), keys)
+
+
+def test_more_entries_than_there_are_gives_all_of_them(folder):
+    found = Memory.open(folder).search(HashEncoder().encode_queries(["Fact number 3."]), 50)
+    assert sorted(found.rows[0].tolist()) == [0, 1, 2, 3, 4]
+    assert (np.diff(found.scores[0]) <= 0).all()
+
+
+def test_what_is_not_committed_leaves_no_trace(tmp_path):
+    with pytest.raises(RuntimeError, match="stop"), MemoryWriter(tmp_path / "new" / "memory") as writer:
+        writer.add_values([passage(0)])
+        raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_replacement_leaves_the_old_memory_as_it_was(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(RuntimeError, match="stop"), MemoryWriter(folder, replace=True) as writer:
+        writer.add_values([passage(9)])
+        raise RuntimeError("stop")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert len(Memory.open(folder)) == 5
+
+
+def test_a_replacement_leaves_nothing_of_the_old_memory(folder):
+    opened = Memory.open(folder)
+    write(folder, 2, replace=True)
+    assert len(Memory.open(folder)) == 2
+    assert len(list((folder / disk.SEGMENTS).iterdir())) == 1
+    # Who opened the old one keeps reading it.
+    assert opened.passages([4]) == [passage(4)]
+
+
+def test_a_memory_is_not_overwritten_unasked(folder):
+    with pytest.raises(MemoryFormatError, match="already holds a memory; name another folder, or replace it with --replace"):
+        MemoryWriter(folder)
+
+
+def test_other_files_are_not_mixed_with_a_memory(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(MemoryFormatError, match="holds files that are no memory; name a new or an empty folder"):
+        MemoryWriter(tmp_path, replace=True)
+    with pytest.raises(MemoryFormatError, match="thesis.txt is a file; name a folder"):
+        MemoryWriter(tmp_path / "thesis.txt")
+
+
+def test_values_and_keys_must_pair(tmp_path):
+    encoder = HashEncoder()
+    with pytest.raises(ValueError, match="3 values have 2 keys; every value needs exactly one key"), MemoryWriter(tmp_path / "m") as writer:
+        writer.add_values([passage(number) for number in range(3)])
+        writer.add_keys(encoder.encode_passages(["a text", "another"]))
+        writer.commit(encoder.fingerprint, splitting=SPLITTING, sources=SOURCES)
+    assert not (tmp_path / "m").exists()
+
+
+def test_keys_that_are_no_unit_vectors_or_no_numbers_are_refused(tmp_path):
+    with MemoryWriter(tmp_path / "m") as writer:
+        writer.add_keys(np.eye(3, 4, dtype=np.float32))
+        with pytest.raises(ValueError, match="key of row 4 has length 2; a cosine memory takes vectors of length 1"):
+            writer.add_keys(np.array([[1, 0, 0, 0], [2, 0, 0, 0]], dtype=np.float32))
+        with pytest.raises(ValueError, match="key of row 3 holds NaN or infinity"):
+            writer.add_keys(np.array([[np.nan, 0, 0, 0]], dtype=np.float32))
+
+
+def test_another_encoder_is_refused_with_both_names(folder):
+    for encoder, difference in [
+        (HashEncoder(dimension=32, name="other"), "dimension 64 against 32"),
+        (HashEncoder(name="other", normalised=False), "unit-length vectors against vectors of any length"),
+        (HashEncoder(name="other", query_prompt="query: "), "query prompt '' against 'query: '"),
+        (HashEncoder(name="other", salt=5), r"the same text gives other vectors \(cosine -?0\.\d+\)"),
+    ]:
+        with pytest.raises(MismatchError, match=f"embedded with 'hash' and is asked with 'other': {difference}"):
+            Memory.open(folder, encoder=encoder.fingerprint)
+
+
+def test_the_same_encoder_under_another_name_is_accepted(folder):
+    assert len(Memory.open(folder, encoder=HashEncoder(name="/elsewhere/hash").fingerprint)) == 5
+
+
+@pytest.mark.parametrize(
+    "vectors, k, error, match",
+    [
+        (np.eye(1, 32, dtype=np.float32), 1, MismatchError, "have dimension 32 and this memory, embedded with 'hash', has dimension 64"),
+        (2 * np.eye(1, 64, dtype=np.float32), 1, MismatchError, "has length 2 and this memory, embedded with 'hash', holds unit-length vectors"),
+        (np.eye(1, 64, dtype=np.float32)[0], 1, ValueError, r"Found query vectors of shape \(64,\); expected \[queries, dimension\]"),
+        (np.full((1, 64), np.nan, dtype=np.float32), 1, ValueError, "A query vector holds NaN or infinity"),
+        (np.eye(1, 64, dtype=np.float32), 0, ValueError, "k is 0; expected 1 or more"),
+    ],
+    ids=["dimension", "length", "shape", "nan", "k"],
+)
+def test_queries_that_cannot_be_meant_are_refused(folder, vectors, k, error, match):
+    with pytest.raises(error, match=match):
+        Memory.open(folder).search(vectors, k)
+
+
+def test_rows_that_are_not_there_are_refused(folder):
+    with pytest.raises(IndexError, match="Rows -1 to 5 were asked for; this memory has rows 0 to 4"):
+        Memory.open(folder).passages([-1, 5])
+
+
+def edit_manifest(folder: Path, **changes) -> None:
+    path = folder / disk.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def segment(folder: Path) -> Path:
+    return next((folder / disk.SEGMENTS).iterdir())
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap_keys(folder: Path) -> None:
+    """Keys of another memory of the same size in bytes, but of another metric."""
+    other = write(folder.parent / "other", metric="euclidean")
+    (segment(folder) / disk.KEYS).write_bytes((segment(other) / disk.KEYS).read_bytes())
+
+
+def scramble(path: Path) -> None:
+    path.write_bytes(b"\x00" * path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    "damage, match",
+    [
+        (lambda folder: (folder / disk.MANIFEST).unlink(), "is not a memory: it has no manifest.json"),
+        (lambda folder: (folder / disk.MANIFEST).write_text("{"), "is damaged: it is not JSON"),
+        (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
+        (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
+        (lambda folder: edit_manifest(folder, version=2), "is of version 2 and this release reads version 1; upgrade memgpt_rag"),
+        (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
+        (lambda folder: edit_manifest(folder, entries=6), "is damaged: ValueError at entries 6"),
+        (lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]), "segment name '../../etc'"),
+        (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or ill-typed fields: name, dimension"),
+        (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
+        (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.faiss has \d+ bytes; the manifest says"),
+        (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.faiss is not a FAISS index"),
+        (lambda folder: scramble(segment(folder) / disk.VALUES), "values.arrow is not an Arrow file"),
+        (swap_keys, r"holds 5 keys of dimension 64 \(metric type 1\); the manifest says 5 of dimension 64 \(metric type 0\)"),
+    ],
+)
+def test_a_damaged_memory_is_refused_in_one_sentence(folder, damage, match):
+    damage(folder)
+    with pytest.raises(MemoryFormatError, match=match) as refused:
+        Memory.open(folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(MemoryFormatError, match="nowhere does not exist; build a memory there with: memgpt-index build"):
+        Memory.open(tmp_path / "nowhere")
+
+
+def test_the_manifest_survives_a_round_trip(folder):
+    manifest = disk.read_manifest(folder)
+    disk.write_manifest(folder, manifest)
+    assert disk.read_manifest(folder) == manifest
+    assert manifest.encoder == HashEncoder().fingerprint
+    assert (manifest.splitting, manifest.sources) == (SPLITTING, SOURCES)
+    for name, file in manifest.segments[0].files.items():
+        assert disk.describe_file(segment(folder) / name) == file
+
+
+def test_values_can_be_read_by_arrow_alone(folder):
+    table = pa.ipc.open_file(segment(folder) / disk.VALUES).read_all()
+    assert table.column("text").to_pylist() == [f"Fact number {number}." for number in range(5)]
+
+
+def test_passages_say_where_they_are_from():
+    one = replace(passage(3), source="manual.txt", first=12, last=12)
+    assert one.place == "manual.txt, line 12"
+    assert replace(one, last=18).place == "manual.txt, lines 12–18"
+    assert one.titled_text == "Title 3\nFact number 3."
+    assert replace(one, title="").titled_text == "Fact number 3."

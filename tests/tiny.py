@@ -1,0 +1,95 @@
+"""Fakes small enough to compute by hand, and decoders of real architectures with few random weights."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from memgpt_rag.encoder import Encoder
+from memgpt_rag.passage import Passage
+
+VOCABULARY = 97
+WINDOW = 8
+
+_COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+_MIXED = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"] * 2}
+_GROUPED = {"num_key_value_heads": 2}
+
+ARCHITECTURES = {
+    "llama": ("LlamaConfig", _GROUPED),
+    "qwen2": ("Qwen2Config", _GROUPED),
+    "qwen3": ("Qwen3Config", _GROUPED | {"head_dim": 16}),
+    "mistral": ("MistralConfig", _GROUPED | {"sliding_window": WINDOW}),
+    "gemma2": ("Gemma2Config", _MIXED | {"num_key_value_heads": 1, "head_dim": 16, "attn_logit_softcapping": 2.0}),
+    "gemma3": ("Gemma3TextConfig", _MIXED | {"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16}),
+    "phi": ("PhiConfig", {}),
+    "phi3": ("Phi3Config", _GROUPED | {"sliding_window": WINDOW}),
+    "gpt_neox": ("GPTNeoXConfig", {}),
+    "gpt2": ("GPT2Config", {}),
+    "gpt_oss": ("GptOssConfig", _MIXED | _GROUPED | {"head_dim": 16, "num_local_experts": 2, "num_experts_per_tok": 1, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+}
+# Architectures whose attention is global in every layer, so that one mask serves all layers.
+GLOBAL = ("llama", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2")
+
+
+def tiny_decoder(architecture: str) -> PreTrainedModel:
+    """A decoder whose random weights are large enough that attention is far from uniform."""
+    name, own = ARCHITECTURES[architecture]
+    config = getattr(transformers, name)(**_COMMON | own)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(7)
+        decoder = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        for parameter in decoder.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.25)
+    return decoder
+
+
+def random_ids(count: int, seed: int) -> list[int]:
+    """Token ids that are neither padding nor marks."""
+    return torch.randint(3, VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+class HashEncoder(Encoder):
+    """Bag of character pairs, hashed into a few dimensions: similar texts get similar vectors, by arithmetic alone."""
+
+    def __init__(self, dimension: int = 64, name: str = "hash", normalised: bool = True, query_prompt: str = "", salt: int = 0):
+        self.name, self.normalised, self.query_prompt, self.passage_prompt, self.max_tokens = name, normalised, query_prompt, "", 0
+        self._dimension, self._salt = dimension, salt
+        self.calls = 0
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encode_passages([self.query_prompt + text for text in texts])
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls += len(texts)
+        vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for place in range(len(text) - 1):
+                vectors[row, zlib.crc32(text[place : place + 2].encode(), self._salt) % self._dimension] += 1
+            vectors[row, 0] += 1e-3
+        if self.normalised:
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + sum("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+def passage(number: int, text: str | None = None) -> Passage:
+    return Passage(f"doc#{number}", text or f"Fact number {number}.", f"Title {number}", "doc", "", "line", number, number, 0, len(text or f"Fact number {number}."))
