@@ -17,7 +17,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,8 @@ from memgpt_rag.answer import RAG
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, PRESETS, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model.config import PRESETS, preset
 from memgpt_rag.prompt import language_of
 from memgpt_rag.retrieve import Retrieved, attend
 
@@ -52,7 +52,12 @@ def build(language: str, folder: Path, data: Path, encoder: Encoder, model: MemG
     tokenizer = model.tokenizer
     splitter = PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
     report = build_memory(
-        find_files([source]), folder / language, encoder=encoder, splitter=splitter, tokenizer_name=DEFAULT_GENERATOR, progress=True
+        find_files([source]),
+        folder / language,
+        encoder=encoder,
+        splitter=splitter,
+        tokenizer_name=DEFAULT_GENERATOR,
+        progress=True,
     )
     print(f"{language}: {report.sentence()}", file=sys.stderr)
     return Memory.open(folder / language), questions
@@ -65,17 +70,25 @@ def answer_ids(rag: RAG, question: Question) -> list[int]:
 
 
 @torch.no_grad()
-def gold_nll(rag: RAG, questions: Sequence[Question], found: Sequence[Sequence[Retrieved]], pasted: int = 0, batch: int = 8) -> list[float]:
-    """Negative log-likelihood of each gold answer per token. `pasted` passages stand in the prompt, the rest in memory."""
-    losses = []
+def gold_nll(
+    rag: RAG,
+    questions: Sequence[Question],
+    attended: Sequence[Sequence[Retrieved]],
+    pasted: Sequence[Sequence[Retrieved]] | None = None,
+) -> list[float]:
+    """Negative log-likelihood of each gold answer per token."""
+    losses, batch = [], 8
     for start in range(0, len(questions), batch):
-        part, entries = questions[start : start + batch], found[start : start + batch]
+        part = questions[start : start + batch]
         golds = [answer_ids(rag, question) for question in part]
-        rows = [rag.question_row(question.text, of[:pasted]) + gold for question, of, gold in zip(part, entries, golds, strict=True)]
+        before = pasted[start : start + batch] if pasted is not None else [[]] * len(part)
+        rows = [
+            rag.question_row(question.text, of) + gold for question, of, gold in zip(part, before, golds, strict=True)
+        ]
         width = max(map(len, rows))
         ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        memory = attend(rag.model, rag.prompt, [[] if pasted else of for of in entries])
+        memory = attend(rag.model, rag.prompt, attended[start : start + batch])
         logits = rag.model(ids, mask, memory=memory, logits_to_keep=max(map(len, golds)) + 1).logits
         for of_row, gold in zip(logits, golds, strict=True):
             likelihood = torch.log_softmax(of_row[-len(gold) - 1 : -1].float(), dim=-1)
@@ -90,30 +103,43 @@ def choose(rags: dict[str, RAG], questions: dict[str, list[Question]]) -> None:
 
     def loss(config: MemoryAttentionConfig) -> float:
         model.config = config
-        return statistics.fmean(statistics.fmean(gold_nll(rags[language], questions[language], found[language])) for language in rags)
+        return statistics.fmean(
+            statistics.fmean(gold_nll(rags[language], questions[language], found[language])) for language in rags
+        )
 
     chosen = {}
-    for name, start in (
-        ("quality", MemoryAttentionConfig(layers="all", score_bias=13.0, top_m=16)),
-        ("compact", MemoryAttentionConfig(layers="global", score_bias=13.0, top_m=32)),
-    ):
-        attended = len(start.resolve(model.windows))
-        per_layer = name == "compact"
-        if per_layer:
-            start = replace(start, inverse_temperature=(1.15,) * attended, offset=(0.0,) * attended)
-        best, config = loss(start), start
+    for name in PRESETS:
+        fitted = preset(name, model.decoder.config)
+        per_layer = len(fitted.resolve(model.windows)) if name == "compact" else 0
+        general = replace(fitted, inverse_temperature=1.1, offset=0.0)
+        best, config = min(
+            ((loss(start), start) for start in (spread(general, per_layer), spread(fitted, per_layer))),
+            key=lambda at: at[0],
+        )
         print(f"{name}: start {best:.4f} {config}", flush=True)
         for sweep in range(2):
             before = best
-            for candidate in neighbours(config, attended if per_layer else 0, fine=sweep > 0):
+            for candidate in neighbours(config, per_layer, fine=sweep > 0):
                 varied = candidate(config)
                 if varied != config and (got := loss(varied)) < best - 1e-4:
                     best, config = got, varied
                     print(f"{name}: {best:.4f} {config}", flush=True)
             if before - best < 1e-3:
                 break
-        chosen[name] = {"nll": round(best, 4), "config": {key: getattr(config, key) for key in config.__dataclass_fields__}}
+        chosen[name] = {
+            "nll": round(best, 4),
+            "config": {key: getattr(config, key) for key in config.__dataclass_fields__},
+        }
     print(json.dumps(chosen))
+
+
+def spread(config: MemoryAttentionConfig, layers: int) -> MemoryAttentionConfig:
+    """The same configuration with one temperature and offset a layer; as it is where `layers` is 0."""
+
+    def each(value: Any) -> Any:
+        return value if isinstance(value, tuple) or not layers else (value,) * layers
+
+    return replace(config, inverse_temperature=each(config.inverse_temperature), offset=each(config.offset))
 
 
 def neighbours(config: MemoryAttentionConfig, layers: int, *, fine: bool) -> list[Any]:
@@ -126,7 +152,9 @@ def neighbours(config: MemoryAttentionConfig, layers: int, *, fine: bool) -> lis
     if layers:
         for place in reversed(range(layers)):
             for tau in (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.45):
-                changes.append(lambda c, p=place, t=tau: replace(c, inverse_temperature=put(c.inverse_temperature, p, t)))
+                changes.append(
+                    lambda c, p=place, t=tau: replace(c, inverse_temperature=put(c.inverse_temperature, p, t))
+                )
             for step in (-1.0, 1.0, 2.0) if not fine else (-0.5, 0.5):
                 changes.append(lambda c, p=place, s=step: replace(c, offset=put(c.offset, p, c.offset[p] + s)))
     else:
@@ -137,10 +165,113 @@ def neighbours(config: MemoryAttentionConfig, layers: int, *, fine: bool) -> lis
     return changes
 
 
+MODES = ("closed", "prompt-1", "prompt-4", "quality", "quality, no bias", "compact", "compact, no bias")
+FIGURES = ("nll", "em", "f1", "contains")
+
+
+def report(memories: dict[str, Memory], questions: dict[str, list[Question]], encoder: Encoder, model: MemGPT) -> None:
+    """Every question in every mode, question by question, so that what is compared is measured side by side."""
+    results: dict[str, Any] = {}
+    for language, asked in questions.items():
+        rags = {mode: RAG(memories[language], encoder, with_config(model, mode)) for mode in MODES}
+        found = rags["closed"].retriever.retrieve([question.text for question in asked], K)
+        warm(rags, found)
+        rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+        for question, entries in zip(tqdm(asked, desc=language, disable=None), found, strict=True):
+            for mode, rag in rags.items():
+                rows[mode].append(measure(rag, question, entries, mode, language))
+        gold = [
+            [question.record == entry.passage.record for entry in entries]
+            for question, entries in zip(asked, found, strict=True)
+        ]
+        results[language] = {
+            "questions": len(asked),
+            "paragraph found": {f"at {k}": round(statistics.fmean(any(of[:k]) for of in gold), 3) for k in (1, K)},
+            "modes": summarise(rows),
+        }
+        print_table(language, results[language])
+    print(json.dumps(results, ensure_ascii=False))
+
+
+def with_config(model: MemGPT, mode: str) -> MemGPT:
+    """The same decoder with the configuration of a mode, and states of its own."""
+    config = preset("compact" if mode.startswith("compact") else "quality", model.decoder.config)
+    if mode.endswith("no bias"):
+        config = replace(config, score_bias=0.0)
+    return MemGPT(model.decoder, model.tokenizer, config=config)
+
+
+def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
+    """States of all entries that the questions need, as a memory with stored states would have them."""
+    for mode, rag in rags.items():
+        if mode.startswith(("quality", "compact")):
+            rag.model.states_of([rag.prompt.entry_ids(entry.passage) for of_question in found for entry in of_question])
+
+
+def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, language: str) -> dict[str, float]:
+    pasted = found[: {"prompt-1": 1, "prompt-4": 4}.get(mode, 0)]
+    attended = found if mode.startswith(("quality", "compact")) else []
+    (written,), _, clock = rag.write([question.text], [pasted], [attended])
+    text = rag.prompt.answer_text(written)
+    return {
+        "nll": gold_nll(rag, [question], [attended], [pasted])[0],
+        "em": exact_match(text, question.answers, language),
+        "f1": f1(text, question.answers, language),
+        "contains": contains_answer(text, question.answers, language),
+        "first_token": clock.first_token,
+    }
+
+
+def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Means, and paired differences to the two prompts with their intervals; times as medians and median paired ratios."""
+    summary: dict[str, Any] = {}
+    for mode, of_mode in rows.items():
+        entry: dict[str, Any] = {
+            figure: round(statistics.fmean(row[figure] for row in of_mode), 4) for figure in FIGURES
+        }
+        entry["first_token_seconds"] = round(statistics.median(row["first_token"] for row in of_mode), 4)
+        for other in ("prompt-4", "prompt-1"):
+            pairs = list(zip(of_mode, rows[other], strict=True))
+            entry[f"against {other}"] = {
+                figure: [
+                    round(number, 4) for number in interval([mine[figure] - theirs[figure] for mine, theirs in pairs])
+                ]
+                for figure in FIGURES
+            }
+            ratios = sorted(theirs["first_token"] / mine["first_token"] for mine, theirs in pairs)
+            entry[f"against {other}"]["sooner"] = [
+                round(ratios[int(len(ratios) * part)], 2) for part in (0.5, 0.1, 0.9)
+            ]
+        summary[mode] = entry
+    return summary
+
+
+def print_table(language: str, result: dict[str, Any]) -> None:
+    found = ", ".join(f"{share:.3f} {where}" for where, share in result["paragraph found"].items())
+    print(f"\n{language}: {result['questions']} questions; paragraph found {found}")
+    print(
+        f"{'mode':<18}{'NLL':>7}{'EM':>7}{'F1':>7}{'has it':>8}{'first token':>13}   against prompt-4: NLL, F1 (95 %), sooner; against prompt-1: NLL, F1"
+    )
+    for mode, entry in result["modes"].items():
+        versus = []
+        for other in ("prompt-4", "prompt-1"):
+            against = entry[f"against {other}"]
+            versus += ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*against[figure]) for figure in ("nll", "f1")]
+            if other == "prompt-4":
+                versus.append(f"{against['sooner'][0]:.1f}×")
+        print(
+            f"{mode:<18}{entry['nll']:>7.3f}{entry['em']:>7.1%}{entry['f1']:>7.1%}{entry['contains']:>8.1%}"
+            f"{entry['first_token_seconds'] * 1000:>10.0f} ms   {'  '.join(versus)}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["choose", "report"])
-    parser.add_argument("--questions", type=int, default=None, help="questions per language (150 to choose, 300 to report)")
+    parser.add_argument(
+        "--questions", type=int, default=None, help="questions per language (150 to choose, 300 to report)"
+    )
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
@@ -151,14 +282,14 @@ def main() -> None:
     half = CHOOSING if arguments.what == "choose" else REPORTING
     count = arguments.questions or (150 if arguments.what == "choose" else 300)
     with tempfile.TemporaryDirectory() as scratch:
-        rags, questions = {}, {}
+        memories, questions = {}, {}
         for language in arguments.languages:
-            memory, of_language = build(language, Path(scratch), arguments.data, encoder, model)
-            rags[language], questions[language] = RAG(memory, encoder, model), sample(of_language, half, count)
+            memories[language], of_language = build(language, Path(scratch), arguments.data, encoder, model)
+            questions[language] = sample(of_language, half, count)
         if arguments.what == "choose":
-            choose(rags, questions)
+            choose({language: RAG(memory, encoder, model) for language, memory in memories.items()}, questions)
         else:
-            report(rags, questions)
+            report(memories, questions, encoder, model)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ def sample(questions: Sequence[Question], half: int, count: int, seed: int = 0) 
 def normalise(text: str) -> str:
     """Answers as SQuAD compares them: no case, punctuation or English articles."""
     text = unicodedata.normalize("NFKC", text).casefold()
-    text = "".join(" " if character in string.punctuation or unicodedata.category(character)[0] == "P" else character for character in text)
+    text = "".join(
+        " " if character in string.punctuation or unicodedata.category(character)[0] == "P" else character
+        for character in text
+    )
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 

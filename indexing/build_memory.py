@@ -52,7 +52,9 @@ class BuildReport:
 class PassageStream:
     """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken."""
 
-    def __init__(self, files: Sequence[SourceFile], splitter: PassageSplitter, options: ReadOptions, *, progress: bool = False):
+    def __init__(
+        self, files: Sequence[SourceFile], splitter: PassageSplitter, options: ReadOptions, *, progress: bool = False
+    ):
         self.report = BuildReport(files=len(files))
         self._files, self._splitter, self._options, self._progress = files, splitter, options, progress
 
@@ -65,7 +67,9 @@ class PassageStream:
     def _passages(self) -> Iterator[Passage]:
         report, duplicates = self.report, DuplicateFilter()
         total = sum(file.bytes for file in self._files)
-        with tqdm(total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True) as bar:
+        with tqdm(
+            total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True
+        ) as bar:
             for document in read_documents(self._files, self._options, on_file=lambda file: bar.update(file.bytes)):
                 report.documents += 1
                 for passage in self._splitter.split(document):
@@ -102,7 +106,7 @@ def build_memory(
         for block in stream:
             writer.add_values(block)
         with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
-            encode_values(writer, encoder, on_block=lambda entries: bar.update(entries))
+            encode_values(writer, encoder, on_block=bar.update)
         report = stream.report
         splitting = {"tokenizer": tokenizer_name, "max_tokens": splitter.max_tokens}
         writer.commit(encoder.fingerprint, splitting=splitting, sources=report.counts())

@@ -17,7 +17,9 @@ _OWN_LINE = re.compile(r"\s*([-*+•·▪◦►>|#+]|\(?\d{1,3}[.)、]|\(?[a-zA-
 
 def clean(text: str) -> str:
     """Unicode form C, no invisible or control characters, single spaces, at most one blank line in a row."""
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n"))
+    text = unicodedata.normalize(
+        "NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
+    )
     text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
     text = "\n".join(_SPACES.sub(" ", line).strip() for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", text).strip()
@@ -52,7 +54,12 @@ def join_wrapped_lines(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _is_wrapped(line: str, following: str, full: int) -> bool:
-    return 40 <= full <= 140 and _width(line) >= 0.75 * full and not _OWN_LINE.match(following) and not line.rstrip().endswith("|")
+    return (
+        40 <= full <= 140
+        and _width(line) >= 0.75 * full
+        and not _OWN_LINE.match(following)
+        and not line.rstrip().endswith("|")
+    )
 
 
 def _join(one: str, other: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
+
+
 @click.group(cls=SentenceGroup)
 def main() -> None:
     """Build memories: folders of documents become key-value memories that a language model attends to."""
@@ -22,19 +30,55 @@ def main() -> None:
 @main.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
-@click.option("--encoder", "encoder_name", default=E5_ENCODER, show_default=True, metavar="NAME", help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).")
-@click.option("--query-prompt", metavar="TEXT", help="Text before a query, where the model's own configuration does not say.")
+@click.option(
+    "--encoder",
+    "encoder_name",
+    default=E5_ENCODER,
+    show_default=True,
+    metavar="NAME",
+    help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).",
+)
+@click.option(
+    "--query-prompt", metavar="TEXT", help="Text before a query, where the model's own configuration does not say."
+)
 @click.option("--passage-prompt", metavar="TEXT", help="Text before a passage, likewise.")
-@click.option("--generator", metavar="NAME", help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.")
-@click.option("--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens.")
-@click.option("--metric", default="cosine", show_default=True, type=click.Choice(["cosine", "euclidean"]), help="How near is measured.")
+@click.option(
+    "--generator",
+    metavar="NAME",
+    help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.",
+)
+@click.option(
+    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+)
+@click.option(
+    "--metric",
+    default="cosine",
+    show_default=True,
+    type=click.Choice(["cosine", "euclidean"]),
+    help="How near is measured.",
+)
 @click.option("--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text.")
 @click.option("--title-field", metavar="FIELD", help="Field that holds its title.")
 @click.option("--id-field", metavar="FIELD", help="Field that holds its id.")
-@click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Character encoding of text, JSON Lines and CSV.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again.")
-@click.option("--replace", is_flag=True, help="Build anew where the folder holds a memory; the old one stays until the new one is complete.")
-@click.option("--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing.")
+@click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    callback=_known_encoding,
+    metavar="NAME",
+    help="Character encoding of text, JSON Lines and CSV.",
+)
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Build anew where the folder holds a memory; the old one stays until the new one is complete.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing."
+)
 def build(
     sources: tuple[Path, ...],
     memory: Path,
@@ -67,10 +111,14 @@ def build(
     files = find_files(sources, exclude)
     options = ReadOptions(encoding, RecordFields(text_field, title_field, id_field))
     quiet_libraries()
-    encoder = load_encoder(encoder_name, query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=metric == "cosine")
+    encoder = load_encoder(
+        encoder_name, query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=metric == "cosine"
+    )
     splitter = PassageSplitter(encoder.count_tokens if generator is None else _token_counter(generator), max_tokens)
     if dry_run:
-        plan = plan_memory(PassageStream(files, splitter, options, progress=True), dimension=encoder.fingerprint.dimension)
+        plan = plan_memory(
+            PassageStream(files, splitter, options, progress=True), dimension=encoder.fingerprint.dimension
+        )
         click.echo(table(plan, files))
         click.echo(f"Would have {plan.report.sentence()} of {encoder.fingerprint.dimension} numbers each.")
         click.echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")

@@ -62,7 +62,9 @@ class DuplicateFilter:
         shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
         sketch = nsmallest(_SKETCH, {zlib.crc32(shingle) for shingle in shingles})
         for candidate in {kept for shingle in sketch for kept in self._kept_with.get(shingle, ())}:
-            if len(run) >= NEARLY * len(self._kept[candidate]) and _contains(self._kept[candidate], run, words.itemsize):
+            if len(run) >= NEARLY * len(self._kept[candidate]) and _contains(
+                self._kept[candidate], run, words.itemsize
+            ):
                 self.counts.near += 1
                 return False
         for shingle in sketch:
@@ -72,7 +74,9 @@ class DuplicateFilter:
 
 
 def _hashed_words(text: str) -> array[int]:
-    return array("I", (zlib.crc32(word.encode()) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold())))
+    return array(
+        "I", (zlib.crc32(word.encode()) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    )
 
 
 def _contains(whole: bytes, part: bytes, itemsize: int) -> bool:

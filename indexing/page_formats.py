@@ -26,7 +26,9 @@ def read_pdf(path: Path, name: str) -> Iterator[Document]:
         pdf = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
         reason = "it is locked by a password" if "password" in str(error).lower() else "it is no PDF, or a damaged one"
-        raise SourceError(f"{name} cannot be read as PDF: {reason}; mend it, or leave it out with --exclude.") from error
+        raise SourceError(
+            f"{name} cannot be read as PDF: {reason}; mend it, or leave it out with --exclude."
+        ) from error
     with pdf:
         builder = BlockBuilder()
         for number, page in enumerate(pdf, 1):
@@ -34,7 +36,9 @@ def read_pdf(path: Path, name: str) -> Iterator[Document]:
                 builder.text(text, number, number)
         blocks, title = builder.blocks(), pdf.get_metadata_dict().get("Title", "").strip()
         if not blocks:
-            raise SourceError(f"{name} has no text on its {len(pdf)} pages, only pictures; recognise its text (OCR) first, or leave it out with --exclude.")
+            raise SourceError(
+                f"{name} has no text on its {len(pdf)} pages, only pictures; recognise its text (OCR) first, or leave it out with --exclude."
+            )
     yield Document(name, "", title or path.stem, "page", blocks)
 
 
@@ -51,7 +55,9 @@ def read_word(path: Path, name: str) -> Iterator[Document]:
     try:
         word = docx.Document(str(path))
     except (PackageNotFoundError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise SourceError(f"{name} cannot be read as Word: it is no .docx document, or a damaged one; mend it, or leave it out with --exclude.") from error
+        raise SourceError(
+            f"{name} cannot be read as Word: it is no .docx document, or a damaged one; mend it, or leave it out with --exclude."
+        ) from error
     builder, title = BlockBuilder(), word.core_properties.title.strip()
     for number, item in enumerate(word.iter_inner_content(), 1):
         if isinstance(item, Table):

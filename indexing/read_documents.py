@@ -95,7 +95,9 @@ def find_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Sou
             if name in found:
                 if found[name].path.resolve() == path.resolve():
                     continue
-                raise SourceError(f"{found[name].path} and {path} would both be cited as {name}; name the folder above them as the source.")
+                raise SourceError(
+                    f"{found[name].path} and {path} would both be cited as {name}; name the folder above them as the source."
+                )
             found[name] = SourceFile(path, name, path.stat().st_size if path.exists() else 0)
         if not kept:
             raise SourceError(f"{source} holds no documents to read; put files there, or name another source.")
@@ -103,7 +105,10 @@ def find_files(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Sou
 
 
 def read_documents(
-    files: Iterable[SourceFile], options: ReadOptions = ReadOptions(), *, on_file: Callable[[SourceFile], None] = lambda file: None
+    files: Iterable[SourceFile],
+    options: ReadOptions = ReadOptions(),
+    *,
+    on_file: Callable[[SourceFile], object] = lambda file: None,
 ) -> Iterator[Document]:
     """Documents of the files, in order. `on_file` is called with each file once it has been read.
 

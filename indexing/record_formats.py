@@ -42,9 +42,13 @@ def read_jsonl(path: Path, name: str, fields: RecordFields, encoding: str = "utf
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
-            raise SourceError(f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}); mend the line or remove it.") from error
+            raise SourceError(
+                f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}); mend the line or remove it."
+            ) from error
         if not isinstance(record, dict):
-            raise SourceError(f"{name}, line {number}: found a JSON {_kind(record)}, expected an object such as {{\"text\": \"…\"}}.")
+            raise SourceError(
+                f'{name}, line {number}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.'
+            )
         yield to_document(record, number, number)
 
 
@@ -56,7 +60,11 @@ def read_csv(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8
     """
     csv.field_size_limit(2**31 - 1)
     to_document = _RecordReader(name, "line", fields)
-    rows = csv.reader(io.StringIO(decode(path, name, encoding), newline=""), dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel", strict=True)
+    rows = csv.reader(
+        io.StringIO(decode(path, name, encoding), newline=""),
+        dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
+        strict=True,
+    )
     header: list[str] | None = None
     end = 0
     try:
@@ -67,11 +75,15 @@ def read_csv(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8
             if header is None:
                 header = row
             elif len(row) != len(header):
-                raise SourceError(f"{name}, line {first}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas.")
+                raise SourceError(
+                    f"{name}, line {first}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas."
+                )
             else:
                 yield to_document(dict(zip(header, row, strict=True)), first, end)
     except csv.Error as error:
-        raise SourceError(f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks.") from error
+        raise SourceError(
+            f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks."
+        ) from error
 
 
 def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Document]:
@@ -92,7 +104,9 @@ def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Docume
                     number += 1
                     yield to_document(record, number, number)
     except pa.ArrowException as error:
-        raise SourceError(f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude.") from error
+        raise SourceError(
+            f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude."
+        ) from error
 
 
 class _RecordReader:
@@ -106,12 +120,16 @@ class _RecordReader:
         where = f"{self._name}, {self._unit} {first}"
         text_field = self._field(record, self._fields.text, _TEXT, "text", where)
         if text_field is None:
-            raise SourceError(f"{where}: found the fields {', '.join(record)} and none that is usual for a text ({', '.join(_TEXT)}); name it with --text-field.")
+            raise SourceError(
+                f"{where}: found the fields {', '.join(record)} and none that is usual for a text ({', '.join(_TEXT)}); name it with --text-field."
+            )
         title_field = self._field(record, self._fields.title, _TITLE, "title", where)
         id_field = self._field(record, self._fields.id, _ID, "id", where)
         id = "" if id_field is None or record[id_field] is None else str(record[id_field])
         if id and id in self._seen:
-            raise SourceError(f"{where}: its {id_field} {id!r} is that of {self._unit} {self._seen[id]} already; ids must differ.")
+            raise SourceError(
+                f"{where}: its {id_field} {id!r} is that of {self._unit} {self._seen[id]} already; ids must differ."
+            )
         self._seen[id] = first
         title = "" if title_field is None or record[title_field] is None else str(record[title_field]).strip()
         builder = BlockBuilder()
@@ -122,7 +140,9 @@ class _RecordReader:
                 builder.text(paragraph, first, last)
         return Document(self._name, id or str(first), title, self._unit, builder.blocks())
 
-    def _field(self, record: dict[str, Any], named: str | None, usual: Iterable[str], what: str, where: str) -> str | None:
+    def _field(
+        self, record: dict[str, Any], named: str | None, usual: Iterable[str], what: str, where: str
+    ) -> str | None:
         if named is not None and named not in record:
             raise SourceError(f"{where}: has no field {named!r} for its {what}; found {', '.join(record)}.")
         return named if named is not None else next((field for field in usual if field in record), None)
@@ -136,4 +156,6 @@ class _RecordReader:
 
 
 def _kind(value: Any) -> str:
-    return {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null"}.get(type(value), "number")
+    return {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null"}.get(
+        type(value), "number"
+    )

@@ -18,12 +18,61 @@ if TYPE_CHECKING:
 # A heading that stands alone in plain text: "3.1. Choosing a release", "Chapter 12. Advanced use" or "第 12 章 高级管理".
 # One number with a full stop is more often a step of a list.
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3})+)\.?\s+\S.{0,78}")
-_CHAPTER = re.compile(r"第\s*[\d一二三四五六七八九十百]+\s*章.{0,60}|(?:Chapter|Appendix|CHAPTER|APPENDIX)\s+[\dA-Z]{1,3}\b.{0,78}")
+_CHAPTER = re.compile(
+    r"第\s*[\d一二三四五六七八九十百]+\s*章.{0,60}|(?:Chapter|Appendix|CHAPTER|APPENDIX)\s+[\dA-Z]{1,3}\b.{0,78}"
+)
 _SENTENCE_END = ".!?。！？；;,，:：…"
 
-_HTML_INLINE = {"a", "abbr", "b", "bdi", "bdo", "cite", "code", "del", "dfn", "em", "font", "i", "ins", "kbd", "label", "mark"}
-_HTML_INLINE |= {"q", "rp", "rt", "ruby", "s", "samp", "small", "span", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"}
-_HTML_UNSEEN = {"head", "script", "style", "noscript", "template", "svg", "nav", "iframe", "object", "select", "button", "form"}
+_HTML_INLINE = {
+    "a",
+    "abbr",
+    "b",
+    "bdi",
+    "bdo",
+    "cite",
+    "code",
+    "del",
+    "dfn",
+    "em",
+    "font",
+    "i",
+    "ins",
+    "kbd",
+    "label",
+    "mark",
+}
+_HTML_INLINE |= {
+    "q",
+    "rp",
+    "rt",
+    "ruby",
+    "s",
+    "samp",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "sup",
+    "time",
+    "tt",
+    "u",
+    "var",
+    "wbr",
+}
+_HTML_UNSEEN = {
+    "head",
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "svg",
+    "nav",
+    "iframe",
+    "object",
+    "select",
+    "button",
+    "form",
+}
 _HTML_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 
 

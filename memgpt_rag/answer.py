@@ -107,7 +107,10 @@ class RAG:
         opened = Memory.open(memory)
         stored = opened.manifest.encoder
         asking = load_encoder(
-            encoder or stored.name, query_prompt=stored.query_prompt, passage_prompt=stored.passage_prompt, normalise=stored.normalised
+            encoder or stored.name,
+            query_prompt=stored.query_prompt,
+            passage_prompt=stored.passage_prompt,
+            normalise=stored.normalised,
         )
         return cls(opened, asking, MemGPT.from_pretrained(model, config=config, **loading))
 
@@ -142,21 +145,27 @@ class RAG:
             raise ValueError(f"There is no mode {mode!r}; expected one of {', '.join(MODES)}.")
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("A question is empty; ask something.")
-        clock = _Clock(streamer)
+        began = time.perf_counter()
         found = self.retriever.retrieve(questions, k) if mode != "closed" else [[] for _ in questions]
-        retrieved = clock.elapsed()
-        memory = attend(self.model, self.prompt, found if mode == "memory" else [[] for _ in questions])
-        states_ready = clock.elapsed()
-        rows = [self.question_row(question, entries if mode == "prompt" else []) for question, entries in zip(questions, found, strict=True)]
-        outputs = self._generate(rows, memory, clock, max_new_tokens, generation)
-        timings = Timings(retrieved, states_ready, clock.first_token, clock.elapsed())
+        retrieved = time.perf_counter() - began
+        nothing: list[list[Retrieved]] = [[] for _ in questions]
+        pasted, attended = (found, nothing) if mode == "prompt" else (nothing, found)
+        outputs, memory, clock = self.write(
+            questions, pasted, attended, max_new_tokens=max_new_tokens, streamer=streamer, **generation
+        )
+        timings = Timings(
+            retrieved, retrieved + clock.states_ready, retrieved + clock.first_token, time.perf_counter() - began
+        )
         masses = memory.entry_mass([max(1, len(output)) for output in outputs])
         answers = []
         for question, entries, output, mass in zip(questions, found, outputs, masses, strict=True):
-            shares: list[float | None] = [one / sum(mass) for one in mass] if sum(mass) > 0 else [None] * len(entries)
-            citations = [Citation(entry.passage, entry.score, share) for entry, share in zip(entries, shares, strict=True)]
+            total = sum(mass)
+            shares: list[float | None] = [one / total for one in mass] if mode == "memory" else [None] * len(entries)
+            citations = [
+                Citation(entry.passage, entry.score, share) for entry, share in zip(entries, shares, strict=True)
+            ]
             citations.sort(key=lambda citation: -(citation.share or 0.0))
-            answers.append(Answer(question, self.prompt.answer_text(output), mode, citations, sum(mass), timings))
+            answers.append(Answer(question, self.prompt.answer_text(output), mode, citations, total, timings))
         return answers
 
     def question_row(self, question: str, pasted: Sequence[Retrieved]) -> list[int]:
@@ -164,23 +173,46 @@ class RAG:
         before = [token for entry in reversed(pasted) for token in self.prompt.entry_ids(entry.passage)]
         return [*before, *self.prompt.question_ids(question)]
 
-    def _generate(
-        self, rows: list[list[int]], memory: AttendedMemory, clock: _Clock, max_new_tokens: int, generation: dict[str, Any]
-    ) -> list[list[int]]:
-        """The new tokens of each row, without end marks and what follows them."""
+    def write(
+        self,
+        questions: Sequence[str],
+        pasted: Sequence[Sequence[Retrieved]],
+        attended: Sequence[Sequence[Retrieved]],
+        *,
+        max_new_tokens: int = 48,
+        streamer: BaseStreamer | None = None,
+        **generation: Any,
+    ) -> tuple[list[list[int]], AttendedMemory, Clock]:
+        """Write an answer to each question from given entries.
+
+        Args:
+            pasted: entries that stand in the prompt of each question, best first.
+            attended: entries that each question attends to.
+
+        Returns:
+            The tokens of each answer, the memory that was attended to, and when the first token came.
+        """
+        clock = Clock(streamer)
+        memory = attend(self.model, self.prompt, attended)
+        clock.states_ready = clock.elapsed()
+        rows = [self.question_row(question, entries) for question, entries in zip(questions, pasted, strict=True)]
         tokenizer, device = self.model.tokenizer, self.model.decoder.device
         width = max(map(len, rows))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+        settings: dict[str, Any] = {
+            "do_sample": False,
+            "max_new_tokens": max_new_tokens,
+            "pad_token_id": pad,
+            **generation,
+        }
         if not self.prompt.is_chat:
-            generation = {"stopping_criteria": StoppingCriteriaList([_EndOfLine(tokenizer)]), **generation}
-        if generation.get("num_beams", 1) == 1:
-            generation = {"streamer": clock, **generation}
-        sequences: Tensor = self.model.generate(
-            ids, mask, memory=memory, max_new_tokens=max_new_tokens, pad_token_id=pad, **{"do_sample": False, **generation}
-        )
-        return [self._until_end(row) for row in sequences[:, width:].tolist()]
+            settings.setdefault("stopping_criteria", StoppingCriteriaList([_EndOfLine(tokenizer)]))
+        if settings.get("num_beams", 1) == 1:
+            settings["streamer"] = clock
+        sequences: Tensor = self.model.generate(ids, mask, memory=memory, **settings)
+        return [self._until_end(row) for row in sequences[:, width:].tolist()], memory, clock
 
     def _until_end(self, token_ids: list[int]) -> list[int]:
         end = self.model.decoder.generation_config.eos_token_id
@@ -191,13 +223,13 @@ class RAG:
         return token_ids
 
 
-class _EndOfLine(StoppingCriteria):
+class _EndOfLine(StoppingCriteria):  # type: ignore[misc]
     """Stops a row at the end of its first line: a model without chat turns would go on to a next question."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         return torch.tensor([ends_line(self._tokenizer, int(row[-1])) for row in input_ids], device=input_ids.device)
 
 
@@ -205,7 +237,7 @@ def ends_line(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
     return "\n" in tokenizer.decode([token])
 
 
-class _Clock(BaseStreamer):  # type: ignore[misc]
+class Clock(BaseStreamer):  # type: ignore[misc]
     """Passes tokens on to another streamer, and notes when the first one came."""
 
     def __init__(self, streamer: BaseStreamer | None):
@@ -213,12 +245,14 @@ class _Clock(BaseStreamer):  # type: ignore[misc]
         self._began = time.perf_counter()
         self._puts = 0
         self._first: float | None = None
+        self.states_ready = 0.0
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._began
 
     @property
     def first_token(self) -> float:
+        """Seconds from the start; with beams, which choose their tokens at the end, the time up to now."""
         return self.elapsed() if self._first is None else self._first
 
     def put(self, value: Tensor) -> None:

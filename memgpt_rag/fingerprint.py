@@ -60,7 +60,9 @@ class EncoderFingerprint:
         wrong = [name for name, kind in wanted.items() if type(fields.get(name)) is not kind]
         wrong += sorted(set(fields) - set(wanted))
         if wrong:
-            raise MemoryFormatError(f"The manifest's encoder has missing, unknown or ill-typed fields: {', '.join(wrong)}.")
+            raise MemoryFormatError(
+                f"The manifest's encoder has missing, unknown or ill-typed fields: {', '.join(wrong)}."
+            )
         return cls(**fields)
 
     def require_match(self, asking: EncoderFingerprint) -> None:
@@ -80,7 +82,9 @@ class EncoderFingerprint:
             if mine != theirs:
                 differs.append(f"{which.replace('_', ' ')} {mine!r} against {theirs!r}")
         if not differs:
-            agreement = min(_cosine(self.query_probe, asking.query_probe), _cosine(self.passage_probe, asking.passage_probe))
+            agreement = min(
+                _cosine(self.query_probe, asking.query_probe), _cosine(self.passage_probe, asking.passage_probe)
+            )
             if not agreement >= SAME_PROBE:
                 differs.append(f"the same text gives other vectors (cosine {agreement:.3f})")
         if differs:

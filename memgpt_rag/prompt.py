@@ -41,13 +41,11 @@ _EXAMPLES = (
         "1891年",
     ),
 )
-_INSTRUCTION = (
-    "Answer the question with a short phrase from the text, in the language of the question. 请用提问的语言，以原文中的短语简短回答。"
-)
+_INSTRUCTION = "Answer the question with a short phrase from the text, in the language of the question. 请用提问的语言，以原文中的短语简短回答。"
 
 
 def language_of(text: str) -> str:
-    """"zh" where at least a third of the letters are Chinese characters, else "en"."""
+    """ "zh" where at least a third of the letters are Chinese characters, else "en"."""
     letters = len(_LETTER.findall(text))
     return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
 
@@ -66,7 +64,9 @@ class Prompt:
         """What stands before all entries; begins with the beginning-of-text token, where the tokenizer has one."""
         if self.is_chat:
             return self._ids(self._turn[0])
-        examples = "".join(f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES)
+        examples = "".join(
+            f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
+        )
         begin = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
         return (*begin, *self._ids(examples))
 

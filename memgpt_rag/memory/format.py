@@ -118,9 +118,13 @@ def read_manifest(memory: Path) -> Manifest:
     """Raises MemoryFormatError: no memory there, a damaged manifest, or a version that this release does not know."""
     path = memory / MANIFEST
     if not memory.exists():
-        raise MemoryFormatError(f"{memory} does not exist; build a memory there with: memgpt-index build SOURCE --memory {memory}")
+        raise MemoryFormatError(
+            f"{memory} does not exist; build a memory there with: memgpt-index build SOURCE --memory {memory}"
+        )
     if not memory.is_dir() or not path.is_file():
-        raise MemoryFormatError(f"{memory} is not a memory: it has no {MANIFEST}; name a folder that memgpt-index build wrote.")
+        raise MemoryFormatError(
+            f"{memory} is not a memory: it has no {MANIFEST}; name a folder that memgpt-index build wrote."
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -134,7 +138,9 @@ def read_manifest(memory: Path) -> Manifest:
     try:
         return _parse(fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MemoryFormatError(f"{path} is damaged: {type(error).__name__} at {error}; build the memory again.") from error
+        raise MemoryFormatError(
+            f"{path} is damaged: {type(error).__name__} at {error}; build the memory again."
+        ) from error
 
 
 def write_manifest(memory: Path, manifest: Manifest) -> None:
@@ -145,7 +151,7 @@ def write_manifest(memory: Path, manifest: Manifest) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    fresh.replace(path)
     sync_dir(memory)
 
 

@@ -58,14 +58,18 @@ class Memory:
         if encoder is not None:
             manifest.encoder.require_match(encoder)
         if len(manifest.segments) != 1:
-            raise MemoryFormatError(f"{path} has {len(manifest.segments)} segments and this release reads one; upgrade memgpt_rag.")
+            raise MemoryFormatError(
+                f"{path} has {len(manifest.segments)} segments and this release reads one; upgrade memgpt_rag."
+            )
         segment = manifest.segments[0]
         folder = disk.segment_dir(path, segment.name)
         for name, file in segment.files.items():
             found = (folder / name).stat().st_size if (folder / name).is_file() else None
             if found != file.bytes:
                 state = "is missing" if found is None else f"has {found} bytes"
-                raise MemoryFormatError(f"{folder / name} {state}; the manifest says {file.bytes} bytes; build the memory again.")
+                raise MemoryFormatError(
+                    f"{folder / name} {state}; the manifest says {file.bytes} bytes; build the memory again."
+                )
         index = KeyIndex.read(
             folder / disk.KEYS, entries=segment.entries, dimension=manifest.encoder.dimension, metric=manifest.metric
         )
@@ -93,12 +97,11 @@ class Memory:
                 f"The query vectors have dimension {vectors.shape[1]} and this memory, embedded with {encoder.name!r}, has "
                 f"dimension {encoder.dimension}; encode the query with {encoder.name!r}."
             )
-        if self.manifest.metric == "cosine":
-            if (wrong := first_not_unit(vectors)) is not None:
-                raise MismatchError(
-                    f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
-                    f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalise it."
-                )
+        if self.manifest.metric == "cosine" and (wrong := first_not_unit(vectors)) is not None:
+            raise MismatchError(
+                f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
+                f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalise it."
+            )
         rows, scores = self._index.search(vectors, min(k, len(self)))
         return SearchResult(rows, scores, [self.passages(row) for row in rows])
 
@@ -110,7 +113,9 @@ class Memory:
         """
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(f"Rows {wanted.min()} to {wanted.max()} were asked for; this memory has rows 0 to {len(self) - 1}.")
+            raise IndexError(
+                f"Rows {wanted.min()} to {wanted.max()} were asked for; this memory has rows 0 to {len(self) - 1}."
+            )
         return [Passage(**row) for row in self._values.take(pa.array(wanted)).to_pylist()]
 
     def keys(self) -> Float[np.ndarray, "entries dimension"]:
@@ -124,7 +129,11 @@ def _read_values(path: Path, entries: int) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise MemoryFormatError(f"{path} is not an Arrow file ({error}); build the memory again.") from error
     if not values.schema.equals(disk.VALUES_SCHEMA):
-        raise MemoryFormatError(f"{path} has columns {values.schema.names}; expected {disk.VALUES_SCHEMA.names}; build the memory again.")
+        raise MemoryFormatError(
+            f"{path} has columns {values.schema.names}; expected {disk.VALUES_SCHEMA.names}; build the memory again."
+        )
     if values.num_rows != entries:
-        raise MemoryFormatError(f"{path} holds {values.num_rows} values; the manifest says {entries}; build the memory again.")
+        raise MemoryFormatError(
+            f"{path} holds {values.num_rows} values; the manifest says {entries}; build the memory again."
+        )
     return values

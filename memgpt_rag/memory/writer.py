@@ -40,7 +40,9 @@ class MemoryWriter:
             raise MemoryFormatError(f"{memory} is a file; name a folder for the memory.")
         if (memory / disk.MANIFEST).exists():
             if not replace:
-                raise MemoryFormatError(f"{memory} already holds a memory; name another folder, or replace it with --replace.")
+                raise MemoryFormatError(
+                    f"{memory} already holds a memory; name another folder, or replace it with --replace."
+                )
         elif memory.exists() and any(child.name != disk.SEGMENTS for child in memory.iterdir()):
             raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
         self._missing_folders = [folder for folder in (memory, *memory.parents) if not folder.exists()]
@@ -93,7 +95,9 @@ class MemoryWriter:
             self._index = KeyIndex.new(keys.shape[1], self.metric)
         self._index.add(keys)
 
-    def commit(self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], sources: dict[str, int]) -> disk.Manifest:
+    def commit(
+        self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], sources: dict[str, int]
+    ) -> disk.Manifest:
         """Make the memory visible, replacing the one that was there.
 
         Raises:
@@ -115,7 +119,9 @@ class MemoryWriter:
         self._committed = True
         return manifest
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._values is not None:
             self._values.close()
         if self._committed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from memgpt_rag.errors import ModelError
@@ -36,7 +36,9 @@ class MemoryAttentionConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str) and self.layers not in ("all", "global"):
-            raise ValueError(f'layers is {self.layers!r}; expected "all", "global" or layer numbers such as (5, 11, 17).')
+            raise ValueError(
+                f'layers is {self.layers!r}; expected "all", "global" or layer numbers such as (5, 11, 17).'
+            )
         if min(_as_tuple(self.inverse_temperature)) <= 0:
             raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
         if self.top_m is not None and self.top_m < 1:
@@ -84,16 +86,14 @@ class LayerFusion:
 
 
 _GENERAL = {
-    "quality": MemoryAttentionConfig(layers="all", score_bias=13.0, top_m=16),
+    "quality": MemoryAttentionConfig(layers="all", score_bias=10.0, top_m=16),
     "compact": MemoryAttentionConfig(layers="global", score_bias=13.0, top_m=32),
 }
 # Chosen by `benchmarks/answers.py choose`; keyed by model type, layers and width.
 _FITTED = {
     ("gemma3_text", 18, 640): {
-        "quality": MemoryAttentionConfig(layers="all", score_bias=13.0, inverse_temperature=1.05, offset=0.5, top_m=16),
-        "compact": MemoryAttentionConfig(
-            layers="global", score_bias=13.0, inverse_temperature=(1.0, 1.3, 0.9), offset=(1.0, -1.0, 2.0), top_m=32
-        ),
+        "quality": replace(_GENERAL["quality"], inverse_temperature=1.05),
+        "compact": replace(_GENERAL["compact"], inverse_temperature=(1.0, 1.3, 0.9), offset=(1.0, -1.0, 2.0)),
     },
 }
 PRESETS = tuple(_GENERAL)
@@ -119,5 +119,7 @@ def _spread(value: PerLayer, layers: tuple[int, ...]) -> tuple[float, ...]:
     if not isinstance(value, tuple):
         return (value,) * len(layers)
     if len(value) != len(layers):
-        raise ModelError(f"{len(value)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer.")
+        raise ModelError(
+            f"{len(value)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer."
+        )
     return value

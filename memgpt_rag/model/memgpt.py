@@ -133,16 +133,19 @@ class MemGPT(nn.Module):
         wanted = [tuple(token_ids) for token_ids in entries]
         if () in wanted:
             raise ValueError(f"Entry {wanted.index(())} has no tokens.")
-        found = {token_ids: self._states.get(token_ids) for token_ids in dict.fromkeys(wanted)}
-        missing = sorted((token_ids for token_ids, states in found.items() if states is None), key=len)
+        cached = {token_ids: self._states.get(token_ids) for token_ids in wanted}
+        found = {token_ids: states for token_ids, states in cached.items() if states is not None}
+        missing = sorted((token_ids for token_ids in cached if token_ids not in found), key=len)
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
             for token_ids, states in zip(batch, self._write_states(batch), strict=True):
                 found[token_ids] = states
                 self._states.put(token_ids, states)
-        return [states for token_ids in wanted if (states := found[token_ids]) is not None]
+        return [found[token_ids] for token_ids in wanted]
 
-    def attend(self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None) -> AttendedMemory:
+    def attend(
+        self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
+    ) -> AttendedMemory:
         """The memory of a batch of questions, to pass to `forward` or `generate` once.
 
         Args:
@@ -178,7 +181,9 @@ class MemGPT(nn.Module):
             kwargs: passed on to the decoder.
         """
         if memory is None:
-            return self.decoder(input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs)
+            return self.decoder(
+                input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
+            )
         cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
         inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - len(self.prefix_ids))
         with self._attending(memory):
@@ -203,7 +208,9 @@ class MemGPT(nn.Module):
         if memory is None:
             return self.decoder.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         settings = kwargs.get("generation_config") or self.decoder.generation_config
-        beams, samples = (kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences"))
+        beams, samples = (
+            kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
+        )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self._place(input_ids, attention_mask, memory)
@@ -222,15 +229,23 @@ class MemGPT(nn.Module):
             output.sequences = output.sequences[:, len(self.prefix_ids) :]
         return output
 
-    def _place(self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0) -> dict[str, Tensor]:
+    def _place(
+        self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0
+    ) -> dict[str, Tensor]:
         """Mask and positions of tokens that follow prefix, memory and `seen` earlier tokens."""
         rows, tokens = input_ids.shape
         if len(memory.num_entries) != rows:
-            raise ValueError(f"The memory is for {len(memory.num_entries)} rows and there are {rows}; attend once per batch.")
+            raise ValueError(
+                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; attend once per batch."
+            )
         if attention_mask is None:
             attention_mask = input_ids.new_ones(rows, seen + tokens)
         mask = torch.cat([attention_mask.new_ones(rows, len(self.prefix_ids)), attention_mask], dim=1)
-        return {"input_ids": input_ids, "attention_mask": mask, "position_ids": memory.local_position(mask.bool())[:, -tokens:]}
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "position_ids": memory.local_position(mask.bool())[:, -tokens:],
+        }
 
     def _attending(self, memory: AttendedMemory) -> Any:
         return nullcontext() if memory.is_empty else attending(memory, self._fusion)
@@ -270,5 +285,8 @@ def _best_dtype() -> torch.dtype:
     """bf16 where the processor computes in it, else fp32."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    native = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
     return torch.bfloat16 if native else torch.float32

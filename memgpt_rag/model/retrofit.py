@@ -84,7 +84,9 @@ def retrofit(decoder: PreTrainedModel) -> list[int | None]:
     kinds = getattr(config, "layer_types", None) or [of_all] * config.num_hidden_layers
     unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
     if unknown:
-        raise ModelError(f"{name} has layers of type {', '.join(unknown)}; memory attention knows full_attention and sliding_attention.")
+        raise ModelError(
+            f"{name} has layers of type {', '.join(unknown)}; memory attention knows full_attention and sliding_attention."
+        )
     if not base.startswith(_NAME):
         if base not in ("sdpa", "eager"):
             raise ModelError(f'{name} was loaded with attn_implementation="{base}"; load it with "sdpa" or "eager".')
@@ -116,7 +118,9 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             )
             return given
         memory, fusion = here.memory, here.fusion[layer]
-        assert here.query_position is not None, "the mask function runs before any attention"
+        # The mask function has run, for this forward pass, before any attention does.
+        assert here.query_position is not None
+        assert attention_mask is not None
         after_prefix = here.query_position >= memory.prefix_tokens
         visible = memory.present[:, None, :] & after_prefix[:, :, None]
         if fusion.window is not None:
@@ -154,9 +158,13 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
         seen, window = int(kwargs.get("q_offset", 0)), kwargs.get("local_size")
         end, device = seen + q_length, kwargs.get("device", "cpu")
         if kwargs.get("kv_offset", 0) != 0 or kv_length != end:
-            raise ValueError("Memory attention needs a cache that keeps every token; leave cache_implementation as it is.")
+            raise ValueError(
+                "Memory attention needs a cache that keeps every token; leave cache_implementation as it is."
+            )
         padding = kwargs.get("attention_mask")
-        present = torch.ones(batch_size, end, dtype=torch.bool, device=device) if padding is None else padding[:, :end].bool()
+        present = (
+            torch.ones(batch_size, end, dtype=torch.bool, device=device) if padding is None else padding[:, :end].bool()
+        )
         position = here.memory.local_position(present)
         here.query_position = position[:: batch_size // len(here.memory.num_entries), seen:]
         column = torch.arange(end, device=device)

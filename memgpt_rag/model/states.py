@@ -133,7 +133,9 @@ def attend_to(
         ValueError: entries and scores do not pair.
     """
     if [len(entries) for entries in rows] != [len(of_row) for of_row in scores]:
-        raise ValueError(f"Rows have {[len(entries) for entries in rows]} entries and {[len(of_row) for of_row in scores]} scores; give one score per entry.")
+        raise ValueError(
+            f"Rows have {[len(entries) for entries in rows]} entries and {[len(of_row) for of_row in scores]} scores; give one score per entry."
+        )
     lengths = [[entry.num_tokens for entry in entries] for entries in rows]
     width = max((sum(of_row) for of_row in lengths), default=0)
     position, entry_of_token = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
@@ -151,7 +153,9 @@ def attend_to(
     device = some.keys[layers[0]].device if some is not None else torch.device("cpu")
     return AttendedMemory(
         keys={layer: _stack([[entry.keys[layer] for entry in entries] for entries in rows], width) for layer in layers},
-        values={layer: _stack([[entry.values[layer] for entry in entries] for entries in rows], width) for layer in layers},
+        values={
+            layer: _stack([[entry.values[layer] for entry in entries] for entries in rows], width) for layer in layers
+        },
         position=position.to(device),
         entry_of_token=entry_of_token.to(device),
         present=present.to(device),

@@ -22,15 +22,27 @@ from memgpt_rag.memory import format as disk
 def sources(tmp_path) -> Path:
     folder = tmp_path / "sources"
     folder.mkdir()
-    (folder / "park.md").write_text("# Park 公园\n\n## Boats\n\nA boat costs forty yuan an hour at the east gate of the park.\n\n## 门票\n\n门票免费，早上六点开门。\n")
-    records = [{"id": f"r{number}", "text": f"Bench number {number} was given by family number {number} of the town."} for number in range(700)]
+    (folder / "park.md").write_text(
+        "# Park 公园\n\n## Boats\n\nA boat costs forty yuan an hour at the east gate of the park.\n\n## 门票\n\n门票免费，早上六点开门。\n"
+    )
+    records = [
+        {"id": f"r{number}", "text": f"Bench number {number} was given by family number {number} of the town."}
+        for number in range(700)
+    ]
     records.append({"id": "again", "text": records[3]["text"]})
     (folder / "benches.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
 
 
 def build(sources: Path, memory: Path, encoder: HashEncoder, **settings):
-    return build_memory(find_files([sources]), memory, encoder=encoder, splitter=PassageSplitter(encoder.count_tokens), tokenizer_name="hash", **settings)
+    return build_memory(
+        find_files([sources]),
+        memory,
+        encoder=encoder,
+        splitter=PassageSplitter(encoder.count_tokens),
+        tokenizer_name="hash",
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -39,7 +51,10 @@ def test_every_row_pairs_a_text_with_its_own_key(sources, tmp_path, metric):
     report = build(sources, tmp_path / "memory", encoder, metric=metric)
     assert (report.files, report.documents, report.passages, report.entries) == (2, 702, 703, 702)
     assert (report.exact_duplicates, report.near_duplicates) == (1, 0)
-    assert report.sentence() == "read 2 files: 702 documents, 703 passages; dropped 1 exact and 0 near duplicates; 702 entries"
+    assert (
+        report.sentence()
+        == "read 2 files: 702 documents, 703 passages; dropped 1 exact and 0 near duplicates; 702 entries"
+    )
     memory = Memory.open(tmp_path / "memory", encoder=encoder.fingerprint)
     passages = memory.passages(range(len(memory)))
     assert len({passage.id for passage in passages}) == len(passages) == 702
@@ -51,7 +66,14 @@ def test_every_row_pairs_a_text_with_its_own_key(sources, tmp_path, metric):
 def test_a_build_is_repeatable_to_the_byte(sources, tmp_path):
     for name in ("one", "two"):
         build(sources, tmp_path / name, HashEncoder())
-    one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()} for name in ("one", "two"))
+    one, two = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("one", "two")
+    )
     assert one == two
 
 
@@ -97,6 +119,8 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
     assert plan.values_bytes == pytest.approx(actual[disk.VALUES], rel=0.01)
 
 
-@pytest.mark.parametrize("count, words", [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_345_678, "2.3 MB"), (3e12, "3.0 TB")])
+@pytest.mark.parametrize(
+    "count, words", [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_345_678, "2.3 MB"), (3e12, "3.0 TB")]
+)
 def test_sizes_are_for_people(count, words):
     assert size(count) == words

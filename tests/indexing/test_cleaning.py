@@ -47,7 +47,9 @@ And this is not part of it.
 def test_lines_that_a_layout_broke_are_made_whole():
     paragraphs = list(join_wrapped_lines(WRAPPED))
     assert [(first, last) for first, last, _ in paragraphs] == [(1, 2), (4, 7), (9, 10)]
-    assert paragraphs[0][2].endswith("wraps text at seventy columns, so its lines belong together and its sentences must be whole again.")
+    assert paragraphs[0][2].endswith(
+        "wraps text at seventy columns, so its lines belong together and its sentences must be whole again."
+    )
     assert paragraphs[1][2].split("\n")[1:] == ["* another one", "This is a short line.", "And this is not part of it."]
     assert "折行的，所以这些行应该重新连接起来，中间不加空格，这样句子才是完整的。" in paragraphs[2][2]
 
@@ -87,7 +89,11 @@ def test_pieces_are_of_similar_length():
 
 
 def test_spans_point_at_the_text():
-    blocks = [Block("First  block.", 3, 4, ("One",)), Block("Second block. " * 9, 6, 9, ("One",)), Block(" Third\u00a0block.", 12, 12, ("Two",))]
+    blocks = [
+        Block("First  block.", 3, 4, ("One",)),
+        Block("Second block. " * 9, 6, 9, ("One",)),
+        Block(" Third\u00a0block.", 12, 12, ("Two",)),
+    ]
     passages = list(PassageSplitter(count, 12).split(document(*blocks, title="Doc")))
     whole = "\n\n".join(clean(block.text) for block in blocks)
     for passage in passages:
@@ -155,7 +161,10 @@ def test_long_texts_are_compared_across_titles():
 
 def test_near_duplicates_among_many_passages_are_found():
     duplicates = DuplicateFilter()
-    texts = [f"Station {number} lies at kilometre {number * 7} of the line and was opened by the minister in person long ago." for number in range(300)]
+    texts = [
+        f"Station {number} lies at kilometre {number * 7} of the line and was opened by the minister in person long ago."
+        for number in range(300)
+    ]
     assert all(duplicates.is_new(passage(text)) for text in texts)
     assert not any(duplicates.is_new(passage(text.replace(" long ago.", "").upper())) for text in texts)
     assert (duplicates.counts.exact, duplicates.counts.near) == (0, 300)

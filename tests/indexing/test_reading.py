@@ -37,7 +37,12 @@ def write(path: Path, content: str | bytes) -> Path:
 def test_plain_text_has_paragraphs_titles_and_lines(tmp_path):
     text = "Station handbook\n\nFirst paragraph.\nIts second line.\n\n3.1. Signals\n\nRed means stop.\n\n第 4 章 道岔\n\n道岔必须锁闭。\n"
     document = only(write(tmp_path / "handbook.txt", text))
-    assert (document.title, document.unit, document.source, document.record) == ("Station handbook", "line", "handbook.txt", "")
+    assert (document.title, document.unit, document.source, document.record) == (
+        "Station handbook",
+        "line",
+        "handbook.txt",
+        "",
+    )
     assert outline(document) == [
         ((), "Station handbook"),
         ((), "First paragraph.\nIts second line."),
@@ -90,7 +95,9 @@ def test_html_shows_what_a_browser_shows(tmp_path):
 
 
 def test_html_in_the_character_set_that_it_declares(tmp_path):
-    page = "<html><head><meta charset=gb2312><title>公园</title></head><body><p>门票免费。</p></body></html>".encode("gb18030")
+    page = "<html><head><meta charset=gb2312><title>公园</title></head><body><p>门票免费。</p></body></html>".encode(
+        "gb18030"
+    )
     assert outline(only(write(tmp_path / "park.htm", page))) == [((), "门票免费。")]
 
 
@@ -112,9 +119,14 @@ def make_pdf(path: Path, pages: list[list[str]], title: str = "") -> Path:
 
 
 def test_pdf_has_pages(tmp_path):
-    document = only(make_pdf(tmp_path / "report.pdf", [["The bridge opened in 1931."], [], ["大桥于1931年通车。"]], title="Bridges"))
+    document = only(
+        make_pdf(tmp_path / "report.pdf", [["The bridge opened in 1931."], [], ["大桥于1931年通车。"]], title="Bridges")
+    )
     assert (document.title, document.unit) == ("Bridges", "page")
-    assert [(block.text, block.first) for block in document.blocks] == [("The bridge opened in 1931.", 1), ("大桥于1931年通车。", 3)]
+    assert [(block.text, block.first) for block in document.blocks] == [
+        ("The bridge opened in 1931.", 1),
+        ("大桥于1931年通车。", 3),
+    ]
 
 
 def test_word_has_headings_and_tables(tmp_path):
@@ -132,7 +144,11 @@ def test_word_has_headings_and_tables(tmp_path):
     word.save(str(tmp_path / "minutes.docx"))
     document = only(tmp_path / "minutes.docx")
     assert (document.title, document.unit) == ("Minutes 会议记录", "paragraph")
-    assert outline(document) == [((), "Present: all."), (("Budget 预算",), "预算获得通过。"), (("Budget 预算",), "Item | Cost\nBoats | 400")]
+    assert outline(document) == [
+        ((), "Present: all."),
+        (("Budget 预算",), "预算获得通过。"),
+        (("Budget 预算",), "Item | Cost\nBoats | 400"),
+    ]
     assert [block.first for block in document.blocks] == [1, 3, 4]
 
 
@@ -154,18 +170,25 @@ def write_records(folder: Path, format: str, records: list[dict]) -> Path:
 @pytest.mark.parametrize("format, numbers", [("jsonl", [1, 3]), ("csv", [2, 3]), ("tsv", [2, 3]), ("parquet", [1, 2])])
 def test_each_record_is_a_document(tmp_path, format, numbers):
     documents = read(write_records(tmp_path, format, RECORDS))
-    assert [(one.record, one.title, one.blocks[0].text) for one in documents] == [tuple(record.values()) for record in RECORDS]
+    assert [(one.record, one.title, one.blocks[0].text) for one in documents] == [
+        tuple(record.values()) for record in RECORDS
+    ]
     assert [one.blocks[0].first for one in documents] == numbers
     assert {one.unit for one in documents} == {"row" if format == "parquet" else "line"}
 
 
 def test_csv_fields_may_hold_line_breaks(tmp_path):
     documents = read(write(tmp_path / "a.csv", 'id,text\n1,"first\nsecond"\n2,third\n'))
-    assert [(one.blocks[0].text, one.blocks[0].first, one.blocks[0].last) for one in documents] == [("first\nsecond", 2, 3), ("third", 4, 4)]
+    assert [(one.blocks[0].text, one.blocks[0].first, one.blocks[0].last) for one in documents] == [
+        ("first\nsecond", 2, 3),
+        ("third", 4, 4),
+    ]
 
 
 def test_a_text_may_be_a_list_of_paragraphs(tmp_path):
-    document = only(write(tmp_path / "a.jsonl", json.dumps({"id": "x", "paragraphs": ["Intro.", "1.2. Setup", "Do this."]})))
+    document = only(
+        write(tmp_path / "a.jsonl", json.dumps({"id": "x", "paragraphs": ["Intro.", "1.2. Setup", "Do this."]}))
+    )
     assert outline(document) == [((), "Intro."), (("1.2. Setup",), "Do this.")]
 
 
@@ -176,7 +199,9 @@ def test_fields_can_be_named(tmp_path):
 
 
 def test_other_encodings_can_be_named(tmp_path):
-    assert outline(only(write(tmp_path / "a.txt", "门票免费。".encode("gb18030")), encoding="gb18030")) == [((), "门票免费。")]
+    assert outline(only(write(tmp_path / "a.txt", "门票免费。".encode("gb18030")), encoding="gb18030")) == [
+        ((), "门票免费。")
+    ]
     assert outline(only(write(tmp_path / "b.txt", "\ufeff门票免费。"))) == [((), "门票免费。")]
 
 
@@ -193,17 +218,53 @@ def test_a_folder_is_read_to_the_bottom_in_order_without_hidden_files(tmp_path):
 @pytest.mark.parametrize(
     "name, content, sentence",
     [
-        ("a.jsonl", '{"text": "fine"}\n{"text": "broken\n', r"a.jsonl, line 2: broken JSON \(.+ at column \d+\); mend the line or remove it\."),
-        ("a.jsonl", '{"text": "fine"}\n["text"]\n', r"a.jsonl, line 2: found a JSON list, expected an object such as \{\"text\": \"…\"\}\."),
-        ("a.jsonl", '{"text": "fine"}\n{"texte": "x"}\n', r"a.jsonl, line 2: found the fields texte and none that is usual for a text .* --text-field"),
+        (
+            "a.jsonl",
+            '{"text": "fine"}\n{"text": "broken\n',
+            r"a.jsonl, line 2: broken JSON \(.+ at column \d+\); mend the line or remove it\.",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "fine"}\n["text"]\n',
+            r"a.jsonl, line 2: found a JSON list, expected an object such as \{\"text\": \"…\"\}\.",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "fine"}\n{"texte": "x"}\n',
+            r"a.jsonl, line 2: found the fields texte and none that is usual for a text .* --text-field",
+        ),
         ("a.jsonl", '{"text": 3}\n', r"a.jsonl, line 1: its text is number, expected text or a list of texts\."),
-        ("a.jsonl", '{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}\n', r"a.jsonl, line 2: its id '1' is that of line 1 already; ids must differ\."),
-        ("a.csv", "id,text\n1,fine\n2,too,many\n", r"a.csv, line 3: found 3 fields, the header has 2; mend the line or quote its commas\."),
-        ("a.csv", 'id,text\n1,"open\n', r"a.csv, line 2: broken CSV \(unexpected end of data\); mend the line's quotation marks\."),
-        ("a.parquet", b"PAR1 but not really", r"a.parquet cannot be read as Parquet: .+; mend it, or leave it out with --exclude\."),
+        (
+            "a.jsonl",
+            '{"id": 1, "text": "x"}\n{"id": 1, "text": "y"}\n',
+            r"a.jsonl, line 2: its id '1' is that of line 1 already; ids must differ\.",
+        ),
+        (
+            "a.csv",
+            "id,text\n1,fine\n2,too,many\n",
+            r"a.csv, line 3: found 3 fields, the header has 2; mend the line or quote its commas\.",
+        ),
+        (
+            "a.csv",
+            'id,text\n1,"open\n',
+            r"a.csv, line 2: broken CSV \(unexpected end of data\); mend the line's quotation marks\.",
+        ),
+        (
+            "a.parquet",
+            b"PAR1 but not really",
+            r"a.parquet cannot be read as Parquet: .+; mend it, or leave it out with --exclude\.",
+        ),
         ("a.pdf", b"%PDF-1.4 but not really", r"a.pdf cannot be read as PDF: it is no PDF, or a damaged one; mend it"),
-        ("a.docx", b"PK but not really", r"a.docx cannot be read as Word: it is no .docx document, or a damaged one; mend it"),
-        ("a.bin", b"\x7fELF\x00\x01", r"a.bin is a binary file \(byte 0 at offset 4\) in no format that is read here; leave it out with --exclude '\*\.bin'\."),
+        (
+            "a.docx",
+            b"PK but not really",
+            r"a.docx cannot be read as Word: it is no .docx document, or a damaged one; mend it",
+        ),
+        (
+            "a.bin",
+            b"\x7fELF\x00\x01",
+            r"a.bin is a binary file \(byte 0 at offset 4\) in no format that is read here; leave it out with --exclude '\*\.bin'\.",
+        ),
         ("a.txt", b"fine \xb5\xbb", r"a.txt is not utf-8: byte 0xB5 at offset 5.*; name its encoding with --encoding"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 10 else "",
@@ -215,7 +276,9 @@ def test_a_file_that_cannot_be_read_is_named_with_its_fault(tmp_path, name, cont
 
 
 def test_the_likely_encoding_is_suggested(tmp_path):
-    with pytest.raises(SourceError, match=r"a.txt is not utf-8: byte 0x\w\w at offset 0; it looks like gb\w+; name its encoding"):
+    with pytest.raises(
+        SourceError, match=r"a.txt is not utf-8: byte 0x\w\w at offset 0; it looks like gb\w+; name its encoding"
+    ):
         read(write(tmp_path / "a.txt", ("河滨公园每天早上六点开门，晚上十点关门，门票免费。" * 20).encode("gb18030")))
 
 
@@ -231,7 +294,9 @@ def test_a_locked_pdf_is_named(tmp_path):
 
 
 def test_a_pdf_of_pictures_is_named(tmp_path):
-    with pytest.raises(SourceError, match=r"scan.pdf has no text on its 2 pages, only pictures; recognise its text \(OCR\) first"):
+    with pytest.raises(
+        SourceError, match=r"scan.pdf has no text on its 2 pages, only pictures; recognise its text \(OCR\) first"
+    ):
         read(make_pdf(tmp_path / "scan.pdf", [[], []]))
 
 
@@ -258,7 +323,9 @@ def test_all_unreadable_files_are_named_together(tmp_path):
 
 def test_sources_that_hold_nothing_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match=r"empty holds no documents to read; put files there, or name another source\."):
+    with pytest.raises(
+        SourceError, match=r"empty holds no documents to read; put files there, or name another source\."
+    ):
         find_files([tmp_path / "empty"])
     with pytest.raises(SourceError, match=r"gone does not exist; name a file or a folder of documents\."):
         find_files([tmp_path / "gone"])

@@ -60,7 +60,9 @@ def test_search_equals_brute_force(tmp_path, rng, metric):
     found = memory.search(queries, 7)
     np.testing.assert_allclose(found.scores, np.take_along_axis(scores, best, axis=1), atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(scores, found.rows, axis=1), found.scores, atol=1e-4)
-    assert [[one.id for one in row] for row in found.passages] == [[f"doc#{number}" for number in row] for row in found.rows]
+    assert [[one.id for one in row] for row in found.passages] == [
+        [f"doc#{number}" for number in row] for row in found.rows
+    ]
     np.testing.assert_array_equal(memory.keys(), keys)
 
 
@@ -96,7 +98,9 @@ def test_a_replacement_leaves_nothing_of_the_old_memory(folder):
 
 
 def test_a_memory_is_not_overwritten_unasked(folder):
-    with pytest.raises(MemoryFormatError, match="already holds a memory; name another folder, or replace it with --replace"):
+    with pytest.raises(
+        MemoryFormatError, match="already holds a memory; name another folder, or replace it with --replace"
+    ):
         MemoryWriter(folder)
 
 
@@ -110,7 +114,10 @@ def test_other_files_are_not_mixed_with_a_memory(tmp_path):
 
 def test_values_and_keys_must_pair(tmp_path):
     encoder = HashEncoder()
-    with pytest.raises(ValueError, match="3 values have 2 keys; every value needs exactly one key"), MemoryWriter(tmp_path / "m") as writer:
+    with (
+        pytest.raises(ValueError, match="3 values have 2 keys; every value needs exactly one key"),
+        MemoryWriter(tmp_path / "m") as writer,
+    ):
         writer.add_values([passage(number) for number in range(3)])
         writer.add_keys(encoder.encode_passages(["a text", "another"]))
         writer.commit(encoder.fingerprint, splitting=SPLITTING, sources=SOURCES)
@@ -144,9 +151,24 @@ def test_the_same_encoder_under_another_name_is_accepted(folder):
 @pytest.mark.parametrize(
     "vectors, k, error, match",
     [
-        (np.eye(1, 32, dtype=np.float32), 1, MismatchError, "have dimension 32 and this memory, embedded with 'hash', has dimension 64"),
-        (2 * np.eye(1, 64, dtype=np.float32), 1, MismatchError, "has length 2 and this memory, embedded with 'hash', holds unit-length vectors"),
-        (np.eye(1, 64, dtype=np.float32)[0], 1, ValueError, r"Found query vectors of shape \(64,\); expected \[queries, dimension\]"),
+        (
+            np.eye(1, 32, dtype=np.float32),
+            1,
+            MismatchError,
+            "have dimension 32 and this memory, embedded with 'hash', has dimension 64",
+        ),
+        (
+            2 * np.eye(1, 64, dtype=np.float32),
+            1,
+            MismatchError,
+            "has length 2 and this memory, embedded with 'hash', holds unit-length vectors",
+        ),
+        (
+            np.eye(1, 64, dtype=np.float32)[0],
+            1,
+            ValueError,
+            r"Found query vectors of shape \(64,\); expected \[queries, dimension\]",
+        ),
         (np.full((1, 64), np.nan, dtype=np.float32), 1, ValueError, "A query vector holds NaN or infinity"),
         (np.eye(1, 64, dtype=np.float32), 0, ValueError, "k is 0; expected 1 or more"),
     ],
@@ -192,16 +214,25 @@ def scramble(path: Path) -> None:
         (lambda folder: (folder / disk.MANIFEST).write_text("{"), "is damaged: it is not JSON"),
         (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
-        (lambda folder: edit_manifest(folder, version=2), "is of version 2 and this release reads version 1; upgrade memgpt_rag"),
+        (
+            lambda folder: edit_manifest(folder, version=2),
+            "is of version 2 and this release reads version 1; upgrade memgpt_rag",
+        ),
         (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
         (lambda folder: edit_manifest(folder, entries=6), "is damaged: ValueError at entries 6"),
-        (lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]), "segment name '../../etc'"),
+        (
+            lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]),
+            "segment name '../../etc'",
+        ),
         (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or ill-typed fields: name, dimension"),
         (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
         (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.faiss has \d+ bytes; the manifest says"),
         (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.faiss is not a FAISS index"),
         (lambda folder: scramble(segment(folder) / disk.VALUES), "values.arrow is not an Arrow file"),
-        (swap_keys, r"holds 5 keys of dimension 64 \(metric type 1\); the manifest says 5 of dimension 64 \(metric type 0\)"),
+        (
+            swap_keys,
+            r"holds 5 keys of dimension 64 \(metric type 1\); the manifest says 5 of dimension 64 \(metric type 0\)",
+        ),
     ],
 )
 def test_a_damaged_memory_is_refused_in_one_sentence(folder, damage, match):
@@ -212,7 +243,9 @@ def test_a_damaged_memory_is_refused_in_one_sentence(folder, damage, match):
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(MemoryFormatError, match="nowhere does not exist; build a memory there with: memgpt-index build"):
+    with pytest.raises(
+        MemoryFormatError, match="nowhere does not exist; build a memory there with: memgpt-index build"
+    ):
         Memory.open(tmp_path / "nowhere")
 
 

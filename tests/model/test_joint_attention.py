@@ -11,8 +11,22 @@ import torch
 from memgpt_rag.model.attention import joint_attention
 
 
-def reference(query, local_key, local_value, local_visible, memory_key, memory_value, memory_visible, memory_bias, *, scaling,
-              inverse_temperature=1.0, top_m=None, softcap=None, sinks=None):
+def reference(
+    query,
+    local_key,
+    local_value,
+    local_visible,
+    memory_key,
+    memory_value,
+    memory_visible,
+    memory_bias,
+    *,
+    scaling,
+    inverse_temperature=1.0,
+    top_m=None,
+    softcap=None,
+    sinks=None,
+):
     """One query at a time, one number at a time, in float64."""
     rows, heads, queries, _ = query.shape
     batch, kv_heads, tokens, value_dim = memory_value.shape
@@ -29,14 +43,20 @@ def reference(query, local_key, local_value, local_visible, memory_key, memory_v
                 for token in range(tokens):
                     if memory_visible[own, place if memory_visible.shape[1] > 1 else 0, token]:
                         dot = float(asked @ memory_key[own, shared, token].double().numpy())
-                        scores["memory", token] = cap(dot * scaling * inverse_temperature) + float(memory_bias[own, token])
+                        scores["memory", token] = cap(dot * scaling * inverse_temperature) + float(
+                            memory_bias[own, token]
+                        )
                 if top_m is not None:
                     best = sorted(scores, key=lambda at: -scores[at])[:top_m]
                     scores = {at: scores[at] for at in best}
                 for token in range(local_key.shape[2]):
                     if local_visible[row if local_visible.shape[0] > 1 else 0, 0, place, token]:
-                        scores["local", token] = cap(float(asked @ local_key[row, shared, token].double().numpy()) * scaling)
-                total = sum(math.exp(score) for score in scores.values()) + (math.exp(float(sinks[head])) if sinks is not None else 0)
+                        scores["local", token] = cap(
+                            float(asked @ local_key[row, shared, token].double().numpy()) * scaling
+                        )
+                total = sum(math.exp(score) for score in scores.values()) + (
+                    math.exp(float(sinks[head])) if sinks is not None else 0
+                )
                 for (where, token), score in scores.items():
                     weight = math.exp(score) / total
                     value = memory_value[own, shared, token] if where == "memory" else local_value[row, shared, token]
@@ -113,7 +133,12 @@ def test_weights_sum_to_one_with_an_entry_that_is_only_padding():
     output, weights = joint_attention(**given, scaling=1.0)
     assert weights.abs().max() == 0
     local_only = torch.nn.functional.scaled_dot_product_attention(
-        given["query"], given["local_key"], given["local_value"], attn_mask=given["local_visible"], scale=1.0, enable_gqa=True
+        given["query"],
+        given["local_key"],
+        given["local_value"],
+        attn_mask=given["local_visible"],
+        scale=1.0,
+        enable_gqa=True,
     )
     torch.testing.assert_close(output, local_only, atol=1e-6, rtol=0)
 

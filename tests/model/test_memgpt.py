@@ -40,7 +40,12 @@ class Collect(BaseStreamer):
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 @pytest.mark.parametrize(
     "settings",
-    [{"do_sample": False}, {"do_sample": False, "num_beams": 3}, {"do_sample": True, "top_k": 20}, {"do_sample": True, "num_return_sequences": 4}],
+    [
+        {"do_sample": False},
+        {"do_sample": False, "num_beams": 3},
+        {"do_sample": True, "top_k": 20},
+        {"do_sample": True, "num_return_sequences": 4},
+    ],
     ids=["greedy", "beams", "sampling", "several samples"],
 )
 def test_generate_with_one_entry_writes_what_the_prompt_writes(architecture, settings):
@@ -54,7 +59,10 @@ def test_generate_with_one_entry_writes_what_the_prompt_writes(architecture, set
 
 
 def test_beams_of_a_batch_keep_to_their_own_memories():
-    model, settings = model_of(), {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 4, "do_sample": False, "pad_token_id": 0}
+    model, settings = (
+        model_of(),
+        {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 4, "do_sample": False, "pad_token_id": 0},
+    )
     together = model.generate(ids(QUESTION, QUESTION), memory=model.attend([[ENTRY], [OTHER]]), **settings)
     alone = [model.generate(ids(QUESTION), memory=model.attend([[entry]]), **settings)[0] for entry in (ENTRY, OTHER)]
     assert together.tolist() == [row.tolist() for row in alone]
@@ -63,20 +71,28 @@ def test_beams_of_a_batch_keep_to_their_own_memories():
 
 def test_a_streamer_hears_the_question_and_then_each_token():
     model, streamer = model_of(), Collect()
-    written = model.generate(ids(QUESTION), memory=model.attend([[ENTRY]]), max_new_tokens=6, do_sample=False, streamer=streamer)
+    written = model.generate(
+        ids(QUESTION), memory=model.attend([[ENTRY]]), max_new_tokens=6, do_sample=False, streamer=streamer
+    )
     assert streamer.tokens == [*written[0].tolist(), "end"]
 
 
 def test_two_threads_do_not_see_each_others_memory():
     model = model_of()
-    expected = {name: model.generate(ids(QUESTION), memory=model.attend([[entry]]), max_new_tokens=20, min_new_tokens=20, do_sample=False)
-                for name, entry in (("one", ENTRY), ("other", OTHER))}
+    expected = {
+        name: model.generate(
+            ids(QUESTION), memory=model.attend([[entry]]), max_new_tokens=20, min_new_tokens=20, do_sample=False
+        )
+        for name, entry in (("one", ENTRY), ("other", OTHER))
+    }
     got = {}
 
     def run(name, entry):
         for _ in range(5):
             memory = model.attend([[entry]])
-            got.setdefault(name, []).append(model.generate(ids(QUESTION), memory=memory, max_new_tokens=20, min_new_tokens=20, do_sample=False))
+            got.setdefault(name, []).append(
+                model.generate(ids(QUESTION), memory=memory, max_new_tokens=20, min_new_tokens=20, do_sample=False)
+            )
 
     threads = [threading.Thread(target=run, args=pair) for pair in (("one", ENTRY), ("other", OTHER))]
     for thread in threads:
@@ -164,8 +180,14 @@ def test_a_cache_that_drops_tokens_is_refused():
 @pytest.mark.parametrize(
     "config, match",
     [
-        (transformers.BloomConfig(vocab_size=9, hidden_size=8, n_layer=1, n_head=2), "BloomForCausalLM does not call attention through the attention interface"),
-        (transformers.MambaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1), "MambaForCausalLM does not call attention through"),
+        (
+            transformers.BloomConfig(vocab_size=9, hidden_size=8, n_layer=1, n_head=2),
+            "BloomForCausalLM does not call attention through the attention interface",
+        ),
+        (
+            transformers.MambaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1),
+            "MambaForCausalLM does not call attention through",
+        ),
     ],
     ids=["bloom", "mamba"],
 )
@@ -175,19 +197,40 @@ def test_a_decoder_that_memory_cannot_reach_is_refused(config, match):
 
 
 def test_an_encoder_decoder_is_refused():
-    config = transformers.BartConfig(vocab_size=9, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2)
-    with pytest.raises(ModelError, match="BartForConditionalGeneration is an encoder-decoder; memory attention needs a decoder"):
+    config = transformers.BartConfig(
+        vocab_size=9,
+        d_model=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+    )
+    with pytest.raises(
+        ModelError, match="BartForConditionalGeneration is an encoder-decoder; memory attention needs a decoder"
+    ):
         MemGPT(transformers.BartForConditionalGeneration(config), None)
 
 
 def test_layers_of_an_unknown_kind_are_refused():
-    config = transformers.Llama4TextConfig(vocab_size=9, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
-    with pytest.raises(ModelError, match="Llama4ForCausalLM has layers of type chunked_attention; memory attention knows full_attention and sliding_attention"):
+    config = transformers.Llama4TextConfig(
+        vocab_size=9,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+    with pytest.raises(
+        ModelError,
+        match="Llama4ForCausalLM has layers of type chunked_attention; memory attention knows full_attention and sliding_attention",
+    ):
         MemGPT(AutoModelForCausalLM.from_config(config), None)
 
 
 def test_a_model_that_is_nowhere_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"No language model 'no/such-model': it is no folder .* packages \(gemma-3-270m-4bit, smollm2"):
+    with pytest.raises(
+        ModelError, match=r"No language model 'no/such-model': it is no folder .* packages \(gemma-3-270m-4bit, smollm2"
+    ):
         MemGPT.from_pretrained("no/such-model")
     with pytest.raises(ModelError, match="No language model .*: it is no folder with a model here"):
         MemGPT.from_pretrained(tmp_path)
@@ -197,9 +240,13 @@ def test_from_pretrained_loads_a_folder(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, **{f"w{i}": i for i in range(3, 97)}}, unk_token="<unk>"))
+    words = Tokenizer(
+        models.WordLevel({"<unk>": 0, "<s>": 1, "</s>": 2, **{f"w{i}": i for i in range(3, 97)}}, unk_token="<unk>")
+    )
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", unk_token="<unk>").save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
     decoder = tiny_decoder("llama")
     decoder.save_pretrained(tmp_path)
     model = MemGPT.from_pretrained(tmp_path, dtype=torch.float32, config=MemoryAttentionConfig())
@@ -226,22 +273,26 @@ def test_presets_of_gemma_270m_were_fitted_to_it():
     assert list(preset("compact", gemma).resolve(windows)) == [5, 11, 17]
 
 
-@pytest.mark.parametrize(
-    "architecture, kind", [("llama", "global"), ("mistral", "sliding-window")]
-)
+@pytest.mark.parametrize("architecture, kind", [("llama", "global"), ("mistral", "sliding-window")])
 def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
-    with pytest.raises(ModelError, match=f"all 4 layers of this one are {kind}; use the preset quality, or name layers"):
+    with pytest.raises(
+        ModelError, match=f"all 4 layers of this one are {kind}; use the preset quality, or name layers"
+    ):
         MemGPT(tiny_decoder(architecture), None, config="compact")
 
 
 @pytest.mark.parametrize(
     "settings, error, match",
     [
-        ({"layers": "some"}, ValueError, "layers is 'some'; expected \"all\", \"global\" or layer numbers"),
+        ({"layers": "some"}, ValueError, 'layers is \'some\'; expected "all", "global" or layer numbers'),
         ({"layers": (1, 9)}, ModelError, r"The model has layers 0 to 3; memory was asked for in \[9\]"),
         ({"inverse_temperature": 0.0}, ValueError, "inverse_temperature is 0.0; expected numbers above 0"),
         ({"top_m": 0}, ValueError, "top_m is 0; expected 1 or more, or None for every memory token"),
-        ({"offset": (1.0, 2.0)}, ModelError, r"2 numbers were given for the 4 layers \[0, 1, 2, 3\]; give one number, or one per layer"),
+        (
+            {"offset": (1.0, 2.0)},
+            ModelError,
+            r"2 numbers were given for the 4 layers \[0, 1, 2, 3\]; give one number, or one per layer",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings, error, match):

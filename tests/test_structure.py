@@ -1,0 +1,143 @@
+"""The promises that hold the house together: who may know whom, what the README says, what the format's one owner owns."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from memgpt_rag.memory import format as disk
+
+SOURCES = sorted([*ROOT.glob("memgpt_rag/**/*.py"), *ROOT.glob("indexing/**/*.py")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports anywhere, those for type checking only left out."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def test_the_library_never_imports_the_job():
+    for path in ROOT.glob("memgpt_rag/**/*.py"):
+        assert "indexing" not in roots(path), path
+
+
+def test_only_one_file_imports_faiss():
+    assert [path.name for path in SOURCES if "faiss" in roots(path)] == ["faiss_index.py"]
+
+
+def test_the_memory_never_imports_torch():
+    for path in ROOT.glob("memgpt_rag/memory/*.py"):
+        assert not {"torch", "transformers", "sentence_transformers"} & roots(path), path
+    code = "import sys, memgpt_rag.memory\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_model_never_searches():
+    for path in ROOT.glob("memgpt_rag/model/*.py"):
+        names = imports(path)
+        assert not any(
+            name.startswith(("memgpt_rag.memory", "memgpt_rag.encoder", "memgpt_rag.retrieve", "pyarrow"))
+            for name in names
+        ), path
+
+
+def test_file_names_of_the_format_occur_in_its_module_only():
+    for path in SOURCES:
+        if path != Path(disk.__file__):
+            text = path.read_text(encoding="utf-8")
+            for name in (disk.MANIFEST, disk.KEYS, disk.VALUES):
+                assert name not in text, f"{name} in {path}"
+
+
+def test_nothing_is_pickled_and_nothing_read_is_executed():
+    for path in SOURCES:
+        assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & roots(path), path
+        text = path.read_text(encoding="utf-8")
+        for call in ("torch.load", "allow_pickle", "trust_remote_code", "eval(", "exec("):
+            assert call not in text.replace(".eval()", ""), f"{call} in {path}"
+
+
+def test_importing_does_nothing():
+    code = (
+        "import sys, memgpt_rag, indexing\nassert not {'torch', 'transformers', 'faiss', 'pyarrow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_readme_says_first_what_this_is_not():
+    assert README.splitlines()[0] == "memgpt_rag is neither Letta (once called MemGPT) nor the PyPI package `memgpt`."
+
+
+def test_every_file_is_in_the_readmes_tree():
+    tree = README.split("## The tree", 1)[1]
+    files = [
+        path
+        for folder in ("memgpt_rag", "indexing", "benchmarks", "examples")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    ]
+    for path in files:
+        if "__pycache__" not in path.parts:
+            assert re.search(rf"\b{re.escape(path.name)}\b", tree), (
+                f"{path.relative_to(ROOT)} is not in the README's tree"
+            )
+
+
+def test_every_option_is_in_the_help_and_every_command_in_the_readme():
+    import click
+
+    from indexing.cli import main as index
+    from memgpt_rag.cli import main as rag
+
+    for name, group in (("memgpt-index", index), ("memgpt-rag", rag)):
+        for command in group.commands.values():
+            assert f"{name} {command.name}" in README
+            assert command.help
+            for parameter in command.params:
+                assert not isinstance(parameter, click.Option) or parameter.help, (
+                    f"{name} {command.name} {parameter.name}"
+                )
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = re.search(r"^pip install .*pytest$", README, re.MULTILINE)
+    assert command is not None
+    assert command[0] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_python_in_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_the_code_is_in_order(command):
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
