@@ -63,10 +63,11 @@ def build(language: str, folder: Path, data: Path, encoder: Encoder, model: MemG
     return Memory.open(folder / language), questions
 
 
-def answer_ids(rag: RAG, question: Question) -> list[int]:
-    """Tokens of the gold answer as it follows the question."""
-    space = "" if language_of(question.text) == "zh" else " "
-    return list(rag.model.tokenizer(space + question.answers[0], add_special_tokens=False)["input_ids"])
+def answer_ids(rag: RAG, question: Question, *, end: bool) -> list[int]:
+    """Tokens of the gold answer as it follows the question; with `end`, those of the line's end behind it, too."""
+    space, stop = "" if language_of(question.text) == "zh" else " ", "\n\n" if end else ""
+    text = f"{space}{question.answers[0]}{stop}"
+    return list(rag.model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @torch.no_grad()
@@ -75,12 +76,14 @@ def gold_nll(
     questions: Sequence[Question],
     attended: Sequence[Sequence[Retrieved]],
     pasted: Sequence[Sequence[Retrieved]] | None = None,
+    *,
+    end: bool = False,
 ) -> list[float]:
-    """Negative log-likelihood of each gold answer per token."""
+    """Negative log-likelihood of each gold answer per token; with `end`, of the end behind it, too."""
     losses, batch = [], 8
     for start in range(0, len(questions), batch):
         part = questions[start : start + batch]
-        golds = [answer_ids(rag, question) for question in part]
+        golds = [answer_ids(rag, question, end=end) for question in part]
         before = pasted[start : start + batch] if pasted is not None else [[]] * len(part)
         rows = [
             rag.question_row(question.text, of) + gold for question, of, gold in zip(part, before, golds, strict=True)
@@ -97,14 +100,18 @@ def gold_nll(
 
 
 def choose(rags: dict[str, RAG], questions: dict[str, list[Question]]) -> None:
-    """Coordinate search for each preset: change one number at a time and keep what lowers the mean NLL."""
+    """Coordinate search for each preset: change one number at a time and keep what lowers the mean NLL.
+
+    The NLL counts the end of the answer, too: a reader that goes on copying is a bad reader.
+    """
     model = next(iter(rags.values())).model
     found = {language: rags[language].retriever.retrieve([q.text for q in questions[language]], K) for language in rags}
 
     def loss(config: MemoryAttentionConfig) -> float:
         model.config = config
         return statistics.fmean(
-            statistics.fmean(gold_nll(rags[language], questions[language], found[language])) for language in rags
+            statistics.fmean(gold_nll(rags[language], questions[language], found[language], end=True))
+            for language in rags
         )
 
     chosen = {}

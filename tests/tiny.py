@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,15 +56,17 @@ ARCHITECTURES = {
 }
 # Architectures whose attention is global in every layer, so that one mask serves all layers.
 GLOBAL = ("llama", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2")
+# Architectures that mix sliding and global layers.
+MIXED = ("gemma2", "gemma3", "gpt_oss")
 
 
-def tiny_decoder(architecture: str) -> PreTrainedModel:
+def tiny_decoder(architecture: str, **loading: Any) -> PreTrainedModel:
     """A decoder whose random weights are large enough that attention is far from uniform."""
     name, own = ARCHITECTURES[architecture]
     config = getattr(transformers, name)(**_COMMON | own)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
-        decoder = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        decoder = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **loading).eval()
         for parameter in decoder.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.25)

@@ -14,19 +14,22 @@ one softmax.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+
+# What a mask adds where nothing may be seen: the lowest finite number, not −inf, because a padded query that sees
+# nothing must give numbers, not NaN, or its key would carry NaN into the next layer.
+UNSEEN = torch.finfo(torch.float32).min
 
 
 def joint_attention(
     query: Float[Tensor, "rows heads queries head_dim"],
     local_key: Float[Tensor, "rows kv_heads locals head_dim"],
     local_value: Float[Tensor, "rows kv_heads locals value_dim"],
-    local_visible: Bool[Tensor, "rows_or_1 heads_or_1 queries locals"],
+    local_mask: Float[Tensor, "rows 1 queries locals"],
     memory_key: Float[Tensor, "batch kv_heads tokens head_dim"],
     memory_value: Float[Tensor, "batch kv_heads tokens value_dim"],
-    memory_visible: Bool[Tensor, "batch queries_or_1 tokens"],
-    memory_bias: Float[Tensor, "batch tokens"],
+    memory_mask: Float[Tensor, "batch 1 queries_or_1 tokens"],
     *,
     scaling: float,
     inverse_temperature: float = 1.0,
@@ -42,9 +45,9 @@ def joint_attention(
 
     Args:
         query: rotated queries; heads may be a multiple of `kv_heads` (grouped-query attention).
-        local_visible: False where a query must not see a local token.
-        memory_visible: False for padding and for tokens outside a sliding window.
-        memory_bias: β · (s − max s) + b of the entry that each token belongs to, in logits.
+        local_mask: added to the scores of local tokens: 0, or its lowest number where a query must not see a token.
+        memory_mask: fp32, added to the scores of memory tokens: the bias β · (s − max s) + b of each token's entry, or
+            `UNSEEN`.
         scaling: factor on every dot product, 1/√head_dim in most models.
         inverse_temperature: τ, on memory scores only.
         top_m: memory tokens kept per query and head, by score; None keeps all.
@@ -59,38 +62,48 @@ def joint_attention(
     batch, kv_heads, tokens, _ = memory_key.shape
     beams, group = rows // batch, heads // kv_heads
 
-    # Queries that share keys are stacked under them, so that neither beams nor grouped heads copy a key.
-    stacked = query.reshape(batch, beams, kv_heads, group * queries, -1).transpose(1, 2).flatten(2, 3)
-    memory_scores = (stacked @ memory_key.transpose(-1, -2)).float() * (scaling * inverse_temperature)
-    memory_scores = memory_scores.view(batch, kv_heads, beams, group, queries, tokens).transpose(1, 2)
-    memory_scores = memory_scores.reshape(rows, heads, queries, tokens)
-    local_query = query.reshape(rows, kv_heads, group * queries, -1)
-    local_scores = (local_query @ local_key.transpose(-1, -2)).float() * scaling
-    local_scores = local_scores.view(rows, heads, queries, -1)
+    def stack(heads_of_rows: Tensor) -> Tensor:
+        """Everything that reads the same memory keys, one below the other, so that no key is copied."""
+        by_memory = heads_of_rows.reshape(batch, beams, kv_heads, group * queries, -1)
+        return by_memory.flatten(0, 1) if beams == 1 else by_memory.transpose(1, 2).flatten(2, 3)
+
+    def unstack(stacked: Tensor) -> Tensor:
+        by_memory = stacked.view(batch, kv_heads, beams, group * queries, -1)
+        return (by_memory if beams == 1 else by_memory.transpose(1, 2)).reshape(rows, heads, queries, -1)
+
+    memory_scores = unstack(stack(query * (scaling * inverse_temperature)) @ memory_key.transpose(-1, -2))
+    local_query = (query * scaling).reshape(rows, kv_heads, group * queries, -1)
+    local_scores = (local_query @ local_key.transpose(-1, -2)).view(rows, heads, queries, -1)
     if softcap is not None:
-        memory_scores = softcap * torch.tanh(memory_scores / softcap)
-        local_scores = softcap * torch.tanh(local_scores / softcap)
+        memory_scores, local_scores = (
+            softcap * torch.tanh(scores / softcap) for scores in (memory_scores, local_scores)
+        )
 
-    # The lowest finite number, not −inf: a padded query that sees nothing must give numbers, not NaN, or its key
-    # would carry NaN into the next layer.
-    lowest = torch.finfo(torch.float32).min
-    memory_scores = memory_scores + memory_bias.float().repeat_interleave(beams, 0)[:, None, None, :]
-    memory_scores = memory_scores.masked_fill(~memory_visible.repeat_interleave(beams, 0)[:, None], lowest)
+    memory_mask = memory_mask if beams == 1 else memory_mask.repeat_interleave(beams, 0)
+    memory_scores = memory_mask + memory_scores  # fp32, as the mask is
     if top_m is not None and top_m < tokens:
-        threshold = memory_scores.topk(top_m, dim=-1).values[..., -1:]
-        memory_scores = memory_scores.masked_fill(memory_scores < threshold, lowest)
-    local_scores = local_scores.masked_fill(~local_visible, lowest)
-
-    scores = [memory_scores, local_scores]
+        memory_scores = memory_scores.masked_fill(memory_scores < mth_largest(memory_scores, top_m), UNSEEN)
+    scores = [memory_scores, local_mask + local_scores]
     if sinks is not None:
         scores.append(sinks.float().view(1, -1, 1, 1).expand(rows, -1, queries, 1))
     weights = torch.softmax(torch.cat(scores, dim=-1), dim=-1)
-    memory_weights, local_weights = weights[..., :tokens], weights[..., tokens : tokens + local_key.shape[2]]
+    memory_weights = weights[..., :tokens]
 
-    kept_memory = torch.nn.functional.dropout(memory_weights, dropout).to(memory_value.dtype)
-    kept_local = torch.nn.functional.dropout(local_weights, dropout).to(local_value.dtype)
-    stacked = kept_memory.reshape(batch, beams, kv_heads, group * queries, tokens).transpose(1, 2).flatten(2, 3)
-    from_memory = (stacked @ memory_value).view(batch, kv_heads, beams, group, queries, -1).transpose(1, 2)
-    from_local = kept_local.reshape(rows, kv_heads, group * queries, -1) @ local_value
-    output = from_memory.reshape(rows, heads, queries, -1) + from_local.view(rows, heads, queries, -1)
-    return output, memory_weights
+    kept = (torch.nn.functional.dropout(weights, dropout) if dropout else weights).to(memory_value.dtype)
+    from_memory = unstack(stack(kept[..., :tokens]) @ memory_value)
+    local_weights = kept[..., tokens : tokens + local_key.shape[2]].reshape(rows, kv_heads, group * queries, -1)
+    return from_memory + (local_weights @ local_value).view(rows, heads, queries, -1), memory_weights
+
+
+def mth_largest(scores: Float[Tensor, "*rows tokens"], m: int, *, group: int = 8) -> Float[Tensor, "*rows 1"]:
+    """The m-th largest score of each row.
+
+    The m largest scores lie in the m groups with the largest maxima, so only those groups are searched: the same number
+    as a search through all scores gives, in half the time on a CPU.
+    """
+    tokens = scores.shape[-1]
+    if tokens > 2 * m * group:
+        padded = torch.nn.functional.pad(scores, (0, -tokens % group), value=UNSEEN).view(*scores.shape[:-1], -1, group)
+        best = padded.amax(-1).topk(m, dim=-1, sorted=False).indices
+        scores = padded.gather(-2, best.unsqueeze(-1).expand(*best.shape, group)).flatten(-2)
+    return scores.topk(m, dim=-1, sorted=False).values.amin(-1, keepdim=True)

@@ -189,7 +189,7 @@ class MemGPT(nn.Module):
         with self._attending(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self,
         input_ids: Int[Tensor, "rows tokens"],

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memgpt_rag.errors import ModelError
-from memgpt_rag.model.attention import joint_attention
+from memgpt_rag.model.attention import UNSEEN, joint_attention
 from memgpt_rag.model.config import LayerFusion
 from memgpt_rag.model.states import AttendedMemory
 
@@ -30,9 +30,31 @@ _NAME = "memgpt_over_"
 
 @dataclass
 class _Attended:
+    """The memory that is attended, and the masks of the forward pass under way, which many layers share."""
+
     memory: AttendedMemory
     fusion: dict[int, LayerFusion]
-    query_position: Tensor | None = None  # [batch, queries], of the forward pass under way
+    query_position: Tensor | None = None  # [batch, queries]
+    _masks: dict[tuple[int | None, float], Tensor] = field(default_factory=dict)
+
+    def begin(self, query_position: Tensor) -> None:
+        """A forward pass begins; its mask function calls this before any attention runs."""
+        self.query_position = query_position
+        self._masks.clear()
+
+    def memory_mask(self, window: int | None, offset: float) -> Tensor:
+        """[batch, 1, queries, tokens]: the bias of each token, and what is unseen: padding, what a sliding window has
+        left behind, and all memory for the prefix, which stands before it.
+        """
+        if (window, offset) not in self._masks:
+            assert self.query_position is not None
+            memory, position = self.memory, self.query_position[:, :, None]
+            visible = memory.present[:, None, :] & (position >= memory.prefix_tokens)
+            if window is not None:
+                visible = visible & (position - memory.position[:, None, :] < window)
+            mask = torch.where(visible, (memory.bias + offset)[:, None, :], UNSEEN)
+            self._masks[window, offset] = mask[:, None]
+        return self._masks[window, offset]
 
 
 _attended: ContextVar[_Attended | None] = ContextVar("attended", default=None)
@@ -118,13 +140,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             )
             return given
         memory, fusion = here.memory, here.fusion[layer]
-        # The mask function has run, for this forward pass, before any attention does.
-        assert here.query_position is not None
         assert attention_mask is not None
-        after_prefix = here.query_position >= memory.prefix_tokens
-        visible = memory.present[:, None, :] & after_prefix[:, :, None]
-        if fusion.window is not None:
-            visible = visible & (here.query_position[:, :, None] - memory.position[:, None, :] < fusion.window)
         output, weights = joint_attention(
             query,
             key,
@@ -132,8 +148,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             attention_mask,
             memory.keys[layer],
             memory.values[layer],
-            visible,
-            memory.bias + fusion.offset,
+            here.memory_mask(fusion.window, fusion.offset),
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             inverse_temperature=fusion.inverse_temperature,
             top_m=fusion.top_m,
@@ -151,7 +166,7 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
     without: Callable[..., Tensor | None] = ALL_MASK_ATTENTION_FUNCTIONS[base]
 
     def local_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Tensor | None:
-        """[rows, 1, queries, keys], True where seen. Windows go by position, which jumps over the memory."""
+        """[rows, 1, queries, keys], to be added to scores. Windows go by position, which jumps over the memory."""
         here = _attended.get()
         if here is None:
             return without(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
@@ -166,11 +181,13 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
             torch.ones(batch_size, end, dtype=torch.bool, device=device) if padding is None else padding[:, :end].bool()
         )
         position = here.memory.local_position(present)
-        here.query_position = position[:: batch_size // len(here.memory.num_entries), seen:]
+        here.begin(position[:: batch_size // len(here.memory.num_entries), seen:])
         column = torch.arange(end, device=device)
         visible = present[:, None, :] & (column <= column[seen:, None])
         if window is not None:
             visible = visible & (position[:, seen:, None] - position[:, None, :] < window)
-        return visible[:, None]
+        # Additive and of the decoder's type, which is what the layers that do not attend to memory take, too.
+        mask = torch.zeros(visible.shape, dtype=kwargs["dtype"], device=device)
+        return mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)[:, None]
 
     return local_mask

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from memgpt_rag.model.attention import joint_attention
+from memgpt_rag.model.attention import UNSEEN, joint_attention, mth_largest
 
 
 def reference(
     query,
     local_key,
     local_value,
-    local_visible,
+    local_mask,
     memory_key,
     memory_value,
-    memory_visible,
-    memory_bias,
+    memory_mask,
     *,
     scaling,
     inverse_temperature=1.0,
@@ -41,16 +40,15 @@ def reference(
                 asked = query[row, head, place].double().numpy()
                 scores = {}
                 for token in range(tokens):
-                    if memory_visible[own, place if memory_visible.shape[1] > 1 else 0, token]:
+                    bias = float(memory_mask[own, 0, place, token])
+                    if bias > UNSEEN / 2:
                         dot = float(asked @ memory_key[own, shared, token].double().numpy())
-                        scores["memory", token] = cap(dot * scaling * inverse_temperature) + float(
-                            memory_bias[own, token]
-                        )
+                        scores["memory", token] = cap(dot * scaling * inverse_temperature) + bias
                 if top_m is not None:
                     best = sorted(scores, key=lambda at: -scores[at])[:top_m]
                     scores = {at: scores[at] for at in best}
                 for token in range(local_key.shape[2]):
-                    if local_visible[row if local_visible.shape[0] > 1 else 0, 0, place, token]:
+                    if local_mask[row, 0, place, token] == 0:
                         scores["local", token] = cap(
                             float(asked @ local_key[row, shared, token].double().numpy()) * scaling
                         )
@@ -66,6 +64,10 @@ def reference(
     return output, weights
 
 
+def mask_of(visible):
+    return torch.zeros(visible.shape).masked_fill(~visible, UNSEEN)
+
+
 def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens=7, dim=8, seed=0):
     generator = torch.Generator().manual_seed(seed)
     normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
@@ -75,11 +77,11 @@ def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens
         "query": normal(rows, heads, queries, dim),
         "local_key": normal(rows, kv_heads, locals, dim),
         "local_value": normal(rows, kv_heads, locals, dim),
-        "local_visible": causal.expand(rows, 1, -1, -1),
+        "local_mask": mask_of(causal.expand(rows, 1, -1, -1)),
         "memory_key": normal(batch, kv_heads, tokens, dim),
         "memory_value": normal(batch, kv_heads, tokens, dim),
-        "memory_visible": torch.rand(batch, queries, tokens, generator=generator) < 0.8,
-        "memory_bias": normal(batch, tokens),
+        "memory_mask": mask_of(torch.rand(batch, 1, queries, tokens, generator=generator) < 0.8)
+        + normal(batch, 1, 1, tokens),
     }
 
 
@@ -107,36 +109,35 @@ def test_joint_attention_equals_the_formula_in_float64(heads, kv_heads, beams, s
 
 
 def test_memory_without_bias_is_plain_attention_over_longer_keys():
-    given = inputs() | {"memory_bias": torch.zeros(2, 7), "memory_visible": torch.ones(2, 1, 7, dtype=torch.bool)}
+    given = inputs() | {"memory_mask": torch.zeros(2, 1, 1, 7)}
     output, _ = joint_attention(**given, scaling=8**-0.5)
-    mask = torch.cat([torch.ones(2, 1, 3, 7, dtype=torch.bool), given["local_visible"]], dim=-1)
     plain = torch.nn.functional.scaled_dot_product_attention(
         given["query"],
         torch.cat([given["memory_key"], given["local_key"]], dim=2),
         torch.cat([given["memory_value"], given["local_value"]], dim=2),
-        attn_mask=mask,
+        attn_mask=torch.cat([torch.zeros(2, 1, 3, 7), given["local_mask"]], dim=-1),
         enable_gqa=True,
     )
     torch.testing.assert_close(output, plain, atol=1e-6, rtol=0)
 
 
 def test_top_m_of_all_tokens_is_dense():
-    given = inputs()
+    given = inputs() | {"memory_mask": torch.zeros(2, 1, 1, 7)}
     dense, _ = joint_attention(**given, scaling=1.0)
     for top_m in (7, 8, 1000):
         assert torch.equal(joint_attention(**given, scaling=1.0, top_m=top_m)[0], dense)
     assert not torch.allclose(joint_attention(**given, scaling=1.0, top_m=6)[0], dense, atol=1e-4)
 
 
-def test_weights_sum_to_one_with_an_entry_that_is_only_padding():
-    given = inputs() | {"memory_visible": torch.zeros(2, 3, 7, dtype=torch.bool)}
+def test_memory_of_nothing_but_padding_takes_no_weight():
+    given = inputs() | {"memory_mask": torch.full((2, 1, 3, 7), UNSEEN)}
     output, weights = joint_attention(**given, scaling=1.0)
     assert weights.abs().max() == 0
     local_only = torch.nn.functional.scaled_dot_product_attention(
         given["query"],
         given["local_key"],
         given["local_value"],
-        attn_mask=given["local_visible"],
+        attn_mask=given["local_mask"],
         scale=1.0,
         enable_gqa=True,
     )
@@ -144,19 +145,24 @@ def test_weights_sum_to_one_with_an_entry_that_is_only_padding():
 
 
 def test_a_query_that_sees_nothing_gives_numbers():
-    given = inputs() | {
-        "memory_visible": torch.zeros(2, 3, 7, dtype=torch.bool),
-        "local_visible": torch.zeros(2, 1, 3, 5, dtype=torch.bool),
-    }
-    output, _ = joint_attention(**given, scaling=1.0)
+    nothing = {"memory_mask": torch.full((2, 1, 3, 7), UNSEEN), "local_mask": torch.full((2, 1, 3, 5), UNSEEN)}
+    output, _ = joint_attention(**inputs() | nothing, scaling=1.0)
     assert torch.isfinite(output).all()
 
 
 def test_a_higher_bias_moves_weight_to_its_entry():
     given = inputs()
-    raised = given | {"memory_bias": given["memory_bias"] + torch.tensor([2.0] * 3 + [0.0] * 4)}
+    raised = given | {"memory_mask": given["memory_mask"] + torch.tensor([2.0] * 3 + [0.0] * 4)}
     _, before = joint_attention(**given, scaling=1.0)
     _, after = joint_attention(**raised, scaling=1.0)
-    seen = given["memory_visible"][:, None].expand_as(before)[..., :3]
-    assert (after[..., :3] > before[..., :3])[seen].all()
+    seen = (given["memory_mask"] > UNSEEN / 2).expand_as(before)
+    assert (after[..., :3] > before[..., :3])[seen[..., :3]].all()
     assert (after[..., 3:] <= before[..., 3:]).all()
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 257, 1000])
+@pytest.mark.parametrize("m", [1, 4, 16])
+def test_the_mth_largest_score_is_that_of_a_full_sort(tokens, m):
+    scores = torch.randn(3, 2, tokens, generator=torch.Generator().manual_seed(tokens)).mul(4).round()  # with ties
+    m = min(m, tokens)
+    assert torch.equal(mth_largest(scores, m), scores.sort(dim=-1, descending=True).values[..., m - 1 : m])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import ARCHITECTURES, GLOBAL, WINDOW, random_ids, tiny_decoder
+from tiny import ARCHITECTURES, GLOBAL, MIXED, WINDOW, random_ids, tiny_decoder
 from transformers import DynamicCache
 
 from memgpt_rag.model import MemGPT, MemoryAttentionConfig
@@ -180,3 +180,24 @@ def test_states_do_not_depend_on_the_batch_they_were_written_in(architecture):
         for layer, keys in alone.states_of([entry])[0].keys.items():
             torch.testing.assert_close(states.keys[layer], keys, atol=1e-5, rtol=0)
             assert keys.shape[1] == len(entry)
+
+
+@pytest.mark.parametrize("architecture", MIXED)
+def test_memory_in_the_global_layers_equals_a_mask_that_hides_it_from_the_others(architecture):
+    """Sliding layers see no entry, and see the prefix only where the window still reaches it over the memory."""
+    model = model_of(architecture, MemoryAttentionConfig(layers="global"))
+    question = random_ids(2 * WINDOW, 6)
+    entry, asked = len(PREFIX), len(PREFIX) + len(ENTRY)
+    length = asked + len(question)
+    place = torch.arange(length)
+    distance = place[:, None] - place[None, :]
+    visible = {"full_attention": distance >= 0, "sliding_attention": (distance >= 0) & (distance < WINDOW)}
+    visible["sliding_attention"][asked:, entry:asked] = False
+    lowest = torch.finfo(torch.float32).min
+    masks = {kind: torch.zeros(length, length).masked_fill(~seen, lowest)[None, None] for kind, seen in visible.items()}
+    with torch.no_grad():
+        plain = tiny_decoder(architecture, attn_implementation="eager")(
+            ids(PREFIX + ENTRY + question), attention_mask=masks
+        )
+    assert (logits(model, question, [ENTRY]) - plain.logits[0, asked:]).abs().max() <= 1e-4
+    assert (logits(model, question, [ENTRY]) - logits(model_of(architecture), question, [ENTRY])).abs().max() > 1e-2
