@@ -1,0 +1,31 @@
+"""The library: passages, encoders, memories, models that attend to memory, answers. Knows nothing of indexing jobs.
+
+The names below load their module on first use: `import memgpt_rag` alone imports neither torch nor FAISS.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memgpt_rag.answer import RAG as RAG
+    from memgpt_rag.answer import Answer as Answer
+    from memgpt_rag.memory import Memory as Memory
+    from memgpt_rag.model import MemGPT as MemGPT
+    from memgpt_rag.model import MemoryAttentionConfig as MemoryAttentionConfig
+
+_HOMES = {
+    "RAG": "memgpt_rag.answer",
+    "Answer": "memgpt_rag.answer",
+    "Memory": "memgpt_rag.memory",
+    "MemGPT": "memgpt_rag.model",
+    "MemoryAttentionConfig": "memgpt_rag.model",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'memgpt_rag' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

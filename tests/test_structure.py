@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from indexing.build_memory import build_memory
+from indexing.read_documents import find_files
+from indexing.split_passages import PassageSplitter
 from memgpt_rag.memory import format as disk
 
 SOURCES = sorted([*ROOT.glob("memgpt_rag/**/*.py"), *ROOT.glob("indexing/**/*.py")])
@@ -128,11 +131,21 @@ def test_ci_runs_the_readmes_test_command():
     assert command[0] in (ROOT / ".ci" / "run").read_text()
 
 
-def test_python_in_the_readme_runs(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        compile(block, "README.md", "exec")
+@pytest.mark.offline_models
+def test_python_in_the_readme_runs(tmp_path, monkeypatch, capsys, e5):
+    build_memory(
+        find_files([ROOT / "examples" / "knowledge"]),
+        tmp_path / "demo-memory",
+        encoder=e5,
+        splitter=PassageSplitter(e5.count_tokens),
+        tokenizer_name=e5.fingerprint.name,
+    )
+    monkeypatch.chdir(tmp_path)
+    about_memory, about_model = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(about_memory, "README.md", "exec"), {})
+    assert "40 yuan" in capsys.readouterr().out
+    exec(compile(about_model, "README.md", "exec"), {})
+    assert "7:40" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
