@@ -86,14 +86,14 @@ class LayerFusion:
 
 
 _GENERAL = {
-    "quality": MemoryAttentionConfig(layers="all", score_bias=10.0, top_m=16),
-    "compact": MemoryAttentionConfig(layers="global", score_bias=13.0, top_m=32),
+    "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
+    "compact": MemoryAttentionConfig(layers="global", inverse_temperature=1.1, score_bias=10.0, top_m=32),
 }
 # Chosen by `benchmarks/answers.py choose`; keyed by model type, layers and width.
 _FITTED = {
     ("gemma3_text", 18, 640): {
-        "quality": replace(_GENERAL["quality"], inverse_temperature=1.05),
-        "compact": replace(_GENERAL["compact"], inverse_temperature=(1.0, 1.3, 0.9), offset=(1.0, -1.0, 2.0)),
+        "quality": _GENERAL["quality"],
+        "compact": replace(_GENERAL["compact"], inverse_temperature=(1.1, 1.1, 0.9), offset=(0.0, -1.0, 1.5)),
     },
 }
 PRESETS = tuple(_GENERAL)
