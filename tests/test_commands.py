@@ -197,3 +197,24 @@ def test_ask_without_a_question_goes_on_until_an_empty_line(memory):
     assert "40 yuan" in done.stdout
     assert done.stdout.count("first token after") == 2
     assert "%" not in done.stdout, "a prompt cannot tell shares"
+
+
+@pytest.mark.offline_models
+def test_the_demo_answers_its_questions_and_cites_the_right_entry(memory):
+    questions = (ROOT / "examples" / "questions.txt").read_text(encoding="utf-8")
+    done = run("memgpt-rag", "ask", "--memory", memory, stdin=questions)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    answers = [(lines[at - 1], line) for at, line in enumerate(lines) if line.startswith("  [1]")]
+    expected = [
+        ("40 yuan", "park.md, lines 14–15"),
+        ("晴", "weather.txt"),
+        ("放风筝", "park.md, lines 19–20"),
+        ("in the morning", "park.md, lines 5–6"),
+        ("under twelve", "notices.jsonl, line 1 "),
+        ("牵绳", "notices.jsonl, line 4 "),
+    ]
+    assert len(answers) == len(questions.splitlines()) == len(expected)
+    for (answer, citation), (words, place) in zip(answers, expected, strict=True):
+        assert words in answer
+        assert place in citation

@@ -156,8 +156,11 @@ def write_manifest(memory: Path, manifest: Manifest) -> None:
 
 
 def describe_file(path: Path) -> StoredFile:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return StoredFile(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        while block := file.read(2**20):
+            digest.update(block)
+    return StoredFile(path.stat().st_size, digest.hexdigest())
 
 
 def sync_dir(folder: Path) -> None:
