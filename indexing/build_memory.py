@@ -44,7 +44,7 @@ class BuildReport:
 
     def sentence(self) -> str:
         return (
-            f"read {self.files:,} files: {self.documents:,} documents, {self.passages:,} passages; dropped "
+            f"read {self.files:,} {'file' if self.files == 1 else 'files'}: {self.documents:,} documents, {self.passages:,} passages; dropped "
             f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {self.entries:,} entries"
         )
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS, GEMMA
 from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from memgpt_rag.memory import StatesType
 
 
 def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -136,6 +138,47 @@ def build(
     )
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+
+
+@main.command()
+@click.argument("memory", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    "model_name",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model that will read the memory: a Hugging Face name or folder, or one that comes as a package.",
+)
+@click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="States of all layers, or of the global layers only.",
+)
+@click.option(
+    "--dtype",
+    default="int8",
+    show_default=True,
+    type=click.Choice(["int8", "fp16", "bf16", "fp32"]),
+    help="How states are stored; int8 with a scale per token and head.",
+)
+def states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> None:
+    """Compute the states of the entries in folder MEMORY and store them, so that questions need not.
+
+    Any other states that the memory holds are replaced. It can be asked as before while the job runs.
+    """
+    from indexing.compute_states import compute_states
+    from indexing.plan import size
+    from memgpt_rag.memory import Memory
+
+    entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
+    from memgpt_rag.model import MemGPT
+
+    quiet_libraries()
+    stored = compute_states(memory, MemGPT.from_pretrained(model_name, config=preset), dtype=dtype, progress=True)
+    click.echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 
 def _token_counter(generator: str) -> Callable[[str], int]:

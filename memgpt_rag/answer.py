@@ -20,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 from memgpt_rag.encoder import Encoder, load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
 from memgpt_rag.prompt import Prompt
 from memgpt_rag.retrieve import Retrieved, Retriever, attend
@@ -72,13 +73,21 @@ class Answer:
 
 
 class RAG:
-    """A memory, the encoder that searches it and the language model that reads it."""
+    """A memory, the encoder that searches it and the language model that reads it.
+
+    Raises:
+        MismatchError: the memory was embedded by another encoder, or holds states of another language model.
+    """
 
     def __init__(self, memory: Memory, encoder: Encoder, model: MemGPT):
         self.retriever = Retriever(memory, encoder)
         self.model = model
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
+        self._stored: Memory | None = None
+        if (stored := memory.manifest.states) is not None:
+            stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
+            self._stored = memory
 
     @classmethod
     def open(
@@ -193,7 +202,7 @@ class RAG:
             The tokens of each answer, the memory that was attended to, and when the first token came.
         """
         clock = Clock(streamer)
-        memory = attend(self.model, self.prompt, attended)
+        memory = attend(self.model, self.prompt, attended, self._stored)
         clock.states_ready = clock.elapsed()
         rows = [self.question_row(question, entries) for question, entries in zip(questions, pasted, strict=True)]
         tokenizer, device = self.model.tokenizer, self.model.decoder.device

@@ -13,6 +13,7 @@ from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import RAG, Answer
+    from memgpt_rag.fingerprint import StatesFingerprint
 
 
 @click.group(cls=SentenceGroup)
@@ -95,9 +96,16 @@ def info(memory: Path) -> None:
         ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalised else "")),
         ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
         ("search", f"exact, {manifest.metric}"),
+        ("states", _states_of(manifest.states)),
     ]
     for name, value in rows:
         click.echo(f"{name:<10}{value}")
+
+
+def _states_of(states: StatesFingerprint | None) -> str:
+    if states is None:
+        return "none; computed when first asked for"
+    return f"{states.dtype}, {len(states.layers)} layers of {states.model}, after a prefix of {len(states.prefix_ids)} tokens"
 
 
 def _next_question() -> str:

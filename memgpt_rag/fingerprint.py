@@ -1,7 +1,8 @@
-"""What must match between the encoder that wrote a memory's keys and the encoder that asks: numbers, not only names.
+"""What must match between the model that wrote a part of a memory and the model that reads it: numbers, not only names.
 
 Two folders of one model have different names and equal vectors; one name can hide another prompt or other weights. So
-the fingerprint keeps the vectors of two fixed probe texts, and two encoders match when their probe vectors do.
+a fingerprint keeps what the model makes of fixed probe texts, and two models match when these vectors do. Keys carry the
+fingerprint of an encoder, states that of a language model.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from memgpt_rag.errors import MemoryFormatError, MismatchError
 PROBE_QUERY = "Where does the river meet the sea? 河流在哪里入海？"
 PROBE_PASSAGE = "The river meets the sea at the old harbour. 河流在旧港口入海。"
 
+# Cosine between states of one model in fp32 and bf16 was above .9999.
+SAME_STATES = 0.999
 # Cosine between probe vectors of one model in different precisions was above .999, between "query: " and "passage: "
 # before the same text below .97.
 SAME_PROBE = 0.99
@@ -91,6 +94,77 @@ class EncoderFingerprint:
             raise MismatchError(
                 f"This memory was embedded with {self.name!r} and is asked with {asking.name!r}: {'; '.join(differs)}. "
                 "Ask with the encoder that embedded it, or build the memory again."
+            )
+
+
+@dataclass(frozen=True)
+class StatesFingerprint:
+    """Identity of the language model that computed states, of how it was used, and of how they are stored.
+
+    Attributes:
+        model: name or folder that loads it.
+        layers: layers whose states are stored, in ascending order.
+        kv_heads, head_dim: size of one token's keys in one layer.
+        dtype: "int8", "fp16", "bf16" or "fp32".
+        prefix_ids: the tokens after which every entry was read, which also fix the entry's positions.
+        probe_ids: the probe passage in tokens.
+        probe: base64 of little-endian float16: keys and values of the probe's last token in the last of the layers.
+    """
+
+    model: str
+    layers: tuple[int, ...]
+    kv_heads: int
+    head_dim: int
+    dtype: str
+    prefix_ids: tuple[int, ...]
+    probe_ids: tuple[int, ...]
+    probe: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> StatesFingerprint:
+        """Raises MemoryFormatError where a field is missing, unknown or of the wrong type."""
+        wrong = sorted(set(fields) ^ set(cls.__annotations__))
+        for name, kind in cls.__annotations__.items():
+            value = fields.get(name)
+            fits = {"str": isinstance(value, str), "int": type(value) is int and value > 0}
+            is_ids = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+            wrong += [] if name in wrong or fits.get(str(kind), is_ids) else [name]
+        if wrong:
+            raise MemoryFormatError(
+                f"The manifest's states have missing, unknown or ill-typed fields: {', '.join(wrong)}."
+            )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)
+
+    def require_match(self, reading: StatesFingerprint) -> None:
+        """Check that the `reading` language model would have computed these states.
+
+        Raises:
+            MismatchError: it would not; the message names both and what differs.
+        """
+        differs: list[str] = []
+        missing = sorted(set(reading.layers) - set(self.layers))
+        if missing:
+            differs.append(f"it attends to layers {missing}, whose states are not stored")
+        for which in ("kv_heads", "head_dim"):
+            mine, theirs = getattr(self, which), getattr(reading, which)
+            if mine != theirs:
+                differs.append(f"{which} {mine} against {theirs}")
+        if self.probe_ids != reading.probe_ids:
+            differs.append("the same text gives other tokens")
+        elif self.prefix_ids != reading.prefix_ids:
+            differs.append(f"another prefix ({len(self.prefix_ids)} tokens against {len(reading.prefix_ids)})")
+        if not differs and not (agreement := _cosine(self.probe, reading.probe)) >= SAME_STATES:
+            differs.append(f"the same text gives other states (cosine {agreement:.4f})")
+        if differs:
+            raise MismatchError(
+                f"The states in this memory were computed by {self.model!r} and are read by {reading.model!r}: "
+                f"{'; '.join(differs)}. Read them with the model that computed them, or compute them again."
             )
 
 

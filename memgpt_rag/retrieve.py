@@ -57,9 +57,20 @@ class Retriever:
         ]
 
 
-def attend(model: MemGPT, prompt: Prompt, found: Sequence[Sequence[Retrieved]]) -> AttendedMemory:
-    """Let the model attend to the entries found for each question."""
-    return model.attend(
-        [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found],
-        [[entry.standardised for entry in of_question] for of_question in found],
-    )
+def attend(
+    model: MemGPT, prompt: Prompt, found: Sequence[Sequence[Retrieved]], memory: Memory | None = None
+) -> AttendedMemory:
+    """Let the model attend to the entries found for each question.
+
+    Args:
+        memory: where the entries' states are stored; None to compute them, or take them from the model's cache.
+    """
+    scores = [[entry.standardised for entry in of_question] for of_question in found]
+    if memory is not None and memory.states is not None and memory.manifest.states is not None:
+        from memgpt_rag.model.stored import load_states
+
+        states = memory.states, memory.manifest.states
+        return model.attend_states(
+            [load_states(model, *states, [entry.row for entry in of_question]) for of_question in found], scores
+        )
+    return model.attend([[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores)

@@ -41,7 +41,14 @@ def refused(*arguments: str | Path, status: int = 1) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["memgpt-index"], ["memgpt-index", "build"], ["memgpt-rag"], ["memgpt-rag", "ask"], ["memgpt-rag", "info"]],
+    [
+        ["memgpt-index"],
+        ["memgpt-index", "build"],
+        ["memgpt-index", "states"],
+        ["memgpt-rag"],
+        ["memgpt-rag", "ask"],
+        ["memgpt-rag", "info"],
+    ],
 )
 def test_help_answers_without_heavy_imports(arguments):
     code = (
@@ -65,6 +72,7 @@ def test_help_answers_without_heavy_imports(arguments):
             ["memgpt-index", "build", "x", "--memory", "m", "--encoding", "utf-99"],
             "'utf-99' is no character encoding; name one such as utf-8 or gb18030",
         ),
+        (["memgpt-index", "states", "m", "--dtype", "int4"], "'int4' is not one of 'int8', 'fp16', 'bf16', 'fp32'"),
         (["memgpt-rag", "ask", "why"], "Missing option '--memory'"),
         (
             ["memgpt-rag", "ask", "why", "--memory", "m", "--mode", "magic"],
@@ -105,7 +113,11 @@ def test_an_encoder_that_is_nowhere_is_one_sentence(tmp_path):
 
 
 def test_a_folder_that_is_no_memory_is_one_sentence(tmp_path):
-    for command in (["memgpt-rag", "ask", "why", "--memory", tmp_path], ["memgpt-rag", "info", tmp_path]):
+    for command in (
+        ["memgpt-rag", "ask", "why", "--memory", tmp_path],
+        ["memgpt-rag", "info", tmp_path],
+        ["memgpt-index", "states", tmp_path],
+    ):
         assert (
             refused(*command)
             == f"Error: {tmp_path} is not a memory: it has no manifest.json; name a folder that memgpt-index build wrote.\n"

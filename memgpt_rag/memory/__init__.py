@@ -2,6 +2,18 @@
 
 from memgpt_rag.memory.format import METRICS, Manifest, Metric
 from memgpt_rag.memory.reader import Memory, SearchResult
-from memgpt_rag.memory.writer import MemoryWriter
+from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
+from memgpt_rag.memory.writer import MemoryWriter, add_states
 
-__all__ = ["METRICS", "Manifest", "Memory", "MemoryWriter", "Metric", "SearchResult"]
+__all__ = [
+    "METRICS",
+    "STATES_TYPES",
+    "Manifest",
+    "Memory",
+    "MemoryWriter",
+    "Metric",
+    "SearchResult",
+    "StatesType",
+    "StoredStates",
+    "add_states",
+]

@@ -1,4 +1,4 @@
-"""The on-disk form of a memory, version 1. This module is the only place that knows a file's name or a column's.
+"""The on-disk form of a memory, version 2. This module is the only place that knows a file's name or a column's.
 
 A memory is a folder:
 
@@ -6,18 +6,21 @@ A memory is a folder:
     segments/<name>/
         keys.faiss             FAISS index over the keys; the key at row i belongs to the value at row i
         values.arrow           Arrow IPC file, one row per entry, columns as in VALUES_SCHEMA
+        states-<hex>.safetensors   where the manifest says states: tensors as in `memgpt_rag.memory.states`
 
 `manifest.json` is UTF-8 JSON with these fields, all of them required:
 
     format          "memgpt_rag memory"
-    version         1
+    version         2
     metric          "cosine" (inner product of unit vectors) or "euclidean"
     entries         number of entries
     encoder         fingerprint of the embedding model, fields as in `memgpt_rag.fingerprint`
     splitting       {"tokenizer": name, "max_tokens": longest passage}
     sources         {"documents": read, "passages": split, "exact_duplicates": dropped, "near_duplicates": dropped}
+    states          null, or fingerprint of the language model that computed them, likewise
     segments        list of {"name", "entries", "files": {file name: {"bytes", "sha256"}}}
 
+Version 1 had neither `states` nor such files; it is read as a memory without states.
 A folder without a manifest is not a memory. Files that the manifest does not name are leftovers and mean nothing.
 Segments never change once a manifest names them. Nothing here is pickled and nothing read from a memory is executed.
 """
@@ -35,11 +38,12 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.fingerprint import EncoderFingerprint
+from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
 SEGMENTS = "segments"
 KEYS = "keys.faiss"
@@ -65,6 +69,7 @@ VALUES_SCHEMA = pa.schema(
 assert VALUES_SCHEMA.names == list(Passage.__dataclass_fields__)
 
 _SEGMENT_NAME = re.compile(r"[0-9a-z]{1,32}")
+_STATES = re.compile(r"states-[0-9a-f]{8}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class Segment:
     entries: int
     files: dict[str, StoredFile]
 
+    @property
+    def states(self) -> str | None:
+        """Name of the file of states, None where there is none."""
+        return next((name for name in self.files if _STATES.fullmatch(name)), None)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -88,6 +98,7 @@ class Manifest:
     splitting: dict[str, Any]
     sources: dict[str, int]
     segments: tuple[Segment, ...] = field(default_factory=tuple)
+    states: StatesFingerprint | None = None
 
     def to_json(self) -> dict[str, Any]:
         segments = [
@@ -106,12 +117,18 @@ class Manifest:
             "encoder": self.encoder.to_json(),
             "splitting": self.splitting,
             "sources": self.sources,
+            "states": None if self.states is None else self.states.to_json(),
             "segments": segments,
         }
 
 
 def segment_dir(memory: Path, name: str) -> Path:
     return memory / SEGMENTS / name
+
+
+def states_name(states: StatesFingerprint) -> str:
+    """Name of a file of states; those of another model, prefix or type have another one, so that no file changes."""
+    return f"states-{hashlib.sha256(repr(states).encode()).hexdigest()[:8]}.safetensors"
 
 
 def read_manifest(memory: Path) -> Manifest:
@@ -131,9 +148,9 @@ def read_manifest(memory: Path) -> Manifest:
         raise MemoryFormatError(f"{path} is damaged: it is not JSON ({error}); build the memory again.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise MemoryFormatError(f"{path} is not the manifest of a memory: it does not say format {FORMAT!r}.")
-    if fields.get("version") != VERSION:
+    if fields.get("version") not in READABLE:
         raise MemoryFormatError(
-            f"{path} is of version {fields.get('version')!r} and this release reads version {VERSION}; upgrade memgpt_rag."
+            f"{path} is of version {fields.get('version')!r} and this release reads up to version {VERSION}; upgrade memgpt_rag."
         )
     try:
         return _parse(fields)
@@ -174,11 +191,14 @@ def sync_dir(folder: Path) -> None:
 
 def _parse(fields: dict[str, Any]) -> Manifest:
     segments = []
+    of_states = None if fields["version"] == 1 else fields["states"]
+    fingerprint = None if of_states is None else StatesFingerprint.from_json(of_states)
     for segment in fields["segments"]:
         if not _SEGMENT_NAME.fullmatch(segment["name"]):
             raise ValueError(f"segment name {segment['name']!r}")
         files = {name: StoredFile(int(file["bytes"]), str(file["sha256"])) for name, file in segment["files"].items()}
-        if set(files) != {KEYS, VALUES}:
+        states = [name for name in files if _STATES.fullmatch(name)]
+        if set(files) != {KEYS, VALUES, *states} or len(states) != (fingerprint is not None):
             raise ValueError(f"files {sorted(files)} of segment {segment['name']}")
         segments.append(Segment(segment["name"], int(segment["entries"]), files))
     if fields["metric"] not in METRICS:
@@ -192,4 +212,5 @@ def _parse(fields: dict[str, Any]) -> Manifest:
         splitting=dict(fields["splitting"]),
         sources={str(name): int(count) for name, count in fields["sources"].items()},
         segments=tuple(segments),
+        states=fingerprint,
     )

@@ -14,6 +14,7 @@ from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
+from memgpt_rag.memory.states import StatesShape, StoredStates
 from memgpt_rag.passage import Passage
 
 
@@ -33,11 +34,14 @@ class SearchResult:
 
 
 class Memory:
-    """An opened memory: keys in FAISS, values in Arrow, mapped from disk."""
+    """An opened memory: keys in FAISS, values in Arrow and, where it has them, states, mapped from disk."""
 
-    def __init__(self, path: Path, manifest: disk.Manifest, index: KeyIndex, values: pa.Table):
+    def __init__(
+        self, path: Path, manifest: disk.Manifest, index: KeyIndex, values: pa.Table, states: StoredStates | None
+    ):
         self.path = path
         self.manifest = manifest
+        self.states = states
         self._index = index
         self._values = values
 
@@ -73,7 +77,11 @@ class Memory:
         index = KeyIndex.read(
             folder / disk.KEYS, entries=segment.entries, dimension=manifest.encoder.dimension, metric=manifest.metric
         )
-        return cls(path, manifest, index, _read_values(folder / disk.VALUES, segment.entries))
+        values, states = _read_values(folder / disk.VALUES, segment.entries), None
+        if manifest.states is not None:
+            shape = StatesShape.of(manifest.states)
+            states = StoredStates.open(folder / str(segment.states), shape, segment.entries)
+        return cls(path, manifest, index, values, states)
 
     def __len__(self) -> int:
         return self.manifest.entries

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,9 +19,10 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.fingerprint import EncoderFingerprint
+from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
+from memgpt_rag.memory.states import StatesShape, StatesWriter
 from memgpt_rag.passage import Passage
 
 
@@ -133,6 +134,40 @@ class MemoryWriter:
         for folder in (self._folder.parent, *self._missing_folders):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def add_states(
+    memory: Path, fingerprint: StatesFingerprint, lengths: Sequence[int], states: Iterable[np.ndarray]
+) -> None:
+    """Give a memory the states of its entries, in place of those that it had; without a commit it stays as it was.
+
+    Args:
+        lengths: tokens of each entry, in row order.
+        states: of each entry in row order, [tokens, layers, 2, kv_heads, head_dim] in fp32.
+
+    Raises:
+        ValueError: entries and states do not pair.
+    """
+    manifest = disk.read_manifest(memory)
+    (segment,) = manifest.segments
+    if len(lengths) != segment.entries:
+        raise ValueError(f"{len(lengths)} entries have states and {segment.entries} have keys; every entry needs both.")
+    folder, name = disk.segment_dir(memory, segment.name), disk.states_name(fingerprint)
+    fresh = folder / f"{name}.new"
+    try:
+        with StatesWriter(fresh, StatesShape.of(fingerprint), lengths) as writer:
+            for of_entry in states:
+                writer.add(of_entry)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    fresh.replace(folder / name)
+    disk.sync_dir(folder)
+    files = {kept: file for kept, file in segment.files.items() if kept != segment.states}
+    files[name] = disk.describe_file(folder / name)
+    disk.write_manifest(memory, replace(manifest, segments=(replace(segment, files=files),), states=fingerprint))
+    if segment.states not in (None, name):
+        (folder / str(segment.states)).unlink(missing_ok=True)
 
 
 def passage_blocks(values: pa.ipc.RecordBatchFileReader, block: int) -> Iterator[list[Passage]]:

@@ -52,6 +52,7 @@ class MemGPT(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.tokenizer = tokenizer
+        self.name = str(decoder.name_or_path)
         self.windows = retrofit(decoder)
         self._states = StatesCache(states_cache_bytes)
         self._prefix_states: list[tuple[Tensor, Tensor]] = []
@@ -94,7 +95,9 @@ class MemGPT(nn.Module):
         decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-        return cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
+        model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
+        model.name = str(name)
+        return model
 
     @property
     def config(self) -> MemoryAttentionConfig:
@@ -107,6 +110,11 @@ class MemGPT(nn.Module):
         if fusion.keys() != self._fusion.keys():
             self._states.clear()  # they hold the attended layers only
         self._config, self._fusion = config, fusion
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that attend to memory, in ascending order."""
+        return tuple(sorted(self._fusion))
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -155,8 +163,12 @@ class MemGPT(nn.Module):
         if scores is None:
             scores = [[0.0] * len(entries) for entries in rows]
         states = iter(self.states_of([token_ids for entries in rows for token_ids in entries]))
+        return self.attend_states([[next(states) for _ in entries] for entries in rows], scores)
+
+    def attend_states(self, rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]]) -> AttendedMemory:
+        """As `attend`, for entries whose states are at hand."""
         return attend_to(
-            [[next(states) for _ in entries] for entries in rows],
+            rows,
             scores,
             prefix_tokens=len(self.prefix_ids),
             layers=list(self._fusion),
@@ -264,6 +276,18 @@ class MemGPT(nn.Module):
         return cache
 
     def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
+        before, states = len(self.prefix_ids), self.read_after_prefix(batch)
+        return [
+            EntryStates(
+                {layer: states[layer][0][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
+                {layer: states[layer][1][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
+            )
+            for row, token_ids in enumerate(batch)
+        ]
+
+    @torch.no_grad()
+    def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Layer → keys and values that it computes for prefix and entry, entries padded on the right."""
         before, width = len(self.prefix_ids), max(map(len, batch))
         ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch])
         mask = torch.tensor([[1] * (before + len(token_ids)) + [0] * (width - len(token_ids)) for token_ids in batch])
@@ -272,13 +296,7 @@ class MemGPT(nn.Module):
             self.decoder.base_model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=self._prefix_cache(len(batch))
             )
-        return [
-            EntryStates(
-                {layer: states[layer][0][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-                {layer: states[layer][1][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-            )
-            for row, token_ids in enumerate(batch)
-        ]
+        return states
 
 
 def _best_dtype() -> torch.dtype:

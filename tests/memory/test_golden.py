@@ -1,6 +1,6 @@
 """Memories that earlier versions wrote, kept as files: every later version must open them and find the same entries.
 
-A folder here is never written anew. Version 1 holds five entries under 16 numbers each.
+A folder here is never written anew. Each holds five entries under 16 numbers; version 2 with states of 4 + row tokens.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from tiny import HashEncoder, passage
 
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.states import decode
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("version", ["v1"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     encoder = HashEncoder(dimension=16)
     memory = Memory.open(GOLDEN / version, encoder=encoder.fingerprint)
@@ -31,10 +32,20 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     assert [[one.id for one in row] for row in found.passages] == [[f"doc#{n}" for n in row] for row in found.rows]
 
 
-def test_the_golden_files_are_as_their_manifest_says():
-    for segment in disk.read_manifest(GOLDEN / "v1").segments:
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_golden_files_are_as_their_manifest_says(version):
+    for segment in disk.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
-            assert disk.describe_file(disk.segment_dir(GOLDEN / "v1", segment.name) / name) == file
+            assert disk.describe_file(disk.segment_dir(GOLDEN / version, segment.name) / name) == file
+
+
+def test_states_of_version_2_are_read():
+    memory = Memory.open(GOLDEN / "v2")
+    assert memory.manifest.states.layers == (0, 2)
+    for row in range(5):
+        states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
+        np.testing.assert_allclose(decode(*memory.states.entry(row)), states, atol=0.02)
+    assert Memory.open(GOLDEN / "v1").states is None
 
 
 def test_this_version_has_a_golden_folder():

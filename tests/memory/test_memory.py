@@ -215,8 +215,8 @@ def scramble(path: Path) -> None:
         (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
-            lambda folder: edit_manifest(folder, version=2),
-            "is of version 2 and this release reads version 1; upgrade memgpt_rag",
+            lambda folder: edit_manifest(folder, version=3),
+            "is of version 3 and this release reads up to version 2; upgrade memgpt_rag",
         ),
         (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
         (lambda folder: edit_manifest(folder, entries=6), "is damaged: ValueError at entries 6"),
@@ -224,6 +224,7 @@ def scramble(path: Path) -> None:
             lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]),
             "segment name '../../etc'",
         ),
+        (lambda folder: edit_manifest(folder, states={}), "states have missing, unknown or ill-typed fields: dtype"),
         (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or ill-typed fields: name, dimension"),
         (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
         (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.faiss has \d+ bytes; the manifest says"),

@@ -23,7 +23,7 @@ QUESTIONS = [
     ("How much does it cost to rent a rowing boat?", "40 yuan", "park.md"),
     ("今天天气怎么样？", "晴", "weather.txt"),
     ("公园里可以做什么？", "划船", "park.md"),
-    ("Where can children borrow a kite?", "tea house", "notices.jsonl"),
+    ("Who can borrow a kite?", "under twelve", "notices.jsonl"),
 ]
 
 

@@ -1,0 +1,229 @@
+"""States of entries on disk: one safetensors file a segment, in which the bytes of one entry lie side by side.
+
+    offsets   I64                 [entries + 1]                                  first token of each entry; total last
+    scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 only
+    codes     I8, F16, BF16, F32  [tokens, layers, 2, kv_heads, head_dim]        keys, then values; state = code · scale
+
+Numbers only: which language model computed them is said in the manifest. numpy has no bf16; such codes are uint16 here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.fingerprint import StatesFingerprint
+
+StatesType = Literal["int8", "fp16", "bf16", "fp32"]
+_CODES: dict[StatesType, tuple[str, str]] = {
+    "int8": ("I8", "<i1"),
+    "fp16": ("F16", "<f2"),
+    "bf16": ("BF16", "<u2"),
+    "fp32": ("F32", "<f4"),
+}
+STATES_TYPES = tuple(_CODES)
+_MAX_HEADER = 2**20
+
+
+@dataclass(frozen=True)
+class StatesShape:
+    """What is the same for every token: numbers of layers and heads, numbers per head, and how numbers are stored."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: StatesType
+
+    @classmethod
+    def of(cls, fingerprint: StatesFingerprint) -> StatesShape:
+        """Raises MemoryFormatError: states are stored in a way that this release does not know."""
+        if fingerprint.dtype not in _CODES:
+            raise MemoryFormatError(
+                f"The manifest says states of type {fingerprint.dtype!r}; expected one of {', '.join(_CODES)}."
+            )
+        return cls(len(fingerprint.layers), fingerprint.kv_heads, fingerprint.head_dim, fingerprint.dtype)
+
+    @property
+    def bytes_per_token(self) -> int:
+        heads = self.layers * 2 * self.kv_heads
+        return heads * self.head_dim * np.dtype(_CODES[self.dtype][1]).itemsize + heads * 2 * (self.dtype == "int8")
+
+    def regions(self, entries: int, tokens: int) -> dict[str, tuple[str, str, tuple[int, ...]]]:
+        """Tensors of a file in their order: name → (type there, type in numpy, shape)."""
+        heads = (tokens, self.layers, 2, self.kv_heads)
+        regions: dict[str, tuple[str, str, tuple[int, ...]]] = {"offsets": ("I64", "<i8", (entries + 1,))}
+        if self.dtype == "int8":
+            regions["scales"] = ("F16", "<f2", heads)
+        regions["codes"] = (*_CODES[self.dtype], (*heads, self.head_dim))
+        return regions
+
+
+class StatesWriter:
+    """Writes a file of states entry by entry, for use in a `with` block; complete when every entry has been added.
+
+    Args:
+        lengths: tokens of each entry, in row order.
+    """
+
+    def __init__(self, path: Path, shape: StatesShape, lengths: Sequence[int]):
+        self.shape = shape
+        self._offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
+        self._row = 0
+        regions = shape.regions(len(lengths), int(self._offsets[-1]))
+        header, size = _header(regions)
+        self._file = path.open("w+b")
+        self._file.write(header)
+        self._file.truncate(len(header) + size)
+        self._maps = _map(path, regions, len(header), "r+")
+        self._maps["offsets"][:] = self._offsets
+
+    def __enter__(self) -> StatesWriter:
+        return self
+
+    def add(self, states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]) -> None:
+        """The states of the next entry.
+
+        Raises:
+            ValueError: they have another shape than was said, or are not finite.
+        """
+        first, end = self._offsets[self._row : self._row + 2]
+        expected = (int(end - first), self.shape.layers, 2, self.shape.kv_heads, self.shape.head_dim)
+        if states.shape != expected:
+            raise ValueError(f"The states of row {self._row} have shape {states.shape}; expected {expected}.")
+        if not np.isfinite(states).all():
+            raise ValueError(f"The states of row {self._row} hold NaN or infinity; the language model failed on it.")
+        codes, scales = encode(states, self.shape.dtype)
+        self._maps["codes"][first:end] = codes
+        if scales is not None:
+            self._maps["scales"][first:end] = scales
+        self._row += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        rows = len(self._offsets) - 1
+        for region in self._maps.values():
+            if isinstance(region, np.memmap):
+                region.flush()
+        self._maps = {}
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if error is None and self._row != rows:
+            raise ValueError(f"{self._row} entries have states and {rows} were announced.")
+
+
+class StoredStates:
+    """An opened file of states. Reading an entry touches its own bytes only."""
+
+    def __init__(self, shape: StatesShape, regions: dict[str, np.ndarray]):
+        self.shape = shape
+        self._codes, self._scales = regions["codes"], regions.get("scales")
+        self.offsets: Int[np.ndarray, " entries+1"] = regions["offsets"]
+
+    @classmethod
+    def open(cls, path: Path, shape: StatesShape, entries: int) -> StoredStates:
+        """Raises MemoryFormatError: the file does not hold states of that shape for that many entries."""
+        found, begin, size = _read_header(path)
+        tokens = next(iter(found.get("codes", {}).get("shape", [])), -1)
+        regions = shape.regions(entries, tokens) if isinstance(tokens, int) and tokens >= 0 else {}
+        header, expected_size = _header(regions)
+        expected, _ = json.loads(header[8:]), found.pop("__metadata__", None)
+        if not regions or found != expected or size != expected_size:
+            raise MemoryFormatError(
+                f"{path} does not hold {shape.dtype} states of {entries} entries in {shape.layers} layers with "
+                f"{shape.kv_heads} × {shape.head_dim} numbers; compute the states again."
+            )
+        maps = _map(path, regions, begin, "r")
+        offsets = maps["offsets"]
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 1).any():
+            raise MemoryFormatError(
+                f"{path} has offsets that do not fit its {tokens} tokens; compute the states again."
+            )
+        return cls(shape, maps)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def entry(
+        self, row: int
+    ) -> tuple[
+        Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
+    ]:
+        """Codes and, of int8, scales of the entry in a row, mapped and not copied.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"States of row {row} were asked for; there are rows 0 to {len(self) - 1}.")
+        tokens = slice(*self.offsets[row : row + 2])
+        return self._codes[tokens], None if self._scales is None else self._scales[tokens]
+
+
+def encode(
+    states: Float[np.ndarray, "*heads head_dim"], dtype: StatesType
+) -> tuple[Shaped[np.ndarray, "*heads head_dim"], Float[np.ndarray, "*heads"] | None]:
+    """Codes of states, and for int8 the scale of each head: its largest magnitude is 127."""
+    states = np.ascontiguousarray(states, dtype=np.float32)
+    if dtype == "int8":
+        # Rounded up to what 16 bits can say, so that the largest magnitude never needs a 128.
+        scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))
+        return np.rint(states / scales[..., None].astype(np.float32)).astype(np.int8), scales
+    if dtype == "bf16":
+        bits = states.view(np.uint32)
+        nearest_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return ((bits + nearest_even) >> np.uint32(16)).astype(np.uint16), None
+    return states.astype(_CODES[dtype][1]), None
+
+
+def decode(
+    codes: Shaped[np.ndarray, "*heads head_dim"], scales: Float[np.ndarray, "*heads"] | None
+) -> Float[np.ndarray, "*heads head_dim"]:
+    """States in fp32."""
+    if codes.dtype == np.uint16:
+        return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    states = codes.astype(np.float32)
+    return states if scales is None else states * scales[..., None].astype(np.float32)
+
+
+def _header(regions: dict[str, tuple[str, str, tuple[int, ...]]]) -> tuple[bytes, int]:
+    """Header of a safetensors file, padded so that data begin at a multiple of 8, and the number of bytes after it."""
+    fields, end = {}, 0
+    for name, (kind, numpy_type, shape) in regions.items():
+        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * np.dtype(numpy_type).itemsize
+        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, end
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """Fields of the header, where data begin, and how many bytes they are."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            fields = json.loads(file.read(length)) if 0 < length <= _MAX_HEADER else None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise MemoryFormatError(f"{path} is not a safetensors file ({error}); compute the states again.") from error
+    if not isinstance(fields, dict) or not all(isinstance(field, dict) for field in fields.values()):
+        raise MemoryFormatError(f"{path} is not a safetensors file; compute the states again.")
+    return fields, 8 + length, path.stat().st_size - 8 - length
+
+
+def _map(
+    path: Path, regions: dict[str, tuple[str, str, tuple[int, ...]]], begin: int, mode: Literal["r", "r+"]
+) -> dict[str, np.ndarray]:
+    maps: dict[str, np.ndarray] = {}
+    for name, (_, numpy_type, shape) in regions.items():
+        maps[name] = np.memmap(path, dtype=numpy_type, mode=mode, offset=begin, shape=shape)
+        begin += maps[name].nbytes
+    return maps

@@ -1,0 +1,128 @@
+"""States that were stored give the answers of states computed on demand, and those of another model are refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from indexing.build_memory import build_memory
+from indexing.compute_states import compute_states
+from indexing.read_documents import find_files
+from indexing.split_passages import PassageSplitter
+from memgpt_rag.answer import RAG
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.fingerprint import encode_probe
+from memgpt_rag.memory import Memory
+from memgpt_rag.memory.states import decode
+from memgpt_rag.model import MemGPT
+from memgpt_rag.prompt import Prompt
+from memgpt_rag.retrieve import attend
+
+pytestmark = pytest.mark.offline_models
+
+QUESTIONS = ["How much does it cost to rent a rowing boat?", "公园里可以做什么？", "Who can borrow a kite?"]
+
+
+@pytest.fixture(scope="module")
+def without(tmp_path_factory, e5):
+    folder = tmp_path_factory.mktemp("states") / "memory"
+    splitter = PassageSplitter(e5.count_tokens)
+    build_memory(
+        find_files([ROOT / "examples" / "knowledge"]), folder, encoder=e5, splitter=splitter, tokenizer_name="e5"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, without, gemma):
+    """The same memory with states of each type."""
+
+    def copy(dtype: str):
+        folder = tmp_path_factory.mktemp(dtype) / "memory"
+        shutil.copytree(without, folder)
+        compute_states(folder, model_of(gemma), dtype=dtype)
+        return folder
+
+    return {dtype: copy(dtype) for dtype in ("fp32", "int8")}
+
+
+def model_of(gemma, config="quality") -> MemGPT:
+    return MemGPT(gemma.decoder, gemma.tokenizer, config=config)
+
+
+@torch.no_grad()
+def log_probs(rag: RAG, question: str, memory: Memory | None) -> torch.Tensor:
+    (found,) = rag.retriever.retrieve([question], 4)
+    attended = attend(rag.model, rag.prompt, [found], memory)
+    return rag.model(torch.tensor([rag.question_row(question, [])]), memory=attended).logits[0].log_softmax(-1)
+
+
+@pytest.mark.parametrize("config", ["quality", "compact"])
+def test_stored_states_read_as_those_computed_on_demand(without, stored, e5, gemma, config):
+    for question in QUESTIONS:
+        on_demand = log_probs(RAG(Memory.open(without), e5, model_of(gemma, config)), question, None)
+        for dtype, tolerance in (("fp32", 1e-6), ("int8", 0.02)):
+            memory = Memory.open(stored[dtype])
+            read = log_probs(RAG(memory, e5, model_of(gemma, config)), question, memory)
+            # Not the largest difference: rounding may change which token is the m-th, and with it one word's weight.
+            divergence = (on_demand.exp() * (on_demand - read)).sum(-1)
+            assert divergence.abs().max() < tolerance, dtype
+
+
+def test_answers_and_citations_stay_the_same(without, stored, e5, gemma):
+    before = RAG(Memory.open(without), e5, model_of(gemma)).answer_all(QUESTIONS)
+    after = RAG(Memory.open(stored["int8"]), e5, model_of(gemma)).answer_all(QUESTIONS)
+    assert [answer.text for answer in after] == [answer.text for answer in before]
+    assert [answer.citations[0].passage for answer in after] == [answer.citations[0].passage for answer in before]
+
+
+def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
+    memory, model = Memory.open(stored["fp32"]), model_of(gemma)
+    prompt = Prompt(model.tokenizer)
+    model.prefix_ids = prompt.prefix_ids
+    for row in (len(memory) - 1, 0, 3):
+        (states,) = model.states_of([prompt.entry_ids(memory.passages([row])[0])])
+        array = decode(*memory.states.entry(row))
+        for place, layer in enumerate(model.layers):
+            np.testing.assert_allclose(array[:, place, 0].swapaxes(0, 1), states.keys[layer].numpy(), atol=1e-3)
+            np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].numpy(), atol=1e-3)
+
+
+def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path, without, stored, e5, gemma):
+    memory = Memory.open(stored["int8"])
+    states = memory.manifest.states
+    with pytest.raises(MismatchError, match=r"another prefix \(\d+ tokens against 2\)"):
+        states.require_match(replace(states, prefix_ids=(2, 3)))
+    other = encode_probe(np.random.default_rng(0).normal(size=512))
+    with pytest.raises(MismatchError, match=r"read by 'other': the same text gives other states \(cosine -?0\.\d+\)"):
+        states.require_match(replace(states, probe=other, model="other"))
+    with pytest.raises(MismatchError, match="head_dim 256 against 64"):
+        states.require_match(replace(states, head_dim=64))
+    with pytest.raises(MismatchError, match="the same text gives other tokens"):
+        states.require_match(replace(states, probe_ids=(1, 2)))
+    shutil.copytree(without, tmp_path / "compact")
+    compute_states(tmp_path / "compact", model_of(gemma, "compact"))
+    with pytest.raises(MismatchError, match=r"it attends to layers \[0, 1, 2, .*\], whose states are not stored"):
+        RAG(Memory.open(tmp_path / "compact"), e5, model_of(gemma))
+    RAG(Memory.open(tmp_path / "compact"), e5, model_of(gemma, "compact"))
+
+
+def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_path, stored, gemma, monkeypatch):
+    folder = tmp_path / "memory"
+    shutil.copytree(stored["int8"], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    model = model_of(gemma, "compact")
+    monkeypatch.setattr(model, "states_of", lambda entries: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compute_states(folder, model)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    held = Memory.open(folder)
+    compute_states(folder, model_of(gemma, "compact"))
+    assert len(list(folder.rglob("states-*"))) == 1
+    assert Memory.open(folder).manifest.states.layers == (5, 11, 17)
+    assert held.states.entry(0)[0].shape[1] == 18, "a reader keeps what it opened"
