@@ -22,8 +22,9 @@ KNOWLEDGE = ROOT / "examples" / "knowledge"
 QUESTIONS = [
     ("How much does it cost to rent a rowing boat?", "40 yuan", "park.md"),
     ("今天天气怎么样？", "晴", "weather.txt"),
-    ("公园里可以做什么？", "划船", "park.md"),
+    ("今天天气很好，我们去公园玩吧。公园里可以做什么？", "划船", "park.md"),
     ("Who can borrow a kite?", "under twelve", "notices.jsonl"),
+    ("遛狗必须怎么做？", "牵绳", "notices.jsonl"),
 ]
 
 
