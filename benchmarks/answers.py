@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,17 @@ from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
+from memgpt_rag.calibrate import Example, answer_losses, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT, MemoryAttentionConfig
-from memgpt_rag.model.config import PRESETS, preset
-from memgpt_rag.prompt import language_of
-from memgpt_rag.retrieve import Retrieved, attend
+from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT
+from memgpt_rag.model.config import PRESETS, general_preset, preset
+from memgpt_rag.retrieve import Retrieved
 
 CHOOSING, REPORTING = 0, 1
 K = 4
+STEPS = 400
 
 
 def build(language: str, folder: Path, data: Path, encoder: Encoder, model: MemGPT) -> tuple[Memory, list[Question]]:
@@ -63,127 +64,49 @@ def build(language: str, folder: Path, data: Path, encoder: Encoder, model: MemG
     return Memory.open(folder / language), questions
 
 
-def answer_ids(rag: RAG, question: Question, *, end: bool) -> list[int]:
-    """Tokens of the gold answer as it follows the question; with `end`, those of the line's end behind it, too."""
-    space, stop = "" if language_of(question.text) == "zh" else " ", "\n\n" if end else ""
-    text = f"{space}{question.answers[0]}{stop}"
-    return list(rag.model.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-@torch.no_grad()
-def gold_nll(
-    rag: RAG,
-    questions: Sequence[Question],
-    attended: Sequence[Sequence[Retrieved]],
-    pasted: Sequence[Sequence[Retrieved]] | None = None,
-    *,
-    end: bool = False,
-) -> list[float]:
-    """Negative log-likelihood of each gold answer per token; with `end`, of the end behind it, too."""
-    losses, batch = [], 8
-    for start in range(0, len(questions), batch):
-        part = questions[start : start + batch]
-        golds = [answer_ids(rag, question, end=end) for question in part]
-        before = pasted[start : start + batch] if pasted is not None else [[]] * len(part)
-        rows = [
-            rag.question_row(question.text, of) + gold for question, of, gold in zip(part, before, golds, strict=True)
-        ]
-        width = max(map(len, rows))
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        memory = attend(rag.model, rag.prompt, attended[start : start + batch])
-        logits = rag.model(ids, mask, memory=memory, logits_to_keep=max(map(len, golds)) + 1).logits
-        for of_row, gold in zip(logits, golds, strict=True):
-            likelihood = torch.log_softmax(of_row[-len(gold) - 1 : -1].float(), dim=-1)
-            losses.append(-float(likelihood[torch.arange(len(gold)), gold].mean()))
-    return losses
+def examples_of(questions: Sequence[Question], found: Sequence[list[Retrieved]]) -> list[Example]:
+    return [Example(question.text, question.answers[0], of) for question, of in zip(questions, found, strict=True)]
 
 
 def choose(rags: dict[str, RAG], questions: dict[str, list[Question]]) -> None:
-    """Coordinate search for each preset: change one number at a time and keep what lowers the mean NLL.
-
-    The NLL counts the end of the answer, too: a reader that goes on copying is a bad reader.
-    """
+    """Calibrate each preset from its general form, on both languages at once; every fourth article is held out."""
     model = next(iter(rags.values())).model
-    found = {language: rags[language].retriever.retrieve([q.text for q in questions[language]], K) for language in rags}
-
-    def loss(config: MemoryAttentionConfig) -> float:
-        model.config = config
-        return statistics.fmean(
-            statistics.fmean(gold_nll(rags[language], questions[language], found[language], end=True))
-            for language in rags
-        )
-
-    chosen = {}
+    fitting: list[Example] = []
+    held_out: list[Example] = []
+    for language, asked in questions.items():
+        found = rags[language].retriever.retrieve([question.text for question in asked], K)
+        articles = sorted({question.article for question in asked})[::4]
+        for question, example in zip(asked, examples_of(asked, found), strict=True):
+            (held_out if question.article in articles else fitting).append(example)
+    print(f"{len(fitting)} questions to fit on, {len(held_out)} held out", flush=True)
+    rag, chosen = next(iter(rags.values())), {}  # any one will do: examples bring their entries along
     for name in PRESETS:
-        fitted = preset(name, model.decoder.config)
-        per_layer = len(fitted.resolve(model.windows)) if name == "compact" else 0
-        general = replace(fitted, inverse_temperature=1.1, offset=0.0)
-        best, config = min(
-            ((loss(start), start) for start in (spread(general, per_layer), spread(fitted, per_layer))),
-            key=lambda at: at[0],
-        )
-        print(f"{name}: start {best:.4f} {config}", flush=True)
-        for sweep in range(2):
-            before = best
-            for candidate in neighbours(config, per_layer, fine=sweep > 0):
-                varied = candidate(config)
-                if varied != config and (got := loss(varied)) < best - 1e-4:
-                    best, config = got, varied
-                    print(f"{name}: {best:.4f} {config}", flush=True)
-            if before - best < 1e-3:
-                break
-        chosen[name] = {
-            "nll": round(best, 4),
-            "config": {key: getattr(config, key) for key in config.__dataclass_fields__},
-        }
+        model.config = general_preset(name)
+        with tqdm(total=STEPS, desc=name, disable=None) as bar:
+            got = calibrate(rag, fitting, held_out, steps=STEPS, on_step=lambda step, loss: bar.update())
+        print(f"{name}: {got.before:.4f} → {got.after:.4f} {got.config}", flush=True)
+        chosen[name] = {"before": got.before, "after": got.after, "config": asdict(got.config)}
     print(json.dumps(chosen))
-
-
-def spread(config: MemoryAttentionConfig, layers: int) -> MemoryAttentionConfig:
-    """The same configuration with one temperature and offset a layer; as it is where `layers` is 0."""
-
-    def each(value: Any) -> Any:
-        return value if isinstance(value, tuple) or not layers else (value,) * layers
-
-    return replace(config, inverse_temperature=each(config.inverse_temperature), offset=each(config.offset))
-
-
-def neighbours(config: MemoryAttentionConfig, layers: int, *, fine: bool) -> list[Any]:
-    """Changes to try, each a function of the configuration that holds when its turn comes."""
-
-    def put(value: tuple[float, ...], place: int, number: float) -> tuple[float, ...]:
-        return (*value[:place], number, *value[place + 1 :])
-
-    changes: list[Any] = []
-    if layers:
-        for place in reversed(range(layers)):
-            for tau in (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.45):
-                changes.append(
-                    lambda c, p=place, t=tau: replace(c, inverse_temperature=put(c.inverse_temperature, p, t))
-                )
-            for step in (-1.0, 1.0, 2.0) if not fine else (-0.5, 0.5):
-                changes.append(lambda c, p=place, s=step: replace(c, offset=put(c.offset, p, c.offset[p] + s)))
-    else:
-        changes += [lambda c, t=tau: replace(c, inverse_temperature=t) for tau in (0.95, 1.0, 1.05, 1.1)]
-        changes += [lambda c, b=offset: replace(c, offset=b) for offset in (0.0, 0.5, 1.0)]
-    changes += [lambda c, m=m: replace(c, top_m=m) for m in (8, 16, 32, 64, None)]
-    changes += [lambda c, b=beta: replace(c, score_bias=b) for beta in (6.0, 10.0, 13.0, 20.0, 30.0)]
-    return changes
 
 
 MODES = ("closed", "prompt-1", "prompt-4", "quality", "quality, no bias", "compact", "compact, no bias")
 FIGURES = ("nll", "em", "f1", "contains")
 
 
-def report(memories: dict[str, Memory], questions: dict[str, list[Question]], encoder: Encoder, model: MemGPT) -> None:
+def report(
+    memories: dict[str, Memory],
+    questions: dict[str, list[Question]],
+    encoder: Encoder,
+    model: MemGPT,
+    modes: Sequence[str] = MODES,
+) -> None:
     """Every question in every mode, question by question, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
     for language, asked in questions.items():
-        rags = {mode: RAG(memories[language], encoder, with_config(model, mode)) for mode in MODES}
-        found = rags["closed"].retriever.retrieve([question.text for question in asked], K)
+        rags = {mode: RAG(memories[language], encoder, with_config(model, mode)) for mode in modes}
+        found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
         warm(rags, found)
-        rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+        rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
         for question, entries in zip(tqdm(asked, desc=language, disable=None), found, strict=True):
             for mode, rag in rags.items():
                 rows[mode].append(measure(rag, question, entries, mode, language))
@@ -220,8 +143,10 @@ def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, lan
     attended = found if mode.startswith(("quality", "compact")) else []
     (written,), _, clock = rag.write([question.text], [pasted], [attended])
     text = rag.prompt.answer_text(written)
+    with torch.no_grad():
+        (words,), _ = answer_losses(rag, examples_of([question], [attended]), pasted=[pasted])
     return {
-        "nll": gold_nll(rag, [question], [attended], [pasted])[0],
+        "nll": float(words),
         "em": exact_match(text, question.answers, language),
         "f1": f1(text, question.answers, language),
         "contains": contains_answer(text, question.answers, language),
@@ -277,9 +202,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["choose", "report"])
     parser.add_argument(
-        "--questions", type=int, default=None, help="questions per language (150 to choose, 300 to report)"
+        "--questions", type=int, default=None, help="questions per language (all to choose, 300 to report)"
     )
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES, help="the prompts always join")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--data", type=Path, default=DATA)
@@ -287,7 +213,7 @@ def main() -> None:
     quiet_libraries()
     encoder, model = load_encoder(arguments.encoder), MemGPT.from_pretrained(arguments.model)
     half = CHOOSING if arguments.what == "choose" else REPORTING
-    count = arguments.questions or (150 if arguments.what == "choose" else 300)
+    count = arguments.questions or (10_000 if arguments.what == "choose" else 300)
     with tempfile.TemporaryDirectory() as scratch:
         memories, questions = {}, {}
         for language in arguments.languages:
@@ -296,7 +222,13 @@ def main() -> None:
         if arguments.what == "choose":
             choose({language: RAG(memory, encoder, model) for language, memory in memories.items()}, questions)
         else:
-            report(memories, questions, encoder, model)
+            report(
+                memories,
+                questions,
+                encoder,
+                model,
+                [mode for mode in MODES if mode in ("prompt-1", "prompt-4", *arguments.modes)],
+            )
 
 
 if __name__ == "__main__":

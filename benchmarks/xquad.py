@@ -23,11 +23,12 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True)
 class Question:
-    """A question with its gold answers, the record of its paragraph, and which half of the articles it is from."""
+    """A question with its gold answers, the record of its paragraph, its article, and the half that it belongs to."""
 
     text: str
     answers: tuple[str, ...]
     record: str
+    article: int
     half: int
 
 
@@ -41,7 +42,7 @@ def read_xquad(data: Path, language: str) -> tuple[list[dict[str, str]], list[Qu
             records.append({"id": record, "text": paragraph["context"]})
             for asked in paragraph["qas"]:
                 answers = tuple(answer["text"] for answer in asked["answers"])
-                questions.append(Question(asked["question"].strip(), answers, record, number % 2))
+                questions.append(Question(asked["question"].strip(), answers, record, number, number % 2))
     return records, questions
 
 

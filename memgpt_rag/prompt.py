@@ -7,9 +7,9 @@ In memory mode the entries' states are attended to between prefix and question; 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
@@ -81,6 +81,13 @@ class Prompt:
             return self._ids(asked.rsplit("\n", 1)[0] + self._turn[1])
         return self._ids(asked)
 
+    def answer_ids(self, question: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """An answer as it follows its question, and what ends it."""
+        if self.is_chat:
+            return self._ids(answer), (self.tokenizer.eos_token_id,)
+        space = "" if language_of(question) == "zh" else " "
+        return self._ids(space + answer), self._ids("\n\n")
+
     @property
     def is_chat(self) -> bool:
         return bool(self.tokenizer.chat_template)
@@ -98,5 +105,12 @@ class Prompt:
         before, after = turn.split(_MARK)
         return before, after
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    @cached_property
+    def _ids(self) -> Callable[[str], tuple[int, ...]]:
+        """Tokens of a text. The latest are remembered: reading entries anew costs as much as fetching their states."""
+
+        @lru_cache(maxsize=2048)
+        def ids(text: str) -> tuple[int, ...]:
+            return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+        return ids

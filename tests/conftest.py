@@ -52,6 +52,29 @@ def e5():
     return E5Encoder()
 
 
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory, e5, gemma):
+    """The folder of a memory built from the demo's knowledge."""
+    from indexing.build_memory import build_memory
+    from indexing.read_documents import find_files
+    from indexing.split_passages import PassageSplitter
+
+    folder = tmp_path_factory.mktemp("demo") / "memory"
+    splitter = PassageSplitter(lambda text: len(gemma.tokenizer(text, add_special_tokens=False)["input_ids"]))
+    files = find_files([ROOT / "examples" / "knowledge"])
+    build_memory(files, folder, encoder=e5, splitter=splitter, tokenizer_name="gemma")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rag(memory, e5, gemma):
+    """The demo's memory and both models, shared as they are."""
+    from memgpt_rag.answer import RAG
+    from memgpt_rag.memory import Memory
+
+    return RAG(Memory.open(memory), e5, gemma)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

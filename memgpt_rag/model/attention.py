@@ -21,6 +21,8 @@ from torch import Tensor
 # nothing must give numbers, not NaN, or its key would carry NaN into the next layer.
 UNSEEN = torch.finfo(torch.float32).min
 
+PerHead = float | Float[Tensor, " heads"]
+
 
 def joint_attention(
     query: Float[Tensor, "rows heads queries head_dim"],
@@ -32,7 +34,8 @@ def joint_attention(
     memory_mask: Float[Tensor, "batch 1 queries_or_1 tokens"],
     *,
     scaling: float,
-    inverse_temperature: float = 1.0,
+    inverse_temperature: PerHead = 1.0,
+    offset: PerHead = 0.0,
     top_m: int | None = None,
     softcap: float | None = None,
     sinks: Float[Tensor, " heads"] | None = None,
@@ -46,10 +49,11 @@ def joint_attention(
     Args:
         query: rotated queries; heads may be a multiple of `kv_heads` (grouped-query attention).
         local_mask: added to the scores of local tokens: 0, or its lowest number where a query must not see a token.
-        memory_mask: fp32, added to the scores of memory tokens: the bias β · (s − max s) + b of each token's entry, or
+        memory_mask: fp32, added to the scores of memory tokens: the bias β · (s − max s) of each token's entry, or
             `UNSEEN`.
         scaling: factor on every dot product, 1/√head_dim in most models.
-        inverse_temperature: τ, on memory scores only.
+        inverse_temperature: τ, on memory scores only; one number, or one per head.
+        offset: b, added to memory scores only; one number, or one per head.
         top_m: memory tokens kept per query and head, by score; None keeps all.
         softcap: c of c · tanh(score / c), applied to dot products before bias and mask, as Gemma 2 does.
         sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss.
@@ -71,9 +75,11 @@ def joint_attention(
         by_memory = stacked.view(batch, kv_heads, beams, group * queries, -1)
         return (by_memory if beams == 1 else by_memory.transpose(1, 2)).reshape(rows, heads, queries, -1)
 
-    memory_scores = unstack(stack(query * (scaling * inverse_temperature)) @ memory_key.transpose(-1, -2))
-    local_query = (query * scaling).reshape(rows, kv_heads, group * queries, -1)
-    local_scores = (local_query @ local_key.transpose(-1, -2)).view(rows, heads, queries, -1)
+    local_query = query * scaling
+    memory_query = (local_query * _by_head(inverse_temperature, query)).to(query.dtype)
+    memory_scores = unstack(matmul(stack(memory_query), memory_key.transpose(-1, -2)))
+    local_query = local_query.reshape(rows, kv_heads, group * queries, -1)
+    local_scores = matmul(local_query, local_key.transpose(-1, -2)).view(rows, heads, queries, -1)
     if softcap is not None:
         memory_scores, local_scores = (
             softcap * torch.tanh(scores / softcap) for scores in (memory_scores, local_scores)
@@ -81,8 +87,10 @@ def joint_attention(
 
     memory_mask = memory_mask if beams == 1 else memory_mask.repeat_interleave(beams, 0)
     memory_scores = memory_mask + memory_scores  # fp32, as the mask is
+    if isinstance(offset, Tensor) or offset != 0:
+        memory_scores = memory_scores + _by_head(offset, query)
     if top_m is not None and top_m < tokens:
-        memory_scores = memory_scores.masked_fill(memory_scores < mth_largest(memory_scores, top_m), UNSEEN)
+        memory_scores.masked_fill_(memory_scores < mth_largest(memory_scores.detach(), top_m), UNSEEN)
     scores = [memory_scores, local_mask + local_scores]
     if sinks is not None:
         scores.append(sinks.float().view(1, -1, 1, 1).expand(rows, -1, queries, 1))
@@ -90,9 +98,22 @@ def joint_attention(
     memory_weights = weights[..., :tokens]
 
     kept = (torch.nn.functional.dropout(weights, dropout) if dropout else weights).to(memory_value.dtype)
-    from_memory = unstack(stack(kept[..., :tokens]) @ memory_value)
+    from_memory = unstack(matmul(stack(kept[..., :tokens]), memory_value))
     local_weights = kept[..., tokens : tokens + local_key.shape[2]].reshape(rows, kv_heads, group * queries, -1)
-    return from_memory + (local_weights @ local_value).view(rows, heads, queries, -1), memory_weights
+    return from_memory + matmul(local_weights, local_value).view(rows, heads, queries, -1), memory_weights
+
+
+def matmul(left: Float[Tensor, "rows heads n d"], right: Float[Tensor, "rows heads d m"]) -> Tensor:
+    """A product per row and head. A single one goes as a plain product of matrices: two to four times as fast in bf16
+    on a CPU as a batch of one.
+    """
+    if left.shape[:2] == (1, 1):
+        return (left[0, 0] @ right[0, 0])[None, None]
+    return left @ right
+
+
+def _by_head(number: PerHead, like: Tensor) -> float | Tensor:
+    return number.to(like.device).view(1, -1, 1, 1) if isinstance(number, Tensor) else number
 
 
 def mth_largest(scores: Float[Tensor, "*rows tokens"], m: int, *, group: int = 8) -> Float[Tensor, "*rows 1"]:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
+
 from memgpt_rag.errors import ModelError
+from memgpt_rag.model.attention import PerHead
 
-PerLayer = float | tuple[float, ...]
+PerLayer = float | tuple[float | tuple[float, ...], ...]
 
 
-def _as_tuple(value: PerLayer) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _flat(value: PerLayer | tuple[float, ...]) -> list[float]:
+    return [one for part in value for one in _flat(part)] if isinstance(value, tuple) else [value]
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class MemoryAttentionConfig:
 
     Attributes:
         layers: "all"; "global" for the layers without a sliding window of a model that mixes both; or layer numbers.
-        inverse_temperature: τ, factor on the scores of memory tokens; above 1 sharpens attention. One number, or one
-            per attended layer.
-        offset: b, logits added to every memory token. One number, or one per attended layer.
+        inverse_temperature: τ, factor on the scores of memory tokens; above 1 sharpens attention. One number, or for
+            each attended layer one number or one per head.
+        offset: b, logits added to every memory token. One number, or for each attended layer one or one per head.
         score_bias: β, logits per unit of standardised retrieval score; 0 leaves retrieval scores out.
         top_m: memory tokens that a head attends to at once; None for all.
     """
@@ -39,19 +42,20 @@ class MemoryAttentionConfig:
             raise ValueError(
                 f'layers is {self.layers!r}; expected "all", "global" or layer numbers such as (5, 11, 17).'
             )
-        if min(_as_tuple(self.inverse_temperature)) <= 0:
+        if min(_flat(self.inverse_temperature)) <= 0:
             raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
         if self.top_m is not None and self.top_m < 1:
             raise ValueError(f"top_m is {self.top_m}; expected 1 or more, or None for every memory token.")
 
-    def resolve(self, windows: Sequence[int | None]) -> dict[int, LayerFusion]:
+    def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerFusion]:
         """What holds in each attended layer of a decoder.
 
         Args:
             windows: sliding window of each layer in tokens, None where attention is global.
+            heads: query heads of each layer.
 
         Raises:
-            ModelError: the decoder has no such layers.
+            ModelError: the decoder has no such layers, or another number of heads.
         """
         if self.layers == "all":
             layers = tuple(range(len(windows)))
@@ -68,7 +72,7 @@ class MemoryAttentionConfig:
             unknown = [layer for layer in layers if not 0 <= layer < len(windows)]
             if unknown:
                 raise ModelError(f"The model has layers 0 to {len(windows) - 1}; memory was asked for in {unknown}.")
-        temperatures, offsets = (_spread(value, layers) for value in (self.inverse_temperature, self.offset))
+        temperatures, offsets = (_spread(value, layers, heads) for value in (self.inverse_temperature, self.offset))
         return {
             layer: LayerFusion(temperature, offset, self.top_m, windows[layer])
             for layer, temperature, offset in zip(layers, temperatures, offsets, strict=True)
@@ -79,8 +83,8 @@ class MemoryAttentionConfig:
 class LayerFusion:
     """The numbers that hold in one layer; `window` is its sliding window in tokens, None where attention is global."""
 
-    inverse_temperature: float
-    offset: float
+    inverse_temperature: PerHead
+    offset: PerHead
     top_m: int | None
     window: int | None
 
@@ -99,6 +103,17 @@ _FITTED = {
 PRESETS = tuple(_GENERAL)
 
 
+def general_preset(name: str) -> MemoryAttentionConfig:
+    """The preset as it holds for any decoder.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    return _GENERAL[name]
+
+
 def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
     """The preset as it was fitted to a decoder, or as it holds for any.
 
@@ -109,17 +124,21 @@ def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
     Raises:
         ValueError: no preset of that name.
     """
-    if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    general = general_preset(name)
     config = decoder_config.get_text_config(decoder=True)
-    return _FITTED.get((config.model_type, config.num_hidden_layers, config.hidden_size), _GENERAL)[name]
+    fitted = _FITTED.get((config.model_type, config.num_hidden_layers, config.hidden_size), {})
+    return fitted.get(name, general)
 
 
-def _spread(value: PerLayer, layers: tuple[int, ...]) -> tuple[float, ...]:
-    if not isinstance(value, tuple):
-        return (value,) * len(layers)
-    if len(value) != len(layers):
+def _spread(value: PerLayer, layers: tuple[int, ...], heads: int) -> list[PerHead]:
+    of_layers = value if isinstance(value, tuple) else (value,) * len(layers)
+    if len(of_layers) != len(layers):
         raise ModelError(
-            f"{len(value)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer."
+            f"{len(of_layers)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer."
         )
-    return value
+    for layer, of_heads in zip(layers, of_layers, strict=True):
+        if isinstance(of_heads, tuple) and len(of_heads) != heads:
+            raise ModelError(
+                f"{len(of_heads)} numbers were given for the {heads} heads of layer {layer}; give one number, or one per head."
+            )
+    return [torch.tensor(of_heads) if isinstance(of_heads, tuple) else of_heads for of_heads in of_layers]

@@ -4,8 +4,8 @@ in which memory and local context share attention. Turns token ids into states a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,29 @@ class MemGPT(nn.Module):
 
     @config.setter
     def config(self, config: MemoryAttentionConfig) -> None:
-        fusion = config.resolve(self.windows)
+        fusion = config.resolve(self.windows, self.num_heads)
         if fusion.keys() != self._fusion.keys():
             self._states.clear()  # they hold the attended layers only
         self._config, self._fusion = config, fusion
+
+    @property
+    def fusion(self) -> dict[int, LayerFusion]:
+        """The configuration as it holds in each attended layer."""
+        return self._fusion
+
+    @contextmanager
+    def fused(self, fusion: dict[int, LayerFusion]) -> Iterator[None]:
+        """Inside the block, read memory with these numbers, which may carry gradients, in the same layers."""
+        before, self._fusion = self._fusion, fusion
+        try:
+            yield
+        finally:
+            self._fusion = before
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads of each layer."""
+        return int(self.decoder.config.get_text_config(decoder=True).num_attention_heads)
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -35,26 +35,25 @@ class _Attended:
     memory: AttendedMemory
     fusion: dict[int, LayerFusion]
     query_position: Tensor | None = None  # [batch, queries]
-    _masks: dict[tuple[int | None, float], Tensor] = field(default_factory=dict)
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     def begin(self, query_position: Tensor) -> None:
         """A forward pass begins; its mask function calls this before any attention runs."""
         self.query_position = query_position
         self._masks.clear()
 
-    def memory_mask(self, window: int | None, offset: float) -> Tensor:
+    def memory_mask(self, window: int | None) -> Tensor:
         """[batch, 1, queries, tokens]: the bias of each token, and what is unseen: padding, what a sliding window has
         left behind, and all memory for the prefix, which stands before it.
         """
-        if (window, offset) not in self._masks:
+        if window not in self._masks:
             assert self.query_position is not None
             memory, position = self.memory, self.query_position[:, :, None]
             visible = memory.present[:, None, :] & (position >= memory.prefix_tokens)
             if window is not None:
                 visible = visible & (position - memory.position[:, None, :] < window)
-            mask = torch.where(visible, (memory.bias + offset)[:, None, :], UNSEEN)
-            self._masks[window, offset] = mask[:, None]
-        return self._masks[window, offset]
+            self._masks[window] = torch.where(visible, memory.bias[:, None, :], UNSEEN)[:, None]
+        return self._masks[window]
 
 
 _attended: ContextVar[_Attended | None] = ContextVar("attended", default=None)
@@ -148,9 +147,10 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             attention_mask,
             memory.keys[layer],
             memory.values[layer],
-            here.memory_mask(fusion.window, fusion.offset),
+            here.memory_mask(fusion.window),
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             inverse_temperature=fusion.inverse_temperature,
+            offset=fusion.offset,
             top_m=fusion.top_m,
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),

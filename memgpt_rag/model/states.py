@@ -76,7 +76,7 @@ class AttendedMemory:
     gap: Int[Tensor, " batch"]
     num_entries: tuple[int, ...]
     prefix_tokens: int
-    _mass_of_step: list[Float[Tensor, "batch tokens"]] = field(default_factory=list)
+    _mass_of_step: list[list[Float[Tensor, "rows tokens"]]] = field(default_factory=list)  # forward pass, then layer
 
     @property
     def is_empty(self) -> bool:
@@ -89,11 +89,10 @@ class AttendedMemory:
         return index + gap * (index >= self.prefix_tokens)
 
     def add_mass(self, layer: int, weights: Float[Tensor, "rows heads queries tokens"]) -> None:
-        """Note what the last query of a forward pass gave to memory in one layer, averaged over heads and beams."""
-        mass = weights[:, :, -1].mean(1).view(len(self.num_entries), -1, weights.shape[-1]).mean(1)
+        """Note what the last query of a forward pass gave to memory in one layer, averaged over heads."""
         if layer == min(self.keys):
-            self._mass_of_step.append(torch.zeros_like(mass))
-        self._mass_of_step[-1] += mass / len(self.keys)
+            self._mass_of_step.append([])
+        self._mass_of_step[-1].append(weights[:, :, -1].mean(1))
 
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
@@ -101,13 +100,14 @@ class AttendedMemory:
         Args:
             steps: how many forward passes count in each row; None for all. The first one reads the question.
         """
+        passes = [torch.stack(of_layers).mean(0) for of_layers in self._mass_of_step]
         masses = []
         for row, count in enumerate(self.num_entries):
-            passes = self._mass_of_step[: None if steps is None else steps[row]]
             total = torch.zeros(count)
             if passes and count:
-                here = self.present[row]
-                mass = torch.stack([mass[row, here] for mass in passes]).mean(0)
+                here, last = self.present[row], None if steps is None else steps[row]
+                of_beams = [of_pass.view(len(self.num_entries), -1, here.shape[0])[row] for of_pass in passes[:last]]
+                mass = torch.cat(of_beams).mean(0)[here]
                 total.index_add_(0, self.entry_of_token[row, here].cpu(), mass.cpu())
             masses.append(total.tolist())
         return masses

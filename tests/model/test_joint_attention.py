@@ -22,6 +22,7 @@ def reference(
     *,
     scaling,
     inverse_temperature=1.0,
+    offset=0.0,
     top_m=None,
     softcap=None,
     sinks=None,
@@ -35,6 +36,10 @@ def reference(
     for row in range(rows):
         own = row // (rows // batch)
         for head in range(heads):
+            sharper, raised = (
+                float(of_head[head] if isinstance(of_head, torch.Tensor) else of_head)
+                for of_head in (inverse_temperature, offset)
+            )
             shared = head // (heads // kv_heads)
             for place in range(queries):
                 asked = query[row, head, place].double().numpy()
@@ -43,7 +48,7 @@ def reference(
                     bias = float(memory_mask[own, 0, place, token])
                     if bias > UNSEEN / 2:
                         dot = float(asked @ memory_key[own, shared, token].double().numpy())
-                        scores["memory", token] = cap(dot * scaling * inverse_temperature) + bias
+                        scores["memory", token] = cap(dot * scaling * sharper) + bias + raised
                 if top_m is not None:
                     best = sorted(scores, key=lambda at: -scores[at])[:top_m]
                     scores = {at: scores[at] for at in best}
@@ -92,6 +97,8 @@ def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens
     [
         {},
         {"inverse_temperature": 1.7},
+        {"inverse_temperature": torch.tensor([0.5, 1.0, 1.5, 2.0]), "offset": torch.tensor([-1.0, 0.0, 0.5, 2.0])},
+        {"offset": -0.7, "top_m": 3},
         {"top_m": 3},
         {"top_m": 1, "inverse_temperature": 0.6},
         {"softcap": 1.5},
@@ -106,6 +113,26 @@ def test_joint_attention_equals_the_formula_in_float64(heads, kv_heads, beams, s
     expected_output, expected_weights = reference(**given, scaling=8**-0.5, **settings)
     np.testing.assert_allclose(output.numpy(), expected_output, atol=2e-6)
     np.testing.assert_allclose(weights.numpy(), expected_weights, atol=2e-6)
+
+
+def test_a_batch_of_one_with_one_key_head_equals_the_formula_too():
+    given = inputs(batch=1, kv_heads=1, queries=1)
+    output, weights = joint_attention(**given, scaling=8**-0.5, top_m=3)
+    expected_output, expected_weights = reference(**given, scaling=8**-0.5, top_m=3)
+    np.testing.assert_allclose(output.numpy(), expected_output, atol=2e-6)
+    np.testing.assert_allclose(weights.numpy(), expected_weights, atol=2e-6)
+
+
+def test_gradients_of_the_numbers_per_head_are_those_of_finite_differences():
+    given = {name: tensor.double() for name, tensor in inputs(batch=1, kv_heads=1).items()}
+    numbers = [
+        torch.tensor(of_heads).double().requires_grad_() for of_heads in ([0.6, 1.0, 1.4, 2.0], [-1.0, 0.0, 0.5, 2.0])
+    ]
+
+    def output(inverse_temperature, offset):
+        return joint_attention(**given, scaling=0.3, top_m=4, inverse_temperature=inverse_temperature, offset=offset)[0]
+
+    assert torch.autograd.gradcheck(output, numbers)
 
 
 def test_memory_without_bias_is_plain_attention_over_longer_keys():

@@ -270,7 +270,7 @@ def test_presets_of_gemma_270m_were_fitted_to_it():
     other = transformers.Gemma3TextConfig(num_hidden_layers=26, hidden_size=1152)
     assert preset("compact", gemma) != preset("compact", other)
     windows = [None if kind == "full_attention" else 512 for kind in gemma.layer_types]
-    assert list(preset("compact", gemma).resolve(windows)) == [5, 11, 17]
+    assert list(preset("compact", gemma).resolve(windows, 4)) == [5, 11, 17]
 
 
 @pytest.mark.parametrize("architecture, kind", [("llama", "global"), ("mistral", "sliding-window")])
@@ -293,6 +293,11 @@ def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
             ModelError,
             r"2 numbers were given for the 4 layers \[0, 1, 2, 3\]; give one number, or one per layer",
         ),
+        (
+            {"layers": (1, 3), "offset": (0.5, (1.0, 2.0, 3.0))},
+            ModelError,
+            r"3 numbers were given for the 4 heads of layer 3; give one number, or one per head",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings, error, match):
@@ -308,6 +313,16 @@ def test_an_unknown_preset_is_refused():
 def test_numbers_per_layer_are_used_in_their_layers():
     one, other = model_of(layers=(1, 3), offset=(2.0, -1.0)), model_of(layers=(1, 3), offset=(-1.0, 2.0))
     same = model_of(layers=(3, 1), offset=(-1.0, 2.0))
-    results = [model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits for model in (one, other, same)]
+    per_head = model_of(layers=(1, 3), offset=((2.0,) * 4, -1.0))
+    results = [model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits for model in (one, other, same, per_head)]
     assert torch.equal(results[0], results[2])
     assert not torch.allclose(results[0], results[1], atol=1e-3)
+    torch.testing.assert_close(results[0], results[3])
+
+
+def test_numbers_per_head_are_used_in_their_heads():
+    one, other = (
+        model_of(layers=(1,), offset=(of_heads,)) for of_heads in ((3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 3.0))
+    )
+    results = [model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits for model in (one, other)]
+    assert not torch.allclose(*results, atol=1e-3)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import ROOT
 from transformers.generation.streamers import BaseStreamer
 
-from indexing.build_memory import build_memory
-from indexing.read_documents import find_files
-from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
 from memgpt_rag.encoder import load_encoder
 from memgpt_rag.errors import MismatchError
@@ -17,7 +13,6 @@ from memgpt_rag.memory import Memory
 
 pytestmark = pytest.mark.offline_models
 
-KNOWLEDGE = ROOT / "examples" / "knowledge"
 # Question, what the answer must hold, the file that it must cite first.
 QUESTIONS = [
     ("How much does it cost to rent a rowing boat?", "40 yuan", "park.md"),
@@ -26,19 +21,6 @@ QUESTIONS = [
     ("Who can borrow a kite?", "under twelve", "notices.jsonl"),
     ("遛狗必须怎么做？", "牵绳", "notices.jsonl"),
 ]
-
-
-@pytest.fixture(scope="session")
-def memory(tmp_path_factory, e5, gemma):
-    folder = tmp_path_factory.mktemp("demo") / "memory"
-    splitter = PassageSplitter(lambda text: len(gemma.tokenizer(text, add_special_tokens=False)["input_ids"]))
-    build_memory(find_files([KNOWLEDGE]), folder, encoder=e5, splitter=splitter, tokenizer_name="gemma")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def rag(memory, e5, gemma):
-    return RAG(Memory.open(memory), e5, gemma)
 
 
 @pytest.mark.parametrize("question, holds, source", QUESTIONS)

@@ -1,0 +1,79 @@
+"""Calibration with the models that come as packages, on the demo's own knowledge."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memgpt_rag.calibrate import Example, answer_losses, calibrate
+from memgpt_rag.model import MemGPT, MemoryAttentionConfig
+
+pytestmark = pytest.mark.offline_models
+
+KNOWN = [
+    ("How much does it cost to rent a rowing boat?", "40 yuan an hour"),
+    ("遛狗必须怎么做？", "牵绳"),
+    ("Who can borrow a kite?", "children under twelve"),
+    ("今天天气怎么样？", "晴"),
+]
+
+
+@pytest.fixture
+def examples(rag):
+    found = rag.retriever.retrieve([question for question, _ in KNOWN], 2)
+    return [Example(question, answer, of) for (question, answer), of in zip(KNOWN, found, strict=True)]
+
+
+@pytest.fixture
+def reader(rag, monkeypatch):
+    """The shared decoder, attended to in one layer, so that a step is quick."""
+    config = MemoryAttentionConfig("global", score_bias=4.0, top_m=32)
+    model = MemGPT(rag.model.decoder, rag.model.tokenizer, config=config, prefix_ids=rag.model.prefix_ids)
+    monkeypatch.setattr(rag, "model", model)
+    return rag
+
+
+@torch.no_grad()
+def test_the_loss_of_an_answer_is_its_likelihood_token_by_token(reader, examples):
+    example = examples[0]
+    words, end = answer_losses(reader, examples)
+    (said, ending), prompt, model = (
+        reader.prompt.answer_ids(example.question, example.answer),
+        reader.prompt,
+        reader.model,
+    )
+    entries = [prompt.entry_ids(entry.passage) for entry in example.found]
+    scores = [entry.standardised for entry in example.found]
+    so_far, losses = list(prompt.question_ids(example.question)), []
+    for token in (*said, *ending):
+        attended = model.attend([entries], [scores])
+        logits = model(torch.tensor([so_far]), memory=attended).logits[0, -1]
+        losses.append(-float(torch.log_softmax(logits, -1)[token]))
+        so_far.append(token)
+    assert float(words[0]) == pytest.approx(sum(losses[: len(said)]) / len(said), abs=2e-3)
+    assert float(end[0]) == pytest.approx(sum(losses[len(said) :]), abs=2e-3)
+
+
+def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader, examples):
+    before, seen = reader.model.config, []
+    got = calibrate(reader, examples, examples, steps=12, evaluations=3, on_step=lambda step, loss: seen.append(step))
+    assert seen == list(range(1, 13))
+    assert got.after < got.before
+    assert reader.model.config == before  # left as it is
+    assert not any(parameter.grad is not None for parameter in reader.model.parameters())
+    reader.model.config = got.config
+    with torch.no_grad():
+        words, end = answer_losses(reader, examples)
+    assert float((words + 0.3 * end).mean()) == pytest.approx(got.after, abs=5e-3)
+
+
+def test_numbers_that_do_not_help_on_what_is_held_out_are_not_kept(reader, examples):
+    worse = [Example(example.question, "zebra crossing nine", example.found) for example in examples[:1]]
+    got = calibrate(reader, worse, examples[1:], steps=3, evaluations=1)
+    assert got.after <= got.before
+    assert got.after < got.before or got.config == reader.model.config
+
+
+def test_calibration_needs_examples(reader, examples):
+    with pytest.raises(ValueError, match="There are 4 examples and 0 held out; give at least one of each"):
+        calibrate(reader, examples, [])
