@@ -37,7 +37,7 @@ from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT
-from memgpt_rag.model.config import PRESETS, general_preset, preset
+from memgpt_rag.model.config import FITTED, PRESETS, fitted_key, general_preset, preset
 from memgpt_rag.retrieve import Retrieved
 
 CHOOSING, REPORTING = 0, 1
@@ -68,8 +68,12 @@ def examples_of(questions: Sequence[Question], found: Sequence[list[Retrieved]])
     return [Example(question.text, question.answers[0], of) for question, of in zip(questions, found, strict=True)]
 
 
-def choose(rags: dict[str, RAG], questions: dict[str, list[Question]]) -> None:
-    """Calibrate each preset from its general form, on both languages at once; every fourth article is held out."""
+def choose(rags: dict[str, RAG], questions: dict[str, list[Question]], save: bool) -> None:
+    """Calibrate each preset from its general form, on both languages at once; every fourth article is held out.
+
+    Args:
+        save: keep what was found as the presets that this decoder gets from now on.
+    """
     model = next(iter(rags.values())).model
     fitting: list[Example] = []
     held_out: list[Example] = []
@@ -86,6 +90,10 @@ def choose(rags: dict[str, RAG], questions: dict[str, list[Question]]) -> None:
             got = calibrate(rag, fitting, held_out, steps=STEPS, on_step=lambda step, loss: bar.update())
         print(f"{name}: {got.before:.4f} → {got.after:.4f} {got.config}", flush=True)
         chosen[name] = {"before": got.before, "after": got.after, "config": asdict(got.config)}
+    if save:
+        fitted = json.loads(FITTED.read_text(encoding="utf-8"))
+        fitted[fitted_key(model.decoder.config)] = {name: of["config"] for name, of in chosen.items()}
+        FITTED.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(chosen))
 
 
@@ -206,6 +214,9 @@ def main() -> None:
     )
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES, help="the prompts always join")
+    parser.add_argument(
+        "--save", action="store_true", help="what was chosen becomes the presets of this language model"
+    )
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--data", type=Path, default=DATA)
@@ -220,7 +231,11 @@ def main() -> None:
             memories[language], of_language = build(language, Path(scratch), arguments.data, encoder, model)
             questions[language] = sample(of_language, half, count)
         if arguments.what == "choose":
-            choose({language: RAG(memory, encoder, model) for language, memory in memories.items()}, questions)
+            choose(
+                {language: RAG(memory, encoder, model) for language, memory in memories.items()},
+                questions,
+                arguments.save,
+            )
         else:
             report(
                 memories,

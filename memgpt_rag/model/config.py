@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +18,10 @@ PerLayer = float | tuple[float | tuple[float, ...], ...]
 
 def _flat(value: PerLayer | tuple[float, ...]) -> list[float]:
     return [one for part in value for one in _flat(part)] if isinstance(value, tuple) else [value]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,20 @@ class MemoryAttentionConfig:
             raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
         if self.top_m is not None and self.top_m < 1:
             raise ValueError(f"top_m is {self.top_m}; expected 1 or more, or None for every memory token.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MemoryAttentionConfig:
+        """A configuration from what `dataclasses.asdict` made of one, also after a journey through JSON.
+
+        Raises:
+            ValueError: a name that no configuration has, or a number out of its range.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(
+                f"A configuration has no {', '.join(unknown)}; it has {', '.join(f.name for f in fields(cls))}."
+            )
+        return cls(**{name: _tuples(value) for name, value in values.items()})
 
     def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerFusion]:
         """What holds in each attended layer of a decoder.
@@ -93,13 +113,8 @@ _GENERAL = {
     "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
     "compact": MemoryAttentionConfig(layers="global", inverse_temperature=1.1, score_bias=10.0, top_m=32),
 }
-# Chosen by `benchmarks/answers.py choose`; keyed by model type, layers and width.
-_FITTED = {
-    ("gemma3_text", 18, 640): {
-        "quality": _GENERAL["quality"],
-        "compact": replace(_GENERAL["compact"], inverse_temperature=(1.1, 1.1, 0.9), offset=(0.0, -1.0, 1.5)),
-    },
-}
+# Written by `benchmarks/answers.py choose --save`: of each decoder (type, layers, heads, width), its presets in numbers.
+FITTED = Path(__file__).with_name("fitted.json")
 PRESETS = tuple(_GENERAL)
 
 
@@ -125,9 +140,14 @@ def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
         ValueError: no preset of that name.
     """
     general = general_preset(name)
+    fitted = json.loads(FITTED.read_text(encoding="utf-8")).get(fitted_key(decoder_config), {})
+    return MemoryAttentionConfig.from_dict(fitted[name]) if name in fitted else general
+
+
+def fitted_key(decoder_config: Any) -> str:
+    """What `fitted.json` knows a decoder by."""
     config = decoder_config.get_text_config(decoder=True)
-    fitted = _FITTED.get((config.model_type, config.num_hidden_layers, config.hidden_size), {})
-    return fitted.get(name, general)
+    return f"{config.model_type}-{config.num_hidden_layers}-{config.num_attention_heads}-{config.hidden_size}"
 
 
 def _spread(value: PerLayer, layers: tuple[int, ...], heads: int) -> list[PerHead]:

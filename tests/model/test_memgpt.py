@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -266,11 +268,20 @@ def test_presets_take_all_layers_or_the_global_ones():
 
 
 def test_presets_of_gemma_270m_were_fitted_to_it():
-    gemma = transformers.Gemma3TextConfig(num_hidden_layers=18, hidden_size=640)
+    gemma = transformers.Gemma3TextConfig(num_hidden_layers=18, num_attention_heads=4, hidden_size=640)
     other = transformers.Gemma3TextConfig(num_hidden_layers=26, hidden_size=1152)
     assert preset("compact", gemma) != preset("compact", other)
     windows = [None if kind == "full_attention" else 512 for kind in gemma.layer_types]
     assert list(preset("compact", gemma).resolve(windows, 4)) == [5, 11, 17]
+
+
+def test_a_configuration_survives_json():
+    config = MemoryAttentionConfig((1, 3), inverse_temperature=(0.5, (1.0, 2.0)), offset=-1.0, top_m=8)
+    assert MemoryAttentionConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
+    with pytest.raises(
+        ValueError, match="A configuration has no beta, gate; it has layers, inverse_temperature, offset"
+    ):
+        MemoryAttentionConfig.from_dict({"beta": 1.0, "gate": 0, "top_m": 8})
 
 
 @pytest.mark.parametrize("architecture, kind", [("llama", "global"), ("mistral", "sliding-window")])
