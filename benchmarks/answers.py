@@ -37,7 +37,7 @@ from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT
-from memgpt_rag.model.config import FITTED, PRESETS, fitted_key, general_preset, preset
+from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
 from memgpt_rag.retrieve import Retrieved
 
 CHOOSING, REPORTING = 0, 1
@@ -92,7 +92,7 @@ def choose(rags: dict[str, RAG], questions: dict[str, list[Question]], save: boo
         chosen[name] = {"before": got.before, "after": got.after, "config": asdict(got.config)}
     if save:
         fitted = json.loads(FITTED.read_text(encoding="utf-8"))
-        fitted[fitted_key(model.decoder.config)] = {name: of["config"] for name, of in chosen.items()}
+        fitted[decoder_key(model.decoder.config)] = {name: of["config"] for name, of in chosen.items()}
         FITTED.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(chosen))
 

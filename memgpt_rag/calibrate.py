@@ -28,6 +28,21 @@ class Example:
     found: Sequence[Retrieved]
 
 
+def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Three quarters to fit on and one to judge by, apart by the document that each question's best entry is from.
+
+    Where all are from fewer than four documents, every fourth question is held out.
+    """
+    documents = [(of.found[0].passage.source, of.found[0].passage.record) if of.found else ("", "") for of in examples]
+    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
+    turns = [numbers[document] for document in documents] if len(numbers) >= 4 else range(len(examples))
+    held_out = [turn % 4 == 3 for turn in turns]
+    return (
+        [example for example, held in zip(examples, held_out, strict=True) if not held],
+        [example for example, held in zip(examples, held_out, strict=True) if held],
+    )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What a calibration found.

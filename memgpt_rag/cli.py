@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from memgpt_rag.fingerprint import StatesFingerprint
 
 
+_model = click.option(
+    "--model",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
+)
+_preset = click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="Memory in all layers, or in the global layers only.",
+)
+_encoder = click.option("--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since.")
+_k = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
+
+
 @click.group(cls=SentenceGroup)
 def main() -> None:
     """Ask a memory: a language model answers from entries that it attends to, and cites them."""
@@ -24,20 +42,8 @@ def main() -> None:
 @main.command()
 @click.argument("question", required=False)
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@click.option(
-    "--model",
-    default=GEMMA,
-    show_default=True,
-    metavar="NAME",
-    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
-)
-@click.option(
-    "--preset",
-    default="quality",
-    show_default=True,
-    type=click.Choice(["quality", "compact"]),
-    help="Memory in all layers, or in the global layers only.",
-)
+@_model
+@_preset
 @click.option(
     "--mode",
     default="memory",
@@ -45,8 +51,8 @@ def main() -> None:
     type=click.Choice(["memory", "prompt", "closed"]),
     help="Entries in attention, entries pasted into the prompt, or no entries.",
 )
-@click.option("--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since.")
-@click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
+@_encoder
+@_k
 @click.option(
     "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
 )
@@ -76,6 +82,62 @@ def ask(
     click.echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
     while asked := _next_question():
         _answer(rag, asked, mode, k, max_new_tokens)
+
+
+@main.command()
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
+@click.option(
+    "--questions",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer".',
+)
+@_model
+@_preset
+@_encoder
+@_k
+@click.option(
+    "--steps", default=400, show_default=True, type=click.IntRange(min=1), help="Steps of the fit, of 8 questions each."
+)
+def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int, steps: int) -> None:
+    """Fit how the language model reads memory to questions with known answers.
+
+    The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
+    the model changes.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.questions import read_questions
+
+    pairs = read_questions(questions)
+    if len(pairs) < 8:
+        raise click.ClickException(
+            f"{questions} holds {len(pairs)} questions; expected at least 8, a few hundred if they are to be had."
+        )
+    Memory.open(memory)
+    from tqdm import tqdm
+
+    from memgpt_rag.answer import RAG
+    from memgpt_rag.calibrate import Example, calibrate, hold_out
+    from memgpt_rag.model.presets import save_calibrated
+
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    found = rag.retriever.retrieve([question for question, _ in pairs], k)
+    fitting, held_out = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
+    with tqdm(total=steps, unit="step", disable=None) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+
+        fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
+    if fitted.config == rag.model.config:
+        click.echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
+        return
+    file = save_calibrated(preset, fitted.config, model)
+    click.echo(
+        f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
+    )
 
 
 @main.command()

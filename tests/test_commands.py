@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def refused(*arguments: str | Path, status: int = 1) -> str:
         ["memgpt-index", "states"],
         ["memgpt-rag"],
         ["memgpt-rag", "ask"],
+        ["memgpt-rag", "calibrate"],
         ["memgpt-rag", "info"],
     ],
 )
@@ -221,7 +223,7 @@ def test_the_demo_answers_its_questions_and_cites_the_right_entry(memory):
     expected = [
         ("40 yuan", "park.md, lines 14–15"),
         ("晴", "weather.txt"),
-        ("放风筝", "park.md, lines 19–20"),
+        ("划船", "park.md, lines 19–20"),
         ("in the morning", "park.md, lines 5–6"),
         ("under twelve", "notices.jsonl, line 1 "),
         ("牵绳", "notices.jsonl, line 4 "),
@@ -230,3 +232,36 @@ def test_the_demo_answers_its_questions_and_cites_the_right_entry(memory):
     for (answer, citation), (words, place) in zip(answers, expected, strict=True):
         assert words in answer
         assert place in citation
+
+
+@pytest.mark.offline_models
+def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
+    from memgpt_rag.bundled import GEMMA, generator_folder
+
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in generator_folder(GEMMA).iterdir():
+        (model / file.name).symlink_to(file)
+    (model / "memory_attention.json").unlink(missing_ok=True)
+    pairs = [
+        ("How much does it cost to rent a rowing boat?", "40 yuan an hour"),
+        ("遛狗必须怎么做？", "牵绳"),
+        ("Who can borrow a kite?", "children under twelve"),
+        ("今天天气怎么样？", "晴"),
+        ("今天最高气温多少度？", "24"),
+        ("公园几点开门？", "早上六点"),
+        ("When does the park close?", "ten at night"),
+        ("谁可以借风筝？", "十二岁以下的孩子"),
+    ]
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
+    arguments = ["memgpt-rag", "calibrate", "--memory", memory, "--model", model, "--preset", "compact", "-k", "2"]
+    done = run(*arguments, "--questions", questions, "--steps", "8")
+    assert done.returncode == 0, done.stderr
+    told = re.fullmatch(r"Loss on \d questions held out: (.*) before, (.*) now; kept in (.*)\.\n", done.stdout)
+    assert told, done.stdout
+    assert float(told[2]) < float(told[1])
+    assert Path(told[3]) == model / "memory_attention.json"
+    assert list(json.loads(Path(told[3]).read_text())) == ["compact"]
+    questions.write_text('{"question": "Who?", "answer": "Ann"}\n')
+    assert "holds 1 questions; expected at least 8" in refused(*arguments, "--questions", questions)

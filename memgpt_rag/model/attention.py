@@ -75,10 +75,9 @@ def joint_attention(
         by_memory = stacked.view(batch, kv_heads, beams, group * queries, -1)
         return (by_memory if beams == 1 else by_memory.transpose(1, 2)).reshape(rows, heads, queries, -1)
 
-    local_query = query * scaling
-    memory_query = (local_query * _by_head(inverse_temperature, query)).to(query.dtype)
+    memory_query = (query * (_by_head(inverse_temperature, query) * scaling)).to(query.dtype)
     memory_scores = unstack(matmul(stack(memory_query), memory_key.transpose(-1, -2)))
-    local_query = local_query.reshape(rows, kv_heads, group * queries, -1)
+    local_query = (query * scaling).reshape(rows, kv_heads, group * queries, -1)
     local_scores = matmul(local_query, local_key.transpose(-1, -2)).view(rows, heads, queries, -1)
     if softcap is not None:
         memory_scores, local_scores = (
@@ -87,14 +86,15 @@ def joint_attention(
 
     memory_mask = memory_mask if beams == 1 else memory_mask.repeat_interleave(beams, 0)
     memory_scores = memory_mask + memory_scores  # fp32, as the mask is
-    if isinstance(offset, Tensor) or offset != 0:
-        memory_scores = memory_scores + _by_head(offset, query)
     if top_m is not None and top_m < tokens:
         memory_scores.masked_fill_(memory_scores < mth_largest(memory_scores.detach(), top_m), UNSEEN)
-    scores = [memory_scores, local_mask + local_scores]
+    others = [(local_mask + local_scores).to(memory_scores.dtype)]
     if sinks is not None:
-        scores.append(sinks.float().view(1, -1, 1, 1).expand(rows, -1, queries, 1))
-    weights = torch.softmax(torch.cat(scores, dim=-1), dim=-1)
+        others.append(sinks.to(memory_scores.dtype).view(1, -1, 1, 1).expand(rows, -1, queries, 1))
+    if isinstance(offset, Tensor) or offset != 0:
+        # A softmax sees differences only, and there are far fewer other scores to move than memory scores.
+        others = [scores - _by_head(offset, query) for scores in others]
+    weights = torch.softmax(torch.cat([memory_scores, *others], dim=-1), dim=-1)
     memory_weights = weights[..., :tokens]
 
     kept = (torch.nn.functional.dropout(weights, dropout) if dropout else weights).to(memory_value.dtype)
@@ -120,11 +120,13 @@ def mth_largest(scores: Float[Tensor, "*rows tokens"], m: int, *, group: int = 8
     """The m-th largest score of each row.
 
     The m largest scores lie in the m groups with the largest maxima, so only those groups are searched: the same number
-    as a search through all scores gives, in half the time on a CPU.
+    as a search through all scores gives. On a CPU that is twice as fast for some hundred tokens; from 64 · m on, `topk`
+    itself is fast.
     """
     tokens = scores.shape[-1]
-    if tokens > 2 * m * group:
-        padded = torch.nn.functional.pad(scores, (0, -tokens % group), value=UNSEEN).view(*scores.shape[:-1], -1, group)
-        best = padded.amax(-1).topk(m, dim=-1, sorted=False).indices
-        scores = padded.gather(-2, best.unsqueeze(-1).expand(*best.shape, group)).flatten(-2)
+    if 2 * m * group < tokens < 64 * m:
+        padded = torch.nn.functional.pad(scores, (0, -tokens % group), value=UNSEEN)
+        grouped = padded.view(*scores.shape[:-1], group, -1)  # a group's scores stand apart: its maximum is quicker so
+        best = grouped.amax(-2, keepdim=True).topk(m, dim=-1, sorted=False).indices
+        scores = grouped.gather(-1, best.expand(*grouped.shape[:-1], m)).flatten(-2)
     return scores.topk(m, dim=-1, sorted=False).values.amin(-1, keepdim=True)

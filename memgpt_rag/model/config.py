@@ -1,11 +1,9 @@
-"""How memory and local context share one softmax: a handful of numbers, and the two measured presets of them."""
+"""How memory and local context share one softmax: a handful of numbers, and what they are in each layer."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -107,47 +105,6 @@ class LayerFusion:
     offset: PerHead
     top_m: int | None
     window: int | None
-
-
-_GENERAL = {
-    "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
-    "compact": MemoryAttentionConfig(layers="global", inverse_temperature=1.1, score_bias=10.0, top_m=32),
-}
-# Written by `benchmarks/answers.py choose --save`: of each decoder (type, layers, heads, width), its presets in numbers.
-FITTED = Path(__file__).with_name("fitted.json")
-PRESETS = tuple(_GENERAL)
-
-
-def general_preset(name: str) -> MemoryAttentionConfig:
-    """The preset as it holds for any decoder.
-
-    Raises:
-        ValueError: no preset of that name.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
-    return _GENERAL[name]
-
-
-def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
-    """The preset as it was fitted to a decoder, or as it holds for any.
-
-    Args:
-        name: "quality" reads memory in all layers; "compact" in the global layers of a model that mixes both kinds.
-        decoder_config: the decoder's transformers configuration.
-
-    Raises:
-        ValueError: no preset of that name.
-    """
-    general = general_preset(name)
-    fitted = json.loads(FITTED.read_text(encoding="utf-8")).get(fitted_key(decoder_config), {})
-    return MemoryAttentionConfig.from_dict(fitted[name]) if name in fitted else general
-
-
-def fitted_key(decoder_config: Any) -> str:
-    """What `fitted.json` knows a decoder by."""
-    config = decoder_config.get_text_config(decoder=True)
-    return f"{config.model_type}-{config.num_hidden_layers}-{config.num_attention_heads}-{config.hidden_size}"
 
 
 def _spread(value: PerLayer, layers: tuple[int, ...], heads: int) -> list[PerHead]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.bundled import GEMMA, generator_folder
-from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig, preset
+from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import attending, recording, retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
 from memgpt_rag.tokenizer import load_tokenizer, no_model
@@ -77,6 +78,7 @@ class MemGPT(nn.Module):
 
         Args:
             name: hub name or folder of a decoder, or a model that comes as a package.
+            config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
             prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             loading: passed on to `AutoModelForCausalLM.from_pretrained`.
@@ -95,6 +97,8 @@ class MemGPT(nn.Module):
         decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
+        if isinstance(config, str):
+            config = calibrated_preset(config, name, decoder.config)
         model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
         model.name = str(name)
         return model

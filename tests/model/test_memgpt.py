@@ -15,7 +15,6 @@ from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemGPT, MemoryAttentionConfig
-from memgpt_rag.model.config import preset
 
 PREFIX, ENTRY, OTHER, QUESTION = random_ids(5, 1), random_ids(11, 2), random_ids(7, 3), random_ids(6, 4)
 
@@ -267,14 +266,6 @@ def test_presets_take_all_layers_or_the_global_ones():
     assert list(model.states_of([ENTRY])[0].keys) == [1, 3]
 
 
-def test_presets_of_gemma_270m_were_fitted_to_it():
-    gemma = transformers.Gemma3TextConfig(num_hidden_layers=18, num_attention_heads=4, hidden_size=640)
-    other = transformers.Gemma3TextConfig(num_hidden_layers=26, hidden_size=1152)
-    assert preset("compact", gemma) != preset("compact", other)
-    windows = [None if kind == "full_attention" else 512 for kind in gemma.layer_types]
-    assert list(preset("compact", gemma).resolve(windows, 4)) == [5, 11, 17]
-
-
 def test_a_configuration_survives_json():
     config = MemoryAttentionConfig((1, 3), inverse_temperature=(0.5, (1.0, 2.0)), offset=-1.0, top_m=8)
     assert MemoryAttentionConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
@@ -314,11 +305,6 @@ def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
 def test_wrong_settings_are_refused(settings, error, match):
     with pytest.raises(error, match=match):
         model_of(**settings)
-
-
-def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="There is no preset 'best'; expected one of quality, compact"):
-        MemGPT(tiny_decoder("llama"), None, config="best")
 
 
 def test_numbers_per_layer_are_used_in_their_layers():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memgpt_rag.calibrate import Example, answer_losses, calibrate
+from memgpt_rag.calibrate import Example, answer_losses, calibrate, hold_out
 from memgpt_rag.model import MemGPT, MemoryAttentionConfig
 
 pytestmark = pytest.mark.offline_models
@@ -77,3 +77,19 @@ def test_numbers_that_do_not_help_on_what_is_held_out_are_not_kept(reader, examp
 def test_calibration_needs_examples(reader, examples):
     with pytest.raises(ValueError, match="There are 4 examples and 0 held out; give at least one of each"):
         calibrate(reader, examples, [])
+
+
+def test_a_quarter_is_held_out_with_all_questions_of_its_documents(rag):
+    found = rag.retriever.retrieve([question for question, _ in KNOWN], 1)
+    # The questions of KNOWN rest on one record each of notices.jsonl, on park.md and on weather.txt.
+    examples = [Example(f"{number}", "", found[number % 4]) for number in range(20)]
+    fitting, held_out = hold_out(examples)
+    assert sorted([*fitting, *held_out], key=lambda one: int(one.question)) == examples
+    places = [
+        {(one.found[0].passage.source, one.found[0].passage.record) for one in part} for part in (fitting, held_out)
+    ]
+    assert not places[0] & places[1]
+    assert len(held_out) == 5
+    fitting, held_out = hold_out([Example(f"{number}", "", found[0]) for number in range(8)])
+    assert [one.question for one in held_out] == ["3", "7"]
+    assert len(fitting) == 6

@@ -1,0 +1,107 @@
+"""The numbers that a name stands for: measured for any decoder, fitted to one, or calibrated by a user for theirs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from memgpt_rag.bundled import generator_folder
+from memgpt_rag.errors import ModelError
+from memgpt_rag.model.config import MemoryAttentionConfig
+
+_GENERAL = {
+    "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
+    "compact": MemoryAttentionConfig(layers="global", inverse_temperature=1.1, score_bias=10.0, top_m=32),
+}
+PRESETS = tuple(_GENERAL)
+# Written by `benchmarks/answers.py choose --save`: of each decoder, the presets that were fitted to it.
+FITTED = Path(__file__).with_name("fitted.json")
+
+
+def general_preset(name: str) -> MemoryAttentionConfig:
+    """The preset as it holds for any decoder.
+
+    Args:
+        name: "quality" reads memory in all layers; "compact" in the global layers of a model that mixes both kinds.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    return _GENERAL[name]
+
+
+def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
+    """The preset as it was fitted to a decoder, or as it holds for any.
+
+    Args:
+        decoder_config: the decoder's transformers configuration.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    general = general_preset(name)
+    fitted = json.loads(FITTED.read_text(encoding="utf-8")).get(decoder_key(decoder_config), {})
+    return MemoryAttentionConfig.from_dict(fitted[name]) if name in fitted else general
+
+
+def decoder_key(decoder_config: Any) -> str:
+    """What a decoder is known by where its presets are kept: its type, layers, heads and width."""
+    config = decoder_config.get_text_config(decoder=True)
+    return f"{config.model_type}-{config.num_hidden_layers}-{config.num_attention_heads}-{config.hidden_size}"
+
+
+def calibrated_file(model: str | Path) -> Path:
+    """Where the numbers calibrated for a model are kept: in its folder, or for a hub name in the user's cache folder."""
+    folder = generator_folder(str(model)) or Path(model)
+    if not folder.is_dir():
+        folder = user_cache_path("memgpt_rag") / "calibrated" / str(model).replace("/", "--")
+    return folder / "memory_attention.json"
+
+
+def calibrated_preset(name: str, model: str | Path, decoder_config: Any) -> MemoryAttentionConfig:
+    """The preset as a user calibrated it for this model; failing that, as it was fitted to its decoder or holds for any.
+
+    Raises:
+        ValueError: no preset of that name.
+        ModelError: the file of calibrated numbers is damaged.
+    """
+    otherwise, calibrated = preset(name, decoder_config), _read(calibrated_file(model))
+    return calibrated.get(name, otherwise)
+
+
+def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path) -> Path:
+    """Keep numbers as what a preset means for this model from now on; returns the file.
+
+    Raises:
+        ModelError: the file there is damaged, or cannot be written.
+    """
+    file = calibrated_file(model)
+    presets = {**_read(file), name: config}
+    new = file.with_suffix(".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(
+            json.dumps({name: asdict(one) for name, one in presets.items()}, indent=1) + "\n", encoding="utf-8"
+        )
+        new.replace(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be written: {error.strerror}; make its folder writable.") from error
+    return file
+
+
+def _read(file: Path) -> dict[str, MemoryAttentionConfig]:
+    if not file.is_file():
+        return {}
+    try:
+        presets = json.loads(file.read_text(encoding="utf-8"))
+        return {name: MemoryAttentionConfig.from_dict(values) for name, values in presets.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{file} does not hold calibrated numbers ({error}); remove it, or calibrate the model again."
+        ) from error

@@ -1,0 +1,88 @@
+"""What a preset's name stands for: general, fitted to a decoder, or calibrated by a user."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+import transformers
+from tiny import tiny_decoder
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.model import PRESETS, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model.presets import FITTED, calibrated_file, calibrated_preset, general_preset, preset, save_calibrated
+
+GEMMA = transformers.Gemma3TextConfig(num_hidden_layers=18, num_attention_heads=4, hidden_size=640)
+OTHER = transformers.Gemma3TextConfig(num_hidden_layers=26, num_attention_heads=4, hidden_size=1152)
+MINE = MemoryAttentionConfig(inverse_temperature=(1.5, (1.0, 2.0, 3.0, 4.0)), score_bias=2.0, layers=(1, 3))
+
+
+@pytest.mark.parametrize("name, layers", [("quality", list(range(18))), ("compact", [5, 11, 17])])
+def test_presets_of_gemma_270m_were_fitted_to_it(name, layers):
+    assert preset(name, OTHER) == general_preset(name)
+    assert preset(name, GEMMA) != general_preset(name)
+    windows = [None if kind == "full_attention" else 512 for kind in GEMMA.layer_types]
+    assert list(preset(name, GEMMA).resolve(windows, 4)) == layers
+
+
+def test_every_fitted_number_is_that_of_a_preset():
+    for of_decoder in json.loads(FITTED.read_text(encoding="utf-8")).values():
+        for name, values in of_decoder.items():
+            assert name in PRESETS
+            config = MemoryAttentionConfig.from_dict(values)
+            assert json.loads(json.dumps(asdict(config))) == values
+
+
+def test_calibrated_numbers_are_what_a_preset_means_for_their_model_only(tmp_path):
+    assert calibrated_preset("quality", tmp_path, GEMMA) == preset("quality", GEMMA)
+    file = save_calibrated("quality", MINE, tmp_path)
+    assert file.parent == tmp_path
+    assert calibrated_preset("quality", tmp_path, GEMMA) == MINE
+    assert calibrated_preset("compact", tmp_path, GEMMA) == preset("compact", GEMMA)
+    save_calibrated("compact", general_preset("compact"), tmp_path)
+    assert calibrated_preset("quality", tmp_path, GEMMA) == MINE  # kept beside the new one
+    assert preset("quality", GEMMA) != MINE  # nobody else's
+
+
+def test_numbers_of_a_hub_model_are_kept_in_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = save_calibrated("quality", MINE, "some/model")
+    assert file == calibrated_file("some/model")
+    assert file.is_relative_to(tmp_path)
+    assert calibrated_preset("quality", "some/model", GEMMA) == MINE
+    assert calibrated_preset("quality", "some/other", GEMMA) != MINE
+
+
+def test_a_model_loads_with_what_was_calibrated_for_it(tmp_path):
+    tiny_decoder("llama").save_pretrained(tmp_path)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), bos_token="<s>").save_pretrained(tmp_path)
+    assert MemGPT.from_pretrained(tmp_path).config == general_preset("quality")
+    save_calibrated("quality", MINE, tmp_path)
+    assert MemGPT.from_pretrained(tmp_path).config == MINE
+    assert MemGPT.from_pretrained(tmp_path, config=general_preset("quality")).config == general_preset("quality")
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, models
+
+    return Tokenizer(models.WordLevel({"<s>": 0, "a": 1}, unk_token="a"))
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", '{"quality": {"beta": 1}}', '{"quality": {"top_m": 0}}', '{"quality": 1}']
+)
+def test_a_damaged_file_of_numbers_is_refused(tmp_path, content):
+    calibrated_file(tmp_path).write_text(content)
+    with pytest.raises(
+        ModelError, match="memory_attention.json does not hold calibrated numbers .*; remove it, or calib"
+    ):
+        calibrated_preset("quality", tmp_path, GEMMA)
+    with pytest.raises(ModelError, match="does not hold calibrated numbers"):
+        save_calibrated("quality", MINE, tmp_path)
+    assert calibrated_file(tmp_path).read_text() == content
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="There is no preset 'best'; expected one of quality, compact"):
+        MemGPT(tiny_decoder("llama"), None, config="best")
