@@ -1,7 +1,7 @@
 """Do answers get better when passages sit in attention instead of in the prompt?
 
-    python benchmarks/answers.py choose      which β, τ, b and m are best on one half of the articles (about an hour)
-    python benchmarks/answers.py report      every mode on the other half, with the presets as they are (about an hour)
+    python benchmarks/answers.py choose      fits β, τ and b of both presets on one half of the articles (25 minutes)
+    python benchmarks/answers.py report      every mode on the other half, with the presets as they are (45 minutes)
 
 All modes see the same passages, the same question and the same words around them: closed book; prompt with the best
 passage; prompt with the best four, best last; memory with the presets quality and compact, with and without the bias by
