@@ -36,7 +36,7 @@ from memgpt_rag.calibrate import Example, answer_losses, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, MemGPT
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
 from memgpt_rag.retrieve import Retrieved
 
@@ -45,7 +45,9 @@ K = 4
 STEPS = 400
 
 
-def build(language: str, folder: Path, data: Path, encoder: Encoder, model: MemGPT) -> tuple[Memory, list[Question]]:
+def build(
+    language: str, folder: Path, data: Path, encoder: Encoder, model: MemoryDecoder
+) -> tuple[Memory, list[Question]]:
     """One memory of all paragraphs of a language, by the index job itself."""
     records, questions = read_xquad(data, language)
     source = folder / f"xquad.{language}.jsonl"
@@ -105,7 +107,7 @@ def report(
     memories: dict[str, Memory],
     questions: dict[str, list[Question]],
     encoder: Encoder,
-    model: MemGPT,
+    model: MemoryDecoder,
     modes: Sequence[str] = MODES,
 ) -> None:
     """Every question in every mode, question by question, so that what is compared is measured side by side."""
@@ -131,12 +133,12 @@ def report(
     print(json.dumps(results, ensure_ascii=False))
 
 
-def with_config(model: MemGPT, mode: str) -> MemGPT:
+def with_config(model: MemoryDecoder, mode: str) -> MemoryDecoder:
     """The same decoder with the configuration of a mode, and states of its own."""
     config = preset("compact" if mode.startswith("compact") else "quality", model.decoder.config)
     if mode.endswith("no bias"):
         config = replace(config, score_bias=0.0)
-    return MemGPT(model.decoder, model.tokenizer, config=config)
+    return MemoryDecoder(model.decoder, model.tokenizer, config=config)
 
 
 def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
@@ -222,7 +224,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     quiet_libraries()
-    encoder, model = load_encoder(arguments.encoder), MemGPT.from_pretrained(arguments.model)
+    encoder, model = load_encoder(arguments.encoder), MemoryDecoder.from_pretrained(arguments.model)
     half = CHOOSING if arguments.what == "choose" else REPORTING
     count = arguments.questions or (10_000 if arguments.what == "choose" else 300)
     with tempfile.TemporaryDirectory() as scratch:

@@ -174,10 +174,12 @@ def states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> Non
     from memgpt_rag.memory import Memory
 
     entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
-    from memgpt_rag.model import MemGPT
+    from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
-    stored = compute_states(memory, MemGPT.from_pretrained(model_name, config=preset), dtype=dtype, progress=True)
+    stored = compute_states(
+        memory, MemoryDecoder.from_pretrained(model_name, config=preset), dtype=dtype, progress=True
+    )
     click.echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 

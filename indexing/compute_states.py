@@ -15,13 +15,13 @@ from memgpt_rag.model.stored import states_fingerprint, to_array
 from memgpt_rag.prompt import Prompt
 
 if TYPE_CHECKING:
-    from memgpt_rag.model import MemGPT
+    from memgpt_rag.model import MemoryDecoder
 
 # Entries that are read together, the shortest first, so that little of a batch is padding.
 _BLOCK = 128
 
 
-def compute_states(folder: Path, model: MemGPT, *, dtype: StatesType = "int8", progress: bool = False) -> int:
+def compute_states(folder: Path, model: MemoryDecoder, *, dtype: StatesType = "int8", progress: bool = False) -> int:
     """Store the states of every entry, in the layers in which the model attends to memory.
 
     Args:

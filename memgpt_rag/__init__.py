@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from memgpt_rag.memory import Memory as Memory
     from memgpt_rag.model import MemGPT as MemGPT
     from memgpt_rag.model import MemoryAttentionConfig as MemoryAttentionConfig
+    from memgpt_rag.model import MemoryDecoder as MemoryDecoder
 
 _HOMES = {
     "RAG": "memgpt_rag.answer",
@@ -21,6 +22,7 @@ _HOMES = {
     "Memory": "memgpt_rag.memory",
     "MemGPT": "memgpt_rag.model",
     "MemoryAttentionConfig": "memgpt_rag.model",
+    "MemoryDecoder": "memgpt_rag.model",
 }
 __all__ = list(_HOMES)
 

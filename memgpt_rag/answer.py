@@ -19,7 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.encoder import Encoder, load_encoder
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
 from memgpt_rag.prompt import Prompt
@@ -79,7 +79,7 @@ class RAG:
         MismatchError: the memory was embedded by another encoder, or holds states of another language model.
     """
 
-    def __init__(self, memory: Memory, encoder: Encoder, model: MemGPT):
+    def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder):
         self.retriever = Retriever(memory, encoder)
         self.model = model
         self.prompt = Prompt(model.tokenizer)
@@ -106,7 +106,7 @@ class RAG:
             model: language model, by hub name, folder, or the name of one that comes as a package.
             config: preset "quality" or "compact", or numbers of your own.
             encoder: name or folder of the memory's encoder, where it is not where it was when the memory was built.
-            loading: passed on to `MemGPT.from_pretrained`.
+            loading: passed on to `MemoryDecoder.from_pretrained`.
 
         Raises:
             MemoryFormatError: no memory there, or a damaged one.
@@ -121,7 +121,7 @@ class RAG:
             passage_prompt=stored.passage_prompt,
             normalise=stored.normalised,
         )
-        return cls(opened, asking, MemGPT.from_pretrained(model, config=config, **loading))
+        return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading))
 
     def answer(self, question: str, **settings: Any) -> Answer:
         """Answer one question; the settings are those of `answer_all`."""

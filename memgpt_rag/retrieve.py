@@ -11,7 +11,7 @@ from memgpt_rag.memory import Memory
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
-    from memgpt_rag.model import AttendedMemory, MemGPT
+    from memgpt_rag.model import AttendedMemory, MemoryDecoder
     from memgpt_rag.prompt import Prompt
 
 
@@ -58,7 +58,7 @@ class Retriever:
 
 
 def attend(
-    model: MemGPT, prompt: Prompt, found: Sequence[Sequence[Retrieved]], memory: Memory | None = None
+    model: MemoryDecoder, prompt: Prompt, found: Sequence[Sequence[Retrieved]], memory: Memory | None = None
 ) -> AttendedMemory:
     """Let the model attend to the entries found for each question.
 

@@ -39,10 +39,10 @@ def gemma():
     import torch
 
     from memgpt_rag.command_line import quiet_libraries
-    from memgpt_rag.model import MemGPT
+    from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
-    return MemGPT.from_pretrained(dtype=torch.float32)
+    return MemoryDecoder.from_pretrained(dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

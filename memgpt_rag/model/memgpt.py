@@ -1,333 +1,295 @@
-"""MemGPT: the model that users hold. A decoder, its tokenizer, the prefix after which every entry is read, and the way
-in which memory and local context share attention. Turns token ids into states and answers; knows no files of a memory.
+"""MemGPT from scratch: a small language model with memory attention that learns to read what a search found.
+
+A neighbour, a piece of text that was found, is read by the same layers without memory. Each of its tokens becomes a
+memory vector: what the layer made of the text up to that token, beside the embedding of the token that came next. So a
+query that resembles the context there can read how that context went on, as in a continuous cache (Grave et al. 2017).
+Training text is read in chunks, and a chunk sees what was found for the text before it (RETRO, Borgeaud et al. 2022,
+§2.3), so that no logit depends on a later token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from memgpt_rag.bundled import GEMMA, generator_folder
-from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
-from memgpt_rag.model.presets import calibrated_preset, preset
-from memgpt_rag.model.retrofit import attending, recording, retrofit
-from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
-from memgpt_rag.tokenizer import load_tokenizer, no_model
+from memgpt_rag.errors import ModelError
+from memgpt_rag.model.attached import Attached, Finder, Query
+from memgpt_rag.model.attention import UNSEEN
+from memgpt_rag.model.decoder import MemoryDecoder
+from memgpt_rag.model.memory_layer import MemoryLayer
+from memgpt_rag.tokenizer import byte_tokenizer, load_tokenizer
 
-DEFAULT_GENERATOR = GEMMA
+_MODEL_TYPE = "memgpt_rag"
 
 
 class MemGPT(nn.Module):
-    """A decoder that attends to memory.
-
-    Without `memory`, `forward` and `generate` are those of the decoder. With it, the tokens given follow the shared
-    prefix and the memory: [prefix | entries, all at the same positions | tokens].
+    """A Transformer decoder whose chosen layers attend to memory beside their own text.
 
     Args:
-        decoder: a causal language model of transformers; its attention is rerouted, its weights are not touched.
-        tokenizer: its tokenizer.
-        config: how memory and local context share attention, or the name of a preset, "quality" or "compact".
-        prefix_ids: tokens that stand before every entry and every question; the first one is the attention sink.
-        states_cache_bytes: how many bytes of entry states to keep between questions.
+        vocab_size: token ids; at least as many as the tokenizer has.
+        d_model: numbers per token.
+        nhead: heads of self-attention and of memory attention.
+        num_layers: layers.
+        dim_feedforward: numbers inside a feed-forward layer.
+        dropout: probability of dropping a number while training.
+        memory_layers: layers behind which memory is read; None for the last one.
+        max_tokens: longest text in tokens.
+        chunk_tokens: tokens of a chunk, all of which see the same neighbours.
+        top_m: memory vectors that a head reads at once; None for all.
+        tokenizer: None for one token per byte.
 
     Raises:
-        ModelError: the decoder's architecture cannot take memory.
+        ValueError: sizes that contradict each other.
     """
 
     def __init__(
         self,
-        decoder: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        vocab_size: int = 10_000,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_layers: int = 2,
+        dim_feedforward: int = 2048,
         *,
-        config: MemoryAttentionConfig | str = "quality",
-        prefix_ids: Sequence[int] = (),
-        states_cache_bytes: int = 2**30,
+        dropout: float = 0.1,
+        memory_layers: Sequence[int] | None = None,
+        max_tokens: int = 512,
+        chunk_tokens: int = 64,
+        top_m: int | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ):
         super().__init__()
-        self.decoder = decoder
-        self.tokenizer = tokenizer
-        self.name = str(decoder.name_or_path)
-        self.windows = retrofit(decoder)
-        self._states = StatesCache(states_cache_bytes)
-        self._prefix_states: list[tuple[Tensor, Tensor]] = []
-        self._prefix_ids: tuple[int, ...] = ()
-        self._fusion: dict[int, LayerFusion] = {}
-        self.config = preset(config, decoder.config) if isinstance(config, str) else config
-        self.prefix_ids = tuple(prefix_ids)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path = DEFAULT_GENERATOR,
-        *,
-        config: MemoryAttentionConfig | str = "quality",
-        prefix_ids: Sequence[int] | None = None,
-        dtype: torch.dtype | str = "auto",
-        device: str | torch.device | None = None,
-        states_cache_bytes: int = 2**30,
-        **loading: Any,
-    ) -> MemGPT:
-        """Give memory to a pretrained decoder.
-
-        Args:
-            name: hub name or folder of a decoder, or a model that comes as a package.
-            config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
-            prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
-            dtype: "auto" for bf16 where the processor computes in it, else fp32.
-            loading: passed on to `AutoModelForCausalLM.from_pretrained`.
-
-        Raises:
-            ModelError: no such model, or one whose architecture cannot take memory.
-            MissingPackageError: it comes as a package that is not installed.
-        """
-        tokenizer = load_tokenizer(name)
-        try:
-            decoder = AutoModelForCausalLM.from_pretrained(
-                generator_folder(str(name)) or name, dtype=_best_dtype() if dtype == "auto" else dtype, **loading
+        places = (num_layers - 1,) if memory_layers is None else tuple(sorted(set(memory_layers)))
+        unknown = [layer for layer in places if not 0 <= layer < num_layers]
+        if unknown:
+            raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
+        self.tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
+        if len(self.tokenizer) > vocab_size:
+            raise ValueError(
+                f"The tokenizer has {len(self.tokenizer)} tokens and vocab_size is {vocab_size}; raise it."
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise no_model(name, error) from error
-        decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-        if prefix_ids is None:
-            prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-        if isinstance(config, str):
-            config = calibrated_preset(config, name, decoder.config)
-        model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
-        model.name = str(name)
-        return model
-
-    @property
-    def config(self) -> MemoryAttentionConfig:
-        """How memory and local context share attention; may be set at any time."""
-        return self._config
-
-    @config.setter
-    def config(self, config: MemoryAttentionConfig) -> None:
-        fusion = config.resolve(self.windows, self.num_heads)
-        if fusion.keys() != self._fusion.keys():
-            self._states.clear()  # they hold the attended layers only
-        self._config, self._fusion = config, fusion
-
-    @property
-    def fusion(self) -> dict[int, LayerFusion]:
-        """The configuration as it holds in each attended layer."""
-        return self._fusion
-
-    @contextmanager
-    def fused(self, fusion: dict[int, LayerFusion]) -> Iterator[None]:
-        """Inside the block, read memory with these numbers, which may carry gradients, in the same layers."""
-        before, self._fusion = self._fusion, fusion
-        try:
-            yield
-        finally:
-            self._fusion = before
-
-    @property
-    def num_heads(self) -> int:
-        """Query heads of each layer."""
-        return int(self.decoder.config.get_text_config(decoder=True).num_attention_heads)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that attend to memory, in ascending order."""
-        return tuple(sorted(self._fusion))
-
-    @property
-    def prefix_ids(self) -> tuple[int, ...]:
-        """Tokens before every entry and question. Setting them forgets all states, which were read after the old ones."""
-        return self._prefix_ids
-
-    @prefix_ids.setter
-    def prefix_ids(self, prefix_ids: Sequence[int]) -> None:
-        self._prefix_ids = tuple(prefix_ids)
-        self._prefix_states = []
-        self._states.clear()
-
-    @torch.no_grad()
-    def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
-        """States of each entry, read right after the prefix; those computed before come from the cache.
-
-        Args:
-            entries: token ids of each entry.
-            batch_size: entries per forward pass.
-
-        Raises:
-            ValueError: an entry without tokens.
-        """
-        wanted = [tuple(token_ids) for token_ids in entries]
-        if () in wanted:
-            raise ValueError(f"Entry {wanted.index(())} has no tokens.")
-        cached = {token_ids: self._states.get(token_ids) for token_ids in wanted}
-        found = {token_ids: states for token_ids, states in cached.items() if states is not None}
-        missing = sorted((token_ids for token_ids in cached if token_ids not in found), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
-            for token_ids, states in zip(batch, self._write_states(batch), strict=True):
-                found[token_ids] = states
-                self._states.put(token_ids, states)
-        return [found[token_ids] for token_ids in wanted]
-
-    def attend(
-        self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
-    ) -> AttendedMemory:
-        """The memory of a batch of questions, to pass to `forward` or `generate` once.
-
-        Args:
-            rows: for each question, the token ids of each of its entries.
-            scores: for each question, the standardised retrieval score of each entry; None for equal scores.
-        """
-        if scores is None:
-            scores = [[0.0] * len(entries) for entries in rows]
-        states = iter(self.states_of([token_ids for entries in rows for token_ids in entries]))
-        return self.attend_states([[next(states) for _ in entries] for entries in rows], scores)
-
-    def attend_states(self, rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]]) -> AttendedMemory:
-        """As `attend`, for entries whose states are at hand."""
-        return attend_to(
-            rows,
-            scores,
-            prefix_tokens=len(self.prefix_ids),
-            layers=list(self._fusion),
-            score_bias=self.config.score_bias,
+        self.sizes: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "d_model": d_model,
+            "nhead": nhead,
+            "num_layers": num_layers,
+            "dim_feedforward": dim_feedforward,
+            "dropout": dropout,
+            "memory_layers": places,
+            "max_tokens": max_tokens,
+            "chunk_tokens": chunk_tokens,
+            "top_m": top_m,
+        }
+        self.max_tokens, self.chunk_tokens = max_tokens, chunk_tokens
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_tokens, d_model)
+        for of_embedding in (self.embedding, self.position):
+            nn.init.normal_(of_embedding.weight, std=0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                d_model, nhead, dim_feedforward, dropout, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(num_layers)
         )
+        self.memory_norm = nn.ModuleDict({str(layer): nn.LayerNorm(d_model) for layer in places})
+        self.memory = nn.ModuleDict(
+            {
+                str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
+                for layer in places
+            }
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.output = nn.Linear(d_model, vocab_size, bias=False)
+        self.output.weight = self.embedding.weight  # Press & Wolf 2017
+        self._attached: Attached | None = None
 
     def forward(
         self,
-        input_ids: Int[Tensor, "rows tokens"],
-        attention_mask: Int[Tensor, "rows seen"] | None = None,
+        inputs: Int[Tensor, "batch tokens"],
+        neighbours: Int[Tensor, "batch chunks k neighbour_tokens"] | None = None,
         *,
-        memory: AttendedMemory | None = None,
-        past_key_values: Cache | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Next-token logits of the tokens given, as the decoder returns them.
+        all_positions: bool = False,
+    ) -> Float[Tensor, "batch vocab_size"] | Float[Tensor, "batch tokens vocab_size"]:
+        """Logits of the next token.
 
         Args:
-            attention_mask: 0 for padding, which stands on the left; without the prefix, with the tokens in the cache.
-            memory: what each row attends to, from `attend`.
-            past_key_values: cache of an earlier call with the same memory; None to start after the prefix.
-            kwargs: passed on to the decoder.
-        """
-        if memory is None:
-            return self.decoder(
-                input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
-            )
-        cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
-        inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - len(self.prefix_ids))
-        with self._attending(memory):
-            return self.decoder(**inputs, past_key_values=cache, **kwargs)
+            neighbours: token ids of the texts that each chunk of the inputs sees, −1 where no token stands; of a single
+                chunk, every token sees them. None to look them up in the attached memory, if there is one: for the
+                last position by the whole text, for all positions by the chunk before each chunk.
+            all_positions: logits of every position, for language modelling.
 
-    @torch.inference_mode()
+        Raises:
+            ValueError: more tokens than the model can read, or fewer chunks than the inputs have.
+        """
+        if inputs.shape[1] > self.max_tokens:
+            raise ValueError(f"The text has {inputs.shape[1]} tokens; this model reads at most {self.max_tokens}.")
+        if neighbours is None:
+            neighbours = self._found(inputs, all_positions)
+        return self._logits(inputs, neighbours) if all_positions else self._logits(inputs, neighbours, last=True)[:, -1]
+
+    def attach(
+        self, memory: Finder | Sequence[str], *, k: int = 2, query: Query = "always", min_score: float = 0.3
+    ) -> None:
+        """Read from a memory from now on.
+
+        Args:
+            memory: what finds texts, such as a `Retriever`; or the texts themselves, all of which are read.
+            k: texts to look up at once.
+            query: the decision to query: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
+            min_score: lowest score, a cosine for most memories, of what "auto" reads.
+
+        Raises:
+            ValueError: no such decision.
+        """
+        self._attached = Attached(memory, self.tokenizer, k, query, min_score, self.max_tokens)
+
+    def detach(self) -> None:
+        """Read from no memory any more."""
+        self._attached = None
+
+    @torch.no_grad()
     def generate(
-        self,
-        input_ids: Int[Tensor, "rows tokens"],
-        attention_mask: Int[Tensor, "rows tokens"] | None = None,
-        *,
-        memory: AttendedMemory | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """As `generate` of transformers: greedy, sampling, beams, streamers, batches.
+        self, text: str, *, max_new_tokens: int = 32, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> str:
+        """Continue a text; the attached memory is asked again after every chunk.
 
         Args:
-            attention_mask: 0 for padding, which stands on the left.
-            memory: what each row attends to, from `attend`; rows may have different memories.
-            kwargs: passed on to the decoder's `generate`.
+            temperature: 0 takes the likeliest token; above 0, tokens are drawn.
+
+        Raises:
+            ValueError: a text without tokens.
         """
-        if memory is None:
-            return self.decoder.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        settings = kwargs.get("generation_config") or self.decoder.generation_config
-        beams, samples = (
-            kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
-        )
-        cached = kwargs.get("use_cache", settings.use_cache) is not False
-        prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
-        inputs = self._place(input_ids, attention_mask, memory)
-        if cached:
-            kwargs["past_key_values"] = self._prefix_cache(input_ids.shape[0] * max(beams, samples))
-        else:
-            # Every pass reads the whole sequence, so the prefix becomes part of it, and is cut off again below.
-            positions = torch.arange(len(self.prefix_ids), device=input_ids.device).expand_as(prefix)
-            inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], dim=1)
-            inputs["input_ids"] = torch.cat([prefix, input_ids], dim=1)
-        with self._attending(memory):
-            output = self.decoder.generate(**inputs, **kwargs)
-        if not cached:
-            if isinstance(output, Tensor):
-                return output[:, len(self.prefix_ids) :]
-            output.sequences = output.sequences[:, len(self.prefix_ids) :]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise ValueError("The text is empty; there is nothing to continue.")
+        training, written = self.training, list[int]()
+        self.eval()
+        try:
+            found: Tensor | None = None
+            for step in range(max_new_tokens):
+                seen = torch.tensor([[*ids, *written][-self.max_tokens :]], device=self.embedding.weight.device)
+                if step % self.chunk_tokens == 0:
+                    found = self._found(seen, all_positions=False)
+                logits = self._logits(seen, found)[0, -1, : len(self.tokenizer)]
+                token = int(_draw(logits, temperature, generator))
+                if token == self.tokenizer.eos_token_id:
+                    break
+                written.append(token)
+        finally:
+            self.train(training)
+        continued: str = self.tokenizer.decode(written)
+        return continued
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write sizes, weights and tokenizer; `from_pretrained` reads them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"model_type": _MODEL_TYPE, **self.sizes}, indent=1) + "\n")
+        save_model(self, str(folder / "model.safetensors"))
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **settings: Any) -> MemGPT | MemoryDecoder:
+        """A model of this class that was saved, or any pretrained decoder with memory in its attention.
+
+        Args:
+            name: a folder; or for a decoder also a hub name, or the name of one that comes as a package.
+            settings: those of `MemoryDecoder.from_pretrained`, for a decoder.
+
+        Raises:
+            ModelError: no such model, or a damaged one.
+            MissingPackageError: it comes as a package that is not installed.
+        """
+        folder, sizes = Path(name), {}
+        try:
+            sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if sizes.pop("model_type", None) != _MODEL_TYPE:
+                raise FileNotFoundError
+        except FileNotFoundError:
+            return MemoryDecoder.from_pretrained(name, **settings)
+        except (OSError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{folder / 'config.json'} does not describe a model ({error}); save the model again."
+            ) from error
+        try:
+            model = cls(**sizes, tokenizer=load_tokenizer(folder))
+            load_model(model, str(folder / "model.safetensors"))
+        except (OSError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{folder} does not hold a whole MemGPT ({reason}); save the model again.") from error
+        return model.eval()
+
+    def _found(self, inputs: Tensor, all_positions: bool) -> Tensor | None:
+        """Neighbours from the attached memory: of the whole text, or of each chunk by the chunk before it."""
+        if self._attached is None:
+            return None
+        size, asked = self.chunk_tokens, [[row] for row in inputs.tolist()]
+        if all_positions:
+            asked = [[row[max(0, at - size) : at] for at in range(0, len(row), size)] for (row,) in asked]
+        found = self._attached.neighbours(asked)
+        return None if found is None else found.to(inputs.device)
+
+    def _logits(self, ids: Tensor, neighbours: Tensor | None, last: bool = False) -> Tensor:
+        written = None if neighbours is None or not neighbours.numel() else self._write(neighbours)
+        hidden, _ = self._read(ids, written)
+        logits: Tensor = self.output(self.norm(hidden[:, -1:] if last else hidden))
+        return logits
+
+    def _read(
+        self, ids: Tensor, written: tuple[dict[str, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hidden states behind the last layer, and in memory layers as they were before memory was read."""
+        tokens = ids.shape[1]
+        x = self.dropout(self.embedding(ids) + self.position.weight[:tokens])
+        causal = nn.Transformer.generate_square_subsequent_mask(tokens, device=ids.device)
+        before: dict[str, Tensor] = {}
+        for number, layer in enumerate(self.layers):
+            x = layer(x, src_mask=causal, is_causal=True)
+            if (name := str(number)) in self.memory:
+                before[name] = self.memory_norm[name](x)
+                if written is not None:
+                    x = self._attend(name, x, before[name], written[0][name], written[1])
+        return x, before
+
+    def _write(self, neighbours: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Memory vectors of each memory layer, [batch, chunks, slots, 2 · d_model], and a bias that hides padding."""
+        batch, chunks, k, tokens = neighbours.shape
+        ids = neighbours.reshape(batch * chunks * k, tokens)
+        present, ids, slots = ids[:, 1:] >= 0, ids.clamp(min=0), k * max(tokens - 1, 0)
+        with torch.no_grad():
+            _, before = self._read(ids[:, :-1])
+        following = self.embedding(ids[:, 1:])
+        vectors = {
+            name: torch.cat([before[name], self.memory_norm[name](following)], dim=-1).view(batch, chunks, slots, -1)
+            for name in self.memory
+        }
+        hidden = torch.zeros(present.shape, device=ids.device).masked_fill(~present, UNSEEN)
+        return vectors, hidden.view(batch, chunks, 1, slots)
+
+    def _attend(self, name: str, x: Tensor, asking: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        chunks = vectors.shape[1]
+        size = tokens if chunks == 1 else self.chunk_tokens
+        if chunks * size < tokens:
+            raise ValueError(
+                f"{tokens} tokens are {-(-tokens // size)} chunks of {size}, and neighbours are given for {chunks}."
+            )
+        fill = (0, 0, 0, chunks * size - tokens)
+        asking, local = (nn.functional.pad(one, fill).view(batch * chunks, size, width) for one in (asking, x))
+        read = self.memory[name](asking, vectors.flatten(0, 1), local=local, bias=bias.flatten(0, 1))
+        output: Tensor = read.output.view(batch, chunks * size, width)[:, :tokens]
         return output
 
-    def _place(
-        self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0
-    ) -> dict[str, Tensor]:
-        """Mask and positions of tokens that follow prefix, memory and `seen` earlier tokens."""
-        rows, tokens = input_ids.shape
-        if len(memory.num_entries) != rows:
-            raise ValueError(
-                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; attend once per batch."
-            )
-        if attention_mask is None:
-            attention_mask = input_ids.new_ones(rows, seen + tokens)
-        mask = torch.cat([attention_mask.new_ones(rows, len(self.prefix_ids)), attention_mask], dim=1)
-        return {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "position_ids": memory.local_position(mask.bool())[:, -tokens:],
-        }
 
-    def _attending(self, memory: AttendedMemory) -> Any:
-        return nullcontext() if memory.is_empty else attending(memory, self._fusion)
-
-    @torch.no_grad()
-    def _prefix_cache(self, rows: int) -> DynamicCache:
-        """A cache that has seen the prefix. It keeps every token: windows go by position, not by place in the cache."""
-        cache = DynamicCache()
-        if self.prefix_ids and not self._prefix_states:
-            ids = torch.tensor([self.prefix_ids], device=self.decoder.device)
-            with recording() as states:
-                self.decoder.base_model(input_ids=ids, use_cache=False)
-            self._prefix_states = [states[layer] for layer in sorted(states)]
-        for layer, (keys, values) in enumerate(self._prefix_states):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
-        return cache
-
-    def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
-        before, states = len(self.prefix_ids), self.read_after_prefix(batch)
-        return [
-            EntryStates(
-                {layer: states[layer][0][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-                {layer: states[layer][1][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-            )
-            for row, token_ids in enumerate(batch)
-        ]
-
-    @torch.no_grad()
-    def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
-        """Layer → keys and values that it computes for prefix and entry, entries padded on the right."""
-        before, width = len(self.prefix_ids), max(map(len, batch))
-        ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch])
-        mask = torch.tensor([[1] * (before + len(token_ids)) + [0] * (width - len(token_ids)) for token_ids in batch])
-        device = self.decoder.device
-        with recording() as states:
-            self.decoder.base_model(
-                input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=self._prefix_cache(len(batch))
-            )
-        return states
-
-
-def _best_dtype() -> torch.dtype:
-    """bf16 where the processor computes in it, else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    )
-    return torch.bfloat16 if native else torch.float32
+def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    if not temperature:
+        return logits.argmax()
+    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)

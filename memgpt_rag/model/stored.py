@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, StatesFingerprint, encode_probe
-from memgpt_rag.model.memgpt import MemGPT
+from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.states import EntryStates
 
 
@@ -21,7 +21,9 @@ class Stored(Protocol):
     def entry(self, row: int) -> tuple[np.ndarray, np.ndarray | None]: ...
 
 
-def states_fingerprint(model: MemGPT, *, dtype: str = "int8", probe_layer: int | None = None) -> StatesFingerprint:
+def states_fingerprint(
+    model: MemoryDecoder, *, dtype: str = "int8", probe_layer: int | None = None
+) -> StatesFingerprint:
     """What tells states of this model, in the layers that attend to memory, from those of others.
 
     Args:
@@ -45,7 +47,7 @@ def states_fingerprint(model: MemGPT, *, dtype: str = "int8", probe_layer: int |
 
 
 def load_states(
-    model: MemGPT, stored: Stored, fingerprint: StatesFingerprint, rows: Sequence[int]
+    model: MemoryDecoder, stored: Stored, fingerprint: StatesFingerprint, rows: Sequence[int]
 ) -> list[EntryStates]:
     """States of the entries in these rows, for a model that the fingerprint's `require_match` has accepted."""
     places = [fingerprint.layers.index(layer) for layer in model.layers]

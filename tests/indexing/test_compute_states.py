@@ -19,7 +19,7 @@ from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.states import decode
-from memgpt_rag.model import MemGPT
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.prompt import Prompt
 from memgpt_rag.retrieve import attend
 
@@ -51,8 +51,8 @@ def stored(tmp_path_factory, without, gemma):
     return {dtype: copy(dtype) for dtype in ("fp32", "int8")}
 
 
-def model_of(gemma, config="quality") -> MemGPT:
-    return MemGPT(gemma.decoder, gemma.tokenizer, config=config)
+def model_of(gemma, config="quality") -> MemoryDecoder:
+    return MemoryDecoder(gemma.decoder, gemma.tokenizer, config=config)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from memgpt_rag.model import MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 
 pytestmark = pytest.mark.offline_models
 
@@ -25,22 +25,22 @@ def tokens(gemma, text: str) -> list[int]:
 def model_of(gemma):
     """A model over the shared decoder with a configuration of its own."""
 
-    def make(config: MemoryAttentionConfig | str = PLAIN) -> MemGPT:
-        return MemGPT(gemma.decoder, gemma.tokenizer, config=config, prefix_ids=(2, *tokens(gemma, PREFIX)))
+    def make(config: MemoryAttentionConfig | str = PLAIN) -> MemoryDecoder:
+        return MemoryDecoder(gemma.decoder, gemma.tokenizer, config=config, prefix_ids=(2, *tokens(gemma, PREFIX)))
 
     return make
 
 
 @torch.no_grad()
 def logits(
-    model: MemGPT, entries: list[str], scores: list[float] | None = None, question: str = QUESTION
+    model: MemoryDecoder, entries: list[str], scores: list[float] | None = None, question: str = QUESTION
 ) -> torch.Tensor:
     memory = model.attend([[tokens(model, entry) for entry in entries]], None if scores is None else [scores])
     return model(torch.tensor([tokens(model, question)]), memory=memory).logits[0]
 
 
 @torch.no_grad()
-def in_context(model: MemGPT, *parts: str) -> torch.Tensor:
+def in_context(model: MemoryDecoder, *parts: str) -> torch.Tensor:
     ids = [*model.prefix_ids, *(token for part in parts for token in tokens(model, part))]
     return model(torch.tensor([ids])).logits[0, -len(tokens(model, parts[-1])) :]
 

@@ -7,7 +7,7 @@ import torch
 from tiny import ARCHITECTURES, GLOBAL, MIXED, WINDOW, random_ids, tiny_decoder
 from transformers import DynamicCache
 
-from memgpt_rag.model import MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 
 PREFIX, ENTRY, OTHER, QUESTION = random_ids(5, 1), random_ids(11, 2), random_ids(7, 3), random_ids(6, 4)
 PLAIN = MemoryAttentionConfig(layers="all")
@@ -15,8 +15,8 @@ PLAIN = MemoryAttentionConfig(layers="all")
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def model_of(architecture: str, config: MemoryAttentionConfig = PLAIN) -> MemGPT:
-    return MemGPT(tiny_decoder(architecture), None, config=config, prefix_ids=PREFIX)
+def model_of(architecture: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
+    return MemoryDecoder(tiny_decoder(architecture), None, config=config, prefix_ids=PREFIX)
 
 
 def ids(*rows: list[int]) -> torch.Tensor:
@@ -25,14 +25,14 @@ def ids(*rows: list[int]) -> torch.Tensor:
 
 @torch.no_grad()
 def logits(
-    model: MemGPT, question: list[int], entries: list[list[int]], scores: list[float] | None = None
+    model: MemoryDecoder, question: list[int], entries: list[list[int]], scores: list[float] | None = None
 ) -> torch.Tensor:
     memory = model.attend([entries], None if scores is None else [scores])
     return model(ids(question), memory=memory).logits[0]
 
 
 @torch.no_grad()
-def in_context(model: MemGPT, *parts: list[int]) -> torch.Tensor:
+def in_context(model: MemoryDecoder, *parts: list[int]) -> torch.Tensor:
     """Logits of the last part, with all parts in one plain sequence."""
     return model(ids(sum(parts, []))).logits[0, -len(parts[-1]) :]
 
@@ -42,7 +42,7 @@ def test_a_retrofitted_decoder_without_memory_gives_identical_logits(architectur
     decoder = tiny_decoder(architecture)
     with torch.no_grad():
         before = decoder(ids(PREFIX + QUESTION)).logits
-        model = MemGPT(decoder, None, config=PLAIN, prefix_ids=PREFIX)
+        model = MemoryDecoder(decoder, None, config=PLAIN, prefix_ids=PREFIX)
         after = model(ids(PREFIX + QUESTION)).logits
     assert decoder.config._attn_implementation.startswith("memgpt_over_")
     assert torch.equal(before, after)

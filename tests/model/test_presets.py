@@ -10,7 +10,7 @@ import transformers
 from tiny import tiny_decoder
 
 from memgpt_rag.errors import ModelError
-from memgpt_rag.model import PRESETS, MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import PRESETS, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, calibrated_file, calibrated_preset, general_preset, preset, save_calibrated
 
 GEMMA = transformers.Gemma3TextConfig(num_hidden_layers=18, num_attention_heads=4, hidden_size=640)
@@ -57,10 +57,10 @@ def test_numbers_of_a_hub_model_are_kept_in_the_cache_folder(tmp_path, monkeypat
 def test_a_model_loads_with_what_was_calibrated_for_it(tmp_path):
     tiny_decoder("llama").save_pretrained(tmp_path)
     transformers.PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), bos_token="<s>").save_pretrained(tmp_path)
-    assert MemGPT.from_pretrained(tmp_path).config == general_preset("quality")
+    assert MemoryDecoder.from_pretrained(tmp_path).config == general_preset("quality")
     save_calibrated("quality", MINE, tmp_path)
-    assert MemGPT.from_pretrained(tmp_path).config == MINE
-    assert MemGPT.from_pretrained(tmp_path, config=general_preset("quality")).config == general_preset("quality")
+    assert MemoryDecoder.from_pretrained(tmp_path).config == MINE
+    assert MemoryDecoder.from_pretrained(tmp_path, config=general_preset("quality")).config == general_preset("quality")
 
 
 def _tokenizer():
@@ -85,4 +85,4 @@ def test_a_damaged_file_of_numbers_is_refused(tmp_path, content):
 
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="There is no preset 'best'; expected one of quality, compact"):
-        MemGPT(tiny_decoder("llama"), None, config="best")
+        MemoryDecoder(tiny_decoder("llama"), None, config="best")

@@ -99,9 +99,9 @@ def test_tokens_stream_as_they_come(rag):
 
 
 def test_compact_answers_from_the_global_layers(rag, memory, e5):
-    from memgpt_rag.model import MemGPT
+    from memgpt_rag.model import MemoryDecoder
 
-    compact = RAG(Memory.open(memory), e5, MemGPT(rag.model.decoder, rag.model.tokenizer, config="compact"))
+    compact = RAG(Memory.open(memory), e5, MemoryDecoder(rag.model.decoder, rag.model.tokenizer, config="compact"))
     question, holds, source = QUESTIONS[3]
     answer = compact.answer(question)
     assert holds in answer.text

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memgpt_rag.calibrate import Example, answer_losses, calibrate, hold_out
-from memgpt_rag.model import MemGPT, MemoryAttentionConfig
+from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 
 pytestmark = pytest.mark.offline_models
 
@@ -28,7 +28,7 @@ def examples(rag):
 def reader(rag, monkeypatch):
     """The shared decoder, attended to in one layer, so that a step is quick."""
     config = MemoryAttentionConfig("global", score_bias=4.0, top_m=32)
-    model = MemGPT(rag.model.decoder, rag.model.tokenizer, config=config, prefix_ids=rag.model.prefix_ids)
+    model = MemoryDecoder(rag.model.decoder, rag.model.tokenizer, config=config, prefix_ids=rag.model.prefix_ids)
     monkeypatch.setattr(rag, "model", model)
     return rag
 

@@ -1,0 +1,333 @@
+"""A pretrained decoder with memory in its attention: the decoder, its tokenizer, the prefix after which every entry is read, and the way
+in which memory and local context share attention. Turns token ids into states and answers; knows no files of a memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from memgpt_rag.bundled import GEMMA, generator_folder
+from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.model.presets import calibrated_preset, preset
+from memgpt_rag.model.retrofit import attending, recording, retrofit
+from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
+from memgpt_rag.tokenizer import load_tokenizer, no_model
+
+DEFAULT_GENERATOR = GEMMA
+
+
+class MemoryDecoder(nn.Module):
+    """A decoder that attends to memory.
+
+    Without `memory`, `forward` and `generate` are those of the decoder. With it, the tokens given follow the shared
+    prefix and the memory: [prefix | entries, all at the same positions | tokens].
+
+    Args:
+        decoder: a causal language model of transformers; its attention is rerouted, its weights are not touched.
+        tokenizer: its tokenizer.
+        config: how memory and local context share attention, or the name of a preset, "quality" or "compact".
+        prefix_ids: tokens that stand before every entry and every question; the first one is the attention sink.
+        states_cache_bytes: how many bytes of entry states to keep between questions.
+
+    Raises:
+        ModelError: the decoder's architecture cannot take memory.
+    """
+
+    def __init__(
+        self,
+        decoder: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        config: MemoryAttentionConfig | str = "quality",
+        prefix_ids: Sequence[int] = (),
+        states_cache_bytes: int = 2**30,
+    ):
+        super().__init__()
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.name = str(decoder.name_or_path)
+        self.windows = retrofit(decoder)
+        self._states = StatesCache(states_cache_bytes)
+        self._prefix_states: list[tuple[Tensor, Tensor]] = []
+        self._prefix_ids: tuple[int, ...] = ()
+        self._fusion: dict[int, LayerFusion] = {}
+        self.config = preset(config, decoder.config) if isinstance(config, str) else config
+        self.prefix_ids = tuple(prefix_ids)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = DEFAULT_GENERATOR,
+        *,
+        config: MemoryAttentionConfig | str = "quality",
+        prefix_ids: Sequence[int] | None = None,
+        dtype: torch.dtype | str = "auto",
+        device: str | torch.device | None = None,
+        states_cache_bytes: int = 2**30,
+        **loading: Any,
+    ) -> MemoryDecoder:
+        """Give memory to a pretrained decoder.
+
+        Args:
+            name: hub name or folder of a decoder, or a model that comes as a package.
+            config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
+            prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
+            dtype: "auto" for bf16 where the processor computes in it, else fp32.
+            loading: passed on to `AutoModelForCausalLM.from_pretrained`.
+
+        Raises:
+            ModelError: no such model, or one whose architecture cannot take memory.
+            MissingPackageError: it comes as a package that is not installed.
+        """
+        tokenizer = load_tokenizer(name)
+        try:
+            decoder = AutoModelForCausalLM.from_pretrained(
+                generator_folder(str(name)) or name, dtype=_best_dtype() if dtype == "auto" else dtype, **loading
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise no_model(name, error) from error
+        decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        if prefix_ids is None:
+            prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
+        if isinstance(config, str):
+            config = calibrated_preset(config, name, decoder.config)
+        model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
+        model.name = str(name)
+        return model
+
+    @property
+    def config(self) -> MemoryAttentionConfig:
+        """How memory and local context share attention; may be set at any time."""
+        return self._config
+
+    @config.setter
+    def config(self, config: MemoryAttentionConfig) -> None:
+        fusion = config.resolve(self.windows, self.num_heads)
+        if fusion.keys() != self._fusion.keys():
+            self._states.clear()  # they hold the attended layers only
+        self._config, self._fusion = config, fusion
+
+    @property
+    def fusion(self) -> dict[int, LayerFusion]:
+        """The configuration as it holds in each attended layer."""
+        return self._fusion
+
+    @contextmanager
+    def fused(self, fusion: dict[int, LayerFusion]) -> Iterator[None]:
+        """Inside the block, read memory with these numbers, which may carry gradients, in the same layers."""
+        before, self._fusion = self._fusion, fusion
+        try:
+            yield
+        finally:
+            self._fusion = before
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads of each layer."""
+        return int(self.decoder.config.get_text_config(decoder=True).num_attention_heads)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that attend to memory, in ascending order."""
+        return tuple(sorted(self._fusion))
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """Tokens before every entry and question. Setting them forgets all states, which were read after the old ones."""
+        return self._prefix_ids
+
+    @prefix_ids.setter
+    def prefix_ids(self, prefix_ids: Sequence[int]) -> None:
+        self._prefix_ids = tuple(prefix_ids)
+        self._prefix_states = []
+        self._states.clear()
+
+    @torch.no_grad()
+    def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
+        """States of each entry, read right after the prefix; those computed before come from the cache.
+
+        Args:
+            entries: token ids of each entry.
+            batch_size: entries per forward pass.
+
+        Raises:
+            ValueError: an entry without tokens.
+        """
+        wanted = [tuple(token_ids) for token_ids in entries]
+        if () in wanted:
+            raise ValueError(f"Entry {wanted.index(())} has no tokens.")
+        cached = {token_ids: self._states.get(token_ids) for token_ids in wanted}
+        found = {token_ids: states for token_ids, states in cached.items() if states is not None}
+        missing = sorted((token_ids for token_ids in cached if token_ids not in found), key=len)
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start : start + batch_size]
+            for token_ids, states in zip(batch, self._write_states(batch), strict=True):
+                found[token_ids] = states
+                self._states.put(token_ids, states)
+        return [found[token_ids] for token_ids in wanted]
+
+    def attend(
+        self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
+    ) -> AttendedMemory:
+        """The memory of a batch of questions, to pass to `forward` or `generate` once.
+
+        Args:
+            rows: for each question, the token ids of each of its entries.
+            scores: for each question, the standardised retrieval score of each entry; None for equal scores.
+        """
+        if scores is None:
+            scores = [[0.0] * len(entries) for entries in rows]
+        states = iter(self.states_of([token_ids for entries in rows for token_ids in entries]))
+        return self.attend_states([[next(states) for _ in entries] for entries in rows], scores)
+
+    def attend_states(self, rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]]) -> AttendedMemory:
+        """As `attend`, for entries whose states are at hand."""
+        return attend_to(
+            rows,
+            scores,
+            prefix_tokens=len(self.prefix_ids),
+            layers=list(self._fusion),
+            score_bias=self.config.score_bias,
+        )
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Int[Tensor, "rows seen"] | None = None,
+        *,
+        memory: AttendedMemory | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Next-token logits of the tokens given, as the decoder returns them.
+
+        Args:
+            attention_mask: 0 for padding, which stands on the left; without the prefix, with the tokens in the cache.
+            memory: what each row attends to, from `attend`.
+            past_key_values: cache of an earlier call with the same memory; None to start after the prefix.
+            kwargs: passed on to the decoder.
+        """
+        if memory is None:
+            return self.decoder(
+                input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
+            )
+        cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
+        inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - len(self.prefix_ids))
+        with self._attending(memory):
+            return self.decoder(**inputs, past_key_values=cache, **kwargs)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Int[Tensor, "rows tokens"] | None = None,
+        *,
+        memory: AttendedMemory | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `generate` of transformers: greedy, sampling, beams, streamers, batches.
+
+        Args:
+            attention_mask: 0 for padding, which stands on the left.
+            memory: what each row attends to, from `attend`; rows may have different memories.
+            kwargs: passed on to the decoder's `generate`.
+        """
+        if memory is None:
+            return self.decoder.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        settings = kwargs.get("generation_config") or self.decoder.generation_config
+        beams, samples = (
+            kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
+        )
+        cached = kwargs.get("use_cache", settings.use_cache) is not False
+        prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
+        inputs = self._place(input_ids, attention_mask, memory)
+        if cached:
+            kwargs["past_key_values"] = self._prefix_cache(input_ids.shape[0] * max(beams, samples))
+        else:
+            # Every pass reads the whole sequence, so the prefix becomes part of it, and is cut off again below.
+            positions = torch.arange(len(self.prefix_ids), device=input_ids.device).expand_as(prefix)
+            inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], dim=1)
+            inputs["input_ids"] = torch.cat([prefix, input_ids], dim=1)
+        with self._attending(memory):
+            output = self.decoder.generate(**inputs, **kwargs)
+        if not cached:
+            if isinstance(output, Tensor):
+                return output[:, len(self.prefix_ids) :]
+            output.sequences = output.sequences[:, len(self.prefix_ids) :]
+        return output
+
+    def _place(
+        self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0
+    ) -> dict[str, Tensor]:
+        """Mask and positions of tokens that follow prefix, memory and `seen` earlier tokens."""
+        rows, tokens = input_ids.shape
+        if len(memory.num_entries) != rows:
+            raise ValueError(
+                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; attend once per batch."
+            )
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(rows, seen + tokens)
+        mask = torch.cat([attention_mask.new_ones(rows, len(self.prefix_ids)), attention_mask], dim=1)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "position_ids": memory.local_position(mask.bool())[:, -tokens:],
+        }
+
+    def _attending(self, memory: AttendedMemory) -> Any:
+        return nullcontext() if memory.is_empty else attending(memory, self._fusion)
+
+    @torch.no_grad()
+    def _prefix_cache(self, rows: int) -> DynamicCache:
+        """A cache that has seen the prefix. It keeps every token: windows go by position, not by place in the cache."""
+        cache = DynamicCache()
+        if self.prefix_ids and not self._prefix_states:
+            ids = torch.tensor([self.prefix_ids], device=self.decoder.device)
+            with recording() as states:
+                self.decoder.base_model(input_ids=ids, use_cache=False)
+            self._prefix_states = [states[layer] for layer in sorted(states)]
+        for layer, (keys, values) in enumerate(self._prefix_states):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+        return cache
+
+    def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
+        before, states = len(self.prefix_ids), self.read_after_prefix(batch)
+        return [
+            EntryStates(
+                {layer: states[layer][0][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
+                {layer: states[layer][1][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
+            )
+            for row, token_ids in enumerate(batch)
+        ]
+
+    @torch.no_grad()
+    def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Layer → keys and values that it computes for prefix and entry, entries padded on the right."""
+        before, width = len(self.prefix_ids), max(map(len, batch))
+        ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch])
+        mask = torch.tensor([[1] * (before + len(token_ids)) + [0] * (width - len(token_ids)) for token_ids in batch])
+        device = self.decoder.device
+        with recording() as states:
+            self.decoder.base_model(
+                input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=self._prefix_cache(len(batch))
+            )
+        return states
+
+
+def _best_dtype() -> torch.dtype:
+    """bf16 where the processor computes in it, else fp32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
+    return torch.bfloat16 if native else torch.float32
