@@ -141,11 +141,16 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch, capsys, e5):
         tokenizer_name=e5.fingerprint.name,
     )
     monkeypatch.chdir(tmp_path)
-    about_memory, about_model = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    about_memory, about_model, from_scratch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(about_memory, "README.md", "exec"), {})
     assert "40 yuan" in capsys.readouterr().out
     exec(compile(about_model, "README.md", "exec"), {})
     assert "7:40" in capsys.readouterr().out
+    names: dict[str, object] = {}
+    exec(compile(from_scratch, "README.md", "exec"), names)
+    assert names["outputs"].shape == (1, 10000)
+    assert names["model"].embedding.weight.grad.abs().sum() > 0
+    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize(

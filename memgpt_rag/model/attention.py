@@ -1,7 +1,7 @@
 """The memory attention formula as pure functions of tensors: no model, no search, no files.
 
     score[j] = τ · ⟨q, K_j⟩ · scaling + β · (s_p(j) − max s) + b      for memory token j of entry p(j)
-    weights  = softmax over [ memory, top-m per head | local context ]
+    weights  = softmax over [ null | memory, top-m per head | local context ]
     output   = Σ weights · V
 
 This is the `joint` fusion: memory and local context share one softmax, so the share that memory gets is the ratio of
@@ -37,6 +37,7 @@ def joint_attention(
     inverse_temperature: PerHead = 1.0,
     offset: PerHead = 0.0,
     top_m: int | None = None,
+    null_score: PerHead | None = None,
     softcap: float | None = None,
     sinks: Float[Tensor, " heads"] | None = None,
     dropout: float = 0.0,
@@ -55,6 +56,7 @@ def joint_attention(
         inverse_temperature: τ, on memory scores only; one number, or one per head.
         offset: b, added to memory scores only; one number, or one per head.
         top_m: memory tokens kept per query and head, by score; None keeps all.
+        null_score: score of a slot that takes weight and gives no value; None for no such slot.
         softcap: c of c · tanh(score / c), applied to dot products before bias and mask, as Gemma 2 does.
         sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss.
         dropout: probability of dropping a weight; 0 in evaluation.
@@ -89,8 +91,10 @@ def joint_attention(
     if top_m is not None and top_m < tokens:
         memory_scores.masked_fill_(memory_scores < mth_largest(memory_scores.detach(), top_m), UNSEEN)
     others = [(local_mask + local_scores).to(memory_scores.dtype)]
-    if sinks is not None:
-        others.append(sinks.to(memory_scores.dtype).view(1, -1, 1, 1).expand(rows, -1, queries, 1))
+    for slot in (sinks, null_score):
+        if slot is not None:
+            score = torch.as_tensor(slot, dtype=memory_scores.dtype, device=query.device)
+            others.append(score.expand(heads).view(1, -1, 1, 1).expand(rows, -1, queries, 1))
     if isinstance(offset, Tensor) or offset != 0:
         # A softmax sees differences only, and there are far fewer other scores to move than memory scores.
         others = [scores - _by_head(offset, query) for scores in others]

@@ -31,6 +31,8 @@ class MemoryAttentionConfig:
         inverse_temperature: τ, factor on the scores of memory tokens; above 1 sharpens attention. One number, or for
             each attended layer one number or one per head.
         offset: b, logits added to every memory token. One number, or for each attended layer one or one per head.
+        null_score: score of a slot that takes weight and gives nothing, so that a head may look away; None for no such
+            slot. One number, or for each attended layer one or one per head.
         score_bias: β, logits per unit of standardised retrieval score; 0 leaves retrieval scores out.
         top_m: memory tokens that a head attends to at once; None for all.
     """
@@ -38,6 +40,7 @@ class MemoryAttentionConfig:
     layers: Literal["all", "global"] | tuple[int, ...] = "all"
     inverse_temperature: PerLayer = 1.0
     offset: PerLayer = 0.0
+    null_score: PerLayer | None = None
     score_bias: float = 0.0
     top_m: int | None = None
 
@@ -91,9 +94,10 @@ class MemoryAttentionConfig:
             if unknown:
                 raise ModelError(f"The model has layers 0 to {len(windows) - 1}; memory was asked for in {unknown}.")
         temperatures, offsets = (_spread(value, layers, heads) for value in (self.inverse_temperature, self.offset))
+        nulls = [None] * len(layers) if self.null_score is None else _spread(self.null_score, layers, heads)
         return {
-            layer: LayerFusion(temperature, offset, self.top_m, windows[layer])
-            for layer, temperature, offset in zip(layers, temperatures, offsets, strict=True)
+            layer: LayerFusion(temperature, offset, null, self.top_m, windows[layer])
+            for layer, temperature, offset, null in zip(layers, temperatures, offsets, nulls, strict=True)
         }
 
 
@@ -103,6 +107,7 @@ class LayerFusion:
 
     inverse_temperature: PerHead
     offset: PerHead
+    null_score: PerHead | None
     top_m: int | None
     window: int | None
 

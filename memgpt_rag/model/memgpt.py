@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -100,15 +100,14 @@ class MemGPT(nn.Module):
             for _ in range(num_layers)
         )
         self.memory_norm = nn.ModuleDict({str(layer): nn.LayerNorm(d_model) for layer in places})
-        self.memory = nn.ModuleDict(
-            {
-                str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
-                for layer in places
-            }
-        )
+        readers = {
+            str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
+            for layer in places
+        }
+        for reader in readers.values():
+            _begin_as_cache(reader)
+        self.memory = nn.ModuleDict(readers)
         self.norm = nn.LayerNorm(d_model)
-        self.output = nn.Linear(d_model, vocab_size, bias=False)
-        self.output.weight = self.embedding.weight  # Press & Wolf 2017
         self._attached: Attached | None = None
 
     def forward(
@@ -193,7 +192,7 @@ class MemGPT(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({"model_type": _MODEL_TYPE, **self.sizes}, indent=1) + "\n")
-        save_model(self, str(folder / "model.safetensors"))
+        save_file(self.state_dict(), folder / "model.safetensors")
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
@@ -221,7 +220,7 @@ class MemGPT(nn.Module):
             ) from error
         try:
             model = cls(**sizes, tokenizer=load_tokenizer(folder))
-            load_model(model, str(folder / "model.safetensors"))
+            model.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{folder} does not hold a whole MemGPT ({reason}); save the model again.") from error
@@ -240,7 +239,7 @@ class MemGPT(nn.Module):
     def _logits(self, ids: Tensor, neighbours: Tensor | None, last: bool = False) -> Tensor:
         written = None if neighbours is None or not neighbours.numel() else self._write(neighbours)
         hidden, _ = self._read(ids, written)
-        logits: Tensor = self.output(self.norm(hidden[:, -1:] if last else hidden))
+        logits: Tensor = self.norm(hidden[:, -1:] if last else hidden) @ self.embedding.weight.T  # Press & Wolf 2017
         return logits
 
     def _read(
@@ -287,6 +286,16 @@ class MemGPT(nn.Module):
         read = self.memory[name](asking, vectors.flatten(0, 1), local=local, bias=bias.flatten(0, 1))
         output: Tensor = read.output.view(batch, chunks * size, width)[:, :tokens]
         return output
+
+
+@torch.no_grad()
+def _begin_as_cache(layer: MemoryLayer) -> None:
+    """Compare contexts and read what came next, before anything is learned: a gate has a gradient to open by."""
+    nn.init.orthogonal_(layer.query.weight)
+    nn.init.orthogonal_(layer.out.weight)
+    nothing = torch.zeros_like(layer.query.weight)
+    layer.key.weight.copy_(torch.cat([layer.query.weight, nothing], dim=1))
+    layer.value.weight.copy_(torch.cat([nothing, layer.out.weight.T], dim=1))
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:

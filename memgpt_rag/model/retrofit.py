@@ -151,6 +151,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             inverse_temperature=fusion.inverse_temperature,
             offset=fusion.offset,
+            null_score=fusion.null_score,
             top_m=fusion.top_m,
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),

@@ -24,6 +24,7 @@ def reference(
     inverse_temperature=1.0,
     offset=0.0,
     top_m=None,
+    null_score=None,
     softcap=None,
     sinks=None,
 ):
@@ -57,9 +58,8 @@ def reference(
                         scores["local", token] = cap(
                             float(asked @ local_key[row, shared, token].double().numpy()) * scaling
                         )
-                total = sum(math.exp(score) for score in scores.values()) + (
-                    math.exp(float(sinks[head])) if sinks is not None else 0
-                )
+                slots = [torch.as_tensor(slot).expand(heads)[head] for slot in (sinks, null_score) if slot is not None]
+                total = sum(math.exp(score) for score in [*scores.values(), *slots])
                 for (where, token), score in scores.items():
                     weight = math.exp(score) / total
                     value = memory_value[own, shared, token] if where == "memory" else local_value[row, shared, token]
@@ -103,6 +103,12 @@ def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens
         {"top_m": 1, "inverse_temperature": 0.6},
         {"softcap": 1.5},
         {"sinks": torch.tensor([0.5, -1.0, 2.0, 0.0])},
+        {"null_score": 0.5},
+        {
+            "null_score": torch.tensor([0.5, -1.0, 2.0, 0.0]),
+            "offset": -0.7,
+            "sinks": torch.tensor([0.5, -1.0, 2.0, 0.0]),
+        },
         {"top_m": 2, "softcap": 2.0, "sinks": torch.tensor([1.0, 1.0, -2.0, 0.0]), "inverse_temperature": 1.2},
     ],
     ids=lambda settings: "+".join(settings) or "plain",
@@ -126,11 +132,13 @@ def test_a_batch_of_one_with_one_key_head_equals_the_formula_too():
 def test_gradients_of_the_numbers_per_head_are_those_of_finite_differences():
     given = {name: tensor.double() for name, tensor in inputs(batch=1, kv_heads=1).items()}
     numbers = [
-        torch.tensor(of_heads).double().requires_grad_() for of_heads in ([0.6, 1.0, 1.4, 2.0], [-1.0, 0.0, 0.5, 2.0])
+        torch.tensor(of_heads).double().requires_grad_()
+        for of_heads in ([0.6, 1.0, 1.4, 2.0], [-1.0, 0.0, 0.5, 2.0], [0.5, -1.0, 2.0, 0.0])
     ]
 
-    def output(inverse_temperature, offset):
-        return joint_attention(**given, scaling=0.3, top_m=4, inverse_temperature=inverse_temperature, offset=offset)[0]
+    def output(temperature, offset, null):
+        settings = {"inverse_temperature": temperature, "offset": offset, "null_score": null}
+        return joint_attention(**given, scaling=0.3, top_m=4, **settings)[0]
 
     assert torch.autograd.gradcheck(output, numbers)
 
