@@ -1,0 +1,1 @@
+"""Training: of a model from scratch on plain text, by the Trainer of transformers."""
