@@ -5,16 +5,19 @@
     output   = Σ weights · V
 
 This is the `joint` fusion: memory and local context share one softmax, so the share that memory gets is the ratio of
-the two partition functions and a frozen language model can read memory at once. The attention itself is scaled
-dot-product attention (Vaswani et al. 2017, eq. 1); attending to retrieved keys beside local ones, the best m per head
-only, follows Memorizing Transformers (Wu et al. 2022, §3.2), which joins the two parts by a learned gate where we use
-one softmax.
+the two partition functions and a frozen language model can read memory at once. The parts are computed apart, each with
+a softmax of its own, and merged by their log-sum-exp, which is the same (Milakov & Gimelshein 2018, §3). The attention
+itself is scaled dot-product attention (Vaswani et al. 2017, eq. 1); attending to retrieved keys beside local ones, the
+best m per head only, follows Memorizing Transformers (Wu et al. 2022, §3.2), which joins the two parts by a learned gate
+where we use one softmax.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 # What a mask adds where nothing may be seen: the lowest finite number, not −inf, because a padded query that sees
@@ -24,13 +27,43 @@ UNSEEN = torch.finfo(torch.float32).min
 PerHead = float | Float[Tensor, " heads"]
 
 
+class MemoryValues(NamedTuple):
+    """Values of memory tokens: numbers, or int8 codes with one scale per token and head.
+
+    Codes are widened for the few tokens only that a query keeps. Keys are numbers, since every query meets all of them:
+    on a CPU, products of int8 with queries in two digits of 8 bits (one moves answers) took longer than those of bf16.
+    """
+
+    codes: Float[Tensor, "batch kv_heads tokens dim"] | Int8[Tensor, "batch kv_heads tokens dim"]
+    scales: Float[Tensor, "batch kv_heads tokens"] | None = None
+
+    def widened(self, dtype: torch.dtype) -> Float[Tensor, "batch kv_heads tokens dim"]:
+        """The numbers that the codes stand for."""
+        numbers = self.codes.to(dtype)
+        return numbers if self.scales is None else numbers * self.scales.to(dtype).unsqueeze(-1)
+
+
+class MemoryWeights(NamedTuple):
+    """What each query gave to memory tokens: to those in `tokens`, or to all in their order where that is None."""
+
+    weights: Float[Tensor, "rows heads queries m"]
+    tokens: Int[Tensor, "rows heads queries m"] | None
+
+    def dense(self, tokens: int) -> Float[Tensor, "rows heads queries tokens"]:
+        """The weight of every memory token."""
+        if self.tokens is None:
+            return self.weights
+        nothing = self.weights.new_zeros(*self.weights.shape[:-1], tokens)
+        return nothing.scatter(-1, self.tokens, self.weights)
+
+
 def joint_attention(
     query: Float[Tensor, "rows heads queries head_dim"],
     local_key: Float[Tensor, "rows kv_heads locals head_dim"],
     local_value: Float[Tensor, "rows kv_heads locals value_dim"],
     local_mask: Float[Tensor, "rows 1 queries locals"],
     memory_key: Float[Tensor, "batch kv_heads tokens head_dim"],
-    memory_value: Float[Tensor, "batch kv_heads tokens value_dim"],
+    memory_value: MemoryValues,
     memory_mask: Float[Tensor, "batch 1 queries_or_1 tokens"],
     *,
     scaling: float,
@@ -41,7 +74,7 @@ def joint_attention(
     softcap: float | None = None,
     sinks: Float[Tensor, " heads"] | None = None,
     dropout: float = 0.0,
-) -> tuple[Float[Tensor, "rows heads queries value_dim"], Float[Tensor, "rows heads queries tokens"]]:
+) -> tuple[Float[Tensor, "rows heads queries value_dim"], MemoryWeights]:
     """One softmax over memory tokens and local tokens.
 
     `rows` is a multiple of `batch`: where a search keeps several beams a question, the beams of one question are
@@ -62,49 +95,83 @@ def joint_attention(
         dropout: probability of dropping a weight; 0 in evaluation.
 
     Returns:
-        The output, and the weight of each memory token, in fp32.
+        The output, and the weights of memory tokens, in fp32.
     """
-    rows, heads, queries, _ = query.shape
-    batch, kv_heads, tokens, _ = memory_key.shape
-    beams, group = rows // batch, heads // kv_heads
-
-    def stack(heads_of_rows: Tensor) -> Tensor:
-        """Everything that reads the same memory keys, one below the other, so that no key is copied."""
-        by_memory = heads_of_rows.reshape(batch, beams, kv_heads, group * queries, -1)
-        return by_memory.flatten(0, 1) if beams == 1 else by_memory.transpose(1, 2).flatten(2, 3)
-
-    def unstack(stacked: Tensor) -> Tensor:
-        by_memory = stacked.view(batch, kv_heads, beams, group * queries, -1)
-        return (by_memory if beams == 1 else by_memory.transpose(1, 2)).reshape(rows, heads, queries, -1)
-
+    shape = _Heads.of(query, memory_key)
     memory_query = (query * (_by_head(inverse_temperature, query) * scaling)).to(query.dtype)
-    memory_scores = unstack(matmul(stack(memory_query), memory_key.transpose(-1, -2)))
-    local_query = (query * scaling).reshape(rows, kv_heads, group * queries, -1)
-    local_scores = matmul(local_query, local_key.transpose(-1, -2)).view(rows, heads, queries, -1)
+    scores = shape.unstack(matmul(shape.stack(memory_query), memory_key.transpose(-1, -2)))
+    local_query = (query * scaling).reshape(*local_key.shape[:2], -1, query.shape[-1])
+    local_scores = matmul(local_query, local_key.transpose(-1, -2)).view(*query.shape[:3], -1)
     if softcap is not None:
-        memory_scores, local_scores = (
-            softcap * torch.tanh(scores / softcap) for scores in (memory_scores, local_scores)
-        )
+        scores, local_scores = (softcap * torch.tanh(one / softcap) for one in (scores, local_scores))
+    scores = scores + (memory_mask if shape.beams == 1 else memory_mask.repeat_interleave(shape.beams, 0))  # fp32
+    local_scores = (local_scores + local_mask).to(scores.dtype)
+    tokens = None
+    if top_m is not None and top_m < scores.shape[-1]:
+        scores, tokens = scores.topk(top_m, dim=-1, sorted=False)
 
-    memory_mask = memory_mask if beams == 1 else memory_mask.repeat_interleave(beams, 0)
-    memory_scores = memory_mask + memory_scores  # fp32, as the mask is
-    if top_m is not None and top_m < tokens:
-        memory_scores.masked_fill_(memory_scores < mth_largest(memory_scores.detach(), top_m), UNSEEN)
-    others = [(local_mask + local_scores).to(memory_scores.dtype)]
+    masses = [scores.logsumexp(-1) + _by_head(offset, query, 1), local_scores.logsumexp(-1)]
     for slot in (sinks, null_score):
         if slot is not None:
-            score = torch.as_tensor(slot, dtype=memory_scores.dtype, device=query.device)
-            others.append(score.expand(heads).view(1, -1, 1, 1).expand(rows, -1, queries, 1))
-    if isinstance(offset, Tensor) or offset != 0:
-        # A softmax sees differences only, and there are far fewer other scores to move than memory scores.
-        others = [scores - _by_head(offset, query) for scores in others]
-    weights = torch.softmax(torch.cat([memory_scores, *others], dim=-1), dim=-1)
-    memory_weights = weights[..., :tokens]
+            score = torch.as_tensor(slot, dtype=scores.dtype, device=query.device)
+            masses.append(score.expand(query.shape[1]).view(1, -1, 1).expand_as(masses[0]))
+    shares = torch.stack(masses, dim=-1).softmax(-1)
+    weights, local_weights = (
+        torch.softmax(of_part, dim=-1) * shares[..., part, None] for part, of_part in enumerate((scores, local_scores))
+    )
 
-    kept = (torch.nn.functional.dropout(weights, dropout) if dropout else weights).to(memory_value.dtype)
-    from_memory = unstack(matmul(stack(kept[..., :tokens]), memory_value))
-    local_weights = kept[..., tokens : tokens + local_key.shape[2]].reshape(rows, kv_heads, group * queries, -1)
-    return from_memory + matmul(local_weights, local_value).view(rows, heads, queries, -1), memory_weights
+    kept, local_kept = (
+        (torch.nn.functional.dropout(of_part, dropout) for of_part in (weights, local_weights))
+        if dropout
+        else (weights, local_weights)
+    )
+    read = _weighted_sum(kept, tokens, memory_value, shape)
+    local_kept = local_kept.to(local_value.dtype).reshape(*local_query.shape[:3], -1)
+    local_read = matmul(local_kept, local_value).view(*query.shape[:3], -1)
+    return read.to(local_read.dtype) + local_read, MemoryWeights(weights, tokens)
+
+
+class _Heads(NamedTuple):
+    """How queries share memory keys: those that read the same keys stand one below the other, so that no key is copied."""
+
+    batch: int
+    beams: int
+    kv_heads: int
+    group: int
+    queries: int
+
+    @classmethod
+    def of(cls, query: Tensor, memory: Tensor) -> _Heads:
+        rows, heads, queries, _ = query.shape
+        batch, kv_heads = memory.shape[:2]
+        return cls(batch, rows // batch, kv_heads, heads // kv_heads, queries)
+
+    def stack(self, of_rows: Tensor) -> Tensor:
+        """[rows, heads, queries, …] → [batch, kv_heads, everything that reads the same keys, …]."""
+        by_memory = of_rows.reshape(self.batch, self.beams, self.kv_heads, self.group * self.queries, -1)
+        return by_memory.flatten(0, 1) if self.beams == 1 else by_memory.transpose(1, 2).flatten(2, 3)
+
+    def unstack(self, stacked: Tensor) -> Tensor:
+        by_memory = stacked.view(self.batch, self.kv_heads, self.beams, self.group * self.queries, -1)
+        ordered = by_memory if self.beams == 1 else by_memory.transpose(1, 2)
+        return ordered.reshape(self.batch * self.beams, self.kv_heads * self.group, self.queries, -1)
+
+
+def _weighted_sum(
+    weights: Float[Tensor, "rows heads queries m"], tokens: Tensor | None, value: MemoryValues, shape: _Heads
+) -> Float[Tensor, "rows heads queries value_dim"]:
+    """Σ weights · V over all memory tokens, or over the few that were kept: only their values are fetched and widened."""
+    if tokens is None:
+        dtype = weights.dtype if value.scales is not None else value.codes.dtype
+        return shape.unstack(matmul(shape.stack(weights.to(dtype)), value.widened(dtype)))
+    batch, kv_heads, count, dim = value.codes.shape
+    first = torch.arange(batch * kv_heads, device=tokens.device).view(batch, kv_heads, 1, 1) * count
+    place, weights = (shape.stack(tokens) + first).flatten(), shape.stack(weights)
+    if value.scales is not None:
+        weights = weights * value.scales.flatten().index_select(0, place).view(weights.shape)
+    fetched = value.codes.reshape(-1, dim).index_select(0, place).to(weights.dtype)
+    read = torch.bmm(weights.reshape(-1, 1, weights.shape[-1]), fetched.view(-1, weights.shape[-1], dim))
+    return shape.unstack(read.view(batch, kv_heads, -1, dim))
 
 
 def matmul(left: Float[Tensor, "rows heads n d"], right: Float[Tensor, "rows heads d m"]) -> Tensor:
@@ -116,21 +183,5 @@ def matmul(left: Float[Tensor, "rows heads n d"], right: Float[Tensor, "rows hea
     return left @ right
 
 
-def _by_head(number: PerHead, like: Tensor) -> float | Tensor:
-    return number.to(like.device).view(1, -1, 1, 1) if isinstance(number, Tensor) else number
-
-
-def mth_largest(scores: Float[Tensor, "*rows tokens"], m: int, *, group: int = 8) -> Float[Tensor, "*rows 1"]:
-    """The m-th largest score of each row.
-
-    The m largest scores lie in the m groups with the largest maxima, so only those groups are searched: the same number
-    as a search through all scores gives. On a CPU that is twice as fast for some hundred tokens; from 64 · m on, `topk`
-    itself is fast.
-    """
-    tokens = scores.shape[-1]
-    if 2 * m * group < tokens < 64 * m:
-        padded = torch.nn.functional.pad(scores, (0, -tokens % group), value=UNSEEN)
-        grouped = padded.view(*scores.shape[:-1], group, -1)  # a group's scores stand apart: its maximum is quicker so
-        best = grouped.amax(-2, keepdim=True).topk(m, dim=-1, sorted=False).indices
-        scores = grouped.gather(-1, best.expand(*grouped.shape[:-1], m)).flatten(-2)
-    return scores.topk(m, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+def _by_head(number: PerHead, like: Tensor, trailing: int = 2) -> float | Tensor:
+    return number.to(like.device).view(1, -1, *[1] * trailing) if isinstance(number, Tensor) else number

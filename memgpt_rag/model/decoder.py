@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.bundled import GEMMA, generator_folder
+from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import attending, recording, retrofit
@@ -300,12 +301,14 @@ class MemoryDecoder(nn.Module):
 
     def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
         before, states = len(self.prefix_ids), self.read_after_prefix(batch)
+
+        def of_row(part: int, row: int) -> dict[int, Tensor]:
+            own = slice(before, before + len(batch[row]))
+            return {layer: states[layer][part][row, :, own].clone() for layer in self._fusion}
+
         return [
-            EntryStates(
-                {layer: states[layer][0][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-                {layer: states[layer][1][row, :, before : before + len(token_ids)].clone() for layer in self._fusion},
-            )
-            for row, token_ids in enumerate(batch)
+            EntryStates(of_row(0, row), {layer: MemoryValues(values) for layer, values in of_row(1, row).items()})
+            for row in range(len(batch))
         ]
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from memgpt_rag.model.attention import UNSEEN, mth_largest
+from memgpt_rag.model.attention import UNSEEN
 
 Similarity = Literal["dot", "cosine", "euclidean"]
 Fusion = Literal["formula", "sum"]
@@ -156,7 +156,8 @@ class MemoryLayer(nn.Module):
         if bias is not None:
             scores = (scores + bias[:, None]).clamp(min=UNSEEN)
         if self.top_m is not None and self.top_m < scores.shape[-1]:
-            scores = scores.masked_fill(scores < mth_largest(scores, self.top_m), UNSEEN)
+            lowest = scores.topk(self.top_m, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+            scores = scores.masked_fill(scores < lowest, UNSEEN)
         null = self.null_score.view(each).expand(*scores.shape[:-1], 1)
         weights = torch.softmax(torch.cat([null, scores], dim=-1), dim=-1)[..., 1:]
         read = (self.dropout(weights) @ value) * self.gate.tanh().view(each)

@@ -13,13 +13,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memgpt_rag.model.attention import MemoryValues, MemoryWeights
+
 
 @dataclass(frozen=True)
 class EntryStates:
-    """States of one entry: layer → tensor of shape [kv_heads, tokens, head_dim]; keys are rotated already."""
+    """States of one entry: layer → numbers of shape [kv_heads, tokens, head_dim]; keys are rotated already."""
 
     keys: dict[int, Tensor]
-    values: dict[int, Tensor]
+    values: dict[int, MemoryValues]
 
     @property
     def num_tokens(self) -> int:
@@ -27,7 +29,8 @@ class EntryStates:
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in chain(self.keys.values(), self.values.values()))
+        tensors = chain(self.keys.values(), *self.values.values())
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 class StatesCache:
@@ -68,7 +71,7 @@ class AttendedMemory:
     """
 
     keys: dict[int, Tensor]
-    values: dict[int, Tensor]
+    values: dict[int, MemoryValues]
     position: Int[Tensor, "batch tokens"]
     entry_of_token: Int[Tensor, "batch tokens"]
     present: Bool[Tensor, "batch tokens"]
@@ -76,7 +79,7 @@ class AttendedMemory:
     gap: Int[Tensor, " batch"]
     num_entries: tuple[int, ...]
     prefix_tokens: int
-    _mass_of_step: list[list[Float[Tensor, "rows tokens"]]] = field(default_factory=list)  # forward pass, then layer
+    _given: list[list[MemoryWeights]] = field(default_factory=list)  # of the last query; forward pass, then layer
 
     @property
     def is_empty(self) -> bool:
@@ -88,11 +91,12 @@ class AttendedMemory:
         gap = self.gap.repeat_interleave(present.shape[0] // len(self.num_entries))[:, None]
         return index + gap * (index >= self.prefix_tokens)
 
-    def add_mass(self, layer: int, weights: Float[Tensor, "rows heads queries tokens"]) -> None:
-        """Note what the last query of a forward pass gave to memory in one layer, averaged over heads."""
+    def add_mass(self, layer: int, given: MemoryWeights) -> None:
+        """Note what the last query of a forward pass gave to memory in one layer."""
         if layer == min(self.keys):
-            self._mass_of_step.append([])
-        self._mass_of_step[-1].append(weights[:, :, -1].mean(1))
+            self._given.append([])
+        tokens = None if given.tokens is None else given.tokens[:, :, -1]
+        self._given[-1].append(MemoryWeights(given.weights[:, :, -1].detach(), tokens))
 
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
@@ -100,7 +104,8 @@ class AttendedMemory:
         Args:
             steps: how many forward passes count in each row; None for all. The first one reads the question.
         """
-        passes = [torch.stack(of_layers).mean(0) for of_layers in self._mass_of_step]
+        width = self.present.shape[1]
+        passes = [torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0) for of_layers in self._given]
         masses = []
         for row, count in enumerate(self.num_entries):
             total = torch.zeros(count)
@@ -152,9 +157,10 @@ def attend_to(
     some = next(chain.from_iterable(rows), None)
     device = some.keys[layers[0]].device if some is not None else torch.device("cpu")
     return AttendedMemory(
-        keys={layer: _stack([[entry.keys[layer] for entry in entries] for entries in rows], width) for layer in layers},
+        keys={layer: _pad([[entry.keys[layer] for entry in entries] for entries in rows], width) for layer in layers},
         values={
-            layer: _stack([[entry.values[layer] for entry in entries] for entries in rows], width) for layer in layers
+            layer: _pad_values([[entry.values[layer] for entry in entries] for entries in rows], width)
+            for layer in layers
         },
         position=position.to(device),
         entry_of_token=entry_of_token.to(device),
@@ -166,14 +172,20 @@ def attend_to(
     )
 
 
-def _stack(rows: list[list[Tensor]], width: int) -> Tensor:
-    """Each row's [kv_heads, tokens, dim] pieces joined along tokens, padded with zeros to `width`."""
+def _pad_values(rows: list[list[MemoryValues]], width: int) -> MemoryValues:
+    codes = _pad([[piece.codes for piece in pieces] for pieces in rows], width)
+    scales = [[piece.scales for piece in pieces if piece.scales is not None] for pieces in rows]
+    return MemoryValues(codes, _pad(scales, width).float() if any(scales) else None)
+
+
+def _pad(rows: list[list[Tensor]], width: int) -> Tensor:
+    """Each row's [kv_heads, tokens, …] pieces joined along tokens, padded with zeros to `width`."""
     some = next(chain.from_iterable(rows), None)
     if some is None:
         return torch.zeros(len(rows), 1, 0, 1)
     if len(rows) == 1:
         return torch.cat(rows[0], dim=1).unsqueeze(0)
-    stacked = some.new_zeros(len(rows), some.shape[0], width, some.shape[2])
+    stacked = some.new_zeros(len(rows), some.shape[0], width, *some.shape[2:])
     for row, pieces in enumerate(rows):
         if pieces:
             joined = torch.cat(pieces, dim=1)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, StatesFingerprint, encode_probe
+from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.states import EntryStates
 
@@ -67,11 +68,11 @@ def to_array(states: EntryStates) -> Float[np.ndarray, "tokens layers 2 kv_heads
     Raises:
         ModelError: keys and values, or layers, differ in size.
     """
-    tensors = [(states.keys[layer], states.values[layer]) for layer in sorted(states.keys)]
+    tensors = [(states.keys[layer], states.values[layer].widened(torch.float32)) for layer in sorted(states.keys)]
     if len({tensor.shape for pair in tensors for tensor in pair}) != 1:
         raise ModelError("Keys and values of this model differ in size, or its layers do; its states cannot be stored.")
-    stacked = torch.stack([torch.stack(pair) for pair in tensors])  # [layers, 2, kv_heads, tokens, head_dim]
-    array: np.ndarray = stacked.permute(3, 0, 1, 2, 4).float().cpu().numpy()
+    stacked = torch.stack([torch.stack([keys.float(), values]) for keys, values in tensors])
+    array: np.ndarray = stacked.permute(3, 0, 1, 2, 4).cpu().numpy()  # from [layers, 2, kv_heads, tokens, head_dim]
     return array
 
 
@@ -82,13 +83,16 @@ def from_array(
     dtype: torch.dtype,
     device: torch.device,
 ) -> EntryStates:
-    """Codes as states, int8 times its scales; codes of 16 bits without a sign are bf16."""
+    """Codes as states: keys, and values that have no scales, as `dtype`. Codes of 16 bits without a sign are bf16."""
     tensor = torch.from_numpy(np.array(codes)).to(device)  # copied: what is mapped stays as it is
-    tensor = (tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor).to(dtype)
-    if scales is not None:
-        tensor = tensor * torch.from_numpy(np.array(scales)).to(device, dtype).unsqueeze(-1)
-    by_layer = tensor.permute(1, 2, 3, 0, 4)
+    tensor = (tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor).permute(2, 1, 3, 0, 4)
+    scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device).permute(2, 1, 3, 0)
+    keys = tensor[0].to(dtype) if scale is None else tensor[0].to(dtype) * scale[0].to(dtype).unsqueeze(-1)
+    values = tensor[1].to(dtype) if scale is None else tensor[1]
     return EntryStates(
-        {layer: by_layer[place, 0] for place, layer in enumerate(layers)},
-        {layer: by_layer[place, 1] for place, layer in enumerate(layers)},
+        {layer: keys[place] for place, layer in enumerate(layers)},
+        {
+            layer: MemoryValues(values[place], None if scale is None else scale[1, place])
+            for place, layer in enumerate(layers)
+        },
     )

@@ -90,7 +90,7 @@ def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
         array = decode(*memory.states.entry(row))
         for place, layer in enumerate(model.layers):
             np.testing.assert_allclose(array[:, place, 0].swapaxes(0, 1), states.keys[layer].numpy(), atol=1e-3)
-            np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].numpy(), atol=1e-3)
+            np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].codes.numpy(), atol=1e-3)
 
 
 def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path, without, stored, e5, gemma):

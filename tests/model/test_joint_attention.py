@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from memgpt_rag.model.attention import UNSEEN, joint_attention, mth_largest
+from memgpt_rag.model.attention import UNSEEN, MemoryValues, joint_attention
 
 
 def reference(
@@ -69,6 +69,13 @@ def reference(
     return output, weights
 
 
+def joint(memory_value, **given):
+    """Output, and the weight of every memory token."""
+    values = memory_value if isinstance(memory_value, MemoryValues) else MemoryValues(memory_value)
+    output, weights = joint_attention(memory_value=values, **given)
+    return output, weights.dense(values.codes.shape[2])
+
+
 def mask_of(visible):
     return torch.zeros(visible.shape).masked_fill(~visible, UNSEEN)
 
@@ -115,7 +122,7 @@ def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens
 )
 def test_joint_attention_equals_the_formula_in_float64(heads, kv_heads, beams, settings):
     given = inputs(heads=heads, kv_heads=kv_heads, beams=beams)
-    output, weights = joint_attention(**given, scaling=8**-0.5, **settings)
+    output, weights = joint(**given, scaling=8**-0.5, **settings)
     expected_output, expected_weights = reference(**given, scaling=8**-0.5, **settings)
     np.testing.assert_allclose(output.numpy(), expected_output, atol=2e-6)
     np.testing.assert_allclose(weights.numpy(), expected_weights, atol=2e-6)
@@ -123,7 +130,7 @@ def test_joint_attention_equals_the_formula_in_float64(heads, kv_heads, beams, s
 
 def test_a_batch_of_one_with_one_key_head_equals_the_formula_too():
     given = inputs(batch=1, kv_heads=1, queries=1)
-    output, weights = joint_attention(**given, scaling=8**-0.5, top_m=3)
+    output, weights = joint(**given, scaling=8**-0.5, top_m=3)
     expected_output, expected_weights = reference(**given, scaling=8**-0.5, top_m=3)
     np.testing.assert_allclose(output.numpy(), expected_output, atol=2e-6)
     np.testing.assert_allclose(weights.numpy(), expected_weights, atol=2e-6)
@@ -138,14 +145,14 @@ def test_gradients_of_the_numbers_per_head_are_those_of_finite_differences():
 
     def output(temperature, offset, null):
         settings = {"inverse_temperature": temperature, "offset": offset, "null_score": null}
-        return joint_attention(**given, scaling=0.3, top_m=4, **settings)[0]
+        return joint(**given, scaling=0.3, top_m=4, **settings)[0]
 
     assert torch.autograd.gradcheck(output, numbers)
 
 
 def test_memory_without_bias_is_plain_attention_over_longer_keys():
     given = inputs() | {"memory_mask": torch.zeros(2, 1, 1, 7)}
-    output, _ = joint_attention(**given, scaling=8**-0.5)
+    output, _ = joint(**given, scaling=8**-0.5)
     plain = torch.nn.functional.scaled_dot_product_attention(
         given["query"],
         torch.cat([given["memory_key"], given["local_key"]], dim=2),
@@ -158,15 +165,15 @@ def test_memory_without_bias_is_plain_attention_over_longer_keys():
 
 def test_top_m_of_all_tokens_is_dense():
     given = inputs() | {"memory_mask": torch.zeros(2, 1, 1, 7)}
-    dense, _ = joint_attention(**given, scaling=1.0)
+    dense, _ = joint(**given, scaling=1.0)
     for top_m in (7, 8, 1000):
-        assert torch.equal(joint_attention(**given, scaling=1.0, top_m=top_m)[0], dense)
-    assert not torch.allclose(joint_attention(**given, scaling=1.0, top_m=6)[0], dense, atol=1e-4)
+        assert torch.equal(joint(**given, scaling=1.0, top_m=top_m)[0], dense)
+    assert not torch.allclose(joint(**given, scaling=1.0, top_m=6)[0], dense, atol=1e-4)
 
 
 def test_memory_of_nothing_but_padding_takes_no_weight():
     given = inputs() | {"memory_mask": torch.full((2, 1, 3, 7), UNSEEN)}
-    output, weights = joint_attention(**given, scaling=1.0)
+    output, weights = joint(**given, scaling=1.0)
     assert weights.abs().max() == 0
     local_only = torch.nn.functional.scaled_dot_product_attention(
         given["query"],
@@ -181,23 +188,34 @@ def test_memory_of_nothing_but_padding_takes_no_weight():
 
 def test_a_query_that_sees_nothing_gives_numbers():
     nothing = {"memory_mask": torch.full((2, 1, 3, 7), UNSEEN), "local_mask": torch.full((2, 1, 3, 5), UNSEEN)}
-    output, _ = joint_attention(**inputs() | nothing, scaling=1.0)
+    output, _ = joint(**inputs() | nothing, scaling=1.0)
     assert torch.isfinite(output).all()
 
 
 def test_a_higher_bias_moves_weight_to_its_entry():
     given = inputs()
     raised = given | {"memory_mask": given["memory_mask"] + torch.tensor([2.0] * 3 + [0.0] * 4)}
-    _, before = joint_attention(**given, scaling=1.0)
-    _, after = joint_attention(**raised, scaling=1.0)
+    _, before = joint(**given, scaling=1.0)
+    _, after = joint(**raised, scaling=1.0)
     seen = (given["memory_mask"] > UNSEEN / 2).expand_as(before)
     assert (after[..., :3] > before[..., :3])[seen[..., :3]].all()
     assert (after[..., 3:] <= before[..., 3:]).all()
 
 
-@pytest.mark.parametrize("tokens", [1, 16, 257, 1000])
-@pytest.mark.parametrize("m", [1, 4, 16])
-def test_the_mth_largest_score_is_that_of_a_full_sort(tokens, m):
-    scores = torch.randn(3, 2, tokens, generator=torch.Generator().manual_seed(tokens)).mul(4).round()  # with ties
-    m = min(m, tokens)
-    assert torch.equal(mth_largest(scores, m), scores.sort(dim=-1, descending=True).values[..., m - 1 : m])
+@pytest.mark.parametrize("batch, beams, kv_heads", [(1, 1, 1), (2, 1, 2), (2, 3, 1)])
+@pytest.mark.parametrize("top_m", [None, 3])
+def test_values_in_int8_give_what_the_numbers_give_that_they_stand_for(batch, beams, kv_heads, top_m):
+    given = inputs(batch=batch, beams=beams, kv_heads=kv_heads)
+    scales = given["memory_value"].abs().amax(-1) / 127
+    codes = MemoryValues((given["memory_value"] / scales[..., None]).round().to(torch.int8), scales)
+    temperature = torch.ones(4, requires_grad=True)
+    settings = {"scaling": 8**-0.5, "top_m": top_m, "inverse_temperature": temperature}
+    widened, (read, weights) = codes.widened(torch.float32), joint(**given | {"memory_value": codes}, **settings)
+    expected_read, expected_weights = joint(**given | {"memory_value": widened}, **settings)
+    torch.testing.assert_close(read, expected_read, atol=1e-6, rtol=0)
+    assert torch.equal(weights, expected_weights)
+    (gradient,), (expected,) = (torch.autograd.grad(of.square().sum(), temperature) for of in (read, expected_read))
+    torch.testing.assert_close(gradient, expected)
+    assert not torch.allclose(
+        joint(**given | {"memory_value": MemoryValues(codes.codes, scales.roll(1, 2))}, **settings)[0], read, atol=1e-2
+    )
