@@ -163,6 +163,26 @@ def test_memory_without_bias_is_plain_attention_over_longer_keys():
     torch.testing.assert_close(output, plain, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("offset", [0.0, -0.7])
+def test_parts_computed_apart_and_merged_by_their_log_sum_exp_are_one_softmax(offset):
+    given = inputs(heads=4, kv_heads=4)
+    together, weights = joint(**given, scaling=8**-0.5, offset=offset)
+    parts = {"memory": given["local_mask"], "local": given["memory_mask"]}
+    hidden = {of: torch.full_like(mask, UNSEEN) for of, mask in parts.items()}
+    reads = [
+        joint(**given | {"local_mask": hidden["memory"]}, scaling=8**-0.5, offset=offset)[0],
+        joint(**given | {"memory_mask": hidden["local"]}, scaling=8**-0.5, offset=offset)[0],
+    ]
+    scores = [
+        given["query"] @ given[key].mT * 8**-0.5 + given[mask] + raised
+        for key, mask, raised in (("memory_key", "memory_mask", offset), ("local_key", "local_mask", 0.0))
+    ]
+    shares = torch.stack([of_part.logsumexp(-1) for of_part in scores]).softmax(0)
+    merged = sum(share[..., None] * read for share, read in zip(shares, reads, strict=True))
+    torch.testing.assert_close(merged, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(shares[0], weights.sum(-1), atol=1e-5, rtol=0)
+
+
 def test_top_m_of_all_tokens_is_dense():
     given = inputs() | {"memory_mask": torch.zeros(2, 1, 1, 7)}
     dense, _ = joint(**given, scaling=1.0)
