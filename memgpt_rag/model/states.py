@@ -100,7 +100,8 @@ class AttendedMemory:
         Args:
             steps: how many forward passes count in each row; None for all. The first one reads the question.
         """
-        passes = [torch.stack(of_layers).mean(0) for of_layers in self._mass_of_step]
+        counted = self._mass_of_step[: None if steps is None else max(steps, default=0)]
+        passes = [torch.stack(of_layers).mean(0) for of_layers in counted]
         masses = []
         for row, count in enumerate(self.num_entries):
             total = torch.zeros(count)
