@@ -46,7 +46,7 @@ from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.retrieve import Retrieved
 
-NEEDED = ("score", "lead", "question_mass")
+NEEDED = ("score", "lead", "overlap", "overlap_lead", "question_mass")
 HEIGHT = "score"  # of retrieval: means something within one encoder only, so that general decisions do without
 BATCH = 8
 

@@ -189,8 +189,8 @@ class RAG:
             found = self.retriever.retrieve(questions, max(k, NEIGHBOURS))
             reading = [
                 place
-                for place, of in enumerate(found)
-                if query == "always" or self.decisions.may_need(search_figures([entry.standardised for entry in of]))
+                for place, question in enumerate(questions)
+                if query == "always" or self.decisions.may_need(_searched(question, found[place]))
             ]
             if reading:
                 read = self.read(
@@ -237,7 +237,7 @@ class RAG:
         began = time.perf_counter() if began is None else began
         retrieved = time.perf_counter() - began
         entries = [list(of_question[:k]) for of_question in found]
-        searched = [search_figures([entry.standardised for entry in of_question]) for of_question in found]
+        searched = [_searched(*of_question) for of_question in zip(questions, found, strict=True)]
         nothing: list[list[Retrieved]] = [[] for _ in questions]
         pasted, attended = (entries, nothing) if mode == "prompt" else (nothing, entries)
         held = HeldStreamer(streamer) if streamer is not None and (abstain or query == "auto") else None
@@ -278,8 +278,7 @@ class RAG:
             citations.sort(key=lambda citation: -(citation.share or 0.0))
             answer = Answer(question, self.prompt.answer_text(output), mode, citations, total, timings)
             if mode == "memory" and mass:
-                texts = [entry.passage.titled_text for entry in entries[place]]
-                figures = {**searched[place], **answer_figures(mass, told[place], question, texts)}
+                figures = {**searched[place], **answer_figures(mass, told[place])}
                 answer = _judged(answer, decisions, figures, abstain)
             answers.append(answer)
         if held is not None and abstain and answers[0] is not None:
@@ -362,6 +361,11 @@ class RAG:
             if token in ends or (not self.prompt.is_chat and ends_line(self.model.tokenizer, token)):
                 return token_ids[:place]
         return token_ids
+
+
+def _searched(question: str, found: Sequence[Retrieved]) -> dict[str, float]:
+    scores, texts = [entry.standardised for entry in found], [entry.passage.titled_text for entry in found]
+    return search_figures(question, scores, texts)
 
 
 def _judged(answer: Answer, decisions: Decisions, figures: dict[str, float], abstain: bool) -> Answer:

@@ -29,44 +29,46 @@ _WORDS = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W_]+")
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
-def search_figures(scores: Sequence[float]) -> dict[str, float]:
-    """What a search alone tells.
+def search_figures(question: str, scores: Sequence[float], texts: Sequence[str]) -> dict[str, float]:
+    """What a search alone tells: how high the best entry scores and how much of the question's words it has, each also
+    beside the other entries' mean.
 
     Args:
         scores: standardised retrieval scores, best first; those beyond `NEIGHBOURS` do not count.
+        texts: of the same entries.
     """
     if not scores:
         return {}
-    best, others = scores[0], scores[1:NEIGHBOURS]
-    return {"score": best, "lead": best - sum(others) / len(others) if others else UNKNOWN}
+    shared = [overlap(question, text) for text in texts[:NEIGHBOURS]]
+    return {
+        "score": scores[0],
+        "lead": scores[0] - _mean(scores[1:NEIGHBOURS]),
+        "overlap": shared[0],
+        "overlap_lead": shared[0] - _mean(shared[1:]),
+    }
 
 
-def answer_figures(
-    mass: Sequence[float], log_probs: Sequence[float], question: str, texts: Sequence[str]
-) -> dict[str, float]:
+def answer_figures(mass: Sequence[float], log_probs: Sequence[float]) -> dict[str, float]:
     """What the writing of an answer tells.
 
     Args:
         mass: attention mass of each entry that was read, while the answer was written.
         log_probs: of each token of the answer; empty where they are not known.
-        texts: of the same entries. The one with the largest mass is the one cited.
     """
-    total, cited = sum(mass), max(range(len(mass)), key=mass.__getitem__)
-    shared = [overlap(question, text) for text in texts]
-    others = shared[:cited] + shared[cited + 1 :]
-    return {
-        "mass": total,
-        "share": mass[cited] / total if total else 0.0,
-        "log_prob": sum(log_probs) / len(log_probs) if log_probs else UNKNOWN,
-        "overlap": shared[cited],
-        "overlap_lead": shared[cited] - sum(others) / len(others) if others else UNKNOWN,
-    }
+    total = sum(mass)
+    return {"mass": total, "share": max(mass) / total if total else UNKNOWN, "log_prob": _mean(log_probs)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else UNKNOWN
 
 
 def overlap(question: str, text: str) -> float:
     """Share of the question's words that occur in a text, 0 to 1; unknown where the two are in different languages.
 
-    Words of less than four letters say little and are left out; Chinese counts by pairs of characters.
+    Words of less than four letters say little and are left out, and only the first four count, so that "boat" is in
+    "boats". Chinese counts by pairs of characters.
     """
     asked = _content(question)
     if not asked or language_of(question) != language_of(text):
@@ -80,7 +82,7 @@ def _content(text: str) -> set[str]:
         if _HAN.match(word):
             content.update(word[at : at + 2] for at in range(len(word) - 1))
         elif len(word) > 3 or any(character.isdigit() for character in word):
-            content.add(word)
+            content.add(word[:4])
     return content
 
 

@@ -94,8 +94,8 @@ def test_what_cannot_need_the_memory_does_not_need_it_at_any_mass(rng):
     unread = 0
     for come in COME.values():
         decisions = Decisions(**come)
-        for score, lead in zip(rng.uniform(3, 8, 200), rng.uniform(0, 0.6, 200), strict=True):
-            figures = {"score": score, "lead": lead}
+        for score, lead, shared in rng.uniform((3, 0, 0), (8, 0.6, 1), (200, 3)):
+            figures = {"score": score, "lead": lead, "overlap": shared}
             needs = [decisions.needs({**figures, "question_mass": mass}) for mass in np.linspace(0, 1, 11)]
             assert decisions.may_need(figures) == any(needs)
             unread += not any(needs)
@@ -103,27 +103,31 @@ def test_what_cannot_need_the_memory_does_not_need_it_at_any_mass(rng):
 
 
 def test_figures_of_a_search_by_hand():
-    assert search_figures([5.0, 4.0, 3.0]) == {"score": 5.0, "lead": 1.5}
-    assert math.isnan(search_figures([5.0])["lead"])
-    assert search_figures([]) == {}
-    eight = [9.0, 8, 7, 6, 5, 4, 3, 2]
-    assert search_figures([*eight, -100.0]) == search_figures(eight)
+    texts = ["Rowing boats are rented there.", "Kites fly.", "Boats sink."]
+    figures = search_figures("Where are rowing boats rented?", [5.0, 4.0, 3.0], texts)
+    assert figures == {"score": 5.0, "lead": 1.5, "overlap": 0.75, "overlap_lead": pytest.approx(0.75 - 0.125)}
+    alone = search_figures("Who?", [5.0], ["You."])
+    assert alone["score"] == 5.0
+    assert all(math.isnan(alone[name]) for name in ("lead", "overlap", "overlap_lead"))
+    assert search_figures("Who?", [], []) == {}
+    eight, more = [9.0, 8, 7, 6, 5, 4, 3, 2], ["Kites."] * 8
+    assert search_figures("A kite?", [*eight, -100.0], [*more, "None."]) == search_figures("A kite?", eight, more)
+
+
+def test_entries_in_another_language_are_not_compared_by_their_words():
+    figures = search_figures("Rowing boats?", [3.0, 2.0, 1.0], ["Rowing boats.", "划船很好。", "Boats."])
+    assert (figures["overlap"], figures["overlap_lead"]) == (1.0, 0.5)
 
 
 def test_figures_of_an_answer_by_hand():
-    figures = answer_figures(
-        [0.1, 0.3], [-1.0, -2.0], "Where are rowing boats rented?", ["Kites fly.", "Rowing boats are rented there."]
-    )
-    assert figures == {
+    assert answer_figures([0.1, 0.3], [-1.0, -2.0]) == {
         "mass": pytest.approx(0.4),
         "share": pytest.approx(0.75),
         "log_prob": -1.5,
-        "overlap": 0.75,
-        "overlap_lead": 0.75,
     }
-    alone = answer_figures([0.2], [], "Who?", ["You."])
-    assert alone["share"] == 1
-    assert all(math.isnan(alone[name]) for name in ("log_prob", "overlap", "overlap_lead"))
+    assert answer_figures([0.2], [])["share"] == 1
+    assert math.isnan(answer_figures([0.2], [])["log_prob"])
+    assert math.isnan(answer_figures([0.0], [])["share"])
 
 
 @pytest.mark.parametrize(
@@ -228,6 +232,6 @@ def test_damaged_weights_are_refused_with_a_sentence(tmp_path, content, why):
 def test_what_comes_uses_only_figures_that_there_are():
     for decisions in COME.values():
         assert set(decisions["supported"].figures) <= set(SUPPORTED)
-        assert set(decisions["needed"].figures) <= {"score", "lead", "question_mass"}
+        assert set(decisions["needed"].figures) <= {"score", "lead", "overlap", "overlap_lead", "question_mass"}
         assert set(decisions) == {"needed", "supported"}
     assert json.loads(FITTED.read_text())[GENERAL]
