@@ -47,7 +47,8 @@ from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.retrieve import Retrieved
 
 NEEDED = ("score", "lead", "overlap", "overlap_lead", "question_mass")
-HEIGHT = "score"  # of retrieval: means something within one encoder only, so that general decisions do without
+# What means something with one encoder, or one model and preset, only: general decisions do without.
+PARTICULAR = ("score", "mass", "question_mass")
 BATCH = 8
 
 Found = Sequence[list[Retrieved]]
@@ -101,11 +102,13 @@ def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pa
                 document = f"article {asked[number].article}" if asks else f"{language} {kind} {number}"
                 needed.append(Observation(of, asks, document))
     rag, summary = next(iter(rags.values())), {}
-    keys = {rag.decision_key: "", **({GENERAL: HEIGHT} if rag.model.config.layers == "all" else {})}
-    for key, leave_out in keys.items():
+    keys: dict[str, tuple[str, ...]] = {rag.decision_key: ()}
+    if rag.model.config.layers == "all":
+        keys[GENERAL] = PARTICULAR
+    for key, left_out in keys.items():
         fits: dict[str, Fit] = {
-            "needed": fit(needed, [name for name in NEEDED if name != leave_out]),
-            "supported": fit(supported, [name for name in SUPPORTED if name != leave_out]),
+            "needed": fit(needed, [name for name in NEEDED if name not in left_out]),
+            "supported": fit(supported, [name for name in SUPPORTED if name not in left_out]),
         }
         for name, got in fits.items():
             weights = ", ".join(f"{figure} {of.weight:+.2f}" for figure, of in got.decision.figures.items())

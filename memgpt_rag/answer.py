@@ -282,8 +282,10 @@ class RAG:
                 answer = _judged(answer, decisions, figures, abstain)
             answers.append(answer)
         if held is not None and abstain and answers[0] is not None:
-            words = None if answers[0].supported else self.model.tokenizer(answers[0].text, add_special_tokens=False)
-            held.release(words and torch.tensor(words["input_ids"]))
+            words = None
+            if not answers[0].supported:
+                words = torch.tensor(self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"])
+            held.release(words)
         return answers
 
     @property

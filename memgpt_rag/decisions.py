@@ -197,8 +197,8 @@ def decision_key(decoder: str, layers: str, encoder: str) -> str:
 def decisions_for(key: str, own: Path) -> Decisions:
     """The decisions as a user fitted them; failing that, as they come with this release, or as they hold for any.
 
-    Those that hold for any were fitted with Gemma 3 270M on English and Chinese, and do without the height of a
-    retrieval score, which means something within one encoder only.
+    Those that hold for any were fitted with Gemma 3 270M on English and Chinese, and do without figures that mean
+    something with one encoder or one way of reading only: the height of a retrieval score, and attention mass.
 
     Args:
         own: file of a user's.

@@ -81,7 +81,8 @@ def test_what_speaks_for_an_answer_has_a_weight_above_0():
         for figure in ("lead", "share", "log_prob", "overlap"):
             assert decisions["supported"].figures[figure].weight > 0
         assert decisions["needed"].figures["lead"].weight > 0
-    assert "score" not in COME[GENERAL]["supported"].figures
+    for decision in COME[GENERAL].values():
+        assert not {"score", "mass", "question_mass"} & set(decision.figures)
 
 
 def test_extreme_figures_give_0_or_1_and_no_overflow():
