@@ -1,4 +1,4 @@
-"""From a question to a grounded answer: retrieve, attend, generate, cite.
+"""From a question to a grounded answer: decide to query, retrieve, attend, generate, cite, and judge.
 
 Citations come from the attention itself: an entry's share is the part of all memory attention that went to its tokens
 while the answer was written.
@@ -7,22 +7,26 @@ while the answer was written.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder
+from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.attached import Query
+from memgpt_rag.model.presets import decisions_file, decoder_key
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
-from memgpt_rag.prompt import Prompt
+from memgpt_rag.prompt import NOT_IN_MEMORY, Prompt, language_of
 from memgpt_rag.retrieve import Retrieved, Retriever, attend
 
 Mode = Literal["memory", "prompt", "closed"]
@@ -60,8 +64,12 @@ class Answer:
 
     Attributes:
         text: the answer.
+        mode: how it came about; "closed" where the memory was left out.
         citations: the entries retrieved, the one with the largest share first.
         memory_mass: how much of all attention went to memory, averaged over attended layers, heads and tokens, 0 to 1.
+        confidence: how likely it is that the memory supports the answer, 0 to 1; None where attention did not read it.
+        supported: whether the confidence is high enough; None where there is none.
+        figures: what the confidence is computed from; see `memgpt_rag.decisions`.
     """
 
     question: str
@@ -70,6 +78,9 @@ class Answer:
     citations: list[Citation]
     memory_mass: float
     timings: Timings
+    confidence: float | None = None
+    supported: bool | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 class RAG:
@@ -85,6 +96,7 @@ class RAG:
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
         self._stored: Memory | None = None
+        self._decisions: dict[str, Decisions] = {}
         if (stored := memory.manifest.states) is not None:
             stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
             self._stored = memory
@@ -133,6 +145,8 @@ class RAG:
         *,
         mode: Mode = "memory",
         k: int = 4,
+        query: Query = "always",
+        abstain: bool = False,
         max_new_tokens: int = 48,
         streamer: BaseStreamer | None = None,
         **generation: Any,
@@ -143,39 +157,153 @@ class RAG:
             mode: "memory" attends to the entries' states; "prompt" pastes the entries before the question, the best one
                 last; "closed" uses none.
             k: entries per question.
+            query: "never" leaves the memory out; "auto" leaves it out for inputs that need none, such as a greeting, by
+                what the search finds and by the attention that memory gets when the question is read.
+            abstain: say that it is not in memory, in the question's language, where the memory does not support the
+                answer. What "auto" answers without the memory stays as it is.
             max_new_tokens: longest answer.
-            streamer: receives tokens as they come, as in transformers; for one question only.
+            streamer: receives tokens as they come, as in transformers; for one question only. Nothing comes before
+                "auto" has decided, and with `abstain` nothing before the end, when it is known what to say.
             generation: passed on to `generate`, such as do_sample, temperature or num_beams.
 
         Raises:
-            ValueError: an unknown mode, no question, or an empty one.
+            ValueError: an unknown mode or decision to query, settings that exclude each other, no question, or an
+                empty one.
         """
         if mode not in MODES:
             raise ValueError(f"There is no mode {mode!r}; expected one of {', '.join(MODES)}.")
+        if query not in get_args(Query):
+            raise ValueError(f"There is no query {query!r}; expected always, never or auto.")
+        if mode != "memory" and (query == "auto" or abstain):
+            raise ValueError(f'query="auto" and abstain judge by attention to memory; mode is {mode!r}, not "memory".')
+        if query == "never" and abstain:
+            raise ValueError('abstain judges what memory supports, and query="never" leaves it out; give one of them.')
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("A question is empty; ask something.")
+        if k < 1:
+            raise ValueError(f"k is {k}; expected 1 or more.")
         began = time.perf_counter()
-        found = self.retriever.retrieve(questions, k) if mode != "closed" else [[] for _ in questions]
+        settings = {"began": began, "max_new_tokens": max_new_tokens, "streamer": streamer, **generation}
+        answers: list[Answer | None] = [None] * len(questions)
+        if mode != "closed" and query != "never":
+            found = self.retriever.retrieve(questions, max(k, NEIGHBOURS))
+            reading = [
+                place
+                for place, question in enumerate(questions)
+                if query == "always" or self.decisions.may_need(_searched(question, found[place]))
+            ]
+            if reading:
+                read = self.read(
+                    [questions[place] for place in reading],
+                    [found[place] for place in reading],
+                    mode=mode,
+                    k=k,
+                    query=query,
+                    abstain=abstain,
+                    **settings,
+                )
+                for place, answer in zip(reading, read, strict=True):
+                    answers[place] = answer
+        unread = [place for place, answer in enumerate(answers) if answer is None]
+        if unread:
+            closed = self.read([questions[place] for place in unread], [[] for _ in unread], mode="closed", **settings)
+            for place, answer in zip(unread, closed, strict=True):
+                answers[place] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def read(
+        self,
+        questions: Sequence[str],
+        found: Sequence[Sequence[Retrieved]],
+        *,
+        mode: Mode = "memory",
+        k: int = 4,
+        query: Query = "always",
+        abstain: bool = False,
+        began: float | None = None,
+        streamer: BaseStreamer | None = None,
+        **generation: Any,
+    ) -> list[Answer | None]:
+        """Answer questions from what was found for them; settings as for `answer_all`.
+
+        Args:
+            found: entries of each question, best first. The first k are read; the scores of the others tell how far
+                those stand out.
+            began: when the questions arrived, by `time.perf_counter`; None for now.
+
+        Returns:
+            An answer to each question; None where "auto" finds that the memory is not needed.
+        """
+        began = time.perf_counter() if began is None else began
         retrieved = time.perf_counter() - began
+        entries = [list(of_question[:k]) for of_question in found]
+        searched = [_searched(*of_question) for of_question in zip(questions, found, strict=True)]
         nothing: list[list[Retrieved]] = [[] for _ in questions]
-        pasted, attended = (found, nothing) if mode == "prompt" else (nothing, found)
+        pasted, attended = (entries, nothing) if mode == "prompt" else (nothing, entries)
+        held = HeldStreamer(streamer) if streamer is not None and (abstain or query == "auto") else None
+        decisions, needed, log_probs = self.decisions, [True] * len(questions), TokenLogProbs()
+
+        def decide(memory: AttendedMemory) -> list[bool]:
+            for figures, mass in zip(searched, memory.entry_mass([1] * len(questions)), strict=True):
+                figures["question_mass"] = sum(mass)
+            if query == "auto":
+                needed[:] = [decisions.needs(figures) for figures in searched]
+            if held is not None and not abstain and all(needed):
+                held.release()
+            return needed
+
         outputs, memory, clock = self.write(
-            questions, pasted, attended, max_new_tokens=max_new_tokens, streamer=streamer, **generation
+            questions,
+            pasted,
+            attended,
+            decide=decide if mode == "memory" else None,
+            streamer=held or streamer,
+            **{**generation, "logits_processor": [*generation.get("logits_processor", ()), log_probs]},
         )
         timings = Timings(
             retrieved, retrieved + clock.states_ready, retrieved + clock.first_token, time.perf_counter() - began
         )
         masses = memory.entry_mass([max(1, len(output)) for output in outputs])
-        answers = []
-        for question, entries, output, mass in zip(questions, found, outputs, masses, strict=True):
+        told = log_probs.of(outputs)
+        answers: list[Answer | None] = []
+        for place, (question, output, mass) in enumerate(zip(questions, outputs, masses, strict=True)):
+            if not needed[place]:
+                answers.append(None)
+                continue
             total = sum(mass)
-            shares: list[float | None] = [one / total for one in mass] if mode == "memory" else [None] * len(entries)
+            shares = [one / total for one in mass] if mode == "memory" else [None] * len(entries[place])
             citations = [
-                Citation(entry.passage, entry.score, share) for entry, share in zip(entries, shares, strict=True)
+                Citation(entry.passage, entry.score, share) for entry, share in zip(entries[place], shares, strict=True)
             ]
             citations.sort(key=lambda citation: -(citation.share or 0.0))
-            answers.append(Answer(question, self.prompt.answer_text(output), mode, citations, total, timings))
+            answer = Answer(question, self.prompt.answer_text(output), mode, citations, total, timings)
+            if mode == "memory" and mass:
+                figures = {**searched[place], **answer_figures(mass, told[place])}
+                answer = _judged(answer, decisions, figures, abstain)
+            answers.append(answer)
+        if held is not None and abstain and answers[0] is not None:
+            words = None
+            if not answers[0].supported:
+                words = torch.tensor(self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"])
+            held.release(words)
         return answers
+
+    @property
+    def decisions(self) -> Decisions:
+        """What needs the memory and what the memory supports, as fitted to these models; may be set."""
+        if self.decision_key not in self._decisions:
+            self._decisions[self.decision_key] = decisions_for(self.decision_key, decisions_file(self.model.name))
+        return self._decisions[self.decision_key]
+
+    @decisions.setter
+    def decisions(self, decisions: Decisions) -> None:
+        self._decisions[self.decision_key] = decisions
+
+    @property
+    def decision_key(self) -> str:
+        """What decisions for these models, and the layers that read memory now, are kept under."""
+        encoder, layers = self.retriever.memory.manifest.encoder.name, str(self.model.config.layers)
+        return decision_key(decoder_key(self.model.decoder.config), layers, encoder)
 
     def question_row(self, question: str, pasted: Sequence[Retrieved]) -> list[int]:
         """Tokens of a question, after the entries that are to stand in the prompt as text, the best one last."""
@@ -189,6 +317,7 @@ class RAG:
         attended: Sequence[Sequence[Retrieved]],
         *,
         max_new_tokens: int = 48,
+        decide: Callable[[AttendedMemory], Sequence[bool]] | None = None,
         streamer: BaseStreamer | None = None,
         **generation: Any,
     ) -> tuple[list[list[int]], AttendedMemory, Clock]:
@@ -197,6 +326,7 @@ class RAG:
         Args:
             pasted: entries that stand in the prompt of each question, best first.
             attended: entries that each question attends to.
+            decide: is asked once, after the pass that reads the questions, which rows go on; the others end there.
 
         Returns:
             The tokens of each answer, the memory that was attended to, and when the first token came.
@@ -217,7 +347,10 @@ class RAG:
             **generation,
         }
         if not self.prompt.is_chat:
-            settings.setdefault("stopping_criteria", StoppingCriteriaList([_EndOfLine(tokenizer)]))
+            settings.setdefault("stopping_criteria", StoppingCriteriaList([EndOfLine(tokenizer)]))
+        if decide is not None:
+            stop = StopUnread(lambda: decide(memory))
+            settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), stop])
         if settings.get("num_beams", 1) == 1:
             settings["streamer"] = clock
         sequences: Tensor = self.model.generate(ids, mask, memory=memory, **settings)
@@ -232,45 +365,14 @@ class RAG:
         return token_ids
 
 
-class _EndOfLine(StoppingCriteria):  # type: ignore[misc]
-    """Stops a row at the end of its first line: a model without chat turns would go on to a next question."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        return torch.tensor([ends_line(self._tokenizer, int(row[-1])) for row in input_ids], device=input_ids.device)
+def _searched(question: str, found: Sequence[Retrieved]) -> dict[str, float]:
+    scores, texts = [entry.standardised for entry in found], [entry.passage.titled_text for entry in found]
+    return search_figures(question, scores, texts)
 
 
-def ends_line(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    return "\n" in tokenizer.decode([token])
-
-
-class Clock(BaseStreamer):  # type: ignore[misc]
-    """Passes tokens on to another streamer, and notes when the first one came."""
-
-    def __init__(self, streamer: BaseStreamer | None):
-        self._streamer = streamer
-        self._began = time.perf_counter()
-        self._puts = 0
-        self._first: float | None = None
-        self.states_ready = 0.0
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self._began
-
-    @property
-    def first_token(self) -> float:
-        """Seconds from the start; with beams, which choose their tokens at the end, the time up to now."""
-        return self.elapsed() if self._first is None else self._first
-
-    def put(self, value: Tensor) -> None:
-        self._puts += 1  # the first one is the question itself
-        if self._puts == 2:
-            self._first = self.elapsed()
-        if self._streamer is not None:
-            self._streamer.put(value)
-
-    def end(self) -> None:
-        if self._streamer is not None:
-            self._streamer.end()
+def _judged(answer: Answer, decisions: Decisions, figures: dict[str, float], abstain: bool) -> Answer:
+    confidence = decisions.supported(figures)
+    said_so = answer.text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
+    supported = confidence >= decisions.supported.threshold and not said_so
+    text = answer.text if supported or not abstain else NOT_IN_MEMORY[language_of(answer.question)]
+    return replace(answer, text=text, confidence=confidence, supported=supported, figures=figures)

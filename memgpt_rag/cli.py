@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,6 +54,14 @@ def main() -> None:
 @_encoder
 @_k
 @click.option(
+    "--query",
+    default="always",
+    show_default=True,
+    type=click.Choice(["always", "never", "auto"]),
+    help="Read the memory always, never, or unless an input needs none.",
+)
+@click.option("--abstain", is_flag=True, help='Say "not in memory" where the memory does not support an answer.')
+@click.option(
     "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
 )
 def ask(
@@ -64,6 +72,8 @@ def ask(
     mode: str,
     encoder: str | None,
     k: int,
+    query: str,
+    abstain: bool,
     max_new_tokens: int,
 ) -> None:
     """Answer QUESTION from a memory and cite its entries; without QUESTION, ask as many as you like."""
@@ -71,17 +81,20 @@ def ask(
 
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
+    if (mode != "memory" and (query == "auto" or abstain)) or (query == "never" and abstain):
+        raise click.UsageError("--query auto and --abstain need --mode memory, and --abstain a memory that is read.")
     Memory.open(memory)  # a wrong folder is told before a model is loaded
     from memgpt_rag.answer import RAG
 
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    settings = {"mode": mode, "k": k, "query": query, "abstain": abstain, "max_new_tokens": max_new_tokens}
     if question is not None:
-        _answer(rag, question, mode, k, max_new_tokens)
+        _answer(rag, question, settings)
         return
     click.echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
     while asked := _next_question():
-        _answer(rag, asked, mode, k, max_new_tokens)
+        _answer(rag, asked, settings)
 
 
 @main.command()
@@ -141,6 +154,48 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
 
 
 @main.command()
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
+@click.option(
+    "--questions",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer" in the words of the memory.',
+)
+@_model
+@_preset
+@_encoder
+@_k
+def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int) -> None:
+    """Fit when an answer counts as supported to questions with known answers.
+
+    Each question is answered with the entries that hold its answer and without them. What tells the two apart best is
+    kept for this model and embedding model.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.questions import read_questions
+
+    pairs = read_questions(questions)
+    Memory.open(memory)
+    from tqdm import tqdm
+
+    from memgpt_rag.answer import RAG
+    from memgpt_rag.decisions import save_decisions
+    from memgpt_rag.fit_decisions import fit_confidence
+    from memgpt_rag.model.presets import decisions_file
+
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
+        fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
+    file = decisions_file(model)
+    save_decisions(file, rag.decision_key, supported=fitted.decision)
+    click.echo(
+        f'Of {fitted.observations} answers, "not in memory" is right in {fitted.precision:.0%} of the cases in which it '
+        f"is said, and said in {fitted.recall:.0%} of those in which it is right; kept in {file}."
+    )
+
+
+@main.command()
 @click.argument("memory", type=click.Path(path_type=Path))
 def info(memory: Path) -> None:
     """Say what the memory in folder MEMORY holds and how it was built."""
@@ -177,7 +232,7 @@ def _next_question() -> str:
         return ""
 
 
-def _answer(rag: RAG, question: str, mode: str, k: int, max_new_tokens: int) -> None:
+def _answer(rag: RAG, question: str, settings: dict[str, Any]) -> None:
     from transformers import TextStreamer
 
     class Trimmed(TextStreamer):  # type: ignore[misc]
@@ -193,7 +248,7 @@ def _answer(rag: RAG, question: str, mode: str, k: int, max_new_tokens: int) -> 
             self.begun = self.begun or bool(shown)
 
     streamer = Trimmed(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    answer = rag.answer(question, mode=mode, k=k, max_new_tokens=max_new_tokens, streamer=streamer)
+    answer = rag.answer(question, streamer=streamer, **settings)
     click.echo(_citations(answer))
 
 
@@ -203,6 +258,8 @@ def _citations(answer: Answer) -> str:
         share = "" if citation.share is None else f"{citation.share:>5.0%}  "
         title = f"{citation.passage.title} — " if citation.passage.title else ""
         lines.append(f"  [{number}] {share}{title}{citation.passage.place}  (score {citation.score:.3f})")
+    if answer.confidence is not None:
+        lines.append(f"  confidence {answer.confidence:.0%}" + ("" if answer.supported else ": probably not in memory"))
     timings = answer.timings
     lines.append(f"  first token after {timings.first_token:.2f} s, complete after {timings.complete:.2f} s")
     return "\n".join(lines)

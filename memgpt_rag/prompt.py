@@ -19,6 +19,7 @@ _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MARK = "\x00"
 
+NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
 _ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
 
 # Worked examples for models that were not taught to follow instructions: a passage, a question, a short answer.

@@ -49,6 +49,7 @@ def refused(*arguments: str | Path, status: int = 1) -> str:
         ["memgpt-rag"],
         ["memgpt-rag", "ask"],
         ["memgpt-rag", "calibrate"],
+        ["memgpt-rag", "confidence"],
         ["memgpt-rag", "info"],
     ],
 )
@@ -81,6 +82,14 @@ def test_help_answers_without_heavy_imports(arguments):
             "'magic' is not one of 'memory', 'prompt', 'closed'",
         ),
         (["memgpt-rag", "ask", " ", "--memory", "m"], "QUESTION is empty; ask something"),
+        (
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--query", "no"],
+            "'no' is not one of 'always', 'never', 'auto'",
+        ),
+        (
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--abstain", "--mode", "prompt"],
+            "--query auto and --abstain need --mode memory",
+        ),
     ],
 )
 def test_wrong_usage_exits_with_two(arguments, sentence):
@@ -196,6 +205,37 @@ def test_ask_answers_and_cites(memory):
 
 
 @pytest.mark.offline_models
+def test_ask_says_what_is_not_in_memory_and_leaves_the_memory_out_of_small_talk(memory):
+    asked = "Who can borrow a kite?\nWho won the 1998 World Cup?\n"
+    marked = run("memgpt-rag", "ask", "--memory", memory, stdin=asked).stdout
+    supported, unsupported = re.findall(r"^  confidence \d+ %(.*)$", marked.replace("%", " %"), re.MULTILINE)
+    assert supported == ""
+    assert unsupported == ": probably not in memory"
+    assert "not in memory" not in marked.splitlines()
+    said = run("memgpt-rag", "ask", "Who won the 1998 World Cup?", "--memory", memory, "--abstain").stdout.splitlines()
+    assert said[0] == "not in memory"
+    assert said[-2].endswith("%: probably not in memory")
+    abstaining = run(
+        "memgpt-rag",
+        "ask",
+        "--memory",
+        memory,
+        "--abstain",
+        "--query",
+        "auto",
+        stdin=f"{asked}谁发明了电话？\n谢谢你！\n",
+    )
+    assert abstaining.returncode == 0, abstaining.stderr
+    kite, cup, telephone, thanks, rest = abstaining.stdout.split("  first token after ")
+    assert kite.startswith("children under twelve")
+    assert "  [1]" in kite
+    for unread in (cup, telephone, thanks):
+        assert "  [1]" not in unread, "what is not like the memory at all is answered without it"
+        assert "confidence" not in unread
+    assert "\n" not in rest.rstrip()
+
+
+@pytest.mark.offline_models
 def test_ask_without_a_question_goes_on_until_an_empty_line(memory):
     done = run(
         "memgpt-rag",
@@ -265,3 +305,46 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
     assert list(json.loads(Path(told[3]).read_text())) == ["compact"]
     questions.write_text('{"question": "Who?", "answer": "Ann"}\n')
     assert "holds 1 questions; expected at least 8" in refused(*arguments, "--questions", questions)
+
+
+@pytest.mark.offline_models
+def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp_path):
+    from memgpt_rag.bundled import GEMMA, generator_folder
+    from memgpt_rag.decisions import read_decisions
+
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in generator_folder(GEMMA).iterdir():
+        if not file.name.startswith("memory_"):
+            (model / file.name).symlink_to(file)
+    pairs = [
+        ("How much does it cost to rent a rowing boat?", "40 yuan an hour"),
+        ("When does Riverside Park open?", "six in the morning"),
+        ("Which metro line goes to the park?", "Metro line 3"),
+        ("Who can borrow a kite?", "Children under twelve"),
+        ("遛狗必须怎么做？", "牵绳"),
+        ("公园几点开门？", "早上六点"),
+        ("谁可以借风筝？", "十二岁以下"),
+        ("今天天气怎么样？", "晴朗"),
+    ]
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
+    arguments = ["memgpt-rag", "confidence", "--memory", memory, "--model", model, "-k", "2"]
+    done = run(*arguments, "--questions", questions)
+    assert done.returncode == 0, done.stderr
+    told = re.fullmatch(
+        r'Of 16 answers, "not in memory" is right in \d+% of the cases in which it is said, and said in \d+% of those in '
+        r"which it is right; kept in (.*)\.\n",
+        done.stdout,
+    )
+    assert told, done.stdout
+    assert Path(told[1]) == model / "memory_decisions.json"
+    ((key, fitted),) = read_decisions(Path(told[1])).items()
+    assert key.endswith(" all multilingual-e5-small-4bit")
+    assert set(fitted) == {"supported"}
+    questions.write_text('{"question": "Who can borrow a kite?", "answer": "zebras"}\n')
+    assert "give at least 8 such questions" in refused(*arguments, "--questions", questions)
+    (model / "memory_decisions.json").write_text("{")
+    assert "does not hold weights of decisions" in refused(
+        "memgpt-rag", "ask", "Why?", "--memory", memory, "--model", model
+    )

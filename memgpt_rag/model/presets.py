@@ -64,6 +64,11 @@ def calibrated_file(model: str | Path) -> Path:
     return folder / "memory_attention.json"
 
 
+def decisions_file(model: str | Path) -> Path:
+    """Where a user's fitted decisions to query and to abstain are kept: beside the numbers calibrated for the model."""
+    return calibrated_file(model).with_name("memory_decisions.json")
+
+
 def calibrated_preset(name: str, model: str | Path, decoder_config: Any) -> MemoryAttentionConfig:
     """The preset as a user calibrated it for this model; failing that, as it was fitted to its decoder or holds for any.
 

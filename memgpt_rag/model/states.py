@@ -105,7 +105,8 @@ class AttendedMemory:
             steps: how many forward passes count in each row; None for all. The first one reads the question.
         """
         width = self.present.shape[1]
-        passes = [torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0) for of_layers in self._given]
+        counted = self._given[: None if steps is None else max(steps, default=0)]
+        passes = [torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0) for of_layers in counted]
         masses = []
         for row, count in enumerate(self.num_entries):
             total = torch.zeros(count)

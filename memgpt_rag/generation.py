@@ -1,0 +1,138 @@
+"""What looks on while a model writes: a clock, the end of a line, the likelihood of tokens, the decision to go on reading
+memory, and a streamer that waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
+
+
+class EndOfLine(StoppingCriteria):  # type: ignore[misc]
+    """Stops a row at the end of its first line: a model without chat turns would go on to a next question."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer = tokenizer
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        return torch.tensor([ends_line(self._tokenizer, int(row[-1])) for row in input_ids], device=input_ids.device)
+
+
+def ends_line(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    return "\n" in tokenizer.decode([token])
+
+
+class StopUnread(StoppingCriteria):  # type: ignore[misc]
+    """Stops, right after the pass that reads the questions, the rows that turn out not to need the memory.
+
+    Args:
+        decide: which rows go on; asked once, when memory has taken its share of that pass.
+    """
+
+    def __init__(self, decide: Callable[[], Sequence[bool]]):
+        self._decide = decide
+        self._stops: list[bool] | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        if self._stops is None:
+            self._stops = [not goes_on for goes_on in self._decide()]
+        stops = torch.tensor(self._stops, device=input_ids.device)
+        return stops.repeat_interleave(input_ids.shape[0] // len(self._stops))
+
+
+class TokenLogProbs(LogitsProcessor):  # type: ignore[misc]
+    """Notes how likely each chosen token was. Of the scores over the vocabulary, one step's are kept at a time."""
+
+    def __init__(self) -> None:
+        self._scores: Tensor | None = None
+        self._steps: list[Float[Tensor, " rows"]] = []
+
+    def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        self._note(input_ids[:, -1])
+        self._scores = scores
+        return scores
+
+    def of(self, written: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability of each token of each row, as it was written; with beams, which choose late, of none."""
+        if self._scores is None or self._scores.shape[0] != len(written):
+            return [[] for _ in written]
+        last = [row[-1] if row else 0 for row in written]  # the only one that no later step has told of
+        self._note(torch.tensor(last, device=self._scores.device))
+        steps = torch.stack(self._steps, dim=1)
+        return [of_row[: len(row)] for of_row, row in zip(steps.tolist(), written, strict=True)]
+
+    def _note(self, chosen: Int[Tensor, " rows"]) -> None:
+        if self._scores is not None and self._scores.shape[0] == chosen.shape[0]:
+            scores = self._scores.float()
+            self._steps.append(scores.gather(1, chosen[:, None])[:, 0] - scores.logsumexp(-1))
+
+
+class Clock(BaseStreamer):  # type: ignore[misc]
+    """Passes tokens on to another streamer, and notes when the first one came."""
+
+    def __init__(self, streamer: BaseStreamer | None):
+        self._streamer = streamer
+        self._began = time.perf_counter()
+        self._puts = 0
+        self._first: float | None = None
+        self.states_ready = 0.0
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def first_token(self) -> float:
+        """Seconds from the start; with beams, which choose their tokens at the end, the time up to now."""
+        return self.elapsed() if self._first is None else self._first
+
+    def put(self, value: Tensor) -> None:
+        self._puts += 1  # the first one is the question itself
+        if self._puts == 2:
+            self._first = self.elapsed()
+        if self._streamer is not None:
+            self._streamer.put(value)
+
+    def end(self) -> None:
+        if self._streamer is not None:
+            self._streamer.end()
+
+
+class HeldStreamer(BaseStreamer):  # type: ignore[misc]
+    """Keeps tokens back until it is released; one that never is has shown nothing."""
+
+    def __init__(self, streamer: BaseStreamer):
+        self._streamer = streamer
+        self._kept: list[Tensor] = []
+        self._ended = self._released = False
+
+    def put(self, value: Tensor) -> None:
+        if self._released:
+            self._streamer.put(value)
+        else:
+            self._kept.append(value)
+
+    def end(self) -> None:
+        self._ended = True
+        if self._released:
+            self._streamer.end()
+
+    def release(self, instead: Int[Tensor, " tokens"] | None = None) -> None:
+        """Pass on what was kept, and from now on all that comes.
+
+        Args:
+            instead: tokens to put in place of those kept after the question; None for those kept.
+        """
+        if self._released:
+            return
+        self._released = True
+        for value in self._kept if instead is None else [*self._kept[:1], instead]:
+            self._streamer.put(value)
+        if self._ended:
+            self._streamer.end()
