@@ -1,0 +1,163 @@
+"""The network of a model from scratch: a Transformer whose chosen layers read memory beside their own text.
+
+A neighbour, a piece of text that was found, is read by the same layers without memory. Each of its tokens becomes a
+memory vector: what the layer made of the text up to that token, beside the embedding of the token that came next. So a
+query that resembles the context there can read how that context went on, as in a continuous cache (Grave et al. 2017).
+Knows no words and no search: token ids in, numbers out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from memgpt_rag.model.attention import UNSEEN
+from memgpt_rag.model.memory_layer import MemoryLayer
+
+
+class MemoryTransformer(nn.Module):
+    """Embeddings, layers of self-attention, and behind some of them a layer that reads memory.
+
+    Args:
+        memory_layers: layers behind which memory is read; None for the last one.
+        chunk_tokens: tokens of a chunk, all of which see the same neighbours.
+
+    Raises:
+        ValueError: a memory layer that is none of the layers.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        nhead: int,
+        num_layers: int,
+        dim_feedforward: int,
+        *,
+        dropout: float,
+        memory_layers: Sequence[int] | None,
+        max_tokens: int,
+        chunk_tokens: int,
+        top_m: int | None,
+    ):
+        super().__init__()
+        self.memory_layers = (num_layers - 1,) if memory_layers is None else tuple(sorted(set(memory_layers)))
+        unknown = [layer for layer in self.memory_layers if not 0 <= layer < num_layers]
+        if unknown:
+            raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
+        self.max_tokens, self.chunk_tokens = max_tokens, chunk_tokens
+        self.embedding = nn.Embedding(vocab_size, d_model)
+        self.position = nn.Embedding(max_tokens, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                d_model, nhead, dim_feedforward, dropout, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(num_layers)
+        )
+        self.memory_norm = nn.ModuleDict({str(layer): nn.LayerNorm(d_model) for layer in self.memory_layers})
+        self.memory = nn.ModuleDict(
+            {
+                str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
+                for layer in self.memory_layers
+            }
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self._begin()
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Weights before training: a token's vector is mostly its own embedding, so that equal contexts look alike."""
+        nn.init.normal_(self.embedding.weight, std=0.02)  # times √d_model in `read`
+        nn.init.normal_(self.position.weight, std=0.05)
+        for layer in self.layers:
+            for added in (layer.self_attn.out_proj, layer.linear2):
+                added.weight.mul_((2 * len(self.layers)) ** -0.5)  # Radford et al. 2019, §2.3
+        for reader in self.memory.values():
+            _begin_as_cache(reader)
+
+    def logits(
+        self,
+        ids: Int[Tensor, "batch tokens"],
+        neighbours: Int[Tensor, "batch chunks k neighbour_tokens"] | None,
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "batch tokens_or_1 vocab_size"]:
+        """Logits of the next token at every position, or at the last one; the embedding is the output (Press & Wolf 2017)."""
+        written = None if neighbours is None or not neighbours.numel() else self.write(neighbours)
+        hidden, _ = self.read(ids, written)
+        logits: Tensor = self.norm(hidden[:, -1:] if last else hidden) @ self.embedding.weight.T
+        return logits
+
+    def read(
+        self,
+        ids: Int[Tensor, "batch tokens"],
+        written: tuple[dict[str, Tensor], Tensor] | None = None,
+        *,
+        layers: int | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens d_model"], dict[str, Tensor]]:
+        """Hidden states behind the last layer, and in memory layers as they were before memory was read.
+
+        Args:
+            written: memory vectors and their bias, as `write` gives them; None to read without memory.
+            layers: layers to go through; None for all.
+        """
+        tokens = ids.shape[1]
+        x = self.embedding(ids) * math.sqrt(self.embedding.embedding_dim)  # Vaswani et al. 2017, §3.4
+        x = self.dropout(x + self.position.weight[:tokens])
+        causal = nn.Transformer.generate_square_subsequent_mask(tokens, device=ids.device)
+        before: dict[str, Tensor] = {}
+        for number, layer in enumerate(self.layers[:layers]):
+            x = layer(x, src_mask=causal, is_causal=True)
+            if (name := str(number)) in self.memory:
+                before[name] = self.memory_norm[name](x)
+                if written is not None:
+                    x = self._attend(name, x, before[name], written[0][name], written[1])
+        return x, before
+
+    def write(
+        self, neighbours: Int[Tensor, "batch chunks k neighbour_tokens"]
+    ) -> tuple[dict[str, Float[Tensor, "batch chunks slots d_memory"]], Float[Tensor, "batch chunks 1 slots"]]:
+        """Memory vectors of each memory layer, and a bias that hides padding. A text that many chunks see is read once."""
+        batch, chunks, k, tokens = neighbours.shape
+        texts, place = torch.unique(neighbours.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
+        present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * max(tokens - 1, 0)
+        with torch.no_grad():
+            _, before = self.read(ids[:, :-1], layers=self.memory_layers[-1] + 1)
+        following = self.embedding(ids[:, 1:])
+        vectors = {
+            name: torch.cat([before[name], self.memory_norm[name](following)], dim=-1)[place] for name in self.memory
+        }
+        hidden = torch.zeros(present.shape, device=ids.device).masked_fill(~present, UNSEEN)[place]
+        return (
+            {name: of_layer.view(batch, chunks, slots, -1) for name, of_layer in vectors.items()},
+            hidden.view(batch, chunks, 1, slots),
+        )
+
+    def _attend(self, name: str, x: Tensor, asking: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        chunks = vectors.shape[1]
+        size = tokens if chunks == 1 else self.chunk_tokens
+        if chunks * size < tokens:
+            raise ValueError(
+                f"{tokens} tokens are {-(-tokens // size)} chunks of {size}, and neighbours are given for {chunks}."
+            )
+        fill = (0, 0, 0, chunks * size - tokens)
+        asking, local = (nn.functional.pad(one, fill).view(batch * chunks, size, width) for one in (asking, x))
+        read = self.memory[name](asking, vectors.flatten(0, 1), local=local, bias=bias.flatten(0, 1))
+        output: Tensor = read.output.view(batch, chunks * size, width)[:, :tokens]
+        return output
+
+
+@torch.no_grad()
+def _begin_as_cache(layer: MemoryLayer) -> None:
+    """Compare contexts and read what came next, before anything is learned: a gate has a gradient to open by."""
+    nn.init.orthogonal_(layer.query.weight)
+    nn.init.orthogonal_(layer.out.weight)
+    nothing = torch.zeros_like(layer.query.weight)
+    layer.key.weight.copy_(torch.cat([layer.query.weight, nothing], dim=1))
+    layer.value.weight.copy_(torch.cat([nothing, layer.out.weight.T], dim=1))
