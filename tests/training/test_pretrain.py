@@ -77,7 +77,7 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
         )
         arguments = TrainingArguments(
             str(tmp_path), max_steps=100, per_device_train_batch_size=16, learning_rate=5e-3, report_to=[],
-            save_strategy="no", logging_strategy="no", use_cpu=True, disable_tqdm=True,
+            save_strategy="no", logging_strategy="no", use_cpu=True, disable_tqdm=True, label_names=["labels"],
         )  # fmt: skip
         seen, unseen = (
             TextWindows(tokens, chunk, 3, of_text, first=first, last=last) for first, last in ((0, 280), (280, None))
