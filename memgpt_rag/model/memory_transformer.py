@@ -16,7 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from memgpt_rag.model.attention import UNSEEN
-from memgpt_rag.model.memory_layer import MemoryLayer
+from memgpt_rag.model.memory_layer import MemoryLayer, Projected
+
+# Keys and values of each memory layer for every chunk of a batch, their bias, and the number of chunks in a row.
+Written = tuple[dict[str, Projected], Float[Tensor, "rows 1 slots"], int]
 
 
 class MemoryTransformer(nn.Module):
@@ -53,32 +56,20 @@ class MemoryTransformer(nn.Module):
         self.embedding = nn.Embedding(vocab_size, d_model)
         self.position = nn.Embedding(max_tokens, d_model)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.position.weight, std=0.05)
+        self.layers, self.memory_norm, self.memory = nn.ModuleList(), nn.ModuleDict(), nn.ModuleDict()
+        for number in range(num_layers):
+            layer = nn.TransformerEncoderLayer(
                 d_model, nhead, dim_feedforward, dropout, activation="gelu", batch_first=True, norm_first=True
             )
-            for _ in range(num_layers)
-        )
-        self.memory_norm = nn.ModuleDict({str(layer): nn.LayerNorm(d_model) for layer in self.memory_layers})
-        self.memory = nn.ModuleDict(
-            {
-                str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
-                for layer in self.memory_layers
-            }
-        )
+            _keep_what_comes_in(layer, num_layers)
+            self.layers.append(layer)
+            if number in self.memory_layers:
+                reader = MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
+                _begin_as_cache(reader)
+                self.memory_norm[str(number)], self.memory[str(number)] = nn.LayerNorm(d_model), reader
         self.norm = nn.LayerNorm(d_model)
-        self._begin()
-
-    @torch.no_grad()
-    def _begin(self) -> None:
-        """Weights before training: a token's vector is mostly its own embedding, so that equal contexts look alike."""
-        nn.init.normal_(self.embedding.weight, std=0.02)  # times √d_model in `read`
-        nn.init.normal_(self.position.weight, std=0.05)
-        for layer in self.layers:
-            for added in (layer.self_attn.out_proj, layer.linear2):
-                added.weight.mul_((2 * len(self.layers)) ** -0.5)  # Radford et al. 2019, §2.3
-        for reader in self.memory.values():
-            _begin_as_cache(reader)
 
     def logits(
         self,
@@ -96,14 +87,14 @@ class MemoryTransformer(nn.Module):
     def read(
         self,
         ids: Int[Tensor, "batch tokens"],
-        written: tuple[dict[str, Tensor], Tensor] | None = None,
+        written: Written | None = None,
         *,
         layers: int | None = None,
     ) -> tuple[Float[Tensor, "batch tokens d_model"], dict[str, Tensor]]:
         """Hidden states behind the last layer, and in memory layers as they were before memory was read.
 
         Args:
-            written: memory vectors and their bias, as `write` gives them; None to read without memory.
+            written: memory as `write` gives it; None to read without memory.
             layers: layers to go through; None for all.
         """
         tokens = ids.shape[1]
@@ -116,31 +107,29 @@ class MemoryTransformer(nn.Module):
             if (name := str(number)) in self.memory:
                 before[name] = self.memory_norm[name](x)
                 if written is not None:
-                    x = self._attend(name, x, before[name], written[0][name], written[1])
+                    x = self._attend(name, x, before[name], written)
         return x, before
 
-    def write(
-        self, neighbours: Int[Tensor, "batch chunks k neighbour_tokens"]
-    ) -> tuple[dict[str, Float[Tensor, "batch chunks slots d_memory"]], Float[Tensor, "batch chunks 1 slots"]]:
-        """Memory vectors of each memory layer, and a bias that hides padding. A text that many chunks see is read once."""
+    def write(self, neighbours: Int[Tensor, "batch chunks k neighbour_tokens"]) -> Written:
+        """Keys and values of each memory layer, and a bias that hides padding. A text that many chunks see is read once."""
         batch, chunks, k, tokens = neighbours.shape
         texts, place = torch.unique(neighbours.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
         present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * max(tokens - 1, 0)
         with torch.no_grad():
             _, before = self.read(ids[:, :-1], layers=self.memory_layers[-1] + 1)
         following = self.embedding(ids[:, 1:])
-        vectors = {
-            name: torch.cat([before[name], self.memory_norm[name](following)], dim=-1)[place] for name in self.memory
-        }
+        written = {}
+        for name, reader in self.memory.items():
+            assert isinstance(reader, MemoryLayer)
+            vectors = torch.cat([before[name], self.memory_norm[name](following)], dim=-1)
+            key, value = (of_texts[place].view(batch * chunks, slots, -1) for of_texts in reader.project(vectors))
+            written[name] = key, value
         hidden = torch.zeros(present.shape, device=ids.device).masked_fill(~present, UNSEEN)[place]
-        return (
-            {name: of_layer.view(batch, chunks, slots, -1) for name, of_layer in vectors.items()},
-            hidden.view(batch, chunks, 1, slots),
-        )
+        return written, hidden.view(batch * chunks, 1, slots), chunks
 
-    def _attend(self, name: str, x: Tensor, asking: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
+    def _attend(self, name: str, x: Tensor, asking: Tensor, written: Written) -> Tensor:
         batch, tokens, width = x.shape
-        chunks = vectors.shape[1]
+        projected, bias, chunks = written
         size = tokens if chunks == 1 else self.chunk_tokens
         if chunks * size < tokens:
             raise ValueError(
@@ -148,9 +137,16 @@ class MemoryTransformer(nn.Module):
             )
         fill = (0, 0, 0, chunks * size - tokens)
         asking, local = (nn.functional.pad(one, fill).view(batch * chunks, size, width) for one in (asking, x))
-        read = self.memory[name](asking, vectors.flatten(0, 1), local=local, bias=bias.flatten(0, 1))
+        read = self.memory[name](asking, projected[name], local=local, bias=bias)
         output: Tensor = read.output.view(batch, chunks * size, width)[:, :tokens]
         return output
+
+
+@torch.no_grad()
+def _keep_what_comes_in(layer: nn.TransformerEncoderLayer, layers: int) -> None:
+    """What layers add starts small (Radford et al. 2019, §2.3): a token stays alike in all its contexts, and is found."""
+    for adds in (layer.self_attn.out_proj, layer.linear2):
+        adds.weight.mul_((2 * layers) ** -0.5)
 
 
 @torch.no_grad()
