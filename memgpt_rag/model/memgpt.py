@@ -22,6 +22,7 @@ from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attached import Attached, Finder, Query
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.memory_transformer import MemoryTransformer
+from memgpt_rag.model.word_vectors import read_word_vectors
 from memgpt_rag.tokenizer import byte_tokenizer, load_tokenizer
 
 _MODEL_TYPE = "memgpt_rag"
@@ -169,6 +170,38 @@ class MemGPT(MemoryTransformer):
             self.train(training)
         continued: str = self.tokenizer.decode(written)
         return continued
+
+    @torch.no_grad()
+    def embed_words(self, path: str | Path) -> int:
+        """Start the embeddings of tokens that are words from word vectors: a text file of word2vec or GloVe.
+
+        A token is a word with or without a space before it; words of several tokens are left out. The vectors are scaled
+        to the standard deviation that the embeddings have.
+
+        Returns:
+            How many tokens were set.
+
+        Raises:
+            SourceError: no such file, or a line that is no word with its numbers.
+            ValueError: vectors of another size than the embeddings.
+        """
+        tokens: dict[str, list[int]] = {}
+        for token in range(len(self.tokenizer)):
+            tokens.setdefault(self.tokenizer.decode([token]).removeprefix(" "), []).append(token)
+        tokens.pop("\ufffd", None)  # part of a character, or any unknown one
+        found: dict[int, Tensor] = {}
+        for word, vector in read_word_vectors(path):
+            if len(vector) != self.embedding.embedding_dim:
+                raise ValueError(
+                    f"{path} has word vectors of {len(vector)} numbers, and d_model is {self.embedding.embedding_dim}; "
+                    "take vectors of that size, or a model of theirs."
+                )
+            for token in tokens.get(word, ()):
+                found.setdefault(token, torch.from_numpy(vector))
+        if found:
+            weight, vectors = self.embedding.weight, torch.stack(list(found.values())).to(self.embedding.weight)
+            weight[list(found)] = vectors * (weight.std() / vectors.std())
+        return len(found)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write sizes, weights and tokenizer; `from_pretrained` reads them."""

@@ -30,7 +30,7 @@ class MemoryTransformer(nn.Module):
         chunk_tokens: tokens of a chunk, all of which see the same neighbours.
 
     Raises:
-        ValueError: a memory layer that is none of the layers.
+        ValueError: a memory layer that is none of the layers, or heads that d_model cannot be shared by.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class MemoryTransformer(nn.Module):
         unknown = [layer for layer in self.memory_layers if not 0 <= layer < num_layers]
         if unknown:
             raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
+        if d_model % nhead:
+            raise ValueError(f"d_model is {d_model} and nhead {nhead}; expected heads of equal size.")
         self.max_tokens, self.chunk_tokens = max_tokens, chunk_tokens
         self.embedding = nn.Embedding(vocab_size, d_model)
         self.position = nn.Embedding(max_tokens, d_model)

@@ -217,6 +217,8 @@ def test_a_damaged_model_is_refused(tmp_path, spoil, match):
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"memory_layers has \[2\]; expected layers from 0 to 1"):
         MemGPT(**SIZES, memory_layers=(1, 2))
+    with pytest.raises(ValueError, match="d_model is 32 and nhead 5; expected heads of equal size"):
+        MemGPT(**{**SIZES, "nhead": 5})
     with pytest.raises(ValueError, match="The tokenizer has 256 tokens and vocab_size is 255"):
         MemGPT(**{**SIZES, "vocab_size": 255})
     with pytest.raises(ValueError, match="The text has 513 tokens; this model reads at most 512"):

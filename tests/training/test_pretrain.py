@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from transformers import TrainingArguments, default_data_collator
 
+from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
 from memgpt_rag.tokenizer import character_tokenizer
-from memgpt_rag.training.pretrain import TextTrainer, TextWindows, earlier_neighbours
+from memgpt_rag.training.neighbours import earlier_neighbours
+from memgpt_rag.training.pretrain import TextTrainer, TextWindows, pretrain, read_text
 
 CHUNK, WINDOW = 4, 3
 
@@ -25,26 +27,15 @@ def vectors(chunks: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(chunks, 8)).astype(np.float32)
 
 
-@pytest.mark.parametrize("block", [1, 5, 1024])
-def test_neighbours_equal_a_search_by_hand(block):
-    of_chunks = vectors(20)
-    found = earlier_neighbours(of_chunks, 2, WINDOW, block=block)
-    for chunk in range(20):
-        begins = chunk - chunk % WINDOW
-        candidates = [other for other in range(20) if other + 1 < begins] if chunk else []
-        best = sorted(candidates, key=lambda other: -float(of_chunks[chunk - 1] @ of_chunks[other]))[:2]
-        assert found[chunk].tolist() == [*best, *[-1] * (2 - len(best))]
-
-
 def test_no_chunk_sees_itself_or_anything_after_it():
     """Every token is its own place in the text, so what is seen can be compared with what is predicted."""
     tokens = torch.arange(20 * CHUNK + 1)
-    windows = TextWindows(tokens, CHUNK, WINDOW, earlier_neighbours(vectors(20), 2, WINDOW))
+    windows = TextWindows(tokens, CHUNK, WINDOW, earlier_neighbours(vectors(20), 2, WINDOW, recent=1))
     assert len(windows) == 6
     for place in range(6):
         item = windows[place]
         assert torch.equal(item["labels"], item["inputs"] + 1)
-        assert item["neighbours"].shape == (WINDOW, 2, 2 * CHUNK)
+        assert item["neighbours"].shape == (WINDOW, 3, 2 * CHUNK)
         assert (item["neighbours"] < item["inputs"][0]).all()
 
 
@@ -93,3 +84,33 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
     assert losses["with"]["told"] < 0.6 * chance
     for name, kind in (("without", "told"), ("without", "untold"), ("with", "untold")):
         assert losses[name][kind] > 0.98 * chance, "noise that nothing tells cannot be known"
+
+
+def test_pretraining_learns_a_text_and_measures_its_end():
+    text = "The lamp is lit at dusk. The boat leaves at dawn. " * 60
+    torch.manual_seed(0)
+    model = MemGPT(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32, memory_layers=(0,))
+    told: list[tuple[int, float]] = []
+    done = pretrain(
+        model, text, k=1, recent=1, steps=40, batch_size=8, learning_rate=1e-2,
+        on_step=lambda *step: told.append(step), use_cpu=True,
+    )  # fmt: skip
+    assert [step for step, _ in told] == [10, 20, 30, 40]
+    assert told[-1][1] < told[0][1]
+    assert done.perplexity == pytest.approx(math.exp(done.eval_loss)) < 3
+    assert not model.training
+    assert model.generate("The boat leaves at", max_new_tokens=6) == " dawn."
+
+
+def test_a_text_that_is_too_short_is_refused():
+    model = MemGPT(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32)
+    with pytest.raises(ValueError, match="The text has 64 tokens; expected at least 65: a window of 32 to learn from"):
+        pretrain(model, "x" * 64)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("caf\u00e9".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"latin\.txt is not UTF-8 \(byte 3\); save it as UTF-8"):
+        read_text(tmp_path / "latin.txt")
+    with pytest.raises(SourceError, match=r"gone\.txt cannot be read: No such file or directory; name a text file"):
+        read_text(tmp_path / "gone.txt")
