@@ -183,7 +183,6 @@ def pretrain(
         heads,
         layers,
         4 * d_model,
-        memory_layers=(0,),
         max_tokens=128,
         chunk_tokens=32,
         tokenizer=tokenizer,

@@ -34,11 +34,12 @@ class MemGPT(MemoryTransformer):
     Args:
         vocab_size: token ids; at least as many as the tokenizer has.
         d_model: numbers per token.
-        nhead: heads of self-attention and of memory attention.
+        nhead: heads of self-attention.
         num_layers: layers.
         dim_feedforward: numbers inside a feed-forward layer.
         dropout: probability of dropping a number while training.
-        memory_layers: layers behind which memory is read; None for the last one.
+        memory_layers: layers behind which memory is read; None for the first one, () for no memory.
+        memory_heads: heads that read it. A head sees its share of a vector, so one can tell tokens apart best.
         max_tokens: longest text in tokens.
         chunk_tokens: tokens of a chunk, all of which see the same neighbours.
         top_m: memory vectors that a head reads at once; None for all.
@@ -58,6 +59,7 @@ class MemGPT(MemoryTransformer):
         *,
         dropout: float = 0.1,
         memory_layers: Sequence[int] | None = None,
+        memory_heads: int = 1,
         max_tokens: int = 512,
         chunk_tokens: int = 64,
         top_m: int | None = None,
@@ -71,6 +73,7 @@ class MemGPT(MemoryTransformer):
             dim_feedforward,
             dropout=dropout,
             memory_layers=memory_layers,
+            memory_heads=memory_heads,
             max_tokens=max_tokens,
             chunk_tokens=chunk_tokens,
             top_m=top_m,
@@ -88,6 +91,7 @@ class MemGPT(MemoryTransformer):
             "dim_feedforward": dim_feedforward,
             "dropout": dropout,
             "memory_layers": self.memory_layers,
+            "memory_heads": memory_heads,
             "max_tokens": max_tokens,
             "chunk_tokens": chunk_tokens,
             "top_m": top_m,

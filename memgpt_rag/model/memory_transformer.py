@@ -26,7 +26,8 @@ class MemoryTransformer(nn.Module):
     """Embeddings, layers of self-attention, and behind some of them a layer that reads memory.
 
     Args:
-        memory_layers: layers behind which memory is read; None for the last one.
+        memory_layers: layers behind which memory is read; None for the first one, () for no memory.
+        memory_heads: heads that read it.
         chunk_tokens: tokens of a chunk, all of which see the same neighbours.
 
     Raises:
@@ -43,12 +44,13 @@ class MemoryTransformer(nn.Module):
         *,
         dropout: float,
         memory_layers: Sequence[int] | None,
+        memory_heads: int,
         max_tokens: int,
         chunk_tokens: int,
         top_m: int | None,
     ):
         super().__init__()
-        self.memory_layers = (num_layers - 1,) if memory_layers is None else tuple(sorted(set(memory_layers)))
+        self.memory_layers = (0,) if memory_layers is None else tuple(sorted(set(memory_layers)))
         unknown = [layer for layer in self.memory_layers if not 0 <= layer < num_layers]
         if unknown:
             raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
@@ -68,7 +70,7 @@ class MemoryTransformer(nn.Module):
             _keep_what_comes_in(layer, num_layers)
             self.layers.append(layer)
             if number in self.memory_layers:
-                reader = MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
+                reader = MemoryLayer(d_model, nhead=memory_heads, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
                 _begin_as_cache(reader)
                 self.memory_norm[str(number)], self.memory[str(number)] = nn.LayerNorm(d_model), reader
         self.norm = nn.LayerNorm(d_model)
@@ -114,6 +116,10 @@ class MemoryTransformer(nn.Module):
 
     def write(self, neighbours: Int[Tensor, "batch chunks k neighbour_tokens"]) -> Written:
         """Keys and values of each memory layer, and a bias that hides padding. A text that many chunks see is read once."""
+        if not self.memory_layers:
+            raise ValueError(
+                "This model has no memory layers and cannot read neighbours; make one with memory_layers=(0,)."
+            )
         batch, chunks, k, tokens = neighbours.shape
         texts, place = torch.unique(neighbours.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
         present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * max(tokens - 1, 0)
@@ -153,7 +159,8 @@ def _keep_what_comes_in(layer: nn.TransformerEncoderLayer, layers: int) -> None:
 
 @torch.no_grad()
 def _begin_as_cache(layer: MemoryLayer) -> None:
-    """Compare contexts and read what came next, before anything is learned: a gate has a gradient to open by."""
+    """Compare contexts and read what came next, before anything is learned, through a gate that is half open."""
+    nn.init.constant_(layer.gate, math.atanh(0.5))
     nn.init.orthogonal_(layer.query.weight)
     nn.init.orthogonal_(layer.out.weight)
     nothing = torch.zeros_like(layer.query.weight)

@@ -17,7 +17,7 @@ SIZES = {"vocab_size": 256, "d_model": 32, "nhead": 4, "num_layers": 2, "dim_fee
 def model_of(**settings) -> MemGPT:
     """With gates open, so that memory counts without training."""
     torch.manual_seed(0)
-    model = MemGPT(**{**SIZES, **settings}).eval()
+    model = MemGPT(**{**SIZES, "memory_heads": 4, **settings}).eval()
     for layer in model.memory.values():
         nn.init.normal_(layer.gate, mean=1.0)
     return model
@@ -102,10 +102,25 @@ def test_a_row_of_a_batch_is_as_alone():
         torch.testing.assert_close(alone[0], together[row])
 
 
-def test_an_untrained_model_is_the_same_without_memory():
+@torch.no_grad()
+def test_an_untrained_model_already_reads_what_came_next():
+    """As a continuous cache does: after a token that the memory holds once, the one after it there is likelier."""
     torch.manual_seed(0)
-    model, inputs = MemGPT(**SIZES).eval(), ids(2, 16)
-    assert torch.equal(model(inputs, ids(2, 2, 2, 6)), model(inputs))
+    model = MemGPT(**{**SIZES, "d_model": 64}).eval()
+    inputs, neighbours = ids(64, 8), torch.stack([torch.randperm(256)[:12] for _ in range(64)]).view(64, 1, 1, 12)
+    rows = torch.arange(64)
+    inputs[:, -1], following = neighbours[:, 0, 0, 5], neighbours[:, 0, 0, 6]
+    gained = (model(inputs, neighbours) - model(inputs)).log_softmax(-1)
+    assert (gained.argmax(-1) == following).float().mean() > 0.9
+    assert (gained[rows, following] > gained[rows, neighbours[:, 0, 0, 9]]).float().mean() > 0.9
+
+
+def test_a_model_without_memory_layers_reads_none():
+    model = MemGPT(**SIZES, memory_layers=())
+    assert not any("memory" in name for name, _ in model.named_parameters())
+    assert model(ids(2, 16)).shape == (2, 256)
+    with pytest.raises(ValueError, match="This model has no memory layers and cannot read neighbours"):
+        model(ids(2, 16), ids(2, 2, 2, 6))
 
 
 def test_every_weight_learns():

@@ -87,9 +87,9 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
 
 
 def test_pretraining_learns_a_text_and_measures_its_end():
-    text = "The lamp is lit at dusk. The boat leaves at dawn. " * 60
+    text = "abcdefghijklmnopqrstuvwxyz " * 120
     torch.manual_seed(0)
-    model = MemGPT(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32, memory_layers=(0,))
+    model = MemGPT(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32)
     told: list[tuple[int, float]] = []
     done = pretrain(
         model, text, k=1, recent=1, steps=40, batch_size=8, learning_rate=1e-2,
@@ -97,9 +97,10 @@ def test_pretraining_learns_a_text_and_measures_its_end():
     )  # fmt: skip
     assert [step for step, _ in told] == [10, 20, 30, 40]
     assert told[-1][1] < told[0][1]
-    assert done.perplexity == pytest.approx(math.exp(done.eval_loss)) < 3
+    assert done.perplexity == math.exp(done.eval_loss) < 3
     assert not model.training
-    assert model.generate("The boat leaves at", max_new_tokens=6) == " dawn."
+    model.attach([text[:32]])
+    assert model.generate("jklm", max_new_tokens=5) == "nopqr"
 
 
 def test_a_text_that_is_too_short_is_refused():
