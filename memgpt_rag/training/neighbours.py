@@ -55,7 +55,9 @@ def earlier_neighbours(
         scores = vectors[asking - 1] @ vectors.T
         # A neighbour is read with the chunk after it; the latest pairs are there already.
         scores[np.arange(chunks)[None] + 1 >= begins[asking, None] - 2 * recent] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        missing = np.isneginf(np.take_along_axis(scores, best, axis=1))
-        found[asking, recent : recent + best.shape[1]] = np.where(missing, -1, best)
+        for place in range(recent, recent + k):
+            best = scores.argmax(axis=1)
+            missing = np.isneginf(scores[rows := np.arange(len(asking)), best])
+            found[asking, place] = np.where(missing, -1, best)
+            scores[rows, best] = -np.inf
     return found
