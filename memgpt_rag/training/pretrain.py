@@ -172,7 +172,7 @@ def pretrain(
             "max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
             "lr_scheduler_type": "linear", "warmup_steps": steps // 10, "weight_decay": 0.01, "save_strategy": "no", "report_to": [],
             "logging_steps": 10, "disable_tqdm": True, "label_names": ["labels"],
-            "prediction_loss_only": True,
+            "prediction_loss_only": True, "dataloader_pin_memory": torch.cuda.is_available(),
         }  # fmt: skip
         arguments = TrainingArguments(**{"output_dir": folder, **defaults, **settings})
         trainer = TextTrainer(model, arguments, train_dataset=learning, eval_dataset=measuring)
