@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny import HashEncoder
 from torch import nn
 from transformers import TrainingArguments, default_data_collator
 
@@ -14,7 +15,7 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
 from memgpt_rag.tokenizer import character_tokenizer
 from memgpt_rag.training.neighbours import earlier_neighbours
-from memgpt_rag.training.pretrain import TextTrainer, TextWindows, pretrain, read_text
+from memgpt_rag.training.pretrain import TextTrainer, TextWindows, pretrain, read_text, text_vectors
 
 CHUNK, WINDOW = 4, 3
 
@@ -47,6 +48,37 @@ def test_a_later_part_of_a_text_looks_back_at_the_earlier_one():
     assert len(late) == 2
     for name, expected in every[4].items():
         assert torch.equal(late[0][name], expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", [70, 100, 119])
+def test_a_token_of_the_text_changes_no_logit_before_it(changed):
+    """From tokens through vectors and neighbours to logits: positions before the token are as they were, it is not."""
+    torch.manual_seed(0)
+    model = MemGPT(64, 32, 2, 2, 64, chunk_tokens=CHUNK, max_tokens=CHUNK * WINDOW, tokenizer=letters(64)).eval()
+    text = torch.randint(64, (20 * CHUNK * WINDOW + 1,), generator=torch.Generator().manual_seed(0))
+    other = text.clone()
+    other[changed] = (other[changed] + 1) % 64
+    logits = []
+    for tokens in (text, other):
+        neighbours = earlier_neighbours(text_vectors(model, tokens, None), 2, WINDOW, recent=1)
+        windows = TextWindows(tokens, CHUNK, WINDOW, neighbours)
+        batch = default_data_collator([windows[place] for place in range(len(windows))])
+        logits.append(model(batch["inputs"], batch["neighbours"], all_positions=True).flatten(0, 1))
+    torch.testing.assert_close(logits[0][:changed], logits[1][:changed], rtol=0, atol=1e-5)
+    assert not torch.allclose(logits[0][changed], logits[1][changed], atol=1e-3)
+    later = changed // (CHUNK * WINDOW) * CHUNK * WINDOW + CHUNK * WINDOW
+    assert not torch.allclose(logits[0][later:], logits[1][later:], atol=1e-3), "later windows read it"
+
+
+def test_an_encoder_can_tell_which_chunks_are_alike():
+    model, encoder = MemGPT(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32), HashEncoder()
+    text = "The lamp is lit at dusk. The boat leaves at dawn. " * 4
+    tokens = torch.tensor(model.tokenizer(text)["input_ids"])
+    expected = encoder.encode_passages([text[at : at + 16] for at in range(0, 192, 16)])
+    np.testing.assert_array_equal(text_vectors(model, tokens, encoder), expected)
+    done = pretrain(model, text, encoder=encoder, steps=2, use_cpu=True)
+    assert done.eval_loss > 0
 
 
 def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
