@@ -83,7 +83,9 @@ class MemoryTransformer(nn.Module):
         last: bool = False,
     ) -> Float[Tensor, "batch tokens_or_1 vocab_size"]:
         """Logits of the next token at every position, or at the last one; the embedding is the output (Press & Wolf 2017)."""
-        written = None if neighbours is None or not neighbours.numel() else self.write(neighbours)
+        written = None
+        if neighbours is not None and neighbours.numel() and neighbours.shape[-1] > 1:  # one token goes on nowhere
+            written = self.write(neighbours)
         hidden, _ = self.read(ids, written)
         logits: Tensor = self.norm(hidden[:, -1:] if last else hidden) @ self.embedding.weight.T
         return logits
@@ -121,8 +123,10 @@ class MemoryTransformer(nn.Module):
                 "This model has no memory layers and cannot read neighbours; make one with memory_layers=(0,)."
             )
         batch, chunks, k, tokens = neighbours.shape
+        if tokens > self.max_tokens + 1:
+            raise ValueError(f"A neighbour has {tokens} tokens; this model reads at most {self.max_tokens + 1}.")
         texts, place = torch.unique(neighbours.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
-        present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * max(tokens - 1, 0)
+        present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * (tokens - 1)
         with torch.no_grad():
             _, before = self.read(ids[:, :-1], layers=self.memory_layers[-1] + 1)
         following = self.embedding(ids[:, 1:])

@@ -94,6 +94,15 @@ def test_the_order_of_neighbours_and_their_padding_mean_nothing():
 
 
 @torch.no_grad()
+def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
+    model = model_of()
+    expected = model.generate("the park", max_new_tokens=4)
+    for texts in ([], ["t"], ["", "p"]):
+        model.attach(texts)
+        assert model.generate("the park", max_new_tokens=4) == expected
+
+
+@torch.no_grad()
 def test_a_row_of_a_batch_is_as_alone():
     model, inputs, neighbours = model_of(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
     together = model(inputs, neighbours, all_positions=True)
@@ -238,6 +247,8 @@ def test_what_cannot_be_is_refused():
         MemGPT(**{**SIZES, "vocab_size": 255})
     with pytest.raises(ValueError, match="The text has 513 tokens; this model reads at most 512"):
         model_of()(ids(1, 513))
+    with pytest.raises(ValueError, match="A neighbour has 514 tokens; this model reads at most 513"):
+        model_of()(ids(1, 8), ids(1, 1, 1, 514))
     with pytest.raises(ValueError, match="24 tokens are 3 chunks of 8, and neighbours are given for 2"):
         model_of()(ids(1, 24), ids(1, 2, 1, 4))
     with pytest.raises(ValueError, match="The text is empty"):
