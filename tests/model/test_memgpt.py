@@ -94,6 +94,35 @@ def test_the_order_of_neighbours_and_their_padding_mean_nothing():
 
 
 @torch.no_grad()
+def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
+    model, inputs, neighbours = model_of(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
+    neighbours[0, 1], neighbours[1, 2, 0], neighbours[1, 2, 1, 4:] = neighbours[0, 0], neighbours[0, 0, 1], -1
+    scale, norm, reader = 32**0.5, model.memory_norm["0"], model.memory["0"]
+
+    def first_layer(tokens):
+        mask = nn.Transformer.generate_square_subsequent_mask(len(tokens))
+        x = (model.embedding(tokens) * scale + model.position.weight[: len(tokens)])[None]
+        return model.layers[0](x, src_mask=mask, is_causal=True)
+
+    rows = []
+    for tokens, of_row in zip(inputs, neighbours, strict=True):
+        x = first_layer(tokens)
+        chunks = []
+        for at, texts in zip((0, 8, 16), of_row, strict=True):
+            known = [text[text >= 0] for text in texts]
+            vectors = [
+                torch.cat([norm(first_layer(text[:-1])), norm(model.embedding(text[1:]))[None]], dim=-1)
+                for text in known
+            ]
+            local = x[:, at : at + 8]
+            chunks.append(reader(norm(local), torch.cat(vectors, dim=1), local=local).output)
+        x = torch.cat(chunks, dim=1)
+        x = model.layers[1](x, src_mask=nn.Transformer.generate_square_subsequent_mask(20), is_causal=True)
+        rows.append(model.norm(x) @ model.embedding.weight.T)
+    torch.testing.assert_close(model(inputs, neighbours, all_positions=True), torch.cat(rows), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
     model = model_of()
     expected = model.generate("the park", max_new_tokens=4)
