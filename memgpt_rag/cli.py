@@ -145,6 +145,9 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder to write the model to.")
 @click.option("--encoder", metavar="NAME", help="Embedding model that finds neighbours; by their tokens without one.")
 @click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Neighbours of each chunk.")
+@click.option(
+    "--word-vectors", type=click.Path(path_type=Path), help="Text file of word2vec or GloVe that embeddings start from."
+)
 @click.option("--vocab-size", default=4096, show_default=True, type=click.IntRange(min=256), help="Tokens to know.")
 @click.option("--d-model", default=128, show_default=True, type=click.IntRange(min=4), help="Numbers per token.")
 @click.option("--heads", default=4, show_default=True, type=click.IntRange(min=1), help="Heads of attention.")
@@ -155,6 +158,7 @@ def pretrain(
     model: Path,
     encoder: str | None,
     k: int,
+    word_vectors: Path | None,
     vocab_size: int,
     d_model: int,
     heads: int,
@@ -187,6 +191,8 @@ def pretrain(
         chunk_tokens=32,
         tokenizer=tokenizer,
     )
+    if word_vectors is not None:
+        click.echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
     with tqdm(total=steps, unit="step", disable=None) as bar:
 
         def on_step(step: int, loss: float) -> None:

@@ -180,7 +180,7 @@ class MemGPT(MemoryTransformer):
         """Start the embeddings of tokens that are words from word vectors: a text file of word2vec or GloVe.
 
         A token is a word with or without a space before it; words of several tokens are left out. The vectors are scaled
-        to the standard deviation that the embeddings have.
+        together, to the root mean square of the embeddings.
 
         Returns:
             How many tokens were set.
@@ -204,7 +204,8 @@ class MemGPT(MemoryTransformer):
                 found.setdefault(token, torch.from_numpy(vector))
         if found:
             weight, vectors = self.embedding.weight, torch.stack(list(found.values())).to(self.embedding.weight)
-            weight[list(found)] = vectors * (weight.std() / vectors.std())
+            size, wanted = (numbers.square().mean().sqrt() for numbers in (vectors, weight))
+            weight[list(found)] = vectors * (wanted / size.clamp(min=1e-12))
         return len(found)
 
     def save_pretrained(self, folder: str | Path) -> None:

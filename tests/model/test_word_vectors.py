@@ -55,13 +55,20 @@ def test_tokens_that_are_words_get_their_vector_and_no_other_token_changes(file)
 
 def test_vectors_are_scaled_together(file):
     model = model_of(character_tokenizer(["天气"]))
-    spread = model.embedding.weight.std().item()
+    size = model.embedding.weight.square().mean().item()
     assert model.embed_words(file("2 4", "天 1 2 3 4", "气 10 -20 30 -40")) == 2
     ids = model.tokenizer("天气")["input_ids"]
     weight = model.embedding.weight.detach()[ids]
     expected = torch.tensor([[1.0, 2, 3, 4], [10, -20, 30, -40]])
     torch.testing.assert_close(weight / weight[0, 0], expected)
-    assert weight.std().item() == pytest.approx(spread, rel=1e-5)
+    assert weight.square().mean().item() == pytest.approx(size, rel=1e-5)
+
+
+def test_vectors_without_spread_stay_numbers(file):
+    model = model_of(character_tokenizer(["天气"]))
+    assert model.embed_words(file("天 1 1 1 1", "气 1 1 1 1")) == 2
+    assert model.embed_words(file("天 0 0 0 0")) == 1
+    assert model.embedding.weight.isfinite().all()
 
 
 def test_an_unknown_character_is_no_word(file):

@@ -24,11 +24,13 @@ def test_help_answers_at_once():
 def test_plain_text_becomes_a_model(tmp_path):
     for name, letters in (("first", "abcdefgh"), ("second", "hgfedcba")):
         (tmp_path / f"{name}.txt").write_text(letters * 300)
-    texts, model = [tmp_path / "first.txt", tmp_path / "second.txt"], tmp_path / "model"
-    done = pretrain(*texts, "--model", model)
+    texts, model, vectors = [tmp_path / "first.txt", tmp_path / "second.txt"], tmp_path / "model", tmp_path / "vectors"
+    vectors.write_text("".join(f"{word}{' 1' * 16}\n" for word in ("a", "b", "lamp")))
+    done = pretrain(*texts, "--model", model, "--word-vectors", vectors)
     assert done.exit_code == 0, done.output
     told = re.fullmatch(
-        r"Perplexity (.*) per token on the last tenth of the text, held out; kept in (.*)\.\n", done.stdout
+        r"2 of 256 tokens start from a word's vector\.\nPerplexity (.*) per token on the last tenth of the text, held out; kept in (.*)\.\n",
+        done.stdout,
     )
     assert told, done.stdout
     assert 1 < float(told[1]) < 256
@@ -43,6 +45,7 @@ def test_what_cannot_be_learned_from_is_one_sentence(tmp_path):
     for arguments, sentence in (
         ([short, *model], "The text has 11 tokens; expected at least 257"),
         ([gone, *model], "gone.txt cannot be read: No such file or directory; name a text file."),
+        ([short, *model, "--word-vectors", short], "short.txt, line 1: expected a word and 2 numbers"),
         ([short, *model, "--heads", "3"], "d_model is 16 and nhead 3; expected heads of equal size."),
     ):
         done = CliRunner().invoke(main, ["pretrain", *SMALL, *map(str, arguments)])
