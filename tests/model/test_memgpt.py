@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny import tiny_decoder
@@ -25,6 +27,10 @@ def model_of(**settings) -> MemGPT:
 
 def ids(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def found(text: str, score: float = 1.0) -> SimpleNamespace:
+    return SimpleNamespace(score=score, passage=SimpleNamespace(text=text))
 
 
 @torch.no_grad()
@@ -60,13 +66,7 @@ def test_looking_up_a_memory_sees_no_later_chunk():
 
     class Echo:
         def retrieve(self, questions, k):
-            return [[Found(question)] for question in questions]
-
-    class Found:
-        score = 1.0
-
-        def __init__(self, text):
-            self.passage = type("Passage", (), {"text": text})
+            return [[found(question)] for question in questions]
 
     model = model_of()
     model.attach(Echo(), k=1)
@@ -91,6 +91,30 @@ def test_the_order_of_neighbours_and_their_padding_mean_nothing():
     torch.testing.assert_close(model(inputs, padded, all_positions=True), logits)
     nothing = torch.full((2, 2, 1, 4), -1)
     torch.testing.assert_close(model(inputs, nothing, all_positions=True), model(inputs, all_positions=True))
+
+
+@torch.no_grad()
+def test_the_decision_to_query():
+    """auto leaves out what scores too low, and with it the memory where nothing is left."""
+
+    class Scored:
+        def retrieve(self, questions, k):
+            return [[found("lake", 0.8), found("park", 0.4), found("boat", 0.1)][:k] for _ in questions]
+
+    model, inputs = model_of(), ids(1, 8)
+    alone = model(inputs)
+
+    def attached(memory, **settings):
+        model.attach(memory, k=3, **settings)
+        return model(inputs)
+
+    torch.testing.assert_close(attached(Scored()), attached(["lake", "park", "boat"]))
+    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.3), attached(["lake", "park"]))
+    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.9), alone)
+    assert torch.equal(attached(Scored(), query="never"), alone)
+    assert not torch.allclose(attached(["lake", "park"]), attached(["lake"]), atol=1e-3)
+    model.detach()
+    assert torch.equal(model(inputs), alone)
 
 
 @torch.no_grad()
