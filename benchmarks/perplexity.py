@@ -11,6 +11,7 @@ without        MemGPT without memory layers
 memory         MemGPT; each chunk of 32 tokens reads the 256 tokens before its window, and the 2 chunks of earlier text
                that are most like the chunk before it, each with the chunk after it
 alike, recent  the same with one of the two only
+longer         without memory, in windows of 384 tokens, a third as many in a step: no fewer tokens in sight than `recent` has
 memorizing     memorizing-transformers-pytorch (Wu et al. 2022), where it is installed: segments in the order of the text,
                XL memory of one segment, and its kNN memory of all segments since the beginning of its stream
 
@@ -40,7 +41,8 @@ from memgpt_rag.training.pretrain import pretrain
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPORA = {"wikitext-2": "wikitext-2/valid.txt", "tinyshakespeare": "tinyshakespeare/input.txt"}
-MEMORIES = {"without": (0, 0), "memory": (2, 4), "alike": (2, 0), "recent": (0, 4)}  # k and recent
+MEMORIES = {"without": (0, 0), "memory": (2, 4), "alike": (2, 0), "recent": (0, 4), "longer": (0, 0)}  # k and recent
+LONGER = {"longer": 3}
 VOCABULARY, WIDTH, HEADS, LAYERS, WINDOW, CHUNK, BATCH = 2048, 128, 4, 2, 128, 32, 16
 LEARNING_RATE, DROPOUT, HELD_OUT = 2e-3, 0.1, 0.1
 
@@ -50,12 +52,12 @@ def weights_of(model: nn.Module) -> int:
 
 
 def memgpt(arm: str, tokenizer) -> MemGPT:
-    memory_layers = () if arm == "without" else (0,)
-    in_memory = 6 * WIDTH**2 if arm == "without" else 0  # query and out; key and value, of two vectors each
+    reads = any(MEMORIES[arm])
+    in_memory = 0 if reads else 6 * WIDTH**2  # query and out; key and value, of two vectors each
     feedforward = 4 * WIDTH + in_memory // (2 * WIDTH * LAYERS)
     return MemGPT(
-        VOCABULARY, WIDTH, HEADS, LAYERS, feedforward, dropout=DROPOUT, memory_layers=memory_layers,
-        max_tokens=WINDOW, chunk_tokens=CHUNK, tokenizer=tokenizer,
+        VOCABULARY, WIDTH, HEADS, LAYERS, feedforward, dropout=DROPOUT, memory_layers=(0,) if reads else (),
+        max_tokens=WINDOW * LONGER.get(arm, 1), chunk_tokens=CHUNK, tokenizer=tokenizer,
     )  # fmt: skip
 
 
@@ -64,8 +66,8 @@ def run_memgpt(arm: str, text: str, tokenizer, steps: int, seed: int) -> tuple[f
     torch.manual_seed(seed)
     model, (k, recent) = memgpt(arm, tokenizer), MEMORIES[arm]
     done = pretrain(
-        model, text, k=k, recent=recent, held_out=HELD_OUT, steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATE,
-        seed=seed, use_cpu=True,
+        model, text, k=k, recent=recent, held_out=HELD_OUT, steps=steps, batch_size=BATCH // LONGER.get(arm, 1),
+        learning_rate=LEARNING_RATE, seed=seed, use_cpu=True,
     )  # fmt: skip
     return done.eval_loss, weights_of(model)
 
