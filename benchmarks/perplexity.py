@@ -14,6 +14,7 @@ alike, recent  the same with one of the two only
 longer         without memory, in windows of 384 tokens, a third as many in a step: no fewer tokens in sight than `recent` has
 memorizing     memorizing-transformers-pytorch (Wu et al. 2022), where it is installed: segments in the order of the text,
                XL memory of one segment, and its kNN memory of all segments since the beginning of its stream
+tied           the same with the embedding as its output and started as ours, which the package does not do
 
 The data is not part of this project: wikitext-2/valid.txt (CC BY-SA 3.0) and tinyshakespeare/input.txt (public domain) are
 looked for in ../shared/data, or where --data says.
@@ -43,6 +44,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPORA = {"wikitext-2": "wikitext-2/valid.txt", "tinyshakespeare": "tinyshakespeare/input.txt"}
 MEMORIES = {"without": (0, 0), "memory": (2, 4), "alike": (2, 0), "recent": (0, 4), "longer": (0, 0)}  # k and recent
 LONGER = {"longer": 3}
+MEMORIZING = ("memorizing", "tied")
 VOCABULARY, WIDTH, HEADS, LAYERS, WINDOW, CHUNK, BATCH = 2048, 128, 4, 2, 128, 32, 16
 LEARNING_RATE, DROPOUT, HELD_OUT = 2e-3, 0.1, 0.1
 
@@ -72,7 +74,9 @@ def run_memgpt(arm: str, text: str, tokenizer, steps: int, seed: int) -> tuple[f
     return done.eval_loss, weights_of(model)
 
 
-def run_memorizing(text: str, tokenizer, steps: int, seed: int, *, known_segments: int = 512) -> tuple[float, int]:
+def run_memorizing(
+    arm: str, text: str, tokenizer, steps: int, seed: int, *, known_segments: int = 512
+) -> tuple[float, int]:
     """The same for memorizing-transformers-pytorch: a row of a batch is a stream that goes on from step to step."""
     from memorizing_transformers_pytorch import MemorizingTransformer
 
@@ -82,10 +86,13 @@ def run_memorizing(text: str, tokenizer, steps: int, seed: int, *, known_segment
     first_held_out = windows - max(1, round(windows * HELD_OUT))  # as `pretrain` divides
     with tempfile.TemporaryDirectory() as folder:
         model = MemorizingTransformer(
-            num_tokens=VOCABULARY, dim=WIDTH, depth=LAYERS, heads=HEADS, dim_head=WIDTH // HEADS, ff_mult=3,
+            num_tokens=VOCABULARY, dim=WIDTH, depth=LAYERS, heads=HEADS, dim_head=WIDTH // HEADS, ff_mult=6 if arm == "tied" else 3,
             attn_dropout=DROPOUT, ff_dropout=DROPOUT, memorizing_layers=(LAYERS,), max_knn_memories=2**17,
             num_retrieved_memories=32, xl_max_memories=WINDOW, knn_memories_directory=folder,
         )  # fmt: skip
+        if arm == "tied":
+            nn.init.normal_(model.token_emb.weight, std=0.02)
+            model.to_logits[1].weight = model.token_emb.weight
         optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.01)
         warm = steps // 10
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -126,8 +133,8 @@ def _held_out_loss(model, tokens: Tensor, first: int, windows: int, known_segmen
 
 def measure(arm: str, text: str, tokenizer, steps: int, seed: int) -> dict[str, float]:
     started = time.perf_counter()
-    run = run_memorizing if arm == "memorizing" else lambda *settings: run_memgpt(arm, *settings)
-    loss, weights = run(text, tokenizer, steps, seed)
+    run = run_memgpt if arm in MEMORIES else run_memorizing
+    loss, weights = run(arm, text, tokenizer, steps, seed)
     return {"perplexity": math.exp(loss), "weights": weights, "seconds": time.perf_counter() - started}
 
 
@@ -143,9 +150,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = parser.parse_args(argv)
     quiet_libraries()
     arms, skipped = list(settings.arms), {}
-    if "memorizing" in arms and importlib.util.find_spec("memorizing_transformers_pytorch") is None:
-        arms.remove("memorizing")
-        skipped["memorizing"] = "memorizing-transformers-pytorch is not installed"
+    if importlib.util.find_spec("memorizing_transformers_pytorch") is None:
+        arms = [arm for arm in arms if arm in MEMORIES]
+        skipped |= {
+            arm: "memorizing-transformers-pytorch is not installed" for arm in settings.arms if arm in MEMORIZING
+        }
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     for corpus in settings.corpora:
         file = settings.data / CORPORA[corpus]
