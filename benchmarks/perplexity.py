@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the corpora")
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=list(CORPORA))
     parser.add_argument(
-        "--arms", nargs="+", default=["without", "memory", "memorizing"], choices=[*MEMORIES, "memorizing"]
+        "--arms", nargs="+", default=["without", "memory", "memorizing"], choices=[*MEMORIES, *MEMORIZING]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200, help="steps of 16 windows of 128 tokens")
