@@ -196,6 +196,72 @@ def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: 
 
 
 @main.command()
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT…", type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder to write the model to.")
+@click.option("--encoder", metavar="NAME", help="Embedding model that finds neighbours; by their tokens without one.")
+@click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Neighbours of each chunk.")
+@click.option(
+    "--word-vectors", type=click.Path(path_type=Path), help="Text file of word2vec or GloVe that embeddings start from."
+)
+@click.option("--vocab-size", default=4096, show_default=True, type=click.IntRange(min=256), help="Tokens to know.")
+@click.option("--d-model", default=128, show_default=True, type=click.IntRange(min=4), help="Numbers per token.")
+@click.option("--heads", default=4, show_default=True, type=click.IntRange(min=1), help="Heads of attention.")
+@click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Layers of the model.")
+@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of 16 windows each.")
+def pretrain(
+    texts: tuple[Path, ...],
+    model: Path,
+    encoder: str | None,
+    k: int,
+    word_vectors: Path | None,
+    vocab_size: int,
+    d_model: int,
+    heads: int,
+    layers: int,
+    steps: int,
+) -> None:
+    """Train a small model from scratch on the text files TEXT; it learns to read earlier text like the present one.
+
+    The last tenth of the text is held out, and measures the model.
+    """
+    if (model / "config.json").exists():
+        raise click.ClickException(f"{model} already holds a model; name another folder.")
+    from tqdm import tqdm
+
+    from memgpt_rag.encoder import load_encoder
+    from memgpt_rag.model import MemGPT
+    from memgpt_rag.tokenizer import bpe_tokenizer
+    from memgpt_rag.training.pretrain import pretrain, read_text
+
+    quiet_libraries()
+    text = "\n\n".join(map(read_text, texts))
+    tokenizer = bpe_tokenizer([text], vocab_size)
+    new = MemGPT(
+        vocab_size,
+        d_model,
+        heads,
+        layers,
+        4 * d_model,
+        max_tokens=128,
+        chunk_tokens=32,
+        tokenizer=tokenizer,
+    )
+    if word_vectors is not None:
+        click.echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
+    with tqdm(total=steps, unit="step", disable=None) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        done = pretrain(
+            new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
+        )
+    new.save_pretrained(model)
+    click.echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
+
+
+@main.command()
 @click.argument("memory", type=click.Path(path_type=Path))
 def info(memory: Path) -> None:
     """Say what the memory in folder MEMORY holds and how it was built."""

@@ -1,10 +1,8 @@
 """MemGPT from scratch: a small language model with memory attention that learns to read what a search found.
 
-A neighbour, a piece of text that was found, is read by the same layers without memory. Each of its tokens becomes a
-memory vector: what the layer made of the text up to that token, beside the embedding of the token that came next. So a
-query that resembles the context there can read how that context went on, as in a continuous cache (Grave et al. 2017).
 Training text is read in chunks, and a chunk sees what was found for the text before it (RETRO, Borgeaud et al. 2022,
-§2.3), so that no logit depends on a later token.
+§2.3), so that no logit depends on a later token. The network itself is `memory_transformer.py`; here are the words, the
+attached memory, and the files.
 """
 
 from __future__ import annotations
@@ -17,30 +15,31 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attached import Attached, Finder, Query
-from memgpt_rag.model.attention import UNSEEN
 from memgpt_rag.model.decoder import MemoryDecoder
-from memgpt_rag.model.memory_layer import MemoryLayer
+from memgpt_rag.model.memory_transformer import MemoryTransformer
+from memgpt_rag.model.word_vectors import read_word_vectors
 from memgpt_rag.tokenizer import byte_tokenizer, load_tokenizer
 
 _MODEL_TYPE = "memgpt_rag"
 
 
-class MemGPT(nn.Module):
+class MemGPT(MemoryTransformer):
     """A Transformer decoder whose chosen layers attend to memory beside their own text.
 
     Args:
         vocab_size: token ids; at least as many as the tokenizer has.
         d_model: numbers per token.
-        nhead: heads of self-attention and of memory attention.
+        nhead: heads of self-attention.
         num_layers: layers.
         dim_feedforward: numbers inside a feed-forward layer.
         dropout: probability of dropping a number while training.
-        memory_layers: layers behind which memory is read; None for the last one.
+        memory_layers: layers behind which memory is read; None for the first one, () for no memory.
+        memory_heads: heads that read it. A head sees its share of a vector, so one can tell tokens apart best.
         max_tokens: longest text in tokens.
         chunk_tokens: tokens of a chunk, all of which see the same neighbours.
         top_m: memory vectors that a head reads at once; None for all.
@@ -60,16 +59,25 @@ class MemGPT(nn.Module):
         *,
         dropout: float = 0.1,
         memory_layers: Sequence[int] | None = None,
+        memory_heads: int = 1,
         max_tokens: int = 512,
         chunk_tokens: int = 64,
         top_m: int | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ):
-        super().__init__()
-        places = (num_layers - 1,) if memory_layers is None else tuple(sorted(set(memory_layers)))
-        unknown = [layer for layer in places if not 0 <= layer < num_layers]
-        if unknown:
-            raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
+        super().__init__(
+            vocab_size,
+            d_model,
+            nhead,
+            num_layers,
+            dim_feedforward,
+            dropout=dropout,
+            memory_layers=memory_layers,
+            memory_heads=memory_heads,
+            max_tokens=max_tokens,
+            chunk_tokens=chunk_tokens,
+            top_m=top_m,
+        )
         self.tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
         if len(self.tokenizer) > vocab_size:
             raise ValueError(
@@ -82,32 +90,12 @@ class MemGPT(nn.Module):
             "num_layers": num_layers,
             "dim_feedforward": dim_feedforward,
             "dropout": dropout,
-            "memory_layers": places,
+            "memory_layers": self.memory_layers,
+            "memory_heads": memory_heads,
             "max_tokens": max_tokens,
             "chunk_tokens": chunk_tokens,
             "top_m": top_m,
         }
-        self.max_tokens, self.chunk_tokens = max_tokens, chunk_tokens
-        self.embedding = nn.Embedding(vocab_size, d_model)
-        self.position = nn.Embedding(max_tokens, d_model)
-        for of_embedding in (self.embedding, self.position):
-            nn.init.normal_(of_embedding.weight, std=0.02)
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                d_model, nhead, dim_feedforward, dropout, activation="gelu", batch_first=True, norm_first=True
-            )
-            for _ in range(num_layers)
-        )
-        self.memory_norm = nn.ModuleDict({str(layer): nn.LayerNorm(d_model) for layer in places})
-        readers = {
-            str(layer): MemoryLayer(d_model, nhead=nhead, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
-            for layer in places
-        }
-        for reader in readers.values():
-            _begin_as_cache(reader)
-        self.memory = nn.ModuleDict(readers)
-        self.norm = nn.LayerNorm(d_model)
         self._attached: Attached | None = None
 
     def forward(
@@ -132,7 +120,7 @@ class MemGPT(nn.Module):
             raise ValueError(f"The text has {inputs.shape[1]} tokens; this model reads at most {self.max_tokens}.")
         if neighbours is None:
             neighbours = self._found(inputs, all_positions)
-        return self._logits(inputs, neighbours) if all_positions else self._logits(inputs, neighbours, last=True)[:, -1]
+        return self.logits(inputs, neighbours) if all_positions else self.logits(inputs, neighbours, last=True)[:, -1]
 
     def attach(
         self, memory: Finder | Sequence[str], *, k: int = 2, query: Query = "always", min_score: float = 0.3
@@ -177,7 +165,7 @@ class MemGPT(nn.Module):
                 seen = torch.tensor([[*ids, *written][-self.max_tokens :]], device=self.embedding.weight.device)
                 if step % self.chunk_tokens == 0:
                     found = self._found(seen, all_positions=False)
-                logits = self._logits(seen, found)[0, -1, : len(self.tokenizer)]
+                logits = self.logits(seen, found)[0, -1, : len(self.tokenizer)]
                 token = int(_draw(logits, temperature, generator))
                 if token == self.tokenizer.eos_token_id:
                     break
@@ -186,6 +174,39 @@ class MemGPT(nn.Module):
             self.train(training)
         continued: str = self.tokenizer.decode(written)
         return continued
+
+    @torch.no_grad()
+    def embed_words(self, path: str | Path) -> int:
+        """Start the embeddings of tokens that are words from word vectors: a text file of word2vec or GloVe.
+
+        A token is a word with or without a space before it; words of several tokens are left out. The vectors are scaled
+        together, to the root mean square of the embeddings.
+
+        Returns:
+            How many tokens were set.
+
+        Raises:
+            SourceError: no such file, or a line that is no word with its numbers.
+            ValueError: vectors of another size than the embeddings.
+        """
+        tokens: dict[str, list[int]] = {}
+        for token in range(len(self.tokenizer)):
+            tokens.setdefault(self.tokenizer.decode([token]).removeprefix(" "), []).append(token)
+        tokens.pop("\ufffd", None)  # part of a character, or any unknown one
+        found: dict[int, Tensor] = {}
+        for word, vector in read_word_vectors(path):
+            if len(vector) != self.embedding.embedding_dim:
+                raise ValueError(
+                    f"{path} has word vectors of {len(vector)} numbers, and d_model is {self.embedding.embedding_dim}; "
+                    "take vectors of that size, or a model of theirs."
+                )
+            for token in tokens.get(word, ()):
+                found.setdefault(token, torch.from_numpy(vector))
+        if found:
+            weight, vectors = self.embedding.weight, torch.stack(list(found.values())).to(self.embedding.weight)
+            size, wanted = (numbers.square().mean().sqrt() for numbers in (vectors, weight))
+            weight[list(found)] = vectors * (wanted / size.clamp(min=1e-12))
+        return len(found)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write sizes, weights and tokenizer; `from_pretrained` reads them."""
@@ -235,67 +256,6 @@ class MemGPT(nn.Module):
             asked = [[row[max(0, at - size) : at] for at in range(0, len(row), size)] for (row,) in asked]
         found = self._attached.neighbours(asked)
         return None if found is None else found.to(inputs.device)
-
-    def _logits(self, ids: Tensor, neighbours: Tensor | None, last: bool = False) -> Tensor:
-        written = None if neighbours is None or not neighbours.numel() else self._write(neighbours)
-        hidden, _ = self._read(ids, written)
-        logits: Tensor = self.norm(hidden[:, -1:] if last else hidden) @ self.embedding.weight.T  # Press & Wolf 2017
-        return logits
-
-    def _read(
-        self, ids: Tensor, written: tuple[dict[str, Tensor], Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hidden states behind the last layer, and in memory layers as they were before memory was read."""
-        tokens = ids.shape[1]
-        x = self.dropout(self.embedding(ids) + self.position.weight[:tokens])
-        causal = nn.Transformer.generate_square_subsequent_mask(tokens, device=ids.device)
-        before: dict[str, Tensor] = {}
-        for number, layer in enumerate(self.layers):
-            x = layer(x, src_mask=causal, is_causal=True)
-            if (name := str(number)) in self.memory:
-                before[name] = self.memory_norm[name](x)
-                if written is not None:
-                    x = self._attend(name, x, before[name], written[0][name], written[1])
-        return x, before
-
-    def _write(self, neighbours: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Memory vectors of each memory layer, [batch, chunks, slots, 2 · d_model], and a bias that hides padding."""
-        batch, chunks, k, tokens = neighbours.shape
-        ids = neighbours.reshape(batch * chunks * k, tokens)
-        present, ids, slots = ids[:, 1:] >= 0, ids.clamp(min=0), k * max(tokens - 1, 0)
-        with torch.no_grad():
-            _, before = self._read(ids[:, :-1])
-        following = self.embedding(ids[:, 1:])
-        vectors = {
-            name: torch.cat([before[name], self.memory_norm[name](following)], dim=-1).view(batch, chunks, slots, -1)
-            for name in self.memory
-        }
-        hidden = torch.zeros(present.shape, device=ids.device).masked_fill(~present, UNSEEN)
-        return vectors, hidden.view(batch, chunks, 1, slots)
-
-    def _attend(self, name: str, x: Tensor, asking: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
-        chunks = vectors.shape[1]
-        size = tokens if chunks == 1 else self.chunk_tokens
-        if chunks * size < tokens:
-            raise ValueError(
-                f"{tokens} tokens are {-(-tokens // size)} chunks of {size}, and neighbours are given for {chunks}."
-            )
-        fill = (0, 0, 0, chunks * size - tokens)
-        asking, local = (nn.functional.pad(one, fill).view(batch * chunks, size, width) for one in (asking, x))
-        read = self.memory[name](asking, vectors.flatten(0, 1), local=local, bias=bias.flatten(0, 1))
-        output: Tensor = read.output.view(batch, chunks * size, width)[:, :tokens]
-        return output
-
-
-@torch.no_grad()
-def _begin_as_cache(layer: MemoryLayer) -> None:
-    """Compare contexts and read what came next, before anything is learned: a gate has a gradient to open by."""
-    nn.init.orthogonal_(layer.query.weight)
-    nn.init.orthogonal_(layer.out.weight)
-    nothing = torch.zeros_like(layer.query.weight)
-    layer.key.weight.copy_(torch.cat([layer.query.weight, nothing], dim=1))
-    layer.value.weight.copy_(torch.cat([nothing, layer.out.weight.T], dim=1))
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:

@@ -24,6 +24,7 @@ from memgpt_rag.model.attention import UNSEEN
 
 Similarity = Literal["dot", "cosine", "euclidean"]
 Fusion = Literal["formula", "sum"]
+Projected = tuple[Float[Tensor, "*batch slots d_model"], Float[Tensor, "*batch slots d_model"]]
 
 
 def memory_formula(
@@ -122,7 +123,7 @@ class MemoryLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch tokens d_model"],
-        memory: Float[Tensor, "batch slots d_memory"],
+        memory: Float[Tensor, "batch slots d_memory"] | Projected,
         *,
         local: Float[Tensor, "batch tokens d_model"] | None = None,
         bias: Float[Tensor, "batch 1_or_tokens slots"] | None = None,
@@ -130,6 +131,7 @@ class MemoryLayer(nn.Module):
         """Read the memory for every token.
 
         Args:
+            memory: its vectors; or, for `sum`, their keys and values, as `project` gives them.
             local: what the local path gives for the tokens; None for x in `sum`, for W x in `formula`.
             bias: added to the score of each memory vector, such as β · (s − max s); `UNSEEN` or −∞ hides one.
 
@@ -139,15 +141,20 @@ class MemoryLayer(nn.Module):
         if self.fusion == "formula":
             if bias is not None:
                 raise ValueError("The formula has no bias; use fusion='sum'.")
+            assert isinstance(memory, Tensor), "the formula has no projections"
             weights = torch.softmax(x @ memory.transpose(-1, -2), dim=-1)
             return MemoryRead((self.local(x) if local is None else local) + weights @ memory, weights)
-        read, weights = self._read(x, memory, bias)
+        projected = self.project(memory) if isinstance(memory, Tensor) else memory
+        read, weights = self._read(x, projected, bias)
         return MemoryRead((x if local is None else local) + read, weights)
 
-    def _read(self, x: Tensor, memory: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def project(self, memory: Float[Tensor, "*batch slots d_memory"]) -> Projected:
+        """Keys and values of memory vectors, for `sum`: once for a text that many queries read."""
+        return self.key(memory), self.value(memory)
+
+    def _read(self, x: Tensor, projected: Projected, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         query, key, value = (
-            project(of).unflatten(-1, (self.nhead, -1)).transpose(1, 2)
-            for project, of in ((self.query, x), (self.key, memory), (self.value, memory))
+            of_all.unflatten(-1, (self.nhead, -1)).transpose(1, 2) for of_all in (self.query(x), *projected)
         )
         each = (self.nhead, 1, 1)
         scores = similarity_scores(query, key, self.similarity) * self.log_inverse_temperature.exp().view(each)

@@ -1,10 +1,13 @@
-"""Plain text as training data for a model that reads neighbours. No chunk sees itself or anything after it: what a
-chunk reads was found by the chunk before it, among chunks that end before its window begins.
-"""
+"""A model from scratch on plain text: windows of the text, what each chunk may read, and the Trainer of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,33 +15,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import Trainer
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from memgpt_rag.encoder import Encoder
+from memgpt_rag.errors import MissingPackageError, SourceError
+from memgpt_rag.model import MemGPT
+from memgpt_rag.training.neighbours import earlier_neighbours, token_vectors
 
 
-def earlier_neighbours(
-    vectors: Float[np.ndarray, "chunks dim"], k: int, window: int, *, block: int = 1024
-) -> Int[np.ndarray, "chunks k"]:
-    """For each chunk, the k chunks most like the one before it that end, with the chunk after them, before its window.
+def read_text(path: Path) -> str:
+    """A text file.
 
-    Args:
-        vectors: one per chunk, in the order of the text; the inner product says how alike two are.
-        window: chunks of a window; the first one begins at chunk 0.
-        block: chunks to compare with all others at once.
-
-    Returns:
-        Numbers of chunks, the most alike first, −1 where there are fewer than k.
+    Raises:
+        SourceError: no such file, or not UTF-8.
     """
-    chunks = len(vectors)
-    found = np.full((chunks, k), -1, dtype=np.int64)
-    for start in range(1, chunks, block):
-        asking = np.arange(start, min(start + block, chunks))
-        scores = vectors[asking - 1] @ vectors.T
-        latest = asking // window * window - 2  # it and the chunk after it are read
-        scores[np.arange(chunks)[None] > latest[:, None]] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        missing = np.isneginf(np.take_along_axis(scores, best, axis=1))
-        found[asking, : best.shape[1]] = np.where(missing, -1, best)
-    return found
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; name a text file.") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
 
 
 class TextWindows(Dataset[dict[str, Tensor]]):
@@ -88,6 +84,15 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         )
 
 
+class _Report(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, on_step: Callable[[int, float], None]):
+        self.on_step = on_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+        if "loss" in logs:
+            self.on_step(state.global_step, float(logs["loss"]))
+
+
 class TextTrainer(Trainer):  # type: ignore[misc]
     """The Trainer of transformers for a `MemGPT` and `TextWindows`; its loss is per token, in nats."""
 
@@ -95,3 +100,97 @@ class TextTrainer(Trainer):  # type: ignore[misc]
         logits = model(inputs["inputs"], inputs.get("neighbours"), all_positions=True)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs["labels"].flatten())
         return (loss, {"logits": logits}) if return_outputs else loss
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What became of the training.
+
+    Attributes:
+        train_loss: mean loss per token while it learned, in nats.
+        eval_loss: loss per token on the last part of the text, which it did not learn from, in nats.
+    """
+
+    train_loss: float
+    eval_loss: float
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.eval_loss)
+
+
+def pretrain(
+    model: MemGPT,
+    text: str,
+    *,
+    encoder: Encoder | None = None,
+    k: int = 2,
+    recent: int = 2,
+    held_out: float = 0.1,
+    steps: int = 500,
+    batch_size: int = 16,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    on_step: Callable[[int, float], None] | None = None,
+    **settings: Any,
+) -> Pretrained:
+    """Train a model on a text, each chunk beside chunks of the text before it.
+
+    Args:
+        encoder: tells which chunks are alike; None for `token_vectors`, which needs no model.
+        k: chunks most like the chunk before, from earlier windows.
+        recent: pairs of chunks right before the window; with k = 0 too, the model learns without memory.
+        held_out: share of the text, its end, to measure on.
+        on_step: told the number of steps done and the loss of the last ones, every ten steps.
+        settings: further `TrainingArguments`.
+
+    Raises:
+        ValueError: a text too short for a window to learn from and one to measure on.
+        MissingPackageError: accelerate, which the Trainer needs, is not installed.
+    """
+    if importlib.util.find_spec("accelerate") is None:
+        raise MissingPackageError("accelerate", "Training", "pip install 'memgpt_rag[offline]'")
+    size, window = model.chunk_tokens, model.max_tokens // model.chunk_tokens
+    tokens = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.long)
+    windows = (len(tokens) - 1) // (size * window)
+    first_held_out = windows - max(1, round(windows * held_out))
+    if first_held_out < 1:
+        raise ValueError(
+            f"The text has {len(tokens)} tokens; expected at least {2 * size * window + 1}: a window of {size * window} to "
+            "learn from and one to measure on."
+        )
+    neighbours = None
+    if k or recent:
+        vectors = text_vectors(model, tokens, encoder)
+        neighbours = earlier_neighbours(vectors, k, window, recent=recent)
+    learning, measuring = (
+        TextWindows(tokens, size, window, neighbours, first=first, last=last)
+        for first, last in ((0, first_held_out), (first_held_out, None))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        defaults: dict[str, Any] = {
+            "max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+            "lr_scheduler_type": "linear", "warmup_steps": steps // 10, "weight_decay": 0.01, "save_strategy": "no", "report_to": [],
+            "logging_steps": 10, "disable_tqdm": True, "label_names": ["labels"],
+            "prediction_loss_only": True, "dataloader_pin_memory": torch.cuda.is_available(),
+        }  # fmt: skip
+        arguments = TrainingArguments(**{"output_dir": folder, **defaults, **settings})
+        trainer = TextTrainer(model, arguments, train_dataset=learning, eval_dataset=measuring)
+        trainer.remove_callback(PrinterCallback)
+        if on_step is not None:
+            trainer.add_callback(_Report(on_step))
+        train_loss = trainer.train().training_loss
+        eval_loss = trainer.evaluate()["eval_loss"]
+    model.eval()
+    return Pretrained(train_loss, eval_loss)
+
+
+def text_vectors(
+    model: MemGPT, tokens: Int[Tensor, " tokens"], encoder: Encoder | None
+) -> Float[np.ndarray, "chunks dimension"]:
+    """A vector of each whole chunk of a text: of an encoder, or by its tokens alone."""
+    size = model.chunk_tokens
+    if encoder is None:
+        return token_vectors(tokens.numpy(), size)
+    chunks = tokens[: len(tokens) // size * size].view(-1, size).tolist()
+    return encoder.encode_passages([model.tokenizer.decode(chunk) for chunk in chunks])

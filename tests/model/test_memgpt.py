@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny import tiny_decoder
@@ -17,7 +19,7 @@ SIZES = {"vocab_size": 256, "d_model": 32, "nhead": 4, "num_layers": 2, "dim_fee
 def model_of(**settings) -> MemGPT:
     """With gates open, so that memory counts without training."""
     torch.manual_seed(0)
-    model = MemGPT(**{**SIZES, **settings}).eval()
+    model = MemGPT(**{**SIZES, "memory_heads": 4, **settings}).eval()
     for layer in model.memory.values():
         nn.init.normal_(layer.gate, mean=1.0)
     return model
@@ -25,6 +27,10 @@ def model_of(**settings) -> MemGPT:
 
 def ids(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def found(text: str, score: float = 1.0) -> SimpleNamespace:
+    return SimpleNamespace(score=score, passage=SimpleNamespace(text=text))
 
 
 @torch.no_grad()
@@ -60,13 +66,7 @@ def test_looking_up_a_memory_sees_no_later_chunk():
 
     class Echo:
         def retrieve(self, questions, k):
-            return [[Found(question)] for question in questions]
-
-    class Found:
-        score = 1.0
-
-        def __init__(self, text):
-            self.passage = type("Passage", (), {"text": text})
+            return [[found(question)] for question in questions]
 
     model = model_of()
     model.attach(Echo(), k=1)
@@ -94,6 +94,68 @@ def test_the_order_of_neighbours_and_their_padding_mean_nothing():
 
 
 @torch.no_grad()
+def test_the_decision_to_query():
+    """auto leaves out what scores too low, and with it the memory where nothing is left."""
+
+    class Scored:
+        def retrieve(self, questions, k):
+            return [[found("lake", 0.8), found("park", 0.4), found("boat", 0.1)][:k] for _ in questions]
+
+    model, inputs = model_of(), ids(1, 8)
+    alone = model(inputs)
+
+    def attached(memory, **settings):
+        model.attach(memory, k=3, **settings)
+        return model(inputs)
+
+    torch.testing.assert_close(attached(Scored()), attached(["lake", "park", "boat"]))
+    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.3), attached(["lake", "park"]))
+    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.9), alone)
+    assert torch.equal(attached(Scored(), query="never"), alone)
+    assert not torch.allclose(attached(["lake", "park"]), attached(["lake"]), atol=1e-3)
+    model.detach()
+    assert torch.equal(model(inputs), alone)
+
+
+@torch.no_grad()
+def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
+    model, inputs, neighbours = model_of(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
+    neighbours[0, 1], neighbours[1, 2, 0], neighbours[1, 2, 1, 4:] = neighbours[0, 0], neighbours[0, 0, 1], -1
+    scale, norm, reader = 32**0.5, model.memory_norm["0"], model.memory["0"]
+
+    def first_layer(tokens):
+        mask = nn.Transformer.generate_square_subsequent_mask(len(tokens))
+        x = (model.embedding(tokens) * scale + model.position.weight[: len(tokens)])[None]
+        return model.layers[0](x, src_mask=mask, is_causal=True)
+
+    rows = []
+    for tokens, of_row in zip(inputs, neighbours, strict=True):
+        x = first_layer(tokens)
+        chunks = []
+        for at, texts in zip((0, 8, 16), of_row, strict=True):
+            known = [text[text >= 0] for text in texts]
+            vectors = [
+                torch.cat([norm(first_layer(text[:-1])), norm(model.embedding(text[1:]))[None]], dim=-1)
+                for text in known
+            ]
+            local = x[:, at : at + 8]
+            chunks.append(reader(norm(local), torch.cat(vectors, dim=1), local=local).output)
+        x = torch.cat(chunks, dim=1)
+        x = model.layers[1](x, src_mask=nn.Transformer.generate_square_subsequent_mask(20), is_causal=True)
+        rows.append(model.norm(x) @ model.embedding.weight.T)
+    torch.testing.assert_close(model(inputs, neighbours, all_positions=True), torch.cat(rows), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
+    model = model_of()
+    expected = model.generate("the park", max_new_tokens=4)
+    for texts in ([], ["t"], ["", "p"]):
+        model.attach(texts)
+        assert model.generate("the park", max_new_tokens=4) == expected
+
+
+@torch.no_grad()
 def test_a_row_of_a_batch_is_as_alone():
     model, inputs, neighbours = model_of(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
     together = model(inputs, neighbours, all_positions=True)
@@ -102,10 +164,25 @@ def test_a_row_of_a_batch_is_as_alone():
         torch.testing.assert_close(alone[0], together[row])
 
 
-def test_an_untrained_model_is_the_same_without_memory():
+@torch.no_grad()
+def test_an_untrained_model_already_reads_what_came_next():
+    """As a continuous cache does: after a token that the memory holds once, the one after it there is likelier."""
     torch.manual_seed(0)
-    model, inputs = MemGPT(**SIZES).eval(), ids(2, 16)
-    assert torch.equal(model(inputs, ids(2, 2, 2, 6)), model(inputs))
+    model = MemGPT(**{**SIZES, "d_model": 64}).eval()
+    inputs, neighbours = ids(64, 8), torch.stack([torch.randperm(256)[:12] for _ in range(64)]).view(64, 1, 1, 12)
+    rows = torch.arange(64)
+    inputs[:, -1], following = neighbours[:, 0, 0, 5], neighbours[:, 0, 0, 6]
+    gained = (model(inputs, neighbours) - model(inputs)).log_softmax(-1)
+    assert (gained.argmax(-1) == following).float().mean() > 0.9
+    assert (gained[rows, following] > gained[rows, neighbours[:, 0, 0, 9]]).float().mean() > 0.9
+
+
+def test_a_model_without_memory_layers_reads_none():
+    model = MemGPT(**SIZES, memory_layers=())
+    assert not any("memory" in name for name, _ in model.named_parameters())
+    assert model(ids(2, 16)).shape == (2, 256)
+    with pytest.raises(ValueError, match="This model has no memory layers and cannot read neighbours"):
+        model(ids(2, 16), ids(2, 2, 2, 6))
 
 
 def test_every_weight_learns():
@@ -217,10 +294,14 @@ def test_a_damaged_model_is_refused(tmp_path, spoil, match):
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"memory_layers has \[2\]; expected layers from 0 to 1"):
         MemGPT(**SIZES, memory_layers=(1, 2))
+    with pytest.raises(ValueError, match="d_model is 32 and nhead 5; expected heads of equal size"):
+        MemGPT(**{**SIZES, "nhead": 5})
     with pytest.raises(ValueError, match="The tokenizer has 256 tokens and vocab_size is 255"):
         MemGPT(**{**SIZES, "vocab_size": 255})
     with pytest.raises(ValueError, match="The text has 513 tokens; this model reads at most 512"):
         model_of()(ids(1, 513))
+    with pytest.raises(ValueError, match="A neighbour has 514 tokens; this model reads at most 513"):
+        model_of()(ids(1, 8), ids(1, 1, 1, 514))
     with pytest.raises(ValueError, match="24 tokens are 3 chunks of 8, and neighbours are given for 2"):
         model_of()(ids(1, 24), ids(1, 2, 1, 4))
     with pytest.raises(ValueError, match="The text is empty"):
