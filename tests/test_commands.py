@@ -50,6 +50,7 @@ def refused(*arguments: str | Path, status: int = 1) -> str:
         ["memgpt-rag", "ask"],
         ["memgpt-rag", "calibrate"],
         ["memgpt-rag", "info"],
+        ["memgpt-rag", "train"],
     ],
 )
 def test_help_answers_without_heavy_imports(arguments):
@@ -265,3 +266,39 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
     assert list(json.loads(Path(told[3]).read_text())) == ["compact"]
     questions.write_text('{"question": "Who?", "answer": "Ann"}\n')
     assert "holds 1 questions; expected at least 8" in refused(*arguments, "--questions", questions)
+
+
+@pytest.mark.offline_models
+def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
+    pairs = [
+        ("How much does it cost to rent a rowing boat?", "40 yuan"),
+        ("遛狗必须怎么做？", "牵绳"),
+        ("Who can borrow a kite?", "children under twelve"),
+        ("今天天气怎么样？", "晴"),
+        ("今天最高气温多少度？", "24"),
+        ("公园里可以做什么？", "划船"),
+        ("When does the park close?", "ten at night"),
+        ("Where is the nearest volcano?", "behind the moon"),
+    ]
+    questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
+    questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
+    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "--reader", reader, "-k", "2"]
+    done = run(*arguments, "--epochs", "2", "--batch-size", "4", "--evaluations", "2", "--unanswerable", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d of 8 questions are left out: no entry found contains the answer", done.stderr)
+    told = re.fullmatch(
+        r"Loss on \d questions held out: (.*) before, (.*) after (\d) steps; the reader is in (.*),.*\n", done.stdout
+    )
+    assert told, done.stdout
+    assert float(told[2]) < float(told[1])
+    assert Path(told[4]) == reader
+    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
+    question = "How much does it cost to rent a rowing boat?"
+    done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("40 yuan")
+    assert "park.md, lines 14–15" in done.stdout
+    assert "holds no reader: it has no reader.json" in refused(
+        "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
+    )
+    assert "holds no checkpoint to go on from" in refused(*arguments[:-3], tmp_path / "other", "--resume")
