@@ -30,11 +30,6 @@ class ReadingExample:
     example: Example
     gold: Retrieved | None
 
-    @property
-    def closed(self) -> Example:
-        """The same without entries."""
-        return replace(self.example, found=())
-
 
 def holds(entry: Retrieved, answer: str) -> bool:
     """Whether an entry's text contains an answer as whole words, which Chinese does not mark; letter case, width and the

@@ -23,6 +23,7 @@ from memgpt_rag.errors import ModelError
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter, load_adapter
+from memgpt_rag.model.presets import general_preset
 from memgpt_rag.prompt import NOT_IN_MEMORY
 from memgpt_rag.tokenizer import byte_tokenizer
 from memgpt_rag.training import reader
@@ -125,7 +126,9 @@ def test_distillation_equals_the_divergence_by_hand():
     assert distillation_loss(mine, mine).tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, tmp_path):
+@pytest.mark.parametrize("preset", ["quality", "compact"])
+def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, tmp_path, preset):
+    rag.model.config = general_preset(preset)
     examples = reading_examples(asked(rag), 3)
     adapter = add_adapter(rag.model)
     settings = reader.Arguments(str(tmp_path), use_cpu=True, report_to=[], remove_unused_columns=False)
