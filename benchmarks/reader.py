@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
-from benchmarks.xquad import CMRC, DATA, LANGUAGES, exact_match, f1, interval, read_xquad, sample
+from benchmarks.xquad import CMRC, DATA, LANGUAGES, Question, exact_match, f1, interval, read_xquad, sample
 from memgpt_rag.answer import RAG
 from memgpt_rag.calibrate import Example, answer_losses
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.prompt import NOT_IN_MEMORY
 from memgpt_rag.training.reader import train_reader
@@ -46,9 +48,9 @@ FIGURES = ("nll", "em", "f1")
 BATCH = 10
 
 
-def thinned(examples: Sequence[Example], count: int) -> list[Example]:
-    order = np.random.default_rng(0).permutation(len(examples))[:count]
-    return [examples[place] for place in sorted(order)]
+def thinned(questions: Sequence[Question], count: int) -> list[Question]:
+    order = np.random.default_rng(0).permutation(len(questions))[:count]
+    return [questions[place] for place in sorted(order)]
 
 
 @torch.no_grad()
@@ -64,7 +66,7 @@ def ask(rag: RAG, examples: Sequence[Example]) -> tuple[list[float], list[str]]:
     return losses, texts
 
 
-def report(rag: RAG, asked: dict[str, list[Any]], examples: dict[str, list[Example]]) -> dict[str, Any]:
+def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[Example]]) -> dict[str, Any]:
     """Figures of each language with the reader and without, and how far they are apart."""
     results: dict[str, Any] = {}
     for language, of_language in examples.items():
@@ -75,11 +77,8 @@ def report(rag: RAG, asked: dict[str, list[Any]], examples: dict[str, list[Examp
         plain = [replace(one, found=one.found[:K]) for one in of_language]
         rows: dict[str, dict[str, list[float]]] = {}
         for name in ("without", "with"):
-            if name == "without":
-                with rag.model.as_pretrained():
-                    (losses, texts), (_, of_removed) = ask(rag, plain), ask(rag, removed)
-            else:
-                (losses, texts), (_, of_removed) = ask(rag, plain), ask(rag, removed)
+            with rag.model.as_pretrained() if name == "without" else nullcontext():
+                (losses, texts), of_removed = ask(rag, plain), ask(rag, removed)[1]
             gold = [question.answers for question in asked[language]]
             rows[name] = {
                 "nll": losses,
@@ -130,7 +129,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--preset", default="quality", choices=PRESETS)
-    parser.add_argument("--reader", type=Path, help="folder to keep the reader in")
+    parser.add_argument("--reader", type=Path, help="folder to keep the reader in; one that is there is asked")
     parser.add_argument("--memories", type=Path, help="folder to keep the memories in, and to find them in next time")
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
@@ -153,32 +152,42 @@ def main() -> None:
                 examples[name] = found(rag, asked[name])
                 questions = [question for question in questions if question.half == CHOOSING]
             articles = sorted({question.article for question in questions})[::4] if name != CMRC else []
-            fitting += thinned(
-                found(rag, [question for question in questions if question.article not in articles]), arguments.train
-            )
-            held_out += thinned(
-                found(rag, [question for question in questions if question.article in articles]), arguments.held_out
-            )
-        parts = [reading_examples(part, K) for part in (fitting, held_out)]
-        print(f"{len(parts[0])} of {len(fitting)} questions to train on, {len(parts[1])} of {len(held_out)} held out")
-        began = time.perf_counter()
-        tuning = train_reader(
-            rag,
-            *parts,
-            arguments.reader or Path(scratch) / "reader",
-            rank=arguments.rank,
-            evaluations=4,
-            max_steps=arguments.steps,
-            learning_rate=arguments.learning_rate,
-            disable_tqdm=not sys.stderr.isatty(),
-        )
-        minutes = (time.perf_counter() - began) / 60
-        print(f"held out: {tuning.before:.3f} → {tuning.after:.3f} in {tuning.steps} steps, {minutes:.0f} minutes")
+            for part, count, held in ((fitting, arguments.train, False), (held_out, arguments.held_out, True)):
+                of_part = [question for question in questions if (question.article in articles) == held]
+                part += found(rag, thinned(of_part, count))
+        reader, training = arguments.reader or Path(scratch) / "reader", None
+        if (reader / READER).exists():
+            load_adapter(model, reader)
+        else:
+            training = train(rag, fitting, held_out, reader, arguments)
         results = report(rag, asked, examples)
-    print(json.dumps({"training": {**vars(tuning), "minutes": round(minutes, 1)}, **results}))
+    print(json.dumps({"training": training, **results}))
 
 
-def found(rag: RAG, questions: Sequence[Any]) -> list[Example]:
+def train(
+    rag: RAG, fitting: list[Example], held_out: list[Example], reader: Path, arguments: argparse.Namespace
+) -> dict[str, float]:
+    parts = [reading_examples(part, K) for part in (fitting, held_out)]
+    print(f"{len(parts[0])} of {len(fitting)} questions to train on, {len(parts[1])} of {len(held_out)} held out")
+    began = time.perf_counter()
+    tuning = train_reader(
+        rag,
+        *parts,
+        reader,
+        rank=arguments.rank,
+        evaluations=4,
+        max_steps=arguments.steps,
+        learning_rate=arguments.learning_rate,
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+    minutes = (time.perf_counter() - began) / 60
+    print(
+        f"held out: {tuning.before:.3f} → {tuning.after:.3f} in {tuning.steps} steps, {minutes:.0f} minutes", flush=True
+    )
+    return {**vars(tuning), "minutes": round(minutes, 1)}
+
+
+def found(rag: RAG, questions: Sequence[Question]) -> list[Example]:
     """Each question with more entries than it reads, so that next best ones can take the place of its own."""
     entries = rag.retriever.retrieve([question.text for question in questions], 2 * K + 2) if questions else []
     return [Example(question.text, question.answers[0], of) for question, of in zip(questions, entries, strict=True)]

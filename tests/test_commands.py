@@ -270,35 +270,52 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
 
 @pytest.mark.offline_models
 def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
+    # Answers in capital letters: something to learn that no number of the presets could bring about.
     pairs = [
-        ("How much does it cost to rent a rowing boat?", "40 yuan"),
-        ("遛狗必须怎么做？", "牵绳"),
-        ("Who can borrow a kite?", "children under twelve"),
-        ("今天天气怎么样？", "晴"),
-        ("今天最高气温多少度？", "24"),
-        ("公园里可以做什么？", "划船"),
-        ("When does the park close?", "ten at night"),
-        ("Where is the nearest volcano?", "behind the moon"),
+        ("How much does it cost to rent a rowing boat?", "40 YUAN AN HOUR"),
+        ("Where are rowing boats rented?", "AT THE EAST GATE"),
+        ("Who can borrow a kite?", "CHILDREN UNDER TWELVE"),
+        ("Where can children borrow a kite?", "AT THE TEA HOUSE"),
+        ("When does the kite festival take place?", "THE FIRST SATURDAY OF APRIL"),
+        ("When does the park close?", "TEN AT NIGHT"),
+        ("Where does the metro stop?", "LOTUS BRIDGE"),
+        ("Where may dogs run free?", "ON THE WESTERN MEADOW"),
+        ("What does the tea house serve?", "JASMINE TEA"),
+        ("When does a band play?", "ON SUNDAY AFTERNOONS"),
+        ("How warm does it get in the afternoon?", "24 DEGREES"),
+        ("Where is the nearest volcano?", "BEHIND THE MOON"),
     ]
     questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
-    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "--reader", reader, "-k", "2"]
-    done = run(*arguments, "--epochs", "2", "--batch-size", "4", "--evaluations", "2", "--unanswerable", "0.2")
+    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--reader", reader]
+    settings = [
+        "--epochs",
+        "6",
+        "--batch-size",
+        "4",
+        "--evaluations",
+        "2",
+        "--distillation",
+        "0",
+        "--learning-rate",
+        "2e-3",
+    ]
+    done = run(*arguments, *settings)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\d of 8 questions are left out: no entry found contains the answer", done.stderr)
+    assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
     told = re.fullmatch(
-        r"Loss on \d questions held out: (.*) before, (.*) after (\d) steps; the reader is in (.*),.*\n", done.stdout
+        r"Loss on \d questions held out: (.*) before, (.*) after \d+ steps; the reader is in (.*), for.*\n", done.stdout
     )
     assert told, done.stdout
     assert float(told[2]) < float(told[1])
-    assert Path(told[4]) == reader
+    assert Path(told[3]) == reader
     assert "already holds a reader, or checkpoints of one" in refused(*arguments)
     question = "How much does it cost to rent a rowing boat?"
     done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("40 yuan")
+    assert done.stdout.startswith("40 YUAN")
     assert "park.md, lines 14–15" in done.stdout
     assert "holds no reader: it has no reader.json" in refused(
         "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
     )
-    assert "holds no checkpoint to go on from" in refused(*arguments[:-3], tmp_path / "other", "--resume")
+    assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
