@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 
 from memgpt_rag.calibrate import Example
 from memgpt_rag.prompt import NOT_IN_MEMORY, language_of
@@ -63,7 +63,8 @@ def reading_examples(
     if not 0 <= unanswerable < 1:
         raise ValueError(f"unanswerable is {unanswerable}; expected a share from 0 up to, not including, 1.")
     supported = [example for example in examples if any(holds(entry, example.answer) for entry in example.found)]
-    order = torch.randperm(len(supported), generator=torch.Generator().manual_seed(seed)).tolist()
+    # Not torch's permutation of this seed: that is the order in which the Trainer goes through the examples.
+    order = np.random.default_rng(seed).permutation(len(supported)).tolist()
     taken = set(order[: round(unanswerable * len(supported))])
     return [_without(one, k) if place in taken else _with(one, k) for place, one in enumerate(supported)]
 

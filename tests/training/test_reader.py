@@ -126,6 +126,15 @@ def test_distillation_equals_the_divergence_by_hand():
     assert distillation_loss(mine, mine).tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
+def test_unanswerable_questions_come_spread_over_the_training_not_all_at_once(rag, tmp_path):
+    many = [replace(example, question=f"{example.question} {turn}") for turn in range(25) for example in asked(rag)]
+    settings = reader.Arguments(str(tmp_path), use_cpu=True, report_to=[], seed=0, **SMALL)
+    trainer = ReaderTrainer(rag, add_adapter(rag.model), settings, train_dataset=reading_examples(many, 3, seed=0))
+    order = [one.gold is None for batch in trainer.get_train_dataloader() for one in batch["examples"]]
+    assert sum(order) == 36
+    assert all(3 <= sum(order[start : start + 50]) <= 18 for start in range(0, 200, 50))
+
+
 @pytest.mark.parametrize("preset", ["quality", "compact"])
 def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, tmp_path, preset):
     rag.model.config = general_preset(preset)
