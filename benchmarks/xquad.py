@@ -1,7 +1,8 @@
 """XQuAD as a retrieval and reading task: every paragraph of a language in one memory, questions asked openly.
 
 The data is not part of the project: the folder `xquad` of SQuAD-layout files `xquad.<language>.json` (CC BY-SA 4.0,
-github.com/google-deepmind/xquad) is looked for in ../shared/data, or where --data says.
+github.com/google-deepmind/xquad), and `cmrc2018` (CC BY-SA 4.0, github.com/ymcui/cmrc2018), are looked for in
+../shared/data, or where --data says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ import numpy as np
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LANGUAGES = ("en", "zh")
+CMRC = "cmrc"
+_FILES = {
+    "en": "xquad/xquad.en.json",
+    "zh": "xquad/xquad.zh.json",
+    CMRC: "cmrc2018/cmrc2018_trial.json",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,11 @@ class Question:
 
 
 def read_xquad(data: Path, language: str) -> tuple[list[dict[str, str]], list[Question]]:
-    """Paragraphs as records for the index job, and questions. Articles take turns between the halves 0 and 1."""
-    articles = json.loads((data / "xquad" / f"xquad.{language}.json").read_text(encoding="utf-8"))["data"]
+    """Paragraphs as records for the index job, and questions. Articles take turns between the halves 0 and 1.
+
+    The trial part of CMRC 2018 has the same layout and goes by the name "cmrc".
+    """
+    articles = json.loads((data / _FILES[language]).read_text(encoding="utf-8"))["data"]
     records, questions = [], []
     for number, article in enumerate(articles):
         for place, paragraph in enumerate(article["paragraphs"]):

@@ -58,21 +58,21 @@ class Calibration:
     after: float
 
 
-def answer_losses(
+def answer_logits(
     rag: RAG,
     examples: Sequence[Example],
     *,
     pasted: Sequence[Sequence[Retrieved]] | None = None,
     score_bias_factor: Tensor | float = 1.0,
-) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """Negative log-likelihood of each known answer, in one batch.
+) -> tuple[list[Float[Tensor, "tokens vocabulary"]], list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """What the model expects at each token of the known answers, in one batch.
 
     Args:
         pasted: entries that stand in the prompt of each question; None for none.
         score_bias_factor: what to multiply the bias by retrieval score with.
 
     Returns:
-        The mean over the answer's tokens, and the sum over the tokens that end it.
+        Logits of each answer's tokens, in fp32, and the tokens: those of the answer, and those that end it.
     """
     model, prompt = rag.model, rag.prompt
     answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
@@ -89,10 +89,35 @@ def answer_losses(
     first = width - 1 - max(len(words) + len(end) for words, end in answers)
     kept = torch.arange(first, width, device=device)
     logits = model(ids, mask, memory=memory, logits_to_keep=kept).logits
+    of_answers = [
+        of_row[-len(words) - len(end) - 1 : -1].float() for of_row, (words, end) in zip(logits, answers, strict=True)
+    ]
+    return of_answers, answers
+
+
+def answer_losses(
+    rag: RAG,
+    examples: Sequence[Example],
+    *,
+    pasted: Sequence[Sequence[Retrieved]] | None = None,
+    score_bias_factor: Tensor | float = 1.0,
+) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
+    """Negative log-likelihood of each known answer, in one batch; the arguments are those of `answer_logits`.
+
+    Returns:
+        The mean over the answer's tokens, and the sum over the tokens that end it.
+    """
+    return losses_of(*answer_logits(rag, examples, pasted=pasted, score_bias_factor=score_bias_factor))
+
+
+def losses_of(
+    logits: Sequence[Float[Tensor, "tokens vocabulary"]], answers: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
+    """As `answer_losses`, from what `answer_logits` gave."""
     of_words, of_end = [], []
-    for of_row, (words, end) in zip(logits, answers, strict=True):
-        said = torch.tensor([*words, *end], device=device)
-        loss = torch.nn.functional.cross_entropy(of_row[-len(said) - 1 : -1].float(), said, reduction="none")
+    for of_answer, (words, end) in zip(logits, answers, strict=True):
+        said = torch.tensor([*words, *end], device=of_answer.device)
+        loss = torch.nn.functional.cross_entropy(of_answer, said, reduction="none")
         of_words.append(loss[: len(words)].mean())
         of_end.append(loss[len(words) :].sum())
     return torch.stack(of_words), torch.stack(of_end)

@@ -64,6 +64,9 @@ def main() -> None:
 @click.option(
     "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
 )
+@click.option(
+    "--reader", type=click.Path(path_type=Path), help="Folder that memgpt-rag train wrote; without it, none is used."
+)
 def ask(
     question: str | None,
     memory: Path,
@@ -75,6 +78,7 @@ def ask(
     query: str,
     abstain: bool,
     max_new_tokens: int,
+    reader: Path | None,
 ) -> None:
     """Answer QUESTION from a memory and cite its entries; without QUESTION, ask as many as you like."""
     from memgpt_rag.memory import Memory
@@ -87,7 +91,7 @@ def ask(
     from memgpt_rag.answer import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, adapter=reader)
     settings = {"mode": mode, "k": k, "query": query, "abstain": abstain, "max_new_tokens": max_new_tokens}
     if question is not None:
         _answer(rag, question, settings)
@@ -329,3 +333,125 @@ def _citations(answer: Answer) -> str:
     timings = answer.timings
     lines.append(f"  first token after {timings.first_token:.2f} s, complete after {timings.complete:.2f} s")
     return "\n".join(lines)
+
+
+@main.command()
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
+@click.option(
+    "--questions",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer", in words of the memory.',
+)
+@click.option(
+    "--reader", required=True, type=click.Path(path_type=Path), help="Folder for the reader, its curve and checkpoints."
+)
+@_model
+@_preset
+@_encoder
+@_k
+@click.option("--epochs", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Passes.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Questions at once.")
+@click.option("--accumulate", default=1, show_default=True, type=click.IntRange(min=1), help="Batches of a step.")
+@click.option(
+    "--learning-rate", default=3e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak."
+)
+@click.option(
+    "--schedule",
+    default="cosine",
+    show_default=True,
+    type=click.Choice(["cosine", "linear", "constant_with_warmup"]),
+    help="How the learning rate goes on after its warm-up, the first twentieth of all steps.",
+)
+@click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
+@click.option(
+    "--clip", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Largest norm of a gradient."
+)
+@click.option("--rank", default=8, show_default=True, type=click.IntRange(min=1), help="Rank of the adapter (LoRA).")
+@click.option("--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapter.")
+@click.option(
+    "--distillation", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Weight beside answers."
+)
+@click.option(
+    "--unanswerable",
+    default=0.18,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of questions whose passage is taken away.",
+)
+@click.option(
+    "--evaluations", default=8, show_default=True, type=click.IntRange(min=1), help="Looks at what is held out."
+)
+@click.option(
+    "--patience", default=3, show_default=True, type=click.IntRange(min=1), help="Evaluations without progress."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of everything random.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+def train(
+    memory: Path,
+    questions: Path,
+    reader: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    unanswerable: float,
+    distillation: float,
+    resume: bool,
+    **settings: Any,
+) -> None:
+    """Train an adapter with which the language model reads memory better; states that are stored stay as they are.
+
+    It learns from the model itself with the right passage in its prompt, and from the answers. The right passage of a
+    question is the best one found that contains the answer; it stands among the next best ones. Some questions lose
+    theirs and are to be answered "not in memory". A quarter of the questions, held out, decides when to stop and what
+    is kept. Needs the extra `train`.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.questions import read_questions
+
+    pairs = read_questions(questions)
+    if len(pairs) < 8:
+        raise click.ClickException(
+            f"{questions} holds {len(pairs)} questions; expected at least 8, some hundreds if they are to be had."
+        )
+    Memory.open(memory)
+    from memgpt_rag.answer import RAG
+    from memgpt_rag.calibrate import Example, hold_out
+    from memgpt_rag.training.reader import last_checkpoint, require_new, train_reader
+    from memgpt_rag.training.reading_examples import reading_examples
+
+    (last_checkpoint if resume else require_new)(reader)
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
+    parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
+    fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)
+    if left_out := len(pairs) - len(fitting) - len(held_out):
+        click.echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
+    if not fitting or not held_out:
+        raise click.ClickException(
+            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
+            "give answers in words of the memory."
+        )
+    tuning = train_reader(
+        rag,
+        fitting,
+        held_out,
+        reader,
+        weights={"distillation_weight": distillation},
+        resume=resume,
+        disable_tqdm=not sys.stderr.isatty(),
+        num_train_epochs=settings.pop("epochs"),
+        per_device_train_batch_size=settings["batch_size"],
+        per_device_eval_batch_size=settings.pop("batch_size"),
+        gradient_accumulation_steps=settings.pop("accumulate"),
+        lr_scheduler_type=settings.pop("schedule"),
+        max_grad_norm=settings.pop("clip"),
+        **settings,
+    )
+    told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
+    if tuning.after < tuning.before:
+        click.echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
+    else:
+        click.echo(f"{told}; no reader was kept.")

@@ -21,6 +21,8 @@ _MARK = "\x00"
 
 NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
 _ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
+# What a reader is trained to say, in the question's language, where no entry holds the answer.
+NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
 
 # Worked examples for models that were not taught to follow instructions: a passage, a question, a short answer.
 _EXAMPLES = (

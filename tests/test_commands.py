@@ -51,6 +51,7 @@ def refused(*arguments: str | Path, status: int = 1) -> str:
         ["memgpt-rag", "calibrate"],
         ["memgpt-rag", "confidence"],
         ["memgpt-rag", "info"],
+        ["memgpt-rag", "train"],
     ],
 )
 def test_help_answers_without_heavy_imports(arguments):
@@ -348,3 +349,56 @@ def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp
     assert "does not hold weights of decisions" in refused(
         "memgpt-rag", "ask", "Why?", "--memory", memory, "--model", model
     )
+
+
+@pytest.mark.offline_models
+def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
+    # Answers in capital letters: something to learn that no number of the presets could bring about.
+    pairs = [
+        ("How much does it cost to rent a rowing boat?", "40 YUAN AN HOUR"),
+        ("Where are rowing boats rented?", "AT THE EAST GATE"),
+        ("Who can borrow a kite?", "CHILDREN UNDER TWELVE"),
+        ("Where can children borrow a kite?", "AT THE TEA HOUSE"),
+        ("When does the kite festival take place?", "THE FIRST SATURDAY OF APRIL"),
+        ("When does the park close?", "TEN AT NIGHT"),
+        ("Where does the metro stop?", "LOTUS BRIDGE"),
+        ("Where may dogs run free?", "ON THE WESTERN MEADOW"),
+        ("What does the tea house serve?", "JASMINE TEA"),
+        ("When does a band play?", "ON SUNDAY AFTERNOONS"),
+        ("How warm does it get in the afternoon?", "24 DEGREES"),
+        ("Where is the nearest volcano?", "BEHIND THE MOON"),
+    ]
+    questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
+    questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
+    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--reader", reader]
+    settings = [
+        "--epochs",
+        "6",
+        "--batch-size",
+        "4",
+        "--evaluations",
+        "2",
+        "--distillation",
+        "0",
+        "--learning-rate",
+        "2e-3",
+    ]
+    done = run(*arguments, *settings)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
+    told = re.fullmatch(
+        r"Loss on \d questions held out: (.*) before, (.*) after \d+ steps; the reader is in (.*), for.*\n", done.stdout
+    )
+    assert told, done.stdout
+    assert float(told[2]) < float(told[1])
+    assert Path(told[3]) == reader
+    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
+    question = "How much does it cost to rent a rowing boat?"
+    done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("40 YUAN")
+    assert "park.md, lines 14–15" in done.stdout
+    assert "holds no reader: it has no reader.json" in refused(
+        "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
+    )
+    assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")

@@ -57,6 +57,7 @@ class MemoryDecoder(nn.Module):
         self.tokenizer = tokenizer
         self.name = str(decoder.name_or_path)
         self.windows = retrofit(decoder)
+        self._writer: PreTrainedModel | None = None
         self._states = StatesCache(states_cache_bytes)
         self._prefix_states: list[tuple[Tensor, Tensor]] = []
         self._prefix_ids: tuple[int, ...] = ()
@@ -71,6 +72,7 @@ class MemoryDecoder(nn.Module):
         *,
         config: MemoryAttentionConfig | str = "quality",
         prefix_ids: Sequence[int] | None = None,
+        adapter: str | Path | None = None,
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         states_cache_bytes: int = 2**30,
@@ -83,14 +85,16 @@ class MemoryDecoder(nn.Module):
             name: hub name or folder of a decoder, or a model that comes as a package.
             config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
             prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
+            adapter: folder of a reader that `memgpt-rag train` wrote for this model; None to read without.
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
             loading: passed on to `AutoModelForCausalLM.from_pretrained`.
 
         Raises:
-            ModelError: no such model, or one whose architecture cannot take memory.
-            MissingPackageError: it comes as a package that is not installed.
+            ModelError: no such model, or one whose architecture cannot take memory; no such adapter.
+            MismatchError: the adapter was trained on another model.
+            MissingPackageError: it comes as a package that is not installed, or an adapter needs one.
         """
         tokenizer = load_tokenizer(name)
         try:
@@ -106,9 +110,34 @@ class MemoryDecoder(nn.Module):
             config = calibrated_preset(config, name, decoder.config)
         model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
         model.name = str(name)
+        if adapter is not None:
+            from memgpt_rag.model.adapter import load_adapter
+
+            load_adapter(model, adapter)
         if int8_weights and decoder.device.type == "cpu":
-            add_int8_weights(decoder)
+            add_int8_weights(model.decoder)
         return model
+
+    @property
+    def writer(self) -> PreTrainedModel:
+        """The decoder as it was pretrained, which computes states and the prefix, whatever adapter reads them."""
+        return self.decoder if self._writer is None else self._writer
+
+    def read_with(self, decoder: PreTrainedModel) -> None:
+        """Read memory, questions and answers with a decoder that shares this one's weights and has an adapter on top.
+
+        States stay those that the pretrained decoder computes, so stored ones hold before and after training.
+        """
+        self._writer, self.decoder = self.writer, decoder
+
+    @contextmanager
+    def as_pretrained(self) -> Iterator[None]:
+        """Inside the block, read without the adapter, too."""
+        reader, self.decoder = self.decoder, self.writer
+        try:
+            yield
+        finally:
+            self.decoder = reader
 
     @property
     def config(self) -> MemoryAttentionConfig:
@@ -254,6 +283,10 @@ class MemoryDecoder(nn.Module):
             kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
+        if not cached and self.decoder is not self.writer:
+            raise ValueError(
+                "An adapter reads after a prefix that the pretrained decoder has read; leave use_cache on."
+            )
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self._place(input_ids, attention_mask, memory)
         if cached:
@@ -299,7 +332,7 @@ class MemoryDecoder(nn.Module):
         if self.prefix_ids and not self._prefix_states:
             ids = torch.tensor([self.prefix_ids], device=self.decoder.device)
             with recording() as states:
-                self.decoder.base_model(input_ids=ids, use_cache=False)
+                self.writer.base_model(input_ids=ids, use_cache=False)
             self._prefix_states = [states[layer] for layer in sorted(states)]
         for layer, (keys, values) in enumerate(self._prefix_states):
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
@@ -325,7 +358,7 @@ class MemoryDecoder(nn.Module):
         mask = torch.tensor([[1] * (before + len(token_ids)) + [0] * (width - len(token_ids)) for token_ids in batch])
         device = self.decoder.device
         with recording() as states:
-            self.decoder.base_model(
+            self.writer.base_model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=self._prefix_cache(len(batch))
             )
         return states
