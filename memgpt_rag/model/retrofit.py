@@ -157,7 +157,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             sinks=kwargs.get("s_aux"),
             dropout=dropout,
         )
-        memory.add_mass(layer, weights.detach())
+        memory.add_mass(layer, weights)
         return output.transpose(1, 2).contiguous(), None
 
     return attention

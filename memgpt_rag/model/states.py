@@ -5,7 +5,7 @@ questions gets to see those of its own entries. Knows tensors; knows neither tex
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -64,7 +64,8 @@ class AttendedMemory:
     """What a batch of questions attends to: the states of each row's entries, side by side and padded.
 
     All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
-    the row's question starts after its longest entry, `gap` positions behind the prefix.
+    the row's question starts after its longest entry, `gap` positions behind the prefix. `on_weights` is given the weights
+    of every layer as they come, with their gradient.
     """
 
     keys: dict[int, Tensor]
@@ -76,6 +77,7 @@ class AttendedMemory:
     gap: Int[Tensor, " batch"]
     num_entries: tuple[int, ...]
     prefix_tokens: int
+    on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
     _mass_of_step: list[list[Float[Tensor, "rows tokens"]]] = field(default_factory=list)  # forward pass, then layer
 
     @property
@@ -90,9 +92,11 @@ class AttendedMemory:
 
     def add_mass(self, layer: int, weights: Float[Tensor, "rows heads queries tokens"]) -> None:
         """Note what the last query of a forward pass gave to memory in one layer, averaged over heads."""
+        if self.on_weights is not None:
+            self.on_weights(weights)
         if layer == min(self.keys):
             self._mass_of_step.append([])
-        self._mass_of_step[-1].append(weights[:, :, -1].mean(1))
+        self._mass_of_step[-1].append(weights[:, :, -1].detach().mean(1))
 
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
