@@ -46,9 +46,10 @@ from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import END_WEIGHT, Example, answer_losses, calibrate
+from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from memgpt_rag.known_answers import Example, alike_batches, answer_losses
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
@@ -140,9 +141,7 @@ def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) ->
     """Mean loss of the answers' words in each set, and over all questions the loss that a calibration lowers."""
     means, every = {}, []
     for name, examples in held_out.items():
-        parts = [
-            answer_losses(rag, examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)
-        ]
+        parts = [answer_losses(rag, part) for part in alike_batches(examples, batch_size)]
         words, end = (torch.cat(of) for of in zip(*parts, strict=True))
         means[name] = round(float(words.mean()), 4)
         every.append(words + END_WEIGHT * end)

@@ -7,50 +7,22 @@ questions, answers and entries found; knows no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from memgpt_rag.answer import RAG
+from memgpt_rag.known_answers import Example, alike_batches, answer_losses, losses_with_gold
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
-from memgpt_rag.retrieve import Retrieved, attend
 
 # What the end of an answer counts beside its words: a reader is to stop after the answer, too.
 END_WEIGHT = 0.3
 TOP_MS = (8, 16, 32, None)
 # Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
 _LOW = -4.0
-
-
-@dataclass(frozen=True)
-class Example:
-    """A question, its known answer, and the entries that a search found for it, best first.
-
-    `gold` names the places among them of the entries that hold the answer, where they are known.
-    """
-
-    question: str
-    answer: str
-    found: Sequence[Retrieved]
-    gold: tuple[int, ...] = ()
-
-
-def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Three quarters to fit on and one to judge by, apart by the document that each question's best entry is from.
-
-    Where all are from fewer than four documents, every fourth question is held out.
-    """
-    documents = [(of.found[0].passage.source, of.found[0].passage.record) if of.found else ("", "") for of in examples]
-    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
-    turns = [numbers[document] for document in documents] if len(numbers) >= 4 else range(len(examples))
-    held_out = [turn % 4 == 3 for turn in turns]
-    return (
-        [example for example, held in zip(examples, held_out, strict=True) if not held],
-        [example for example, held in zip(examples, held_out, strict=True) if held],
-    )
 
 
 @dataclass(frozen=True)
@@ -68,82 +40,6 @@ class Calibration:
     after: float
 
 
-def answer_losses(
-    rag: RAG,
-    examples: Sequence[Example],
-    *,
-    pasted: Sequence[Sequence[Retrieved]] | None = None,
-    fusion: dict[int, LayerFusion] | None = None,
-    score_bias_factor: Tensor | float = 1.0,
-) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """Negative log-likelihood of each known answer, in one batch.
-
-    Args:
-        pasted: entries that stand in the prompt of each question; None for none.
-        fusion: numbers of the attended layers, or of some of them; memory is hidden from the others. None for the model's.
-        score_bias_factor: what to multiply the bias by retrieval score with.
-
-    Returns:
-        The mean over the answer's tokens, and the sum over the tokens that end it.
-    """
-    return _losses(rag, examples, pasted, fusion, score_bias_factor, watch=False)[:2]
-
-
-def _losses(
-    rag: RAG,
-    examples: Sequence[Example],
-    pasted: Sequence[Sequence[Retrieved]] | None,
-    fusion: dict[int, LayerFusion] | None,
-    score_bias_factor: Tensor | float,
-    watch: bool,
-) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """As `answer_losses`, and −log of the gold entries' share of the attention mass on memory while answering."""
-    model, prompt = rag.model, rag.prompt
-    answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
-    rows = [
-        [*rag.question_row(example.question, of_row), *words, *end]
-        for example, of_row, (words, end) in zip(examples, pasted or [()] * len(examples), answers, strict=True)
-    ]
-    width, device = max(map(len, rows)), model.decoder.device
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    memory = attend(model, prompt, [example.found for example in examples])
-    of_tokens: list[Tensor] = []  # of each layer
-    first = width - 1 - max(len(words) + len(end) for words, end in answers)
-
-    def note(weights: Tensor) -> None:
-        of_tokens.append(weights[:, :, first:-1].mean(1))
-
-    fusion = model.fusion if fusion is None else fusion
-    memory = replace(
-        memory,
-        keys={layer: memory.keys[layer] for layer in fusion},
-        values={layer: memory.values[layer] for layer in fusion},
-        bias=memory.bias * score_bias_factor,
-        on_weights=note if watch else None,
-    )
-    # Positions by number: a count would make transformers cut a view, over which torch copies the whole vocabulary.
-    kept = torch.arange(first, width, device=device)
-    with model.fused(fusion):
-        logits = model(ids, mask, memory=memory, logits_to_keep=kept).logits
-    of_words, of_end = [], []
-    for of_row, (words, end) in zip(logits, answers, strict=True):
-        said = torch.tensor([*words, *end], device=device)
-        loss = torch.nn.functional.cross_entropy(of_row[-len(said) - 1 : -1].float(), said, reduction="none")
-        of_words.append(loss[: len(words)].mean())
-        of_end.append(loss[len(words) :].sum())
-    of_gold = []
-    mass = torch.stack(of_tokens).mean(0) if watch else torch.zeros(len(rows), 1, 1, device=device)
-    for row, (example, (words, end)) in enumerate(zip(examples, answers, strict=True)):
-        if not watch or not example.gold:
-            of_gold.append(mass.new_zeros(()))
-            continue
-        of_row = mass[row, -len(words) - len(end) :].sum(0)
-        gold = torch.isin(memory.entry_of_token[row], torch.tensor(example.gold, device=device)) & memory.present[row]
-        of_gold.append((of_row[memory.present[row]].sum() + 1e-9).log() - (of_row[gold].sum() + 1e-9).log())
-    return torch.stack(of_words), torch.stack(of_end), torch.stack(of_gold)
-
-
 def calibrate(
     rag: RAG,
     examples: Sequence[Example],
@@ -152,22 +48,27 @@ def calibrate(
     end_weight: float = END_WEIGHT,
     gold_weight: float = 0.0,
     null_slot: bool = True,
+    top_ms: Sequence[int | None] = TOP_MS,
     steps: int = 400,
     batch_size: int = 8,
     evaluations: int = 8,
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-    report: Callable[[str], None] = lambda line: None,
+    on_candidate: Callable[[MemoryAttentionConfig, float], None] = lambda config, loss: None,
 ) -> Calibration:
     """Fit how a model reads memory, starting from its present configuration, which is left as it is.
 
     Args:
         held_out: questions that decide which numbers are kept; of other documents than `examples`, if possible.
-        end_weight: what the end of an answer counts beside its words. A reader is to stop after the answer, too.
+        end_weight: what the end of an answer counts beside its words.
+        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words.
+        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
+        top_ms: numbers m to try, before the fit and after it.
         steps: steps of Adam, over batches of `batch_size`.
-        evaluations: how often the questions held out are looked at.
+        evaluations: how often the questions held out are looked at during the fit.
         seed: of the order of the examples.
         on_step: is told the number of each step done and its loss.
+        on_candidate: is told of every configuration tried on the questions held out, and its loss there.
 
     Raises:
         ValueError: no examples, or none held out.
@@ -175,74 +76,104 @@ def calibrate(
     if not examples or not held_out:
         raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
     model, config = rag.model, rag.model.config
-    numbers = _Numbers(config, model.fusion, model.num_heads, null_slot)
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [numbers.log_temperature], "lr": 0.03},
-            {"params": [numbers.offset], "lr": 0.12},
-            {"params": [numbers.null_score], "lr": 0.12},
-            {"params": [numbers.log_score_bias], "lr": 0.05},
-        ],
-        betas=(0.9, 0.98),
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / 10) * max(0.02, 1 - step / steps)
-    )
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss_of(part: Sequence[Example], weight: float) -> Tensor:
-        words, end, gold = _losses(rag, part, None, numbers.fusion(), numbers.score_bias_factor(), watch=weight > 0)
-        return torch.stack([words + end_weight * end + weight * gold, words, end, gold])
 
     @torch.no_grad()
-    def held_out_loss(weight: float = 1e-9) -> float:
-        parts = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
-        of = torch.cat([loss_of(part, weight) for part in parts], dim=1).mean(1)
-        report(f"held out: loss {of[0]:.4f} words {of[1]:.4f} end {of[2]:.4f} gold {of[3]:.4f}")
-        return float(of[0])
+    def held_out_loss(candidate: MemoryAttentionConfig) -> float:
+        fusion = candidate.resolve(model.windows, model.num_heads)
+        factor = candidate.score_bias / config.score_bias if config.score_bias else 1.0
+        parts = [
+            answer_losses(rag, part, fusion=fusion, score_bias_factor=factor)
+            for part in alike_batches(held_out, batch_size)
+        ]
+        loss = float(torch.cat([words + end_weight * end for words, end in parts]).mean())
+        on_candidate(candidate, loss)
+        return loss
+
+    before = best = held_out_loss(config)
+    kept = config
+
+    def consider(candidate: MemoryAttentionConfig) -> None:
+        nonlocal best, kept
+        if candidate != kept and (loss := held_out_loss(candidate)) < best:
+            best, kept = loss, candidate
+
+    def consider_top_ms() -> None:
+        for top_m in top_ms:
+            consider(replace(kept, top_m=top_m))
 
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        before = best = held_out_loss()
-        kept = config
-        waiting: list[int] = []
-        for step in range(1, steps + 1):
-            if len(waiting) < min(batch_size, len(examples)):
-                waiting = torch.randperm(len(examples), generator=generator).tolist()
-            batch, waiting = waiting[:batch_size], waiting[batch_size:]
-            loss = loss_of([examples[place] for place in batch], gold_weight)[0].mean()
+        consider_top_ms()
+        numbers = _Numbers(kept, model, null_slot)
+        optimiser, schedule = numbers.optimiser(steps)
+        batches = _random_batches(examples, batch_size, seed)
+        for step, batch in zip(range(1, steps + 1), batches, strict=False):
+            words, end, gold = losses_with_gold(
+                rag, batch, None, numbers.fusion(), numbers.score_bias_factor(), watch=gold_weight > 0
+            )
+            loss = (words + end_weight * end + gold_weight * gold).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             on_step(step, float(loss.detach()))
-            if step % max(1, steps // evaluations) == 0 and (now := held_out_loss()) < best:
-                best, kept = now, numbers.config()
+            if step % max(1, steps // evaluations) == 0:
+                consider(numbers.config())
+        consider(replace(kept, null_score=config.null_score))
+        consider_top_ms()
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
     return Calibration(kept, before, best)
 
 
+def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[Example]]:
+    """Batches without end, in random order; the examples of eight are drawn at a time, and sorted into alike ones."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(examples), generator=generator).tolist()
+        for start in range(0, len(order), 8 * batch_size):
+            drawn = alike_batches([examples[place] for place in order[start : start + 8 * batch_size]], batch_size)
+            for place in torch.randperm(len(drawn), generator=generator).tolist():
+                yield drawn[place]
+
+
 class _Numbers:
     """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
 
-    def __init__(self, config: MemoryAttentionConfig, fusion: dict[int, LayerFusion], heads: int, null_slot: bool):
-        def per_head(of_layers: list[Tensor | float]) -> Tensor:
-            return torch.stack([torch.as_tensor(one).float().expand(heads) for one in of_layers])
+    def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
+        self._config, self._null_slot = config, null_slot or config.null_score is not None
+        self._fusion = config.resolve(model.windows, model.num_heads)
+        self._present_score_bias = model.config.score_bias
+        of_layers = list(self._fusion.values())
 
-        self._config, self._fusion, self._null_slot = config, fusion, null_slot
-        of_layers = list(fusion.values())
+        def per_head(numbers: list[Tensor | float]) -> Tensor:
+            return torch.stack([torch.as_tensor(one).float().expand(model.num_heads) for one in numbers]).clone()
+
         self.log_temperature = per_head([one.inverse_temperature for one in of_layers]).log().requires_grad_()
-        self.offset = per_head([one.offset for one in of_layers]).clone().requires_grad_()
+        self.offset = per_head([one.offset for one in of_layers]).requires_grad_()
         nulls = [_LOW if one.null_score is None else one.null_score for one in of_layers]
-        self.null_score = per_head(nulls).clone().requires_grad_(null_slot)
+        self.null_score = per_head(nulls).requires_grad_(self._null_slot)
         self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
 
+    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""
+        adam = torch.optim.Adam(
+            [
+                {"params": [self.log_temperature], "lr": 0.03},
+                {"params": [self.offset, self.null_score], "lr": 0.12},
+                {"params": [self.log_score_bias], "lr": 0.05},
+            ],
+            betas=(0.9, 0.98),
+        )
+        return adam, torch.optim.lr_scheduler.LambdaLR(
+            adam, lambda step: min(1.0, (step + 1) / 10) * max(0.02, 1 - step / steps)
+        )
+
     def score_bias_factor(self) -> Tensor | float:
-        return self.log_score_bias.exp() / self._config.score_bias if self._config.score_bias else 1.0
+        return self.log_score_bias.exp() / self._present_score_bias if self._present_score_bias else 1.0
 
     def fusion(self) -> dict[int, LayerFusion]:
         return {

@@ -118,7 +118,8 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     from tqdm import tqdm
 
     from memgpt_rag.answer import RAG
-    from memgpt_rag.calibrate import Example, calibrate, hold_out
+    from memgpt_rag.calibrate import calibrate
+    from memgpt_rag.known_answers import Example, hold_out
     from memgpt_rag.layer_sweep import sweep_layers
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.model.presets import calibrated_preset, save_calibrated

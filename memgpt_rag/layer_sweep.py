@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import END_WEIGHT, Example, answer_losses
+from memgpt_rag.calibrate import END_WEIGHT
+from memgpt_rag.known_answers import Example, alike_batches, answer_losses
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def sweep_layers(
     if not examples:
         raise ValueError("There are no examples; give at least one.")
     fusion = rag.model.fusion
-    parts = [examples[start : start + batch_size] for start in range(0, len(examples), batch_size)]
+    parts = alike_batches(examples, batch_size)
 
     def loss_in(layers: Sequence[int]) -> float:
         of_parts = [answer_losses(rag, part, fusion={layer: fusion[layer] for layer in layers}) for part in parts]

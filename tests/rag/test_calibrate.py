@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memgpt_rag.calibrate import Example, answer_losses, calibrate, hold_out
+from memgpt_rag.calibrate import calibrate
+from memgpt_rag.known_answers import Example, answer_losses, hold_out
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 
 pytestmark = pytest.mark.offline_models

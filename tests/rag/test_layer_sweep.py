@@ -11,7 +11,8 @@ from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import END_WEIGHT, Example, answer_losses
+from memgpt_rag.calibrate import END_WEIGHT
+from memgpt_rag.known_answers import Example, answer_losses
 from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
