@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from benchmarks.answer_figures import PASTED, print_table, summarise
 from benchmarks.question_sets import (
     DATA,
     SETS,
@@ -37,7 +38,6 @@ from benchmarks.question_sets import (
     contains_answer,
     exact_match,
     f1,
-    interval,
     is_gold,
     read_set,
     sample,
@@ -50,8 +50,9 @@ from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.known_answers import Example, alike_batches, answer_losses
+from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
 from memgpt_rag.retrieve import Retrieved
 from memgpt_rag.tokenizer import load_tokenizer
@@ -99,7 +100,8 @@ def choose(
 ) -> None:
     """Calibrate presets on all sets at once; of each set, every fourth article is held out.
 
-    Each begins with its general or its present numbers, whichever have the lower loss on what is held out.
+    Each begins with its general or its present numbers, whichever have the lower loss on what is held out; compact, where
+    all layers are alike, with those of quality in the layers that a sweep finds.
 
     Args:
         save: keep what was found as the presets that this decoder gets from now on.
@@ -117,11 +119,20 @@ def choose(
     print(f"{len(fitting)} questions to fit on, {len(every)} held out", flush=True)
     rag, chosen = next(iter(rags.values())), {}  # any one will do: examples bring their entries along
     for name in presets:
+        starts = [general_preset(name), preset(name, model.decoder.config)]
+        if not starts[-1].has_layers(model.windows):
+            quality = (
+                chosen["quality"]["config"] if "quality" in chosen else asdict(preset("quality", model.decoder.config))
+            )
+            model.config = MemoryAttentionConfig.from_dict(quality)
+            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1]).layers
+            starts = [model.config.only(layers, model.layers)]
         before = {}
-        for start in (general_preset(name), preset(name, model.decoder.config)):
-            model.config = start
-            before[start] = by_set(rag, held_out)
-        present = model.config
+        for start in starts:
+            if start.has_layers(model.windows):
+                model.config = start
+                before[start] = by_set(rag, held_out)
+        present = starts[-1]
         model.config = min(before, key=lambda start: before[start]["all"])
         with tqdm(total=steps, desc=name, disable=None) as bar:
             got = calibrate(rag, fitting, every, steps=steps, on_step=lambda step, loss: bar.update())
@@ -148,10 +159,8 @@ def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) ->
     return {**means, "all": round(float(torch.cat(every).mean()), 4)}
 
 
-PASTED = {"prompt-1": 1, "prompt-2": 2, "prompt-4": 4}
 ALWAYS = ("prompt-1", "prompt-4")
 MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
-FIGURES = ("nll", "em", "f1", "contains")
 
 
 def report(
@@ -216,63 +225,6 @@ def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, lan
         (mass,) = memory.entry_mass([max(1, len(written))])
         measured["cites"] = float(mass.index(max(mass)) in gold)
     return measured
-
-
-def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Means, and paired differences to the prompts with their intervals; times as medians and median paired ratios."""
-    summary: dict[str, Any] = {}
-    means = {
-        mode: {figure: statistics.fmean(row[figure] for row in of_mode) for figure in FIGURES}
-        for mode, of_mode in rows.items()
-    }
-    prompts = [mode for mode in rows if mode in PASTED]
-    best = {
-        figure: (min if figure == "nll" else max)(prompts, key=lambda prompt, figure=figure: means[prompt][figure])
-        for figure in FIGURES
-    }
-    for mode, of_mode in rows.items():
-        entry: dict[str, Any] = {figure: round(mean, 4) for figure, mean in means[mode].items()}
-        if cites := [row["cites"] for row in of_mode if "cites" in row]:
-            entry["cites"] = round(statistics.fmean(cites), 4)
-        entry["first_token_seconds"] = round(statistics.median(row["first_token"] for row in of_mode), 4)
-        for name, others in (("best prompt", best), *((prompt, dict.fromkeys(FIGURES, prompt)) for prompt in prompts)):
-            entry[f"against {name}"] = {
-                figure: [
-                    round(number, 4)
-                    for number in interval(
-                        [
-                            mine[figure] - theirs[figure]
-                            for mine, theirs in zip(of_mode, rows[others[figure]], strict=True)
-                        ]
-                    )
-                ]
-                for figure in FIGURES
-            }
-        ratios = sorted(
-            theirs["first_token"] / mine["first_token"] for mine, theirs in zip(of_mode, rows["prompt-4"], strict=True)
-        )
-        entry["sooner than prompt-4"] = [round(ratios[int(len(ratios) * part)], 2) for part in (0.5, 0.1, 0.9)]
-        summary[mode] = entry
-    return summary
-
-
-def print_table(name: str, result: dict[str, Any]) -> None:
-    found = ", ".join(f"{share:.3f} {where}" for where, share in result["passage found"].items())
-    print(f"\n{name}: {result['questions']} questions; passage with the answer found {found}")
-    print(
-        f"{'mode':<18}{'NLL':>7}{'EM':>7}{'F1':>7}{'has it':>8}{'cites':>7}{'first token':>13}{'sooner':>8}"
-        "   against the best prompt: NLL, EM, F1 (95 %)"
-    )
-    for mode, entry in result["modes"].items():
-        versus = [
-            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*entry["against best prompt"][figure]) for figure in ("nll", "em", "f1")
-        ]
-        cites = f"{entry['cites']:.0%}" if "cites" in entry else ""
-        print(
-            f"{mode:<18}{entry['nll']:>7.3f}{entry['em']:>7.1%}{entry['f1']:>7.1%}{entry['contains']:>8.1%}{cites:>7}"
-            f"{entry['first_token_seconds'] * 1000:>10.0f} ms{entry['sooner than prompt-4'][0]:>7.1f}×   {'  '.join(versus)}",
-            flush=True,
-        )
 
 
 def main() -> None:
