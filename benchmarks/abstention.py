@@ -27,8 +27,8 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
+from benchmarks.question_sets import DATA, LANGUAGES, Question, contains_answer, read_set, sample
 from benchmarks.small_talk import inputs_without_need
-from benchmarks.xquad import DATA, LANGUAGES, Question, contains_answer, sample
 from memgpt_rag.answer import RAG, Answer
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.decisions import (
@@ -239,8 +239,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rags, questions = {}, {}
         for language in arguments.languages:
-            memory, of_language = build(language, Path(scratch), arguments.data, encoder, model)
-            rags[language] = RAG(memory, encoder, model)
+            records, of_language = read_set(arguments.data, f"xquad-{language}")
+            rags[language] = RAG(build(language, Path(scratch), encoder, records), encoder, model)
             questions[language] = sample(of_language, half, arguments.questions)
         if arguments.what == "fit":
             fit_all(rags, questions, arguments.data, arguments.save)

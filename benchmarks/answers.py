@@ -1,13 +1,15 @@
 """Do answers get better when passages sit in attention instead of in the prompt?
 
-    python benchmarks/answers.py choose      fits β, τ and b of both presets on one half of the articles (25 minutes)
+    python benchmarks/answers.py choose      fits both presets on one half of each set (25 minutes)
     python benchmarks/answers.py report      every mode on the other half, with the presets as they are (45 minutes)
 
-All modes see the same passages, the same question and the same words around them: closed book; prompt with the best
-passage; prompt with the best four, best last; memory with the presets quality and compact, with and without the bias by
-retrieval score. NLL is that of the gold answer per token; F1 counts characters in Chinese. Each figure is paired per
-question against the prompt with four passages and with one; intervals are 95 %, by bootstrap. Time to first token
-starts when passages are found and, in memory modes, their states are ready; the shared prefix is cached in every mode.
+Sets are XQuAD in English and Chinese, unless --sets names others. All modes see the same passages, the same question and
+the same words around them: closed book; prompt with the best passage; prompt with the best two or four, best last; memory
+with the presets quality and compact, with and without the bias by retrieval score. NLL is that of the gold answer per
+token; F1 counts characters in Chinese. Each figure is paired per question against the prompts; the best prompt of a set is
+the one with the best mean of that figure. Intervals are 95 %, by bootstrap. A mode cites right where the entry with the
+largest share of the attention holds the answer, of the questions where one of the four does. Time to first token starts
+when passages are found and, in memory modes, their states are ready; the shared prefix is cached in every mode.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,80 +30,137 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.xquad import DATA, LANGUAGES, Question, contains_answer, exact_match, f1, interval, read_xquad, sample
+from benchmarks.answer_figures import PASTED, print_table, summarise
+from benchmarks.question_sets import (
+    DATA,
+    SETS,
+    Question,
+    contains_answer,
+    exact_match,
+    f1,
+    is_gold,
+    read_set,
+    sample,
+)
 from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import Example, answer_losses, calibrate
+from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from memgpt_rag.known_answers import Example, alike_batches, answer_losses
+from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
 from memgpt_rag.retrieve import Retrieved
+from memgpt_rag.tokenizer import load_tokenizer
 
 CHOOSING, REPORTING = 0, 1
 K = 4
-STEPS = 400
+STATES_BYTES = 6 * 2**30
 
 
-def build(
-    language: str, folder: Path, data: Path, encoder: Encoder, model: MemoryDecoder
-) -> tuple[Memory, list[Question]]:
-    """One memory of all paragraphs of a language, by the index job itself."""
-    records, questions = read_xquad(data, language)
-    source = folder / f"xquad.{language}.jsonl"
-    source.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    tokenizer = model.tokenizer
-    splitter = PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
-    report = build_memory(
-        find_files([source]),
-        folder / language,
-        encoder=encoder,
-        splitter=splitter,
-        tokenizer_name=DEFAULT_GENERATOR,
-        progress=True,
-    )
-    print(f"{language}: {report.sentence()}", file=sys.stderr)
-    return Memory.open(folder / language), questions
+def build(name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str, str]]) -> Memory:
+    """One memory of all paragraphs of a set, by the index job itself; one that is there already is opened."""
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / f"{name}.jsonl"
+        source.write_text(
+            "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
+        )
+        tokenizer = load_tokenizer(DEFAULT_GENERATOR)  # every model reads the same passages
+        report = build_memory(
+            find_files([source]),
+            folder / name,
+            encoder=encoder,
+            splitter=PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])),
+            tokenizer_name=DEFAULT_GENERATOR,
+            replace=True,
+            progress=True,
+        )
+        print(f"{name}: {report.sentence()}", file=sys.stderr)
+    return Memory.open(folder / name)
 
 
 def examples_of(questions: Sequence[Question], found: Sequence[list[Retrieved]]) -> list[Example]:
-    return [Example(question.text, question.answers[0], of) for question, of in zip(questions, found, strict=True)]
+    return [
+        Example(question.text, question.answers[0], of, gold_of(question, of))
+        for question, of in zip(questions, found, strict=True)
+    ]
 
 
-def choose(rags: dict[str, RAG], questions: dict[str, list[Question]], save: bool) -> None:
-    """Calibrate each preset from its general form, on both languages at once; every fourth article is held out.
+def gold_of(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
+    return tuple(place for place, entry in enumerate(found) if is_gold(question, entry.passage))
+
+
+def choose(
+    rags: dict[str, RAG], questions: dict[str, list[Question]], presets: Sequence[str], steps: int, save: bool
+) -> None:
+    """Calibrate presets on all sets at once; of each set, every fourth article is held out.
+
+    Each begins with its general or its present numbers, whichever have the lower loss on what is held out; compact, where
+    all layers are alike, with those of quality in the layers that a sweep finds.
 
     Args:
         save: keep what was found as the presets that this decoder gets from now on.
     """
     model = next(iter(rags.values())).model
     fitting: list[Example] = []
-    held_out: list[Example] = []
-    for language, asked in questions.items():
-        found = rags[language].retriever.retrieve([question.text for question in asked], K)
+    held_out: dict[str, list[Example]] = {}
+    for name, asked in questions.items():
+        found = rags[name].retriever.retrieve([question.text for question in asked], K)
         articles = sorted({question.article for question in asked})[::4]
+        held_out[name] = []
         for question, example in zip(asked, examples_of(asked, found), strict=True):
-            (held_out if question.article in articles else fitting).append(example)
-    print(f"{len(fitting)} questions to fit on, {len(held_out)} held out", flush=True)
+            (held_out[name] if question.article in articles else fitting).append(example)
+    every = [example for of_set in held_out.values() for example in of_set]
+    print(f"{len(fitting)} questions to fit on, {len(every)} held out", flush=True)
     rag, chosen = next(iter(rags.values())), {}  # any one will do: examples bring their entries along
-    for name in PRESETS:
-        model.config = general_preset(name)
-        with tqdm(total=STEPS, desc=name, disable=None) as bar:
-            got = calibrate(rag, fitting, held_out, steps=STEPS, on_step=lambda step, loss: bar.update())
-        print(f"{name}: {got.before:.4f} → {got.after:.4f} {got.config}", flush=True)
-        chosen[name] = {"before": got.before, "after": got.after, "config": asdict(got.config)}
+    for name in presets:
+        starts = [general_preset(name), preset(name, model.decoder.config)]
+        if not starts[-1].has_layers(model.windows):
+            quality = (
+                chosen["quality"]["config"] if "quality" in chosen else asdict(preset("quality", model.decoder.config))
+            )
+            model.config = MemoryAttentionConfig.from_dict(quality)
+            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1]).layers
+            starts = [model.config.only(layers, model.layers)]
+        before = {}
+        for start in starts:
+            if start.has_layers(model.windows):
+                model.config = start
+                before[start] = by_set(rag, held_out)
+        present = starts[-1]
+        model.config = min(before, key=lambda start: before[start]["all"])
+        with tqdm(total=steps, desc=name, disable=None) as bar:
+            got = calibrate(rag, fitting, every, steps=steps, on_step=lambda step, loss: bar.update())
+        model.config = got.config
+        chosen[name] = {"present": before[present], "now": by_set(rag, held_out), "config": asdict(got.config)}
+        print(f"{name}: {chosen[name]['present']} → {chosen[name]['now']} {got.config}", flush=True)
     if save:
         fitted = json.loads(FITTED.read_text(encoding="utf-8"))
-        fitted[decoder_key(model.decoder.config)] = {name: of["config"] for name, of in chosen.items()}
+        of_decoder = fitted.setdefault(decoder_key(model.decoder.config), {})
+        of_decoder.update({name: of["config"] for name, of in chosen.items()})
         FITTED.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(chosen))
 
 
-MODES = ("closed", "prompt-1", "prompt-4", "quality", "quality, no bias", "compact", "compact, no bias")
-FIGURES = ("nll", "em", "f1", "contains")
+@torch.no_grad()
+def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) -> dict[str, float]:
+    """Mean loss of the answers' words in each set, and over all questions the loss that a calibration lowers."""
+    means, every = {}, []
+    for name, examples in held_out.items():
+        parts = [answer_losses(rag, part) for part in alike_batches(examples, batch_size)]
+        words, end = (torch.cat(of) for of in zip(*parts, strict=True))
+        means[name] = round(float(words.mean()), 4)
+        every.append(words + END_WEIGHT * end)
+    return {**means, "all": round(float(torch.cat(every).mean()), 4)}
+
+
+ALWAYS = ("prompt-1", "prompt-4")
+MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
 
 
 def report(
@@ -112,24 +172,23 @@ def report(
 ) -> None:
     """Every question in every mode, question by question, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
-    for language, asked in questions.items():
-        rags = {mode: RAG(memories[language], encoder, with_config(model, mode)) for mode in modes}
+    for name, asked in questions.items():
+        rags = {mode: RAG(memories[name], encoder, with_config(model, mode)) for mode in modes}
         found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
         warm(rags, found)
         rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
-        for question, entries in zip(tqdm(asked, desc=language, disable=None), found, strict=True):
+        for question, entries in zip(tqdm(asked, desc=name, disable=None), found, strict=True):
             for mode, rag in rags.items():
-                rows[mode].append(measure(rag, question, entries, mode, language))
-        gold = [
-            [question.record == entry.passage.record for entry in entries]
-            for question, entries in zip(asked, found, strict=True)
-        ]
-        results[language] = {
+                rows[mode].append(measure(rag, question, entries, mode, SETS[name].language))
+        places = [gold_of(question, entries) for question, entries in zip(asked, found, strict=True)]
+        results[name] = {
             "questions": len(asked),
-            "paragraph found": {f"at {k}": round(statistics.fmean(any(of[:k]) for of in gold), 3) for k in (1, K)},
+            "passage found": {
+                f"at {k}": round(statistics.fmean(any(place < k for place in of) for of in places), 3) for k in (1, K)
+            },
             "modes": summarise(rows),
         }
-        print_table(language, results[language])
+        print_table(name, results[name])
     print(json.dumps(results, ensure_ascii=False))
 
 
@@ -138,7 +197,7 @@ def with_config(model: MemoryDecoder, mode: str) -> MemoryDecoder:
     config = preset("compact" if mode.startswith("compact") else "quality", model.decoder.config)
     if mode.endswith("no bias"):
         config = replace(config, score_bias=0.0)
-    return MemoryDecoder(model.decoder, model.tokenizer, config=config)
+    return MemoryDecoder(model.decoder, model.tokenizer, config=config, states_cache_bytes=STATES_BYTES)
 
 
 def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
@@ -149,103 +208,63 @@ def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
 
 
 def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, language: str) -> dict[str, float]:
-    pasted = found[: {"prompt-1": 1, "prompt-4": 4}.get(mode, 0)]
+    pasted = found[: PASTED.get(mode, 0)]
     attended = found if mode.startswith(("quality", "compact")) else []
-    (written,), _, clock = rag.write([question.text], [pasted], [attended])
+    (written,), memory, clock = rag.write([question.text], [pasted], [attended])
     text = rag.prompt.answer_text(written)
     with torch.no_grad():
         (words,), _ = answer_losses(rag, examples_of([question], [attended]), pasted=[pasted])
-    return {
+    measured = {
         "nll": float(words),
         "em": exact_match(text, question.answers, language),
         "f1": f1(text, question.answers, language),
         "contains": contains_answer(text, question.answers, language),
         "first_token": clock.first_token,
     }
-
-
-def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Means, and paired differences to the two prompts with their intervals; times as medians and median paired ratios."""
-    summary: dict[str, Any] = {}
-    for mode, of_mode in rows.items():
-        entry: dict[str, Any] = {
-            figure: round(statistics.fmean(row[figure] for row in of_mode), 4) for figure in FIGURES
-        }
-        entry["first_token_seconds"] = round(statistics.median(row["first_token"] for row in of_mode), 4)
-        for other in ("prompt-4", "prompt-1"):
-            pairs = list(zip(of_mode, rows[other], strict=True))
-            entry[f"against {other}"] = {
-                figure: [
-                    round(number, 4) for number in interval([mine[figure] - theirs[figure] for mine, theirs in pairs])
-                ]
-                for figure in FIGURES
-            }
-            ratios = sorted(theirs["first_token"] / mine["first_token"] for mine, theirs in pairs)
-            entry[f"against {other}"]["sooner"] = [
-                round(ratios[int(len(ratios) * part)], 2) for part in (0.5, 0.1, 0.9)
-            ]
-        summary[mode] = entry
-    return summary
-
-
-def print_table(language: str, result: dict[str, Any]) -> None:
-    found = ", ".join(f"{share:.3f} {where}" for where, share in result["paragraph found"].items())
-    print(f"\n{language}: {result['questions']} questions; paragraph found {found}")
-    print(
-        f"{'mode':<18}{'NLL':>7}{'EM':>7}{'F1':>7}{'has it':>8}{'first token':>13}   against prompt-4: NLL, F1 (95 %), sooner; against prompt-1: NLL, F1"
-    )
-    for mode, entry in result["modes"].items():
-        versus = []
-        for other in ("prompt-4", "prompt-1"):
-            against = entry[f"against {other}"]
-            versus += ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*against[figure]) for figure in ("nll", "f1")]
-            if other == "prompt-4":
-                versus.append(f"{against['sooner'][0]:.1f}×")
-        print(
-            f"{mode:<18}{entry['nll']:>7.3f}{entry['em']:>7.1%}{entry['f1']:>7.1%}{entry['contains']:>8.1%}"
-            f"{entry['first_token_seconds'] * 1000:>10.0f} ms   {'  '.join(versus)}",
-            flush=True,
-        )
+    if gold := gold_of(question, attended):
+        (mass,) = memory.entry_mass([max(1, len(written))])
+        measured["cites"] = float(mass.index(max(mass)) in gold)
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["choose", "report"])
+    parser.add_argument("--sets", nargs="+", default=["xquad-en", "xquad-zh"], choices=SETS)
+    parser.add_argument("--questions", type=int, default=None, help="questions per set (all to choose, 300 to report)")
     parser.add_argument(
-        "--questions", type=int, default=None, help="questions per language (all to choose, 300 to report)"
+        "--articles", type=int, nargs="+", default=[None], help="articles per half of the sets, or of each (all)"
     )
-    parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES, help="the prompts always join")
+    parser.add_argument(
+        "--modes", nargs="+", default=list(MODES), choices=MODES, help=f"{' and '.join(ALWAYS)} always join"
+    )
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=PRESETS, help="which ones to choose")
+    parser.add_argument("--steps", type=int, default=400, help="steps of each fit")
     parser.add_argument(
         "--save", action="store_true", help="what was chosen becomes the presets of this language model"
     )
+    parser.add_argument("--memories", type=Path, default=None, help="folder to keep the memories in for the next time")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     quiet_libraries()
-    encoder, model = load_encoder(arguments.encoder), MemoryDecoder.from_pretrained(arguments.model)
+    encoder = load_encoder(arguments.encoder)
+    model = MemoryDecoder.from_pretrained(arguments.model, states_cache_bytes=STATES_BYTES)
     half = CHOOSING if arguments.what == "choose" else REPORTING
     count = arguments.questions or (10_000 if arguments.what == "choose" else 300)
+    memories, questions = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
-        memories, questions = {}, {}
-        for language in arguments.languages:
-            memories[language], of_language = build(language, Path(scratch), arguments.data, encoder, model)
-            questions[language] = sample(of_language, half, count)
+        for name, articles in zip(arguments.sets, cycle(arguments.articles), strict=False):
+            records, of_set = read_set(arguments.data, name, articles)
+            memories[name] = build(name, arguments.memories or Path(scratch), encoder, records)
+            questions[name] = sample(of_set, half, count)
         if arguments.what == "choose":
-            choose(
-                {language: RAG(memory, encoder, model) for language, memory in memories.items()},
-                questions,
-                arguments.save,
-            )
+            rags = {name: RAG(memory, encoder, model) for name, memory in memories.items()}
+            choose(rags, questions, arguments.presets, arguments.steps, arguments.save)
         else:
-            report(
-                memories,
-                questions,
-                encoder,
-                model,
-                [mode for mode in MODES if mode in ("prompt-1", "prompt-4", *arguments.modes)],
-            )
+            modes = [mode for mode in MODES if mode in (*ALWAYS, *arguments.modes)]
+            report(memories, questions, encoder, model, modes)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.xquad import DATA, read_xquad
+from benchmarks.question_sets import DATA, read_set
 from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
 from indexing.read_documents import find_files
@@ -49,7 +49,7 @@ PRESETS = ("quality", "compact")
 def build(folder: Path, data: Path, encoder: Encoder, models: dict[str, MemoryDecoder]) -> dict[str, Memory]:
     """A memory of passages of the right length, with the states of each preset."""
     tokenizer = models["quality"].tokenizer
-    texts = [record["text"] for record in read_xquad(data, "en")[0]]
+    texts = [record["text"] for record in read_set(data, "xquad-en")[0]]
     fitting = [
         text for text in texts if len(tokenizer(text + "\n\n", add_special_tokens=False)["input_ids"]) in LENGTHS
     ]

@@ -30,12 +30,11 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
-from benchmarks.xquad import CMRC, DATA, LANGUAGES, Question, exact_match, f1, interval, read_xquad, sample
+from benchmarks.question_sets import DATA, SETS, Question, exact_match, f1, interval, read_set, sample
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import Example, answer_losses
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.memory import Memory
+from memgpt_rag.known_answers import Example, answer_losses
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.presets import PRESETS
@@ -43,6 +42,7 @@ from memgpt_rag.prompt import NOT_IN_MEMORY
 from memgpt_rag.training.reader import train_reader
 from memgpt_rag.training.reading_examples import holds, reading_examples
 
+READ = ("xquad-en", "xquad-zh", "cmrc2018")
 FIGURES = ("nll", "em", "f1")
 BATCH = 10
 
@@ -144,18 +144,15 @@ def main() -> None:
         fitting: list[Example] = []
         held_out: list[Example] = []
         asked, examples = {}, {}
-        for name in (*LANGUAGES, CMRC):
-            folder = arguments.memories or Path(scratch)
-            if (folder / name).exists():
-                memory, (_, questions) = Memory.open(folder / name), read_xquad(arguments.data, name)
-            else:
-                memory, questions = build(name, folder, arguments.data, encoder, model)
-            rag = RAG(memory, encoder, model)
-            if name != CMRC:
-                asked[name] = sample(questions, REPORTING, arguments.questions)
-                examples[name] = found(rag, asked[name])
-                questions = [question for question in questions if question.half == CHOOSING]
-            articles = sorted({question.article for question in questions})[::4] if name != CMRC else []
+        for name in READ:
+            records, questions = read_set(arguments.data, name)
+            rag = RAG(build(name, arguments.memories or Path(scratch), encoder, records), encoder, model)
+            reported, language = name.startswith("xquad"), SETS[name].language
+            if reported:
+                asked[language] = sample(questions, REPORTING, arguments.questions)
+                examples[language] = found(rag, asked[language])
+            questions = [question for question in questions if question.half == CHOOSING]
+            articles = sorted({question.article for question in questions})[::4] if reported else []
             for part, count, held in ((fitting, arguments.train, False), (held_out, arguments.held_out, True)):
                 of_part = [question for question in questions if (question.article in articles) == held]
                 part += found(rag, thinned(of_part, count))

@@ -1,46 +1,28 @@
 """Calibration: the handful of numbers with which a language model reads memory, fitted on questions with known answers.
 
-No weight of the model changes. τ and b of each attended layer and head, and β, move along the gradient of the answers'
-negative log-likelihood; questions held out say when they were best. Knows questions, answers and entries found; knows
-no files.
+No weight of the model changes. τ, b and the null slot of each attended layer and head, and β, move along the gradient of
+the answers' negative log-likelihood; m is chosen among a few. Questions held out say which numbers were best. Knows
+questions, answers and entries found; knows no files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from memgpt_rag.answer import RAG
+from memgpt_rag.known_answers import Example, alike_batches, answer_losses, losses_with_gold
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
-from memgpt_rag.retrieve import Retrieved, attend
 
-
-@dataclass(frozen=True)
-class Example:
-    """A question, its known answer, and the entries that a search found for it, best first."""
-
-    question: str
-    answer: str
-    found: Sequence[Retrieved]
-
-
-def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Three quarters to fit on and one to judge by, apart by the document that each question's best entry is from.
-
-    Where all are from fewer than four documents, every fourth question is held out.
-    """
-    documents = [(of.found[0].passage.source, of.found[0].passage.record) if of.found else ("", "") for of in examples]
-    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
-    turns = [numbers[document] for document in documents] if len(numbers) >= 4 else range(len(examples))
-    held_out = [turn % 4 == 3 for turn in turns]
-    return (
-        [example for example, held in zip(examples, held_out, strict=True) if not held],
-        [example for example, held in zip(examples, held_out, strict=True) if held],
-    )
+# What the end of an answer counts beside its words: a reader is to stop after the answer, too.
+END_WEIGHT = 0.3
+TOP_MS = (8, 16, 32, None)
+# Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
+_LOW = -4.0
 
 
 @dataclass(frozen=True)
@@ -58,92 +40,35 @@ class Calibration:
     after: float
 
 
-def answer_logits(
-    rag: RAG,
-    examples: Sequence[Example],
-    *,
-    pasted: Sequence[Sequence[Retrieved]] | None = None,
-    score_bias_factor: Tensor | float = 1.0,
-) -> tuple[list[Float[Tensor, "tokens vocabulary"]], list[tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """What the model expects at each token of the known answers, in one batch.
-
-    Args:
-        pasted: entries that stand in the prompt of each question; None for none.
-        score_bias_factor: what to multiply the bias by retrieval score with.
-
-    Returns:
-        Logits of each answer's tokens, in fp32, and the tokens: those of the answer, and those that end it.
-    """
-    model, prompt = rag.model, rag.prompt
-    answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
-    rows = [
-        [*rag.question_row(example.question, of_row), *words, *end]
-        for example, of_row, (words, end) in zip(examples, pasted or [()] * len(examples), answers, strict=True)
-    ]
-    width, device = max(map(len, rows)), model.decoder.device
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    memory = attend(model, prompt, [example.found for example in examples])
-    memory = replace(memory, bias=memory.bias * score_bias_factor)
-    # Positions by number: a count would make transformers cut a view, over which torch copies the whole vocabulary.
-    first = width - 1 - max(len(words) + len(end) for words, end in answers)
-    kept = torch.arange(first, width, device=device)
-    logits = model(ids, mask, memory=memory, logits_to_keep=kept).logits
-    of_answers = [
-        of_row[-len(words) - len(end) - 1 : -1].float() for of_row, (words, end) in zip(logits, answers, strict=True)
-    ]
-    return of_answers, answers
-
-
-def answer_losses(
-    rag: RAG,
-    examples: Sequence[Example],
-    *,
-    pasted: Sequence[Sequence[Retrieved]] | None = None,
-    score_bias_factor: Tensor | float = 1.0,
-) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """Negative log-likelihood of each known answer, in one batch; the arguments are those of `answer_logits`.
-
-    Returns:
-        The mean over the answer's tokens, and the sum over the tokens that end it.
-    """
-    return losses_of(*answer_logits(rag, examples, pasted=pasted, score_bias_factor=score_bias_factor))
-
-
-def losses_of(
-    logits: Sequence[Float[Tensor, "tokens vocabulary"]], answers: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
-) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """As `answer_losses`, from what `answer_logits` gave."""
-    of_words, of_end = [], []
-    for of_answer, (words, end) in zip(logits, answers, strict=True):
-        said = torch.tensor([*words, *end], device=of_answer.device)
-        loss = torch.nn.functional.cross_entropy(of_answer, said, reduction="none")
-        of_words.append(loss[: len(words)].mean())
-        of_end.append(loss[len(words) :].sum())
-    return torch.stack(of_words), torch.stack(of_end)
-
-
 def calibrate(
     rag: RAG,
     examples: Sequence[Example],
     held_out: Sequence[Example],
     *,
-    end_weight: float = 0.3,
+    end_weight: float = END_WEIGHT,
+    gold_weight: float = 0.0,
+    null_slot: bool = True,
+    top_ms: Sequence[int | None] = TOP_MS,
     steps: int = 400,
     batch_size: int = 8,
     evaluations: int = 8,
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_candidate: Callable[[MemoryAttentionConfig, float], None] = lambda config, loss: None,
 ) -> Calibration:
     """Fit how a model reads memory, starting from its present configuration, which is left as it is.
 
     Args:
         held_out: questions that decide which numbers are kept; of other documents than `examples`, if possible.
-        end_weight: what the end of an answer counts beside its words. A reader is to stop after the answer, too.
+        end_weight: what the end of an answer counts beside its words.
+        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words.
+        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
+        top_ms: numbers m to try, before the fit and after it.
         steps: steps of Adam, over batches of `batch_size`.
-        evaluations: how often the questions held out are looked at.
+        evaluations: how often the questions held out are looked at during the fit.
         seed: of the order of the examples.
         on_step: is told the number of each step done and its loss.
+        on_candidate: is told of every configuration tried on the questions held out, and its loss there.
 
     Raises:
         ValueError: no examples, or none held out.
@@ -151,73 +76,111 @@ def calibrate(
     if not examples or not held_out:
         raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
     model, config = rag.model, rag.model.config
-    numbers = _Numbers(config, model.fusion, model.num_heads)
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [numbers.log_temperature], "lr": 0.03},
-            {"params": [numbers.offset], "lr": 0.12},
-            {"params": [numbers.log_score_bias], "lr": 0.05},
-        ],
-        betas=(0.9, 0.98),
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / 10) * max(0.02, 1 - step / steps)
-    )
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss_of(part: Sequence[Example]) -> Tensor:
-        with model.fused(numbers.fusion()):
-            words, end = answer_losses(rag, part, score_bias_factor=numbers.score_bias_factor())
-        return words + end_weight * end
 
     @torch.no_grad()
-    def held_out_loss() -> float:
-        parts = [held_out[start : start + batch_size] for start in range(0, len(held_out), batch_size)]
-        return float(torch.cat([loss_of(part) for part in parts]).mean())
+    def held_out_loss(candidate: MemoryAttentionConfig) -> float:
+        fusion = candidate.resolve(model.windows, model.num_heads)
+        factor = candidate.score_bias / config.score_bias if config.score_bias else 1.0
+        parts = [
+            answer_losses(rag, part, fusion=fusion, score_bias_factor=factor)
+            for part in alike_batches(held_out, batch_size)
+        ]
+        loss = float(torch.cat([words + end_weight * end for words, end in parts]).mean())
+        on_candidate(candidate, loss)
+        return loss
+
+    before = best = held_out_loss(config)
+    kept = config
+
+    def consider(candidate: MemoryAttentionConfig) -> None:
+        nonlocal best, kept
+        if candidate != kept and (loss := held_out_loss(candidate)) < best:
+            best, kept = loss, candidate
+
+    def consider_top_ms() -> None:
+        for top_m in top_ms:
+            consider(replace(kept, top_m=top_m))
 
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        before = best = held_out_loss()
-        kept = config
-        waiting: list[int] = []
-        for step in range(1, steps + 1):
-            if len(waiting) < min(batch_size, len(examples)):
-                waiting = torch.randperm(len(examples), generator=generator).tolist()
-            batch, waiting = waiting[:batch_size], waiting[batch_size:]
-            loss = loss_of([examples[place] for place in batch]).mean()
+        consider_top_ms()
+        numbers = _Numbers(kept, model, null_slot)
+        optimiser, schedule = numbers.optimiser(steps)
+        batches = _random_batches(examples, batch_size, seed)
+        for step, batch in zip(range(1, steps + 1), batches, strict=False):
+            words, end, gold = losses_with_gold(rag, batch, numbers.fusion(), numbers.score_bias_factor())
+            loss = (words + end_weight * end + gold_weight * gold).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             on_step(step, float(loss.detach()))
-            if step % max(1, steps // evaluations) == 0 and (now := held_out_loss()) < best:
-                best, kept = now, numbers.config()
+            if step % max(1, steps // evaluations) == 0:
+                consider(numbers.config())
+        consider(replace(kept, null_score=config.null_score))
+        consider_top_ms()
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
     return Calibration(kept, before, best)
 
 
+def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[Example]]:
+    """Batches without end, in random order; the examples of eight are drawn at a time, and sorted into alike ones."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(examples), generator=generator).tolist()
+        for start in range(0, len(order), 8 * batch_size):
+            drawn = alike_batches([examples[place] for place in order[start : start + 8 * batch_size]], batch_size)
+            for place in torch.randperm(len(drawn), generator=generator).tolist():
+                yield drawn[place]
+
+
 class _Numbers:
-    """τ, b and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
+    """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
 
-    def __init__(self, config: MemoryAttentionConfig, fusion: dict[int, LayerFusion], heads: int):
-        def per_head(of_layers: list[Tensor | float]) -> Tensor:
-            return torch.stack([torch.as_tensor(one).float().expand(heads) for one in of_layers])
+    def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
+        self._config, self._null_slot = config, null_slot or config.null_score is not None
+        self._fusion = config.resolve(model.windows, model.num_heads)
+        self._present_score_bias = model.config.score_bias
+        of_layers = list(self._fusion.values())
 
-        self._config, self._fusion = config, fusion
-        self.log_temperature = per_head([one.inverse_temperature for one in fusion.values()]).log().requires_grad_()
-        self.offset = per_head([one.offset for one in fusion.values()]).clone().requires_grad_()
+        def per_head(numbers: list[Tensor | float]) -> Tensor:
+            return torch.stack([torch.as_tensor(one).float().expand(model.num_heads) for one in numbers]).clone()
+
+        self.log_temperature = per_head([one.inverse_temperature for one in of_layers]).log().requires_grad_()
+        self.offset = per_head([one.offset for one in of_layers]).requires_grad_()
+        nulls = [_LOW if one.null_score is None else one.null_score for one in of_layers]
+        self.null_score = per_head(nulls).requires_grad_(self._null_slot)
         self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
 
+    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""
+        adam = torch.optim.Adam(
+            [
+                {"params": [self.log_temperature], "lr": 0.03},
+                {"params": [self.offset, self.null_score], "lr": 0.12},
+                {"params": [self.log_score_bias], "lr": 0.05},
+            ],
+            betas=(0.9, 0.98),
+        )
+        return adam, torch.optim.lr_scheduler.LambdaLR(
+            adam, lambda step: min(1.0, (step + 1) / 10) * max(0.02, 1 - step / steps)
+        )
+
     def score_bias_factor(self) -> Tensor | float:
-        return self.log_score_bias.exp() / self._config.score_bias if self._config.score_bias else 1.0
+        return self.log_score_bias.exp() / self._present_score_bias if self._present_score_bias else 1.0
 
     def fusion(self) -> dict[int, LayerFusion]:
         return {
-            layer: replace(one, inverse_temperature=self.log_temperature[place].exp(), offset=self.offset[place])
+            layer: replace(
+                one,
+                inverse_temperature=self.log_temperature[place].exp(),
+                offset=self.offset[place],
+                null_score=self.null_score[place] if self._null_slot else None,
+            )
             for place, (layer, one) in enumerate(self._fusion.items())
         }
 
@@ -231,5 +194,6 @@ class _Numbers:
             self._config,
             inverse_temperature=rounded(self.log_temperature.exp()),
             offset=rounded(self.offset),
+            null_score=rounded(self.null_score) if self._null_slot else None,
             score_bias=round(float(self.log_score_bias.detach().exp()), 2),
         )

@@ -120,7 +120,8 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     """Fit how the language model reads memory to questions with known answers.
 
     The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
-    the model changes.
+    the model changes. For --preset compact of a model whose layers are all alike, a sweep says first which of them read
+    memory.
     """
     from memgpt_rag.memory import Memory
     from memgpt_rag.questions import read_questions
@@ -134,21 +135,40 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     from tqdm import tqdm
 
     from memgpt_rag.answer import RAG
-    from memgpt_rag.calibrate import Example, calibrate, hold_out
-    from memgpt_rag.model.presets import save_calibrated
+    from memgpt_rag.calibrate import calibrate
+    from memgpt_rag.known_answers import Example, hold_out
+    from memgpt_rag.layer_sweep import sweep_layers
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.model.presets import calibrated_preset, save_calibrated
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    decoder = MemoryDecoder.from_pretrained(model)
+    before = calibrated_preset(preset, model, decoder.decoder.config)
+    swept = not before.has_layers(decoder.windows)
+    del decoder  # what it is like was the question
+    rag = RAG.open(memory, model=model, config="quality" if swept else before, encoder=encoder)
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     fitting, held_out = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
-    with tqdm(total=steps, unit="step", disable=None) as bar:
+    if swept:
+        with tqdm(desc="layers", unit="set", disable=None) as bar:
+
+            def on_loss(layers: int, loss: float) -> None:
+                bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
+                bar.update()
+
+            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1], on_loss=on_loss).layers
+        rag.model.config = rag.model.config.only(layers, rag.model.layers)
+        click.echo(
+            f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}."
+        )
+    with tqdm(desc="numbers", total=steps, unit="step", disable=None) as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
         fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
-    if fitted.config == rag.model.config:
+    if fitted.config == before:
         click.echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
         return
     file = save_calibrated(preset, fitted.config, model)
@@ -417,7 +437,7 @@ def train(
         )
     Memory.open(memory)
     from memgpt_rag.answer import RAG
-    from memgpt_rag.calibrate import Example, hold_out
+    from memgpt_rag.known_answers import Example, hold_out
     from memgpt_rag.training.reader import last_checkpoint, require_new, train_reader
     from memgpt_rag.training.reading_examples import reading_examples
 

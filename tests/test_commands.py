@@ -402,3 +402,27 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
         "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
     )
     assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
+
+
+@pytest.mark.offline_models
+def test_calibrate_finds_the_layers_of_compact_where_all_are_alike(memory, tmp_path):
+    from tiny import tiny_decoder
+
+    from memgpt_rag.tokenizer import byte_tokenizer
+
+    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
+    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    decoder.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text('{"question": "Who can borrow a kite?", "answer": "children"}\n' * 8, encoding="utf-8")
+    arguments = ["--memory", memory, "--model", tmp_path / "model", "--preset", "compact", "-k", "1"]
+    assert "find its layers with `memgpt-rag calibrate" in refused("memgpt-rag", "ask", "Who?", *arguments)
+    done = run("memgpt-rag", "calibrate", *arguments, "--questions", questions, "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    told = re.match(r"Memory is read in (\d) of 4 layers: ([\d, ]+)\.\nLoss on 2 questions held out: ", done.stdout)
+    assert told, done.stdout
+    kept = json.loads((tmp_path / "model" / "memory_attention.json").read_text())["compact"]
+    assert kept["layers"] == [int(layer) for layer in told[2].split(", ")]
+    assert len(kept["layers"]) == int(told[1])
+    assert run("memgpt-rag", "ask", "Who?", *arguments).returncode == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -68,6 +68,29 @@ class MemoryAttentionConfig:
             )
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
+    def has_layers(self, windows: Sequence[int | None]) -> bool:
+        """Whether it says which layers of a decoder attend: "global" says nothing where all layers are alike."""
+        return self.layers != "global" or len({window is None for window in windows}) == 2
+
+    def only(self, layers: Sequence[int], of: Sequence[int]) -> MemoryAttentionConfig:
+        """The same numbers for some of the layers that attend now.
+
+        Args:
+            layers: those that are to attend.
+            of: those that attend now.
+        """
+
+        def pick(value: Any) -> Any:
+            return tuple(value[of.index(layer)] for layer in layers) if isinstance(value, tuple) else value
+
+        return replace(
+            self,
+            layers=tuple(layers),
+            inverse_temperature=pick(self.inverse_temperature),
+            offset=pick(self.offset),
+            null_score=pick(self.null_score),
+        )
+
     def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerFusion]:
         """What holds in each attended layer of a decoder.
 
@@ -82,11 +105,12 @@ class MemoryAttentionConfig:
             layers = tuple(range(len(windows)))
         elif self.layers == "global":
             layers = tuple(layer for layer, window in enumerate(windows) if window is None)
-            if len(layers) in (0, len(windows)):
+            if not self.has_layers(windows):
                 kind = "global" if layers else "sliding-window"
                 raise ModelError(
                     f"The preset compact keeps the global layers of a model that mixes sliding and global attention; all "
-                    f"{len(windows)} layers of this one are {kind}; use the preset quality, or name layers."
+                    f"{len(windows)} layers of this one are {kind}; find its layers with `memgpt-rag calibrate --preset compact`, "
+                    "use the preset quality, or name layers."
                 )
         else:
             layers = tuple(self.layers)

@@ -5,7 +5,7 @@ questions gets to see those of its own entries. Knows tensors; knows neither tex
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -67,7 +67,8 @@ class AttendedMemory:
     """What a batch of questions attends to: the states of each row's entries, side by side and padded.
 
     All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
-    the row's question starts after its longest entry, `gap` positions behind the prefix.
+    the row's question starts after its longest entry, `gap` positions behind the prefix. `on_weights` is given the weights
+    of every layer as they come, with their gradient.
     """
 
     keys: dict[int, Tensor]
@@ -79,6 +80,7 @@ class AttendedMemory:
     gap: Int[Tensor, " batch"]
     num_entries: tuple[int, ...]
     prefix_tokens: int
+    on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
     _given: list[list[MemoryWeights]] = field(default_factory=list)  # of the last query; forward pass, then layer
 
     @property
@@ -93,6 +95,8 @@ class AttendedMemory:
 
     def add_mass(self, layer: int, given: MemoryWeights) -> None:
         """Note what the last query of a forward pass gave to memory in one layer."""
+        if self.on_weights is not None:
+            self.on_weights(given.dense(self.present.shape[1]))
         if layer == min(self.keys):
             self._given.append([])
         tokens = None if given.tokens is None else given.tokens[:, :, -1]

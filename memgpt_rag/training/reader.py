@@ -20,8 +20,8 @@ from transformers import TrainingArguments as Arguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import answer_logits, losses_of
 from memgpt_rag.errors import ModelError
+from memgpt_rag.known_answers import answer_logits, losses_of
 from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
 from memgpt_rag.model.config import LayerFusion
 from memgpt_rag.training.curve import Curve, LossBar

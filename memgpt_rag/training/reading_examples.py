@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from memgpt_rag.calibrate import Example
+from memgpt_rag.known_answers import Example
 from memgpt_rag.prompt import NOT_IN_MEMORY, language_of
 from memgpt_rag.retrieve import Retrieved
 

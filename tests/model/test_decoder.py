@@ -280,7 +280,8 @@ def test_a_configuration_survives_json():
 @pytest.mark.parametrize("architecture, kind", [("llama", "global"), ("mistral", "sliding-window")])
 def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
     with pytest.raises(
-        ModelError, match=f"all 4 layers of this one are {kind}; use the preset quality, or name layers"
+        ModelError,
+        match=f"all 4 layers of this one are {kind}; find its layers with `memgpt-rag calibrate --preset compact`, use the",
     ):
         MemoryDecoder(tiny_decoder(architecture), None, config="compact")
 

@@ -87,3 +87,29 @@ def test_a_damaged_file_of_numbers_is_refused(tmp_path, content):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="There is no preset 'best'; expected one of quality, compact"):
         MemoryDecoder(tiny_decoder("llama"), None, config="best")
+
+
+def test_a_model_whose_layers_are_all_alike_has_compact_once_it_is_calibrated(tmp_path):
+    tiny_decoder("llama").save_pretrained(tmp_path)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), bos_token="<s>").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="find its layers with `memgpt-rag calibrate --preset compact`"):
+        MemoryDecoder.from_pretrained(tmp_path, config="compact")
+    save_calibrated("compact", MINE, tmp_path)
+    assert MemoryDecoder.from_pretrained(tmp_path, config="compact").layers == (1, 3)
+
+
+def test_a_configuration_for_some_of_its_layers_has_the_same_numbers_there():
+    some = MINE.only([3], of=[1, 3])
+    windows = [None] * 4
+    assert list(some.resolve(windows, 4)) == [3]
+    kept, full = some.resolve(windows, 4)[3], MINE.resolve(windows, 4)[3]
+    assert kept.inverse_temperature.tolist() == full.inverse_temperature.tolist()
+    assert (kept.offset, some.score_bias) == (full.offset, MINE.score_bias)
+
+
+def test_global_names_layers_only_where_a_model_mixes_both_kinds():
+    compact = general_preset("compact")
+    assert compact.has_layers([8, None])
+    assert not compact.has_layers([None, None])
+    assert not compact.has_layers([8, 8])
+    assert general_preset("quality").has_layers([None, None])

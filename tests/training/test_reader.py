@@ -18,8 +18,8 @@ from indexing.compute_states import compute_states
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.answer import RAG
-from memgpt_rag.calibrate import Example, answer_logits, answer_losses
 from memgpt_rag.errors import ModelError
+from memgpt_rag.known_answers import Example, answer_logits, answer_losses
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter, load_adapter
