@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
@@ -20,7 +21,7 @@ from transformers.generation.streamers import BaseStreamer
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder
 from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import KeptStates, Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.attached import Query
 from memgpt_rag.model.presets import decisions_file, decoder_key
@@ -86,20 +87,26 @@ class Answer:
 class RAG:
     """A memory, the encoder that searches it and the language model that reads it.
 
+    Args:
+        states_folder: where to keep states that are computed, for later processes; None to keep none. States that the
+            memory stores come first.
+
     Raises:
         MismatchError: the memory was embedded by another encoder, or holds states of another language model.
     """
 
-    def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder):
+    def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder, *, states_folder: Path | None = None):
         self.retriever = Retriever(memory, encoder)
         self.model = model
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
-        self._stored: Memory | None = None
+        self._states: Memory | KeptStates | None = None
         self._decisions: dict[str, Decisions] = {}
         if (stored := memory.manifest.states) is not None:
             stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
-            self._stored = memory
+            self._states = memory
+        elif states_folder is not None:
+            self._states = KeptStates(states_folder, states_fingerprint(model))
 
     @classmethod
     def open(
@@ -109,6 +116,7 @@ class RAG:
         model: str | Path = DEFAULT_GENERATOR,
         config: MemoryAttentionConfig | str = "quality",
         encoder: str | None = None,
+        keep_states: bool = True,
         **loading: Any,
     ) -> RAG:
         """Open a memory for questions.
@@ -118,6 +126,8 @@ class RAG:
             model: language model, by hub name, folder, or the name of one that comes as a package.
             config: preset "quality" or "compact", or numbers of your own.
             encoder: name or folder of the memory's encoder, where it is not where it was when the memory was built.
+            keep_states: keep states that are computed in the user's cache folder, at most a gigabyte a model, so that
+                another process need not compute them again.
             loading: passed on to `MemoryDecoder.from_pretrained`.
 
         Raises:
@@ -133,7 +143,8 @@ class RAG:
             passage_prompt=stored.passage_prompt,
             normalise=stored.normalised,
         )
-        return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading))
+        folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
+        return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading), states_folder=folder)
 
     def answer(self, question: str, **settings: Any) -> Answer:
         """Answer one question; the settings are those of `answer_all`."""
@@ -332,7 +343,7 @@ class RAG:
             The tokens of each answer, the memory that was attended to, and when the first token came.
         """
         clock = Clock(streamer)
-        memory = attend(self.model, self.prompt, attended, self._stored)
+        memory = attend(self.model, self.prompt, attended, self._states)
         clock.states_ready = clock.elapsed()
         rows = [self.question_row(question, entries) for question, entries in zip(questions, pasted, strict=True)]
         tokenizer, device = self.model.tokenizer, self.model.decoder.device

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memgpt_rag.encoder import Encoder
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import KeptStates, Memory
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
-    from memgpt_rag.model import AttendedMemory, MemoryDecoder
+    from memgpt_rag.model import AttendedMemory, EntryStates, MemoryDecoder
     from memgpt_rag.prompt import Prompt
 
 
@@ -58,19 +58,43 @@ class Retriever:
 
 
 def attend(
-    model: MemoryDecoder, prompt: Prompt, found: Sequence[Sequence[Retrieved]], memory: Memory | None = None
+    model: MemoryDecoder,
+    prompt: Prompt,
+    found: Sequence[Sequence[Retrieved]],
+    states: Memory | KeptStates | None = None,
 ) -> AttendedMemory:
     """Let the model attend to the entries found for each question.
 
     Args:
-        memory: where the entries' states are stored; None to compute them, or take them from the model's cache.
+        states: the memory, where it stores the entries' states; where to keep those that are computed now; None to compute
+            them as they are, without rounding, or take them from the model's own cache.
     """
     scores = [[entry.standardised for entry in of_question] for of_question in found]
-    if memory is not None and memory.states is not None and memory.manifest.states is not None:
+    if states is None:
+        return model.attend(
+            [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores
+        )
+    if isinstance(states, Memory):
         from memgpt_rag.model.stored import load_states
 
-        states = memory.states, memory.manifest.states
-        return model.attend_states(
-            [load_states(model, *states, [entry.row for entry in of_question]) for of_question in found], scores
-        )
-    return model.attend([[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores)
+        assert states.states is not None and states.manifest.states is not None
+        stored = states.states, states.manifest.states
+        rows = [load_states(model, *stored, [entry.row for entry in of_question]) for of_question in found]
+    else:
+        rows = [_kept(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
+    return model.attend_states(rows, scores)
+
+
+def _kept(model: MemoryDecoder, entries: Sequence[tuple[int, ...]], kept: KeptStates) -> list[EntryStates]:
+    from memgpt_rag.model.stored import from_array, to_array
+
+    codes = {token_ids: kept.get(token_ids) for token_ids in entries}
+    missing = [token_ids for token_ids, known in codes.items() if known is None]
+    for token_ids, states in zip(missing, model.states_of(missing), strict=True):
+        codes[token_ids] = kept.put(token_ids, to_array(states))
+    known = [codes[token_ids] for token_ids in entries]
+    return [
+        from_array(*of_entry, model.layers, model.decoder.dtype, model.decoder.device)
+        for of_entry in known
+        if of_entry is not None
+    ]

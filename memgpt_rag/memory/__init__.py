@@ -1,6 +1,7 @@
 """The memory: a folder of keys and values, and the object that opens it. numpy, pyarrow and FAISS; never torch."""
 
 from memgpt_rag.memory.format import METRICS, Manifest, Metric
+from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
 from memgpt_rag.memory.writer import MemoryWriter, add_states
@@ -8,6 +9,7 @@ from memgpt_rag.memory.writer import MemoryWriter, add_states
 __all__ = [
     "METRICS",
     "STATES_TYPES",
+    "KeptStates",
     "Manifest",
     "Memory",
     "MemoryWriter",

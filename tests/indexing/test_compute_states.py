@@ -81,6 +81,20 @@ def test_answers_and_citations_stay_the_same(without, stored, e5, gemma):
     assert [answer.citations[0].passage for answer in after] == [answer.citations[0].passage for answer in before]
 
 
+def test_states_that_are_kept_read_as_stored_ones_and_are_computed_once(
+    tmp_path, without, stored, e5, gemma, monkeypatch
+):
+    memory = Memory.open(stored["int8"])
+    expected = log_probs(RAG(memory, e5, model_of(gemma)), QUESTIONS[0], memory)
+    for process in range(2):
+        rag = RAG(Memory.open(without), e5, model_of(gemma), states_folder=tmp_path)
+        if process:
+            monkeypatch.setattr(rag.model, "states_of", lambda entries: [1 / 0 for _ in entries])
+        read = log_probs(rag, QUESTIONS[0], rag._states)
+        assert (read.exp() - expected.exp()).abs().max() < 0.01
+        assert rag.answer(QUESTIONS[0]).citations[0].share is not None
+
+
 def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
     memory, model = Memory.open(stored["fp32"]), model_of(gemma)
     prompt = Prompt(model.tokenizer)
