@@ -53,6 +53,12 @@ def main() -> None:
     "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
 )
 @click.option(
+    "--states",
+    "preset",
+    type=click.Choice(["quality", "compact"]),
+    help=f"Also compute states, as memgpt-index states does, for the --generator ({GEMMA} where none is named).",
+)
+@click.option(
     "--metric",
     default="cosine",
     show_default=True,
@@ -89,6 +95,7 @@ def build(
     passage_prompt: str | None,
     generator: str | None,
     max_tokens: int,
+    preset: str | None,
     metric: str,
     text_field: str | None,
     title_field: str | None,
@@ -138,6 +145,8 @@ def build(
     )
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    if preset is not None:
+        _store_states(memory, generator or GEMMA, preset, "int8")
 
 
 @main.command()
@@ -169,6 +178,10 @@ def states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> Non
 
     Any other states that the memory holds are replaced. It can be asked as before while the job runs.
     """
+    _store_states(memory, model_name, preset, dtype)
+
+
+def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> None:
     from indexing.compute_states import compute_states
     from indexing.plan import size
     from memgpt_rag.memory import Memory

@@ -91,7 +91,9 @@ def ask(
     from memgpt_rag.answer import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, adapter=reader)
+    # One answer is over before weights in int8 have paid for themselves.
+    several = question is None
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
     settings = {"mode": mode, "k": k, "query": query, "abstain": abstain, "max_new_tokens": max_new_tokens}
     if question is not None:
         _answer(rag, question, settings)

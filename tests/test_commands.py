@@ -194,6 +194,19 @@ def test_info_says_what_a_memory_holds(memory):
 
 
 @pytest.mark.offline_models
+def test_a_build_stores_states_where_it_is_told_to(tmp_path):
+    memory = tmp_path / "memory"
+    done = run("memgpt-index", "build", KNOWLEDGE / "weather.txt", "--memory", memory, "--states", "compact")
+    assert done.returncode == 0, done.stderr
+    stored = re.search(r"^Stored the states of (\d+) entries for gemma-3-270m-4bit", done.stdout, re.MULTILINE)
+    assert stored, done.stdout
+    told = run("memgpt-rag", "info", memory).stdout
+    assert f"entries   {stored[1]}," in told
+    assert "int8, 3 layers of gemma-3-270m-4bit" in told
+    assert "whose states are not stored" in refused("memgpt-rag", "ask", "今天天气怎么样？", "--memory", memory)
+
+
+@pytest.mark.offline_models
 def test_ask_answers_and_cites(memory):
     done = run("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
     assert done.returncode == 0, done.stderr
