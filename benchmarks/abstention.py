@@ -7,7 +7,7 @@ Each question is answered twice: from the four entries found, and from the four 
 paragraph are gone. "Not in memory" is right in the second case. Area is that under the ROC curve: how often an answer
 without support gets the lower number of a pair. Intervals are 95 %, by bootstrap over questions. A citation is right where
 the first cited entry is of the question's paragraph; only questions whose paragraph was found count. With --query auto,
-questions ought to be read and small talk, sums and everyday statements ought not.
+questions with support ought to be read and small talk, sums and everyday statements ought not; those without may or not.
 """
 
 from __future__ import annotations
@@ -97,8 +97,10 @@ def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pa
             for question, answer in zip(asked, seen[kind], strict=True):
                 supported.append(Observation(answer.figures, kind == "with", f"article {question.article}"))
         for kind, figures in seen["auto"].items():
+            if kind == "questions without support":
+                continue  # the memory cannot help them: read or not, both are right
             for number, of in enumerate(figures):
-                asks = kind.startswith("questions")
+                asks = kind == "questions"
                 document = f"article {asked[number].article}" if asks else f"{language} {kind} {number}"
                 needed.append(Observation(of, asks, document))
     rag, summary = next(iter(rags.values())), {}
