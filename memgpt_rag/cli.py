@@ -8,30 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.bundled import GEMMA
-from memgpt_rag.command_line import SentenceGroup, quiet_libraries
+from memgpt_rag import cli_learning
+from memgpt_rag.command_line import (
+    SentenceGroup,
+    encoder_option,
+    k_option,
+    memory_option,
+    model_option,
+    preset_option,
+    quiet_libraries,
+)
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import RAG, Answer
     from memgpt_rag.fingerprint import StatesFingerprint
-
-
-_model = click.option(
-    "--model",
-    default=GEMMA,
-    show_default=True,
-    metavar="NAME",
-    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
-)
-_preset = click.option(
-    "--preset",
-    default="quality",
-    show_default=True,
-    type=click.Choice(["quality", "compact"]),
-    help="Memory in all layers, or in the global layers only.",
-)
-_encoder = click.option("--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since.")
-_k = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
 
 
 @click.group(cls=SentenceGroup)
@@ -41,9 +31,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("question", required=False)
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@_model
-@_preset
+@memory_option
+@model_option
+@preset_option
 @click.option(
     "--mode",
     default="memory",
@@ -51,8 +41,8 @@ def main() -> None:
     type=click.Choice(["memory", "prompt", "closed"]),
     help="Entries in attention, entries pasted into the prompt, or no entries.",
 )
-@_encoder
-@_k
+@encoder_option
+@k_option
 @click.option(
     "--query",
     default="always",
@@ -101,190 +91,6 @@ def ask(
     click.echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
     while asked := _next_question():
         _answer(rag, asked, settings)
-
-
-@main.command()
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer".',
-)
-@_model
-@_preset
-@_encoder
-@_k
-@click.option(
-    "--steps", default=400, show_default=True, type=click.IntRange(min=1), help="Steps of the fit, of 8 questions each."
-)
-def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int, steps: int) -> None:
-    """Fit how the language model reads memory to questions with known answers.
-
-    The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
-    the model changes. For --preset compact of a model whose layers are all alike, a sweep says first which of them read
-    memory.
-    """
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.questions import read_questions
-
-    pairs = read_questions(questions)
-    if len(pairs) < 8:
-        raise click.ClickException(
-            f"{questions} holds {len(pairs)} questions; expected at least 8, a few hundred if they are to be had."
-        )
-    Memory.open(memory)
-    from tqdm import tqdm
-
-    from memgpt_rag.answer import RAG
-    from memgpt_rag.calibrate import calibrate
-    from memgpt_rag.known_answers import Example, hold_out
-    from memgpt_rag.layer_sweep import sweep_layers
-    from memgpt_rag.model import MemoryDecoder
-    from memgpt_rag.model.presets import calibrated_preset, save_calibrated
-
-    quiet_libraries()
-    decoder = MemoryDecoder.from_pretrained(model)
-    before = calibrated_preset(preset, model, decoder.decoder.config)
-    swept = not before.has_layers(decoder.windows)
-    del decoder  # what it is like was the question
-    rag = RAG.open(memory, model=model, config="quality" if swept else before, encoder=encoder)
-    found = rag.retriever.retrieve([question for question, _ in pairs], k)
-    fitting, held_out = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
-    if swept:
-        with tqdm(desc="layers", unit="set", disable=None) as bar:
-
-            def on_loss(layers: int, loss: float) -> None:
-                bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
-                bar.update()
-
-            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1], on_loss=on_loss).layers
-        rag.model.config = rag.model.config.only(layers, rag.model.layers)
-        click.echo(
-            f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}."
-        )
-    with tqdm(desc="numbers", total=steps, unit="step", disable=None) as bar:
-
-        def on_step(step: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-
-        fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
-    if fitted.config == before:
-        click.echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
-        return
-    file = save_calibrated(preset, fitted.config, model)
-    click.echo(
-        f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
-    )
-
-
-@main.command()
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer" in the words of the memory.',
-)
-@_model
-@_preset
-@_encoder
-@_k
-def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int) -> None:
-    """Fit when an answer counts as supported to questions with known answers.
-
-    Each question is answered with the entries that hold its answer and without them. What tells the two apart best is
-    kept for this model and embedding model.
-    """
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.questions import read_questions
-
-    pairs = read_questions(questions)
-    Memory.open(memory)
-    from tqdm import tqdm
-
-    from memgpt_rag.answer import RAG
-    from memgpt_rag.decisions import save_decisions
-    from memgpt_rag.fit_decisions import fit_confidence
-    from memgpt_rag.model.presets import decisions_file
-
-    quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
-    with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
-        fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
-    file = decisions_file(model)
-    save_decisions(file, rag.decision_key, supported=fitted.decision)
-    click.echo(
-        f'Of {fitted.observations} answers, "not in memory" is right in {fitted.precision:.0%} of the cases in which it '
-        f"is said, and said in {fitted.recall:.0%} of those in which it is right; kept in {file}."
-    )
-
-
-@main.command()
-@click.argument("texts", nargs=-1, required=True, metavar="TEXT…", type=click.Path(path_type=Path))
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder to write the model to.")
-@click.option("--encoder", metavar="NAME", help="Embedding model that finds neighbours; by their tokens without one.")
-@click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Neighbours of each chunk.")
-@click.option(
-    "--word-vectors", type=click.Path(path_type=Path), help="Text file of word2vec or GloVe that embeddings start from."
-)
-@click.option("--vocab-size", default=4096, show_default=True, type=click.IntRange(min=256), help="Tokens to know.")
-@click.option("--d-model", default=128, show_default=True, type=click.IntRange(min=4), help="Numbers per token.")
-@click.option("--heads", default=4, show_default=True, type=click.IntRange(min=1), help="Heads of attention.")
-@click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Layers of the model.")
-@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of 16 windows each.")
-def pretrain(
-    texts: tuple[Path, ...],
-    model: Path,
-    encoder: str | None,
-    k: int,
-    word_vectors: Path | None,
-    vocab_size: int,
-    d_model: int,
-    heads: int,
-    layers: int,
-    steps: int,
-) -> None:
-    """Train a small model from scratch on the text files TEXT; it learns to read earlier text like the present one.
-
-    The last tenth of the text is held out, and measures the model.
-    """
-    if (model / "config.json").exists():
-        raise click.ClickException(f"{model} already holds a model; name another folder.")
-    from tqdm import tqdm
-
-    from memgpt_rag.encoder import load_encoder
-    from memgpt_rag.model import MemGPT
-    from memgpt_rag.tokenizer import bpe_tokenizer
-    from memgpt_rag.training.pretrain import pretrain, read_text
-
-    quiet_libraries()
-    text = "\n\n".join(map(read_text, texts))
-    tokenizer = bpe_tokenizer([text], vocab_size)
-    new = MemGPT(
-        vocab_size,
-        d_model,
-        heads,
-        layers,
-        4 * d_model,
-        max_tokens=128,
-        chunk_tokens=32,
-        tokenizer=tokenizer,
-    )
-    if word_vectors is not None:
-        click.echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
-    with tqdm(total=steps, unit="step", disable=None) as bar:
-
-        def on_step(step: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
-        done = pretrain(
-            new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
-        )
-    new.save_pretrained(model)
-    click.echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
 
 
 @main.command()
@@ -357,123 +163,5 @@ def _citations(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-@main.command()
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote.")
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer", in words of the memory.',
-)
-@click.option(
-    "--reader", required=True, type=click.Path(path_type=Path), help="Folder for the reader, its curve and checkpoints."
-)
-@_model
-@_preset
-@_encoder
-@_k
-@click.option("--epochs", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Passes.")
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Questions at once.")
-@click.option("--accumulate", default=1, show_default=True, type=click.IntRange(min=1), help="Batches of a step.")
-@click.option(
-    "--learning-rate", default=3e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak."
-)
-@click.option(
-    "--schedule",
-    default="cosine",
-    show_default=True,
-    type=click.Choice(["cosine", "linear", "constant_with_warmup"]),
-    help="How the learning rate goes on after its warm-up, the first twentieth of all steps.",
-)
-@click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
-@click.option(
-    "--clip", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Largest norm of a gradient."
-)
-@click.option("--rank", default=8, show_default=True, type=click.IntRange(min=1), help="Rank of the adapter (LoRA).")
-@click.option("--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapter.")
-@click.option(
-    "--distillation", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Weight beside answers."
-)
-@click.option(
-    "--unanswerable",
-    default=0.18,
-    show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Share of questions whose passage is taken away.",
-)
-@click.option(
-    "--evaluations", default=8, show_default=True, type=click.IntRange(min=1), help="Looks at what is held out."
-)
-@click.option(
-    "--patience", default=3, show_default=True, type=click.IntRange(min=1), help="Evaluations without progress."
-)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of everything random.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
-def train(
-    memory: Path,
-    questions: Path,
-    reader: Path,
-    model: str,
-    preset: str,
-    encoder: str | None,
-    k: int,
-    unanswerable: float,
-    distillation: float,
-    resume: bool,
-    **settings: Any,
-) -> None:
-    """Train an adapter with which the language model reads memory better; states that are stored stay as they are.
-
-    It learns from the model itself with the right passage in its prompt, and from the answers. The right passage of a
-    question is the best one found that contains the answer; it stands among the next best ones. Some questions lose
-    theirs and are to be answered "not in memory". A quarter of the questions, held out, decides when to stop and what
-    is kept. Needs the extra `train`.
-    """
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.questions import read_questions
-
-    pairs = read_questions(questions)
-    if len(pairs) < 8:
-        raise click.ClickException(
-            f"{questions} holds {len(pairs)} questions; expected at least 8, some hundreds if they are to be had."
-        )
-    Memory.open(memory)
-    from memgpt_rag.answer import RAG
-    from memgpt_rag.known_answers import Example, hold_out
-    from memgpt_rag.training.reader import last_checkpoint, require_new, train_reader
-    from memgpt_rag.training.reading_examples import reading_examples
-
-    (last_checkpoint if resume else require_new)(reader)
-    quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
-    found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
-    parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
-    fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)
-    if left_out := len(pairs) - len(fitting) - len(held_out):
-        click.echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
-    if not fitting or not held_out:
-        raise click.ClickException(
-            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
-            "give answers in words of the memory."
-        )
-    tuning = train_reader(
-        rag,
-        fitting,
-        held_out,
-        reader,
-        weights={"distillation_weight": distillation},
-        resume=resume,
-        disable_tqdm=not sys.stderr.isatty(),
-        num_train_epochs=settings.pop("epochs"),
-        per_device_train_batch_size=settings["batch_size"],
-        per_device_eval_batch_size=settings.pop("batch_size"),
-        gradient_accumulation_steps=settings.pop("accumulate"),
-        lr_scheduler_type=settings.pop("schedule"),
-        max_grad_norm=settings.pop("clip"),
-        **settings,
-    )
-    told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
-    if tuning.after < tuning.before:
-        click.echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
-    else:
-        click.echo(f"{told}; no reader was kept.")
+for _command in cli_learning.COMMANDS:
+    main.add_command(_command)

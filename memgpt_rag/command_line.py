@@ -1,13 +1,37 @@
-"""What both commands share: an error is one sentence on stderr and exit status 1, never a traceback."""
+"""What commands share: options, and errors as one sentence on stderr with exit status 1, never a traceback."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 
+from memgpt_rag.bundled import GEMMA
 from memgpt_rag.errors import MemgptRagError
+
+memory_option = click.option(
+    "--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote."
+)
+model_option = click.option(
+    "--model",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
+)
+preset_option = click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="Memory in all layers, or in the global layers only.",
+)
+encoder_option = click.option(
+    "--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since."
+)
+k_option = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
 
 
 class SentenceGroup(click.Group):
