@@ -110,8 +110,13 @@ def calibrate(
         optimiser, schedule = numbers.optimiser(steps)
         batches = _random_batches(examples, batch_size, seed)
         for step, batch in zip(range(1, steps + 1), batches, strict=False):
-            words, end, gold = losses_with_gold(rag, batch, numbers.fusion(), numbers.score_bias_factor())
-            loss = (words + end_weight * end + gold_weight * gold).mean()
+            fusion, factor = numbers.fusion(), numbers.score_bias_factor()
+            if gold_weight:
+                words, end, gold = losses_with_gold(rag, batch, fusion, factor)
+                loss = (words + end_weight * end + gold_weight * gold).mean()
+            else:
+                words, end = answer_losses(rag, batch, fusion=fusion, score_bias_factor=factor)
+                loss = (words + end_weight * end).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

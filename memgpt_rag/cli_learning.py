@@ -14,18 +14,14 @@ from memgpt_rag.command_line import (
     memory_option,
     model_option,
     preset_option,
+    questions_option,
     quiet_libraries,
 )
 
 
 @click.command()
 @memory_option
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer".',
-)
+@questions_option
 @model_option
 @preset_option
 @encoder_option
@@ -96,12 +92,7 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
 
 @click.command()
 @memory_option
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer" in the words of the memory.',
-)
+@questions_option
 @model_option
 @preset_option
 @encoder_option
@@ -138,12 +129,7 @@ def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: 
 
 @click.command()
 @memory_option
-@click.option(
-    "--questions",
-    required=True,
-    type=click.Path(path_type=Path),
-    help='JSON Lines, each with a "question" and its "answer", in words of the memory.',
-)
+@questions_option
 @click.option(
     "--reader", required=True, type=click.Path(path_type=Path), help="Folder for the reader, its curve and checkpoints."
 )

@@ -14,6 +14,12 @@ from memgpt_rag.errors import MemgptRagError
 memory_option = click.option(
     "--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote."
 )
+questions_option = click.option(
+    "--questions",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer", in words of the memory.',
+)
 model_option = click.option(
     "--model",
     default=GEMMA,

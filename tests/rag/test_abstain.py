@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from commands import KNOWN
 from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
@@ -214,18 +215,6 @@ def test_auto_streams_once_it_has_decided(rag):
 def test_settings_that_exclude_each_other_are_refused(rag, settings, match):
     with pytest.raises(ValueError, match=match):
         rag.answer("Why?", **settings)
-
-
-KNOWN = [
-    ("How much does it cost to rent a rowing boat?", "40 yuan an hour"),
-    ("When does Riverside Park open?", "six in the morning"),
-    ("Which metro line goes to the park?", "Metro line 3"),
-    ("Who can borrow a kite?", "Children under twelve"),
-    ("遛狗必须怎么做？", "牵绳"),
-    ("公园几点开门？", "早上六点"),
-    ("谁可以借风筝？", "十二岁以下"),
-    ("今天天气怎么样？", "晴朗"),
-]
 
 
 def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_support(rag, decisions):

@@ -1,0 +1,47 @@
+"""What tests of the commands share: running one as a shell does, and questions about the demo's knowledge."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+KNOWN = [
+    ("How much does it cost to rent a rowing boat?", "40 yuan an hour"),
+    ("When does Riverside Park open?", "six in the morning"),
+    ("Which metro line goes to the park?", "Metro line 3"),
+    ("Who can borrow a kite?", "Children under twelve"),
+    ("遛狗必须怎么做？", "牵绳"),
+    ("公园几点开门？", "早上六点"),
+    ("谁可以借风筝？", "十二岁以下"),
+    ("今天天气怎么样？", "晴朗"),
+]
+KNOWLEDGE = ROOT / "examples" / "knowledge"
+COMMANDS = {"memgpt-index": "indexing.cli", "memgpt-rag": "memgpt_rag.cli"}
+
+
+def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    module = COMMANDS[str(arguments[0])]
+    code = f"import sys; sys.argv[0] = {str(arguments[0])!r}; from {module} import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments[1:])],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=600,
+    )
+
+
+def refused(*arguments: str | Path, status: int = 1) -> str:
+    """The sentence on stderr of a command that must fail without a traceback and print nothing else."""
+    done = run(*arguments)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
