@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, LANGUAGES, Question, contains_answer, read_set, sample
 from benchmarks.small_talk import inputs_without_need
-from memgpt_rag.answer import RAG, Answer
+from memgpt_rag.answer import Answer
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.decisions import (
     FITTED,
@@ -44,6 +44,7 @@ from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
 from memgpt_rag.fit_decisions import SUPPORTED, Fit, Observation, fit
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import Retrieved
 
 NEEDED = ("score", "lead", "overlap", "overlap_lead", "question_mass")

@@ -45,7 +45,6 @@ from benchmarks.question_sets import (
 from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.answer import RAG
 from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
@@ -54,6 +53,7 @@ from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import Retrieved
 from memgpt_rag.tokenizer import load_tokenizer
 

@@ -30,13 +30,13 @@ from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.answer import RAG
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import Encoder, load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.states import StatesShape
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.int8_weights import add_int8_weights
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import Retrieved
 
 KS = (4, 8, 20)

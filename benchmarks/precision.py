@@ -24,13 +24,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import REPORTING, K, build, examples_of
 from benchmarks.question_sets import DATA, interval, read_set, sample
-from memgpt_rag.answer import RAG
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import load_encoder
 from memgpt_rag.known_answers import answer_losses
 from memgpt_rag.memory.states import encode
 from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights
 from memgpt_rag.model.stored import from_array, to_array
+from memgpt_rag.rag import RAG
 
 
 class Rounded(MemoryDecoder):

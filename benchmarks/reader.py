@@ -31,7 +31,6 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, SETS, Question, exact_match, f1, interval, read_set, sample
-from memgpt_rag.answer import RAG
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
 from memgpt_rag.known_answers import Example, answer_losses
@@ -39,6 +38,7 @@ from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.prompt import NOT_IN_MEMORY
+from memgpt_rag.rag import RAG
 from memgpt_rag.training.reader import train_reader
 from memgpt_rag.training.reading_examples import holds, reading_examples
 

@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memgpt_rag.answer import RAG as RAG
     from memgpt_rag.answer import Answer as Answer
     from memgpt_rag.memory import Memory as Memory
     from memgpt_rag.model import MemGPT as MemGPT
     from memgpt_rag.model import MemoryAttentionConfig as MemoryAttentionConfig
     from memgpt_rag.model import MemoryDecoder as MemoryDecoder
+    from memgpt_rag.rag import RAG as RAG
 
 _HOMES = {
-    "RAG": "memgpt_rag.answer",
+    "RAG": "memgpt_rag.rag",
     "Answer": "memgpt_rag.answer",
     "Memory": "memgpt_rag.memory",
     "MemGPT": "memgpt_rag.model",

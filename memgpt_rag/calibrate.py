@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.known_answers import Example, alike_batches, answer_losses, losses_with_gold
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.rag import RAG
 
 # What the end of an answer counts beside its words: a reader is to stop after the answer, too.
 END_WEIGHT = 0.3
+# What attention that goes astray counts: little, since an answer may stand in several entries.
+GOLD_WEIGHT = 0.03
 TOP_MS = (8, 16, 32, None)
 # Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
 _LOW = -4.0
@@ -46,7 +48,7 @@ def calibrate(
     held_out: Sequence[Example],
     *,
     end_weight: float = END_WEIGHT,
-    gold_weight: float = 0.0,
+    gold_weight: float = GOLD_WEIGHT,
     null_slot: bool = True,
     top_ms: Sequence[int | None] = TOP_MS,
     steps: int = 400,

@@ -20,8 +20,9 @@ from memgpt_rag.command_line import (
 )
 
 if TYPE_CHECKING:
-    from memgpt_rag.answer import RAG, Answer
+    from memgpt_rag.answer import Answer
     from memgpt_rag.fingerprint import StatesFingerprint
+    from memgpt_rag.rag import RAG
 
 
 @click.group(cls=SentenceGroup)
@@ -78,7 +79,7 @@ def ask(
     if (mode != "memory" and (query == "auto" or abstain)) or (query == "never" and abstain):
         raise click.UsageError("--query auto and --abstain need --mode memory, and --abstain a memory that is read.")
     Memory.open(memory)  # a wrong folder is told before a model is loaded
-    from memgpt_rag.answer import RAG
+    from memgpt_rag.rag import RAG
 
     quiet_libraries()
     # One answer is over before weights in int8 have paid for themselves.

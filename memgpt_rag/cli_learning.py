@@ -47,12 +47,13 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     Memory.open(memory)
     from tqdm import tqdm
 
-    from memgpt_rag.answer import RAG
     from memgpt_rag.calibrate import calibrate
     from memgpt_rag.known_answers import Example, hold_out
     from memgpt_rag.layer_sweep import sweep_layers
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.model.presets import calibrated_preset, save_calibrated
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.training.reading_examples import holds
 
     quiet_libraries()
     decoder = MemoryDecoder.from_pretrained(model)
@@ -61,7 +62,11 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     del decoder  # what it is like was the question
     rag = RAG.open(memory, model=model, config="quality" if swept else before, encoder=encoder)
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
-    fitting, held_out = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
+    examples = [
+        Example(question, answer, of, tuple(place for place, entry in enumerate(of) if holds(entry, answer)))
+        for (question, answer), of in zip(pairs, found, strict=True)
+    ]
+    fitting, held_out = hold_out(examples)
     if swept:
         with tqdm(desc="layers", unit="set", disable=None) as bar:
 
@@ -110,10 +115,10 @@ def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: 
     Memory.open(memory)
     from tqdm import tqdm
 
-    from memgpt_rag.answer import RAG
     from memgpt_rag.decisions import save_decisions
     from memgpt_rag.fit_decisions import fit_confidence
     from memgpt_rag.model.presets import decisions_file
+    from memgpt_rag.rag import RAG
 
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
@@ -203,8 +208,8 @@ def train(
             f"{questions} holds {len(pairs)} questions; expected at least 8, some hundreds if they are to be had."
         )
     Memory.open(memory)
-    from memgpt_rag.answer import RAG
     from memgpt_rag.known_answers import Example, hold_out
+    from memgpt_rag.rag import RAG
     from memgpt_rag.training.reader import last_checkpoint, require_new, train_reader
     from memgpt_rag.training.reading_examples import reading_examples
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.decisions import NEIGHBOURS, Logistic, best_threshold, fit_logistic, precision_recall
 from memgpt_rag.passage import Passage
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import Retrieved
 
 SUPPORTED = ("score", "lead", "mass", "share", "log_prob", "overlap", "overlap_lead")

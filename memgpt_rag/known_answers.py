@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.model import AttendedMemory
 from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import Retrieved, attend
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.calibrate import END_WEIGHT
 from memgpt_rag.known_answers import Example, alike_batches, answer_losses
+from memgpt_rag.rag import RAG
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def memory(tmp_path_factory, e5, gemma):
 @pytest.fixture(scope="session")
 def rag(memory, e5, gemma):
     """The demo's memory and both models, shared as they are."""
-    from memgpt_rag.answer import RAG
     from memgpt_rag.memory import Memory
+    from memgpt_rag.rag import RAG
 
     return RAG(Memory.open(memory), e5, gemma)
 

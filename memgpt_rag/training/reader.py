@@ -19,11 +19,11 @@ from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallbac
 from transformers import TrainingArguments as Arguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.errors import ModelError
 from memgpt_rag.known_answers import answer_logits, losses_of
 from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
 from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.rag import RAG
 from memgpt_rag.training.curve import Curve, LossBar
 from memgpt_rag.training.reading_examples import ReadingExample
 

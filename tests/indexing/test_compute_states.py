@@ -14,13 +14,13 @@ from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.answer import RAG
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.states import decode
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.prompt import Prompt
+from memgpt_rag.rag import RAG
 from memgpt_rag.retrieve import attend
 
 pytestmark = pytest.mark.offline_models

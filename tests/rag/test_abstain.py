@@ -10,7 +10,7 @@ from commands import KNOWN
 from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answer import _judged
+from memgpt_rag.answer import judged
 from memgpt_rag.decisions import Decisions, Figure, Logistic
 from memgpt_rag.fit_decisions import fit_confidence
 from memgpt_rag.generation import TokenLogProbs
@@ -73,9 +73,9 @@ def test_abstaining_says_so_in_the_questions_language(rag):
 
 def test_a_model_that_says_so_itself_is_believed(rag):
     answer = rag.answer(SUPPORTED[0], max_new_tokens=12)
-    assert _judged(answer, rag.decisions, answer.figures, abstain=False) == answer
+    assert judged(answer, rag.decisions, answer.figures, abstain=False) == answer
     for words in ("Not in memory.", "记忆中没有。"):
-        denied = _judged(replace(answer, text=words), rag.decisions, answer.figures, abstain=False)
+        denied = judged(replace(answer, text=words), rag.decisions, answer.figures, abstain=False)
         assert (denied.text, denied.supported, denied.confidence) == (words, False, answer.confidence)
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answer import RAG
 from memgpt_rag.encoder import load_encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory
+from memgpt_rag.rag import RAG
 
 pytestmark = pytest.mark.offline_models
 

@@ -10,12 +10,12 @@ from tiny import HashEncoder, tiny_decoder
 from indexing.build_memory import build_memory
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.answer import RAG
 from memgpt_rag.calibrate import END_WEIGHT
 from memgpt_rag.known_answers import Example, answer_losses
 from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.rag import RAG
 from memgpt_rag.tokenizer import byte_tokenizer
 
 KNOWN = [("Who can borrow a kite?", "children"), ("遛狗必须怎么做？", "牵绳"), ("What does it cost?", "40 yuan")]

@@ -17,7 +17,6 @@ from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.answer import RAG
 from memgpt_rag.errors import ModelError
 from memgpt_rag.known_answers import Example, answer_logits, answer_losses
 from memgpt_rag.memory import Memory
@@ -25,6 +24,7 @@ from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter, load_adapter
 from memgpt_rag.model.presets import general_preset
 from memgpt_rag.prompt import NOT_IN_MEMORY
+from memgpt_rag.rag import RAG
 from memgpt_rag.tokenizer import byte_tokenizer
 from memgpt_rag.training import reader
 from memgpt_rag.training.reader import ReaderTrainer, distillation_loss, train_reader
