@@ -1,22 +1,29 @@
-"""The whole job: read → clean → split → drop duplicates → number → encode → commit."""
+"""The whole job: read → clean → split → drop duplicates → number → encode → commit.
+
+Where the folder holds a memory, what is read is compared with it: entries that are as they were stay, those that are
+gone go, and only texts that are new are embedded. A job that was stopped goes on from the keys that it had computed.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from indexing.drop_duplicates import DuplicateFilter
 from indexing.encode_passages import encode_values
+from indexing.known_entries import KnownEntries
 from indexing.read_documents import ReadOptions, SourceFile, read_documents
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.encoder import Encoder
-from memgpt_rag.errors import SourceError
-from memgpt_rag.memory import MemoryWriter, Metric
+from memgpt_rag.errors import MismatchError, SourceError
+from memgpt_rag.memory import Manifest, MemoryWriter, Metric
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024
@@ -24,7 +31,14 @@ _BLOCK = 1024
 
 @dataclass
 class BuildReport:
-    """What a job read, dropped and stored."""
+    """What a job read, dropped and stored.
+
+    Attributes:
+        entries: passages that are none of them duplicates.
+        added, kept, deleted: entries that are new, that were there already, and that are no more.
+        embedded: texts that needed a key.
+        commit: number of the version; None where nothing changed.
+    """
 
     files: int = 0
     documents: int = 0
@@ -32,15 +46,16 @@ class BuildReport:
     exact_duplicates: int = 0
     near_duplicates: int = 0
     entries: int = 0
+    added: int = 0
+    kept: int = 0
+    deleted: int = 0
+    embedded: int = 0
+    commit: int | None = None
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:
-        return {
-            "documents": self.documents,
-            "passages": self.passages,
-            "exact_duplicates": self.exact_duplicates,
-            "near_duplicates": self.near_duplicates,
-        }
+        names = "documents", "passages", "exact_duplicates", "near_duplicates", "added", "kept", "deleted"
+        return {name: getattr(self, name) for name in names}
 
     def sentence(self) -> str:
         return (
@@ -48,15 +63,32 @@ class BuildReport:
             f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {self.entries:,} entries"
         )
 
+    def changes(self) -> str:
+        """What became of a memory that was there before."""
+        if self.commit is None:
+            return "nothing changed"
+        return f"{self.added:,} added ({self.embedded:,} embedded), {self.kept:,} kept, {self.deleted:,} deleted; version {self.commit}"
+
 
 class PassageStream:
-    """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken."""
+    """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken.
+
+    Args:
+        known: passages that are in the memory already and stay there; copies of them are dropped, too.
+    """
 
     def __init__(
-        self, files: Sequence[SourceFile], splitter: PassageSplitter, options: ReadOptions, *, progress: bool = False
+        self,
+        files: Sequence[SourceFile],
+        splitter: PassageSplitter,
+        options: ReadOptions,
+        *,
+        known: Iterable[Passage] = (),
+        progress: bool = False,
     ):
         self.report = BuildReport(files=len(files))
-        self._files, self._splitter, self._options, self._progress = files, splitter, options, progress
+        self._files, self._splitter, self._options = files, splitter, options
+        self._known, self._progress = known, progress
 
     def __iter__(self) -> Iterator[list[Passage]]:
         """Raises SourceError: a file cannot be read, or no file holds any text."""
@@ -65,7 +97,7 @@ class PassageStream:
             yield block
 
     def _passages(self) -> Iterator[Passage]:
-        report, duplicates = self.report, DuplicateFilter()
+        report, duplicates = self.report, DuplicateFilter(self._known)
         total = sum(file.bytes for file in self._files)
         with tqdm(
             total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True
@@ -94,21 +126,86 @@ def build_memory(
     replace: bool = False,
     progress: bool = False,
 ) -> BuildReport:
-    """Build a memory from files; the folder holds the whole of it afterwards, or what it held before.
+    """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
+
+    Args:
+        replace: embed everything anew, also where the folder holds a memory.
 
     Raises:
         SourceError: a file cannot be read, or there is no text.
+        MismatchError: the memory that is there was built in another way.
         MemoryFormatError: the folder holds something that would be overwritten.
+        BusyError: another job is writing there.
     """
     began = time.perf_counter()
-    with MemoryWriter(memory, metric=metric, replace=replace) as writer:
+    splitting = {"tokenizer": tokenizer_name, "max_tokens": splitter.max_tokens}
+    with MemoryWriter(memory, metric=metric, metadata=options.metadata, replace=replace) as writer:
+        known = None
+        if writer.base is not None:
+            require_same_way(memory, writer.base.manifest, encoder, metric, splitting, options.metadata)
+            known = KnownEntries(writer.base)
         stream = PassageStream(files, splitter, options, progress=progress)
-        for block in stream:
-            writer.add_values(block)
-        with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
-            encode_values(writer, encoder, on_block=bar.update)
-        report = stream.report
-        splitting = {"tokenizer": tokenizer_name, "max_tokens": splitter.max_tokens}
-        writer.commit(encoder.fingerprint, splitting=splitting, sources=report.counts())
-    report.seconds = time.perf_counter() - began
-    return report
+        store(
+            writer, stream, encoder, known, splitting, "build", () if known is None else known.rows, progress=progress
+        )
+    stream.report.seconds = time.perf_counter() - began
+    return stream.report
+
+
+def store(
+    writer: MemoryWriter,
+    stream: PassageStream,
+    encoder: Encoder,
+    known: KnownEntries | None,
+    splitting: dict[str, Any],
+    name: str,
+    instead_of: Iterable[int],
+    *,
+    progress: bool = False,
+) -> None:
+    """Write the passages of a stream into a memory, and commit where they change it.
+
+    Args:
+        known: what the memory holds.
+        name: of the job.
+        instead_of: rows that go unless a passage of the stream is the same entry.
+    """
+    report = stream.report
+    kept: set[int] = set()
+    for block in stream:
+        rows = [None if known is None else known.same(passage) for passage in block]
+        kept.update(row for row in rows if row is not None)
+        fresh = [passage for passage, row in zip(block, rows, strict=True) if row is None]
+        if fresh:
+            writer.add_values(fresh)
+    gone = sorted(set(instead_of) - kept)
+    report.added, report.kept, report.deleted = writer.entries, len(kept), len(gone)
+    if not writer.entries and not gone:
+        return
+    with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
+        report.embedded = encode_values(writer, encoder, known, on_block=bar.update)
+    writer.delete(np.asarray(gone, dtype=np.int64))
+    fingerprint = encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
+    report.commit = writer.commit(fingerprint, splitting=splitting, job={"name": name, **report.counts()}).commit
+
+
+def require_same_way(
+    memory: Path,
+    manifest: Manifest,
+    encoder: Encoder,
+    metric: Metric,
+    splitting: dict[str, Any],
+    metadata: dict[str, str],
+) -> None:
+    """Raises MismatchError: a memory was built in another way, so that new entries would not go with its own."""
+    manifest.encoder.require_match(encoder.fingerprint)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("metric", manifest.metric, metric),
+        ("metadata", manifest.metadata, metadata),
+    ]
+    pairs += [(what, manifest.splitting.get(what), splitting[what]) for what in splitting]
+    differs = [f"{what} {was!r} against {now!r}" for what, was, now in pairs if was != now]
+    if differs:
+        raise MismatchError(
+            f"{memory} was built in another way: {'; '.join(differs)}. Build it in the same way, or all anew with --replace."
+        )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
+from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory, StatesType, add_states
 from memgpt_rag.memory.states import StatesShape
 from memgpt_rag.model.stored import states_fingerprint, to_array
 from memgpt_rag.prompt import Prompt
 
 if TYPE_CHECKING:
+    from memgpt_rag.fingerprint import StatesFingerprint
     from memgpt_rag.model import MemoryDecoder
 
 # Entries that are read together, the shortest first, so that little of a batch is padding.
@@ -25,27 +27,45 @@ def compute_states(folder: Path, model: MemoryDecoder, *, dtype: StatesType = "i
     """Store the states of every entry, in the layers in which the model attends to memory.
 
     Args:
-        folder: of a memory; states that it had are replaced when all new ones are there.
+        folder: of a memory. States that this model computed before are kept, so that only entries that came later are
+            read; those of another model or form are replaced when all new ones are there.
 
     Returns:
-        Bytes of the states.
+        Bytes of the states computed.
 
     Raises:
         MemoryFormatError: no memory there, or a damaged one.
+        BusyError: another job is writing there.
         ModelError: the model's states cannot be stored.
     """
     memory, prompt = Memory.open(folder), Prompt(model.tokenizer)
     model.prefix_ids = prompt.prefix_ids
-    fingerprint = states_fingerprint(model, dtype=dtype)
-    blocks = [range(start, min(start + _BLOCK, len(memory))) for start in range(0, len(memory), _BLOCK)]
-    lengths = [len(prompt.entry_ids(passage)) for block in blocks for passage in memory.passages(block)]
+    fingerprint, tokens = _fingerprint(memory, model, dtype), 0
 
-    def states() -> Iterator[np.ndarray]:
-        with tqdm(total=len(memory), desc="states", unit=" entries", disable=None if progress else True) as bar:
-            for block in blocks:
-                of_block = model.states_of([prompt.entry_ids(passage) for passage in memory.passages(block)])
-                yield from map(to_array, of_block)
-                bar.update(len(block))
+    def lengths(rows: Iterable[int]) -> list[int]:
+        nonlocal tokens
+        of_rows = [len(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])]
+        tokens += sum(of_rows)
+        return of_rows
 
-    add_states(folder, fingerprint, lengths, states())
-    return sum(lengths) * StatesShape.of(fingerprint).bytes_per_token
+    def states(rows: Sequence[int]) -> Iterator[np.ndarray]:
+        with tqdm(total=len(rows), desc="states", unit=" entries", disable=None if progress else True) as bar:
+            for start in range(0, len(rows), _BLOCK):
+                passages = memory.passages(rows[start : start + _BLOCK])
+                yield from map(to_array, model.states_of([prompt.entry_ids(passage) for passage in passages]))
+                bar.update(len(passages))
+
+    add_states(memory, fingerprint, lengths, states)
+    return tokens * StatesShape.of(fingerprint).bytes_per_token
+
+
+def _fingerprint(memory: Memory, model: MemoryDecoder, dtype: StatesType) -> StatesFingerprint:
+    """That of the states that are there, where this model computed them in the same form; else a new one."""
+    stored, own = memory.manifest.states, states_fingerprint(model, dtype=dtype)
+    if stored is not None and (stored.layers, stored.dtype) == (own.layers, own.dtype):
+        try:
+            stored.require_match(own)
+        except MismatchError:
+            return own
+        return stored
+    return own

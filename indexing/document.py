@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Document:
         title: the document's own title; may be empty.
         unit: what the numbers of its blocks count: "line", "page", "paragraph" or "row".
         blocks: its text in reading order.
+        metadata: what else a record says, for the columns that were asked for.
     """
 
     source: str
@@ -38,6 +41,7 @@ class Document:
     title: str
     unit: str
     blocks: tuple[Block, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class BlockBuilder:

@@ -14,6 +14,7 @@ import re
 import unicodedata
 import zlib
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import nsmallest
@@ -36,13 +37,20 @@ class DuplicateCounts:
 
 
 class DuplicateFilter:
-    """Remembers what it has let through; of duplicates the first one stays."""
+    """Remembers what it has let through; of duplicates the first one stays.
 
-    def __init__(self) -> None:
+    Args:
+        known: passages that were let through before.
+    """
+
+    def __init__(self, known: Iterable[Passage] = ()) -> None:
         self.counts = DuplicateCounts()
         self._texts: set[bytes] = set()
         self._kept: list[bytes] = []
         self._kept_with: dict[int, list[int]] = {}
+        for passage in known:
+            self.is_new(passage)
+        self.counts = DuplicateCounts()
 
     def is_new(self, passage: Passage) -> bool:
         """Whether to keep the passage; counts it where not."""

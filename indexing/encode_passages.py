@@ -1,19 +1,64 @@
-"""Embeds entries in the order in which their values are numbered."""
+"""Gives new entries their keys, in the order in which their values are numbered; what is known is not embedded again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
+
+from indexing.known_entries import KnownEntries
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.memory import MemoryWriter
+from memgpt_rag.memory.journal import Journal
 
 BLOCK = 256
 
 
 def encode_values(
-    writer: MemoryWriter, encoder: Encoder, *, on_block: Callable[[int], object] = lambda entries: None
-) -> None:
-    """Give every value of the memory in the making its key; `on_block` hears how many were embedded."""
+    writer: MemoryWriter,
+    encoder: Encoder,
+    known: KnownEntries | None = None,
+    *,
+    on_block: Callable[[int], object] = lambda entries: None,
+) -> int:
+    """Give every new value of a memory its key; `on_block` hears how many got theirs.
+
+    Blocks of texts go to the encoder in the same composition however often the job is stopped, so that their keys are the
+    same to the bit; the journal has those of an earlier run.
+
+    Returns:
+        How many had to be embedded.
+    """
+    journal, embedded = writer.journal(encoder.fingerprint), 0
+    for texts in _unknown_blocks(writer, known):
+        journal.keys(texts, encoder.encode_passages)
+        embedded += len(texts)
+        on_block(len(texts))
+    computed = _one_by_one(writer, known, journal, encoder)
     for passages in writer.value_blocks(BLOCK):
-        writer.add_keys(encoder.encode_passages([passage.titled_text for passage in passages]))
-        on_block(len(passages))
+        rows = [None if known is None else known.of_text(passage.titled_text) for passage in passages]
+        there = [row for row in rows if row is not None]
+        of_known = iter(known.keys(there)) if known is not None and there else iter(())
+        writer.add_keys(np.stack([next(computed if row is None else of_known) for row in rows]))
+        on_block(len(there))
+    return embedded
+
+
+def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterator[list[str]]:
+    """Texts that have no key yet, in row order."""
+    texts: list[str] = []
+    for passages in writer.value_blocks(BLOCK):
+        of_block = [passage.titled_text for passage in passages]
+        texts += of_block if known is None else [text for text in of_block if known.of_text(text) is None]
+        while len(texts) >= BLOCK:
+            yield texts[:BLOCK]
+            del texts[:BLOCK]
+    if texts:
+        yield texts
+
+
+def _one_by_one(
+    writer: MemoryWriter, known: KnownEntries | None, journal: Journal, encoder: Encoder
+) -> Iterator[np.ndarray]:
+    for texts in _unknown_blocks(writer, known):
+        yield from journal.keys(texts, encoder.encode_passages)

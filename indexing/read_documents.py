@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexing import page_formats, record_formats, text_formats
@@ -37,10 +37,12 @@ class ReadOptions:
     Attributes:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: which fields of a record hold its text, title and id.
+        metadata: columns to keep of a record, and their types.
     """
 
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 _FORMATS = {
@@ -65,9 +67,13 @@ _READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
     "html": lambda path, name, options: text_formats.read_html(path, name, options.encoding),
     "pdf": lambda path, name, options: page_formats.read_pdf(path, name),
     "word": lambda path, name, options: page_formats.read_word(path, name),
-    "jsonl": lambda path, name, options: record_formats.read_jsonl(path, name, options.fields, options.encoding),
-    "csv": lambda path, name, options: record_formats.read_csv(path, name, options.fields, options.encoding),
-    "parquet": lambda path, name, options: record_formats.read_parquet(path, name, options.fields),
+    "jsonl": lambda path, name, options: record_formats.read_jsonl(
+        path, name, options.fields, options.metadata, options.encoding
+    ),
+    "csv": lambda path, name, options: record_formats.read_csv(
+        path, name, options.fields, options.metadata, options.encoding
+    ),
+    "parquet": lambda path, name, options: record_formats.read_parquet(path, name, options.fields, options.metadata),
 }
 
 

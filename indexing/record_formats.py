@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,15 @@ class RecordFields:
     id: str | None = None
 
 
-def read_jsonl(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8") -> Iterator[Document]:
+def read_jsonl(
+    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], encoding: str = "utf-8"
+) -> Iterator[Document]:
     """One JSON object a line; a text may be a string or a list of paragraphs.
 
     Raises:
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
     """
-    to_document = _RecordReader(name, "line", fields)
+    to_document = _RecordReader(name, "line", fields, metadata)
     for number, line in enumerate(decode(path, name, encoding).split("\n"), 1):
         if not line.strip():
             continue
@@ -52,14 +56,16 @@ def read_jsonl(path: Path, name: str, fields: RecordFields, encoding: str = "utf
         yield to_document(record, number, number)
 
 
-def read_csv(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8") -> Iterator[Document]:
+def read_csv(
+    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], encoding: str = "utf-8"
+) -> Iterator[Document]:
     """Comma- or tab-separated values whose first line names the columns.
 
     Raises:
         SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
     """
     csv.field_size_limit(2**31 - 1)
-    to_document = _RecordReader(name, "line", fields)
+    to_document = _RecordReader(name, "line", fields, metadata)
     rows = csv.reader(
         io.StringIO(decode(path, name, encoding), newline=""),
         dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
@@ -86,7 +92,7 @@ def read_csv(path: Path, name: str, fields: RecordFields, encoding: str = "utf-8
         ) from error
 
 
-def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Document]:
+def read_parquet(path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str]) -> Iterator[Document]:
     """One row a record; numbers count rows from 1.
 
     Raises:
@@ -95,7 +101,7 @@ def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Docume
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    to_document = _RecordReader(name, "row", fields)
+    to_document = _RecordReader(name, "row", fields, metadata)
     try:
         with pq.ParquetFile(path) as file:
             number = 0
@@ -112,8 +118,8 @@ def read_parquet(path: Path, name: str, fields: RecordFields) -> Iterator[Docume
 class _RecordReader:
     """Turns the records of one file into documents, and sees to it that no two share an id."""
 
-    def __init__(self, name: str, unit: str, fields: RecordFields):
-        self._name, self._unit, self._fields = name, unit, fields
+    def __init__(self, name: str, unit: str, fields: RecordFields, metadata: Mapping[str, str]):
+        self._name, self._unit, self._fields, self._metadata = name, unit, fields, metadata
         self._seen: dict[str, int] = {}
 
     def __call__(self, record: dict[str, Any], first: int, last: int) -> Document:
@@ -138,7 +144,9 @@ class _RecordReader:
                 builder.heading(level, paragraph.strip(), first)
             elif paragraph.strip():
                 builder.text(paragraph, first, last)
-        return Document(self._name, id or str(first), title, self._unit, builder.blocks())
+        metadata = {name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._metadata.items()}
+        known = {name: value for name, value in metadata.items() if value is not None}
+        return Document(self._name, id or str(first), title, self._unit, builder.blocks(), known)
 
     def _field(
         self, record: dict[str, Any], named: str | None, usual: Iterable[str], what: str, where: str
@@ -153,6 +161,33 @@ class _RecordReader:
             if not isinstance(paragraph, str):
                 raise SourceError(f"{what} is {_kind(paragraph)}, expected text or a list of texts.")
         return paragraphs
+
+
+def cell(value: Any, kind: str, what: str) -> Any:
+    """A value for a column of metadata; None where there is none.
+
+    Raises:
+        SourceError: it is not of the column's type; texts, as in CSV, are read as what they stand for.
+    """
+    if value is None or (value == "" and kind != "string"):
+        return None
+    words = value.strip().casefold() if isinstance(value, str) else None
+    try:
+        if kind == "string" and isinstance(value, str):
+            return value
+        if kind == "boolean" and (isinstance(value, bool) or words in ("true", "false")):
+            return value if words is None else words == "true"
+        whole = kind == "integer" and not isinstance(value, bool) and (words is not None or int(value) == value)
+        if whole and -(2**63) <= int(value) < 2**63:
+            return int(value)
+        if kind == "number" and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+        if kind == "date" and isinstance(value, (str, date)):
+            return date.fromisoformat(value) if isinstance(value, str) else date(value.year, value.month, value.day)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    expected = {"integer": "an integer", "date": "a date such as 2024-05-01"}.get(kind, f"a {kind}")
+    raise SourceError(f"{what} is {value!r:.80}, expected {expected}.")
 
 
 def _kind(value: Any) -> str:

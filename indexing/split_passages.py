@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from itertools import groupby
 
 from semantic_text_splitter import TextSplitter
@@ -33,7 +35,7 @@ class PassageSplitter:
 
     def split(self, document: Document) -> Iterator[Passage]:
         """Passages in reading order; `start` and `end` count characters of all its cleaned blocks, two apart."""
-        offset, number = 0, 0
+        offset, times = 0, Counter[str]()
         for headings, group in groupby(document.blocks, key=lambda block: block.headings):
             blocks, starts, text = self._join(group)
             if not text:
@@ -41,11 +43,13 @@ class PassageSplitter:
             for start, piece in self._pieces(text):
                 first = blocks[bisect_right(starts, start) - 1]
                 last = blocks[bisect_right(starts, start + len(piece) - 1) - 1]
-                number += 1
+                title = _title(document.title, headings)
+                digest = blake2b(f"{title}\n{piece}".encode(), digest_size=6).hexdigest()
+                times[digest] += 1
                 yield Passage(
-                    id=f"{document.source}#{document.record + '/' if document.record else ''}{number}",
+                    id=_id(document, digest, times[digest]),
                     text=piece,
-                    title=_title(document.title, headings),
+                    title=title,
                     source=document.source,
                     record=document.record,
                     unit=document.unit,
@@ -53,6 +57,7 @@ class PassageSplitter:
                     last=last.last,
                     start=offset + start,
                     end=offset + start + len(piece),
+                    metadata=document.metadata,
                 )
             offset += len(text) + 2
 
@@ -77,6 +82,12 @@ class PassageSplitter:
         pieces = -(-tokens // self.max_tokens)
         full = min(self.max_tokens, max(1, round(1.1 * tokens / pieces)))
         yield from TextSplitter.from_callback(self._count, (full, self.max_tokens)).chunk_indices(text)
+
+
+def _id(document: Document, digest: str, time: int) -> str:
+    """An id that no other text can get: of what the passage says and where it is from, not of its number there."""
+    record = f"{document.record}/" if document.record else ""
+    return f"{document.source}#{record}{digest}" + (f"-{time}" if time > 1 else "")
 
 
 def _title(title: str, headings: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from memgpt_rag.command_line import (
 if TYPE_CHECKING:
     from memgpt_rag.answer import Answer
     from memgpt_rag.fingerprint import StatesFingerprint
+    from memgpt_rag.memory import Manifest
     from memgpt_rag.rag import RAG
 
 
@@ -102,20 +103,32 @@ def info(memory: Path) -> None:
 
     opened = Memory.open(memory)
     manifest = opened.manifest
-    encoder, splitting, sources = manifest.encoder, manifest.splitting, manifest.sources
-    stored = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
+    encoder, splitting, segments = manifest.encoder, manifest.splitting, manifest.segments
+    stored = sum(file.bytes for segment in segments for file in segment.files.values())
+    deleted, columns = sum(segment.deleted for segment in segments), manifest.metadata.items()
     rows = [
         ("entries", f"{manifest.entries:,}, {stored / 1e6:.1f} MB"),
+        ("version", f"{manifest.commit}, in {len(segments)} segments with {deleted:,} deleted rows"),
+        ("last job", _job(manifest.job)),
+        ("metadata", ", ".join(f"{name}: {kind}" for name, kind in columns) or "none"),
         ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
-        ("read", f"{sources['documents']:,} documents, {sources['passages']:,} passages"),
-        ("dropped", f"{sources['exact_duplicates']:,} exact and {sources['near_duplicates']:,} near duplicates"),
         ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalised else "")),
         ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
-        ("search", f"exact, {manifest.metric}"),
+        ("search", f"{_search_of(manifest)}, {manifest.metric}"),
         ("states", _states_of(manifest.states)),
     ]
     for name, value in rows:
         click.echo(f"{name:<10}{value}")
+
+
+def _job(job: dict[str, Any]) -> str:
+    counted = [f"{value:,} {name.replace('_', ' ')}" for name, value in job.items() if isinstance(value, int)]
+    return f"{job.get('name')}: {', '.join(counted)}" if counted else str(job.get("name"))
+
+
+def _search_of(manifest: Manifest) -> str:
+    indexes = {str(segment.index["factory"]) for segment in manifest.segments if segment.index is not None}
+    return " and ".join(sorted(indexes)) or "exact"
 
 
 def _states_of(states: StatesFingerprint | None) -> str:

@@ -21,6 +21,10 @@ class MismatchError(MemgptRagError):
     """Two things that must match do not, such as a memory and the encoder that is asked to search it."""
 
 
+class BusyError(MemgptRagError):
+    """Another job is writing where this one is to write."""
+
+
 class ModelError(MemgptRagError):
     """A model cannot be found, loaded or given a memory."""
 

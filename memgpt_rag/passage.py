@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Passage:
         last: number of the last one.
         start: offset of the text in the cleaned text of its document, in characters.
         end: offset behind its last character.
+        metadata: what else is known of it: columns that searches can be narrowed by.
     """
 
     id: str
@@ -32,6 +35,7 @@ class Passage:
     last: int
     start: int
     end: int
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def place(self) -> str:

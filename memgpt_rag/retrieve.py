@@ -75,14 +75,29 @@ def attend(
             [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores
         )
     if isinstance(states, Memory):
-        from memgpt_rag.model.stored import load_states
-
-        assert states.states is not None and states.manifest.states is not None
-        stored = states.states, states.manifest.states
-        rows = [load_states(model, *stored, [entry.row for entry in of_question]) for of_question in found]
+        rows = [_stored(model, prompt, states, of_question) for of_question in found]
     else:
         rows = [_kept(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
     return model.attend_states(rows, scores)
+
+
+def _stored(model: MemoryDecoder, prompt: Prompt, memory: Memory, found: Sequence[Retrieved]) -> list[EntryStates]:
+    """States from the memory; those of entries that were added after they were computed, computed and rounded alike."""
+    from memgpt_rag.memory.states import StatesShape, encode
+    from memgpt_rag.model.stored import from_array, load_states, to_array
+
+    fingerprint = memory.manifest.states
+    assert fingerprint is not None
+    missing = [entry for entry in found if memory.entry(entry.row) is None]
+    computed = {}
+    if missing:
+        of_missing = model.states_of([prompt.entry_ids(entry.passage) for entry in missing])
+        for entry, states in zip(missing, of_missing, strict=True):
+            codes = encode(to_array(states), StatesShape.of(fingerprint).dtype)
+            computed[entry.row] = from_array(*codes, model.layers, model.decoder.dtype, model.decoder.device)
+    there = [entry.row for entry in found if entry.row not in computed]
+    loaded = dict(zip(there, load_states(model, memory, fingerprint, there), strict=True)) | computed
+    return [loaded[entry.row] for entry in found]
 
 
 def _kept(model: MemoryDecoder, entries: Sequence[tuple[int, ...]], kept: KeptStates) -> list[EntryStates]:

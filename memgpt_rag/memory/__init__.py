@@ -1,12 +1,14 @@
 """The memory: a folder of keys and values, and the object that opens it. numpy, pyarrow and FAISS; never torch."""
 
-from memgpt_rag.memory.format import METRICS, Manifest, Metric
+from memgpt_rag.memory.commit import expire, roll_back, versions
+from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
 from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
 from memgpt_rag.memory.writer import MemoryWriter, add_states
 
 __all__ = [
+    "METADATA_TYPES",
     "METRICS",
     "STATES_TYPES",
     "KeptStates",
@@ -18,4 +20,7 @@ __all__ = [
     "StatesType",
     "StoredStates",
     "add_states",
+    "expire",
+    "roll_back",
+    "versions",
 ]

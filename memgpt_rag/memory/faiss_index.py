@@ -1,72 +1,208 @@
-"""The only module that imports FAISS: an exact index over the keys, written, read and searched."""
+"""The only module that imports FAISS: exact search over keys where they lie, and approximate indexes beside them.
+
+Exact search needs no structure of its own: FAISS scans the mapped keys in place. An approximate index proposes candidates;
+scores are always those of the keys themselves, so that they mean the same whatever the index.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.format import Metric
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
+_KINDS = (faiss.IndexHNSW, faiss.IndexIVF)
+# Rows that are scored at once when candidates are refined.
+_REFINED = 2**16
+
+Found = tuple[Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]
 
 
-class KeyIndex:
-    """Exact nearest-neighbour search over keys; row i is the i-th key that was added."""
+def exact_search(
+    keys: Float[np.ndarray, "rows dimension"],
+    queries: Float[np.ndarray, "queries dimension"],
+    k: int,
+    metric: Metric,
+    allowed: Bool[np.ndarray, " rows"] | None = None,
+) -> Found:
+    """The k nearest of all keys, or of those allowed: rows and scores, best first.
 
-    def __init__(self, index: faiss.Index, metric: Metric):
-        self._index = index
-        self._metric = metric
+    Scores are cosines, or minus the Euclidean distance: higher is always nearer. There must be k keys to find.
+    """
+    if allowed is not None:
+        subset = np.flatnonzero(allowed)
+        if 4 * len(subset) <= len(keys):
+            rows, scores = exact_search(np.ascontiguousarray(keys[subset]), queries, k, metric)
+            return subset[rows], scores
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    scan = faiss.knn_inner_product if metric == "cosine" else faiss.knn_L2sqr
+    norms = () if metric == "cosine" else (None,)
+    pointers = faiss.swig_ptr(queries), faiss.swig_ptr(keys)
+    sizes = keys.shape[1], len(queries), len(keys), k
+    scan(*pointers, *sizes, faiss.swig_ptr(scores), faiss.swig_ptr(rows), *norms, _selector(allowed))
+    if (rows < 0).any():
+        raise MemoryFormatError("Some keys are no numbers; find out which memory is damaged with: memgpt-index verify")
+    return rows, scores if metric == "cosine" else -np.sqrt(np.maximum(scores, 0))
+
+
+def scores_of(
+    keys: Float[np.ndarray, "rows dimension"],
+    queries: Float[np.ndarray, "queries dimension"],
+    rows: Int[np.ndarray, "queries k"],
+    metric: Metric,
+) -> Float[np.ndarray, "queries k"]:
+    """Scores of given rows for each query; minus infinity where a row is negative, which stands for none."""
+    scores = np.empty(rows.shape, np.float32)
+    block = max(1, _REFINED // max(1, rows.shape[1]))
+    for start in range(0, len(queries), block):
+        part = slice(start, start + block)
+        near = keys[np.maximum(rows[part], 0)]
+        if metric == "cosine":
+            scores[part] = np.matmul(near, queries[part, :, None])[..., 0]
+        else:
+            scores[part] = -np.linalg.norm(near - queries[part, None], axis=-1)
+    scores[rows < 0] = -np.inf
+    return scores
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What an approximate index is, and how it is searched.
+
+    Attributes:
+        factory: its description in FAISS's own language, such as "HNSW32_SQ8" or "IVF512,SQ8".
+        parameters: of the search, likewise, such as "efSearch=64" or "nprobe=16".
+        candidates: how many rows it proposes for each one that is wanted; the best by their keys are kept.
+    """
+
+    factory: str
+    parameters: str
+    candidates: int
 
     @classmethod
-    def new(cls, dimension: int, metric: Metric) -> KeyIndex:
-        return cls(faiss.IndexFlat(dimension, _METRIC_TYPE[metric]), metric)
+    def from_json(cls, fields: dict[str, Any]) -> IndexSettings:
+        return cls(str(fields["factory"]), str(fields["parameters"]), int(fields["candidates"]))
+
+
+class ApproximateIndex:
+    """An index that looks at a part of the keys only; row i is the i-th key."""
+
+    def __init__(self, index: faiss.Index, settings: IndexSettings, metric: Metric):
+        self._index, self.settings, self._metric = index, settings, metric
+        faiss.ParameterSpace().set_index_parameters(index, settings.parameters)
 
     @classmethod
-    def read(cls, path: Path, *, entries: int, dimension: int, metric: Metric) -> KeyIndex:
+    def build(
+        cls,
+        keys: Float[np.ndarray, "rows dimension"],
+        settings: IndexSettings,
+        metric: Metric,
+        *,
+        sample: Int[np.ndarray, " rows"] | None = None,
+    ) -> ApproximateIndex:
+        """Train on a sample of the rows, or on all, and add every key, a block at a time."""
+        index = faiss.index_factory(keys.shape[1], settings.factory, _METRIC_TYPE[metric])
+        if not index.is_trained:
+            index.train(np.ascontiguousarray(keys if sample is None else keys[sample]))
+        for start in range(0, len(keys), _REFINED):
+            index.add(np.ascontiguousarray(keys[start : start + _REFINED]))
+        return cls(index, settings, metric)
+
+    @classmethod
+    def read(
+        cls, path: Path, settings: IndexSettings, *, rows: int, dimension: int, metric: Metric
+    ) -> ApproximateIndex:
         """Raises MemoryFormatError: the file is not an index of that many keys of that dimension and metric."""
-        try:
-            index = faiss.read_index(str(path))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); build the memory again.") from error
-        found = (index.ntotal, index.d, index.metric_type)
-        expected = (entries, dimension, _METRIC_TYPE[metric])
-        if found != expected:
+        index = _read(path)
+        found = (isinstance(index, _KINDS), index.ntotal, index.d, index.metric_type)
+        if found != (True, rows, dimension, _METRIC_TYPE[metric]):
             raise MemoryFormatError(
-                f"{path} holds {found[0]} keys of dimension {found[1]} (metric type {found[2]}); the manifest says "
-                f"{expected[0]} of dimension {expected[1]} (metric type {expected[2]}); build the memory again."
+                f"{path} holds {type(index).__name__} over {index.ntotal} keys of dimension {index.d}; expected an index over "
+                f"{rows} keys of dimension {dimension}, {metric}; make it again with: memgpt-index rebuild-index"
             )
-        return cls(index, metric)
+        try:
+            return cls(index, settings, metric)
+        except RuntimeError as error:
+            raise MemoryFormatError(
+                f"{path} does not take the settings {settings.parameters!r}; make it again with: memgpt-index rebuild-index"
+            ) from error
 
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
+    def write(self, file: Any) -> None:
+        """Into anything with `write`."""
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
-    def add(self, keys: Float[np.ndarray, "n dimension"]) -> None:
-        self._index.add(np.ascontiguousarray(keys, dtype=np.float32))
-
-    def write(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path))
-
-    def keys(self) -> Float[np.ndarray, "n dimension"]:
-        """Every key, in row order."""
-        keys: np.ndarray = self._index.reconstruct_n(0, len(self))
-        return keys
+    def with_settings(self, settings: IndexSettings) -> ApproximateIndex:
+        """The same index, searched otherwise."""
+        return ApproximateIndex(self._index, settings, self._metric)
 
     def search(
-        self, queries: Float[np.ndarray, "n dimension"], k: int
-    ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """Rows and scores, best first. Scores are cosines, or minus the Euclidean distance: higher is always nearer."""
-        found, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
-        if self._metric == "euclidean":
-            found = -np.sqrt(np.maximum(found, 0))
-        return rows, found
+        self,
+        keys: Float[np.ndarray, "rows dimension"],
+        queries: Float[np.ndarray, "queries dimension"],
+        k: int,
+        allowed: Bool[np.ndarray, " rows"] | None = None,
+    ) -> Found:
+        """As `exact_search`, but for what the index overlooks; where it finds fewer than k, all keys are looked at."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        count = len(keys) if allowed is None else int(allowed.sum())
+        wanted = min(k * self.settings.candidates, count)
+        if 20 * count <= len(keys) or 2 * wanted >= len(keys):
+            return exact_search(keys, queries, k, self._metric, allowed)
+        _, candidates = self._index.search(queries, wanted, params=self._parameters(allowed))
+        scores = scores_of(keys, queries, candidates, self._metric)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        rows, scores = np.take_along_axis(candidates, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        if (few := (rows < 0).any(axis=1)).any():
+            rows[few], scores[few] = exact_search(keys, queries[few], k, self._metric, allowed)
+        return rows, scores
+
+    def _parameters(self, allowed: Bool[np.ndarray, " rows"] | None) -> faiss.SearchParameters | None:
+        selector = _selector(allowed)
+        if selector is None:
+            return None
+        if isinstance(self._index, faiss.IndexHNSW):
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=self._index.hnsw.efSearch)
+        return faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
+
+
+def read_flat_keys(path: Path, *, rows: int, dimension: int, metric: Metric) -> Float[np.ndarray, "rows dimension"]:
+    """Keys that are stored as an exact FAISS index, which versions 1 and 2 did.
+
+    Raises:
+        MemoryFormatError: the file is not an index of that many keys of that dimension and metric.
+    """
+    index = _read(path)
+    found, expected = (index.ntotal, index.d, index.metric_type), (rows, dimension, _METRIC_TYPE[metric])
+    if found != expected:
+        raise MemoryFormatError(
+            f"{path} holds {found[0]} keys of dimension {found[1]} (metric type {found[2]}); the manifest says "
+            f"{expected[0]} of dimension {expected[1]} (metric type {expected[2]}); build the memory again."
+        )
+    keys: np.ndarray = index.reconstruct_n(0, rows) if rows else np.empty((0, dimension), np.float32)
+    return keys
 
 
 def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:
     """The first vector whose length is not 1, so that its inner products would not be cosines."""
     wrong = np.flatnonzero(np.abs(np.linalg.norm(vectors, axis=1) - 1) > 1e-3)
     return int(wrong[0]) if wrong.size else None
+
+
+def _selector(allowed: Bool[np.ndarray, " rows"] | None) -> faiss.IDSelector | None:
+    return None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def _read(path: Path) -> faiss.Index:
+    try:
+        return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); build the memory again.") from error

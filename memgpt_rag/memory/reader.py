@@ -1,21 +1,26 @@
-"""Opens a memory and searches it. A reader holds what it opened: a later build does not change it under its hands."""
+"""Opens a memory and searches it. A reader holds what it opened: a later commit does not change it under its hands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Float, Int
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Int
 
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
-from memgpt_rag.memory.states import StatesShape, StoredStates
+from memgpt_rag.memory.faiss_index import first_not_unit
+from memgpt_rag.memory.filter import matching, parse_where
+from memgpt_rag.memory.segment import OpenSegment
+from memgpt_rag.memory.states import Codes
 from memgpt_rag.passage import Passage
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -34,65 +39,141 @@ class SearchResult:
 
 
 class Memory:
-    """An opened memory: keys in FAISS, values in Arrow and, where it has them, states, mapped from disk."""
+    """An opened memory: a snapshot of one version, its files mapped from disk."""
 
-    def __init__(
-        self, path: Path, manifest: disk.Manifest, index: KeyIndex, values: pa.Table, states: StoredStates | None
-    ):
+    def __init__(self, path: Path, manifest: disk.Manifest, segments: list[OpenSegment]):
         self.path = path
         self.manifest = manifest
-        self.states = states
-        self._index = index
-        self._values = values
+        self.segments = segments
+        self._starts = [0, *accumulate(map(len, segments))]
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: EncoderFingerprint | None = None) -> Memory:
+    def open(cls, path: str | Path, *, version: int | None = None, encoder: EncoderFingerprint | None = None) -> Memory:
         """Open the memory in a folder.
 
         Args:
             path: folder that `memgpt-index build` wrote.
+            version: number of an earlier commit; None for the present one.
             encoder: fingerprint of the encoder whose vectors will be searched for, checked at once.
 
         Raises:
-            MemoryFormatError: no memory there, or a damaged one.
+            MemoryFormatError: no memory there, no such version, or a damaged one.
             MismatchError: the memory was embedded by another encoder, or with another prompt or normalisation.
         """
         path = Path(path)
-        manifest = disk.read_manifest(path)
+        for attempt in range(_TRIES):
+            manifest = disk.read_manifest(path, version)
+            try:
+                segments = [OpenSegment(path, manifest, segment) for segment in manifest.segments]
+                break
+            except (MemoryFormatError, FileNotFoundError):
+                # A job may have committed and cleared up between the two; then the manifest is another one by now.
+                if attempt == _TRIES - 1 or disk.read_manifest(path, version) == manifest:
+                    raise
         if encoder is not None:
             manifest.encoder.require_match(encoder)
-        if len(manifest.segments) != 1:
-            raise MemoryFormatError(
-                f"{path} has {len(manifest.segments)} segments and this release reads one; upgrade memgpt_rag."
-            )
-        segment = manifest.segments[0]
-        folder = disk.segment_dir(path, segment.name)
-        for name, file in segment.files.items():
-            found = (folder / name).stat().st_size if (folder / name).is_file() else None
-            if found != file.bytes:
-                state = "is missing" if found is None else f"has {found} bytes"
-                raise MemoryFormatError(
-                    f"{folder / name} {state}; the manifest says {file.bytes} bytes; build the memory again."
-                )
-        index = KeyIndex.read(
-            folder / disk.KEYS, entries=segment.entries, dimension=manifest.encoder.dimension, metric=manifest.metric
-        )
-        values, states = _read_values(folder / disk.VALUES, segment.entries), None
-        if manifest.states is not None:
-            shape = StatesShape.of(manifest.states)
-            states = StoredStates.open(folder / str(segment.states), shape, segment.entries)
-        return cls(path, manifest, index, values, states)
+        return cls(path, manifest, segments)
 
     def __len__(self) -> int:
+        """How many entries there are, without deleted ones."""
         return self.manifest.entries
 
-    def search(self, vectors: Float[np.ndarray, "queries dimension"], k: int) -> SearchResult:
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are, deleted ones included."""
+        return self._starts[-1]
+
+    def search(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+    ) -> SearchResult:
         """The k nearest entries of each vector; all entries where there are fewer than k.
 
+        Args:
+            where: entries to look among: an Arrow expression over the values' columns, or words such as
+                'year >= 2020 and source == "manual.txt"', see `memgpt_rag.memory.filter`.
+            exact: look at all keys, also where there is an approximate index.
+
         Raises:
-            ValueError: k below 1, or vectors that are not two-dimensional or not finite.
+            ValueError: k below 1, vectors that are not two-dimensional or not finite, or a filter that cannot be meant.
             MismatchError: vectors that this memory's encoder cannot have made.
         """
+        self._check(vectors, k)
+        masks = [segment.live for segment in self.segments] if where is None else self._matching(where)
+        counts = [len(segment) if mask is None else int(mask.sum()) for segment, mask in zip(self.segments, masks)]
+        k = min(k, sum(counts))
+        found = [
+            (rows + start, scores)
+            for segment, start, mask, count in zip(self.segments, self._starts, masks, counts)
+            if count and k
+            for rows, scores in [segment.search(vectors, min(k, count), mask, exact=exact)]
+        ]
+        if not found:
+            rows, scores = np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+        elif len(found) == 1:
+            rows, scores = found[0]
+        else:
+            every, of_every = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+            best = np.argsort(-of_every, axis=1, kind="stable")[:, :k]
+            rows, scores = np.take_along_axis(every, best, axis=1), np.take_along_axis(of_every, best, axis=1)
+        return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
+
+    def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
+        """Values of the given rows, in the order given.
+
+        Raises:
+            IndexError: a row that the memory does not have.
+        """
+        return [self.segments[number].values.passage(row) for number, row in map(self._place, map(int, rows))]
+
+    def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
+        """Rows of the entries that a filter lets through, or of all, in order; deleted ones are none of them."""
+        masks = [segment.live for segment in self.segments] if where is None else self._matching(where)
+        return np.concatenate(
+            [
+                np.zeros(0, np.int64),
+                *(
+                    start + (np.arange(len(segment)) if mask is None else np.flatnonzero(mask))
+                    for segment, start, mask in zip(self.segments, self._starts, masks)
+                ),
+            ]
+        )
+
+    def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n dimension"]:
+        """Keys of the given rows, or of every entry in row order, for checks and for brute-force search."""
+        wanted = self.rows() if rows is None else np.asarray(rows, dtype=np.int64)
+        keys = np.empty((len(wanted), self.manifest.encoder.dimension), np.float32)
+        for segment, start in zip(self.segments, self._starts):
+            inside = (wanted >= start) & (wanted < start + len(segment))
+            keys[inside] = segment.keys[wanted[inside] - start]
+        return keys
+
+    def entry(self, row: int) -> Codes | None:
+        """Codes and scales of an entry's states, as `StoredStates.entry` gives them; None where none are stored."""
+        number, place = self._place(row)
+        states = self.segments[number].states
+        return None if states is None else states.entry(place)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of the segment that a row is in, and its row there."""
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"Row {row} was asked for; this memory has rows 0 to {self.num_rows - 1}.")
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return number, row - self._starts[number]
+
+    def _matching(self, where: str | pc.Expression) -> list[Bool[np.ndarray, " rows"]]:
+        expression = parse_where(where, disk.values_schema(self.manifest.metadata)) if isinstance(where, str) else where
+        masks = [matching(segment.values.table(), expression) for segment in self.segments]
+        return [
+            mask if segment.live is None else mask & segment.live
+            for mask, segment in zip(masks, self.segments, strict=True)
+        ]
+
+    def _check(self, vectors: np.ndarray, k: int) -> None:
         encoder = self.manifest.encoder
         if k < 1:
             raise ValueError(f"k is {k}; expected 1 or more.")
@@ -110,38 +191,3 @@ class Memory:
                 f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
                 f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalise it."
             )
-        rows, scores = self._index.search(vectors, min(k, len(self)))
-        return SearchResult(rows, scores, [self.passages(row) for row in rows])
-
-    def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
-        """Values of the given rows, in the order given.
-
-        Raises:
-            IndexError: a row that the memory does not have.
-        """
-        wanted = np.asarray(rows, dtype=np.int64)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(
-                f"Rows {wanted.min()} to {wanted.max()} were asked for; this memory has rows 0 to {len(self) - 1}."
-            )
-        return [Passage(**row) for row in self._values.take(pa.array(wanted)).to_pylist()]
-
-    def keys(self) -> Float[np.ndarray, "entries dimension"]:
-        """Every key in row order, for checks and for brute-force search."""
-        return self._index.keys()
-
-
-def _read_values(path: Path, entries: int) -> pa.Table:
-    try:
-        values = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise MemoryFormatError(f"{path} is not an Arrow file ({error}); build the memory again.") from error
-    if not values.schema.equals(disk.VALUES_SCHEMA):
-        raise MemoryFormatError(
-            f"{path} has columns {values.schema.names}; expected {disk.VALUES_SCHEMA.names}; build the memory again."
-        )
-    if values.num_rows != entries:
-        raise MemoryFormatError(
-            f"{path} holds {values.num_rows} values; the manifest says {entries}; build the memory again."
-        )
-    return values

@@ -9,19 +9,19 @@ Numbers only: which language model computed them is said in the manifest. numpy 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.memory import files, tensors
 
 StatesType = Literal["int8", "fp16", "bf16", "fp32"]
 _CODES: dict[StatesType, tuple[str, str]] = {
@@ -31,7 +31,11 @@ _CODES: dict[StatesType, tuple[str, str]] = {
     "fp32": ("F32", "<f4"),
 }
 STATES_TYPES = tuple(_CODES)
-_MAX_HEADER = 2**20
+
+# Codes of an entry's tokens and, of int8, their scales.
+Codes = tuple[
+    Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
+]
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,14 @@ class StatesShape:
         heads = self.layers * 2 * self.kv_heads
         return heads * self.head_dim * np.dtype(_CODES[self.dtype][1]).itemsize + heads * 2 * (self.dtype == "int8")
 
-    def regions(self, entries: int, tokens: int) -> dict[str, tuple[str, str, tuple[int, ...]]]:
-        """Tensors of a file in their order: name → (type there, type in numpy, shape)."""
+    def none(self) -> Float[np.ndarray, "0 layers 2 kv_heads head_dim"]:
+        """The states of an entry that has none."""
+        return np.empty((0, self.layers, 2, self.kv_heads, self.head_dim), np.float32)
+
+    def regions(self, entries: int, tokens: int) -> tensors.Regions:
+        """Tensors of a file in their order."""
         heads = (tokens, self.layers, 2, self.kv_heads)
-        regions: dict[str, tuple[str, str, tuple[int, ...]]] = {"offsets": ("I64", "<i8", (entries + 1,))}
+        regions: tensors.Regions = {"offsets": ("I64", "<i8", (entries + 1,))}
         if self.dtype == "int8":
             regions["scales"] = ("F16", "<f2", heads)
         regions["codes"] = (*_CODES[self.dtype], (*heads, self.head_dim))
@@ -71,20 +79,20 @@ class StatesWriter:
     """Writes a file of states entry by entry, for use in a `with` block; complete when every entry has been added.
 
     Args:
-        lengths: tokens of each entry, in row order.
+        lengths: tokens of each entry, in row order; 0 where an entry has no states.
     """
 
     def __init__(self, path: Path, shape: StatesShape, lengths: Sequence[int]):
         self.shape = shape
-        self._offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))])
+        self._offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype("<i8")
         self._row = 0
         regions = shape.regions(len(lengths), int(self._offsets[-1]))
-        header, size = _header(regions)
-        self._file = path.open("w+b")
-        self._file.write(header)
-        self._file.truncate(len(header) + size)
-        self._maps = _map(path, regions, len(header), "r+")
-        self._maps["offsets"][:] = self._offsets
+        header, size = tensors.header(regions)
+        self._begin, self._regions = tensors.offsets(regions), regions
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        files.write_at(self._handle, header, 0)
+        files.write_at(self._handle, self._offsets, self._begin["offsets"])
+        os.ftruncate(self._handle, len(header) + size)
 
     def __enter__(self) -> StatesWriter:
         return self
@@ -101,22 +109,23 @@ class StatesWriter:
             raise ValueError(f"The states of row {self._row} have shape {states.shape}; expected {expected}.")
         if not np.isfinite(states).all():
             raise ValueError(f"The states of row {self._row} hold NaN or infinity; the language model failed on it.")
-        codes, scales = encode(states, self.shape.dtype)
-        self._maps["codes"][first:end] = codes
-        if scales is not None:
-            self._maps["scales"][first:end] = scales
+        self.add_codes(*encode(states, self.shape.dtype))
+
+    def add_codes(self, *codes: np.ndarray | None) -> None:
+        """The next entry as another file has it: codes and, of int8, scales."""
+        first = int(self._offsets[self._row])
+        for name, data in zip(("codes", "scales"), codes, strict=True):
+            if data is not None and data.size:
+                of_token = data.nbytes // len(data)
+                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + first * of_token)
         self._row += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         rows = len(self._offsets) - 1
-        for region in self._maps.values():
-            if isinstance(region, np.memmap):
-                region.flush()
-        self._maps = {}
-        os.fsync(self._file.fileno())
-        self._file.close()
+        files.sync(self._handle)
+        os.close(self._handle)
         if error is None and self._row != rows:
             raise ValueError(f"{self._row} entries have states and {rows} were announced.")
 
@@ -132,19 +141,17 @@ class StoredStates:
     @classmethod
     def open(cls, path: Path, shape: StatesShape, entries: int) -> StoredStates:
         """Raises MemoryFormatError: the file does not hold states of that shape for that many entries."""
-        found, begin, size = _read_header(path)
-        tokens = next(iter(found.get("codes", {}).get("shape", [])), -1)
-        regions = shape.regions(entries, tokens) if isinstance(tokens, int) and tokens >= 0 else {}
-        header, expected_size = _header(regions)
-        expected, _ = json.loads(header[8:]), found.pop("__metadata__", None)
-        if not regions or found != expected or size != expected_size:
+        described = tensors.read_header(path)[0].get("codes", {}).get("shape", [])
+        tokens = described[0] if isinstance(described, list) and described else -1
+        known = type(tokens) is int and 0 <= tokens < 2**48
+        maps = tensors.map_regions(path, shape.regions(entries, tokens)) if known else None
+        if maps is None:
             raise MemoryFormatError(
                 f"{path} does not hold {shape.dtype} states of {entries} entries in {shape.layers} layers with "
                 f"{shape.kv_heads} × {shape.head_dim} numbers; compute the states again."
             )
-        maps = _map(path, regions, begin, "r")
         offsets = maps["offsets"]
-        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 1).any():
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
             raise MemoryFormatError(
                 f"{path} has offsets that do not fit its {tokens} tokens; compute the states again."
             )
@@ -153,11 +160,7 @@ class StoredStates:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def entry(
-        self, row: int
-    ) -> tuple[
-        Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
-    ]:
+    def entry(self, row: int) -> Codes:
         """Codes and, of int8, scales of the entry in a row, mapped and not copied.
 
         Raises:
@@ -193,37 +196,3 @@ def decode(
         return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
     states = codes.astype(np.float32)
     return states if scales is None else states * scales[..., None].astype(np.float32)
-
-
-def _header(regions: dict[str, tuple[str, str, tuple[int, ...]]]) -> tuple[bytes, int]:
-    """Header of a safetensors file, padded so that data begin at a multiple of 8, and the number of bytes after it."""
-    fields, end = {}, 0
-    for name, (kind, numpy_type, shape) in regions.items():
-        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * np.dtype(numpy_type).itemsize
-        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, end
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """Fields of the header, where data begin, and how many bytes they are."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            fields = json.loads(file.read(length)) if 0 < length <= _MAX_HEADER else None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise MemoryFormatError(f"{path} is not a safetensors file ({error}); compute the states again.") from error
-    if not isinstance(fields, dict) or not all(isinstance(field, dict) for field in fields.values()):
-        raise MemoryFormatError(f"{path} is not a safetensors file; compute the states again.")
-    return fields, 8 + length, path.stat().st_size - 8 - length
-
-
-def _map(
-    path: Path, regions: dict[str, tuple[str, str, tuple[int, ...]]], begin: int, mode: Literal["r", "r+"]
-) -> dict[str, np.ndarray]:
-    maps: dict[str, np.ndarray] = {}
-    for name, (_, numpy_type, shape) in regions.items():
-        maps[name] = np.memmap(path, dtype=numpy_type, mode=mode, offset=begin, shape=shape)
-        begin += maps[name].nbytes
-    return maps

@@ -1,178 +1,276 @@
-"""Writes a memory: values first, which numbers the rows, then one key per row, then the manifest.
+"""Writes the next version of a memory: values first, which numbers the rows, then one key per row, then the manifest.
 
 A row is numbered in one place, its position in the values file; keys are computed from that file, read back in order.
-Until `commit`, a memory that the folder already holds stays as it was.
+Until `commit`, readers see the version that the folder already holds.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.errors import BusyError, MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
+from memgpt_rag.memory import commit as commits
+from memgpt_rag.memory import files
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import KeyIndex, first_not_unit
+from memgpt_rag.memory.journal import Journal
+from memgpt_rag.memory.keys import KeysWriter
+from memgpt_rag.memory.reader import Memory
 from memgpt_rag.memory.states import StatesShape, StatesWriter
+from memgpt_rag.memory.values import StoredValues, ValuesWriter
 from memgpt_rag.passage import Passage
 
 
 class MemoryWriter:
-    """A memory in the making, for use in a `with` block: what is not committed by its end is removed.
+    """The next version of a memory in the making, for use in a `with` block: what is not committed by its end is removed.
+
+    New entries become a segment of their own; entries of the present version are kept unless they are deleted.
+
+    Args:
+        metric: of a new memory; that of one that is there stays.
+        metadata: columns of a new memory, likewise.
+        replace: start from nothing where the folder holds a memory; its versions are removed when this one commits.
+
+    Attributes:
+        base: the present version, opened; None where there is none, or it is to be replaced.
 
     Raises:
-        MemoryFormatError: the folder holds a memory and `replace` is false, or it holds something else.
+        MemoryFormatError: the folder holds something that is no memory.
+        BusyError: another job is writing there.
     """
 
-    def __init__(self, memory: Path, *, metric: disk.Metric = "cosine", replace: bool = False):
-        self.memory = memory
-        self.metric: disk.Metric = metric
-        self.entries = 0
+    def __init__(
+        self,
+        memory: Path,
+        *,
+        metric: disk.Metric = "cosine",
+        metadata: dict[str, str] | None = None,
+        replace: bool = False,
+    ):
         if memory.exists() and not memory.is_dir():
             raise MemoryFormatError(f"{memory} is a file; name a folder for the memory.")
-        if (memory / disk.MANIFEST).exists():
-            if not replace:
-                raise MemoryFormatError(
-                    f"{memory} already holds a memory; name another folder, or replace it with --replace."
-                )
-        elif memory.exists() and any(child.name != disk.SEGMENTS for child in memory.iterdir()):
+        is_memory = not memory.exists() or (memory / disk.MANIFEST).exists()
+        if not is_memory and any(not disk.is_known(child.name) for child in memory.iterdir()):
             raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
+        self.memory, self._replace = memory, replace
+        self.base: Memory | None = None
+        self.metric, self.metadata = metric, metadata or {}
         self._missing_folders = [folder for folder in (memory, *memory.parents) if not folder.exists()]
-        taken = [int(child.name) for child in (memory / disk.SEGMENTS).glob("[0-9]*") if child.name.isdigit()]
-        self._segment = f"{max(taken, default=0) + 1:06d}"
-        self._folder = disk.segment_dir(memory, self._segment)
-        self._values: pa.ipc.RecordBatchFileWriter | None = None
-        self._index: KeyIndex | None = None
+        self._held = ExitStack()
+        self._values: ValuesWriter | None = None
+        self._keys: KeysWriter | None = None
+        self._described: dict[str, files.StoredFile] = {}
+        self._states: StatesFingerprint | None = None
+        self._deleted: list[Int[np.ndarray, " n"]] = []
+        self.entries = 0
         self._committed = False
 
     def __enter__(self) -> MemoryWriter:
-        self._folder.mkdir(parents=True)
-        self._values = pa.ipc.new_file(self._folder / disk.VALUES, disk.VALUES_SCHEMA)
+        files.make_folder(self.memory)
+        try:
+            self._held.enter_context(commits.writing(self.memory))
+            exists = (self.memory / disk.MANIFEST).exists()
+            self._number = disk.read_manifest(self.memory).commit + 1 if exists else 1
+            if exists and not self._replace:
+                self.base = Memory.open(self.memory)
+                self.metric, self.metadata = self.base.manifest.metric, self.base.manifest.metadata
+            taken = [int(child.name) for child in (self.memory / disk.SEGMENTS).glob("*") if child.name.isdigit()]
+            self._segment = f"{max(taken, default=0) + 1:06d}"
+            self._folder = disk.segment_dir(self.memory, self._segment)
+            self._schema = disk.values_schema(self.metadata)
+        except BaseException:
+            self._release()
+            raise
         return self
 
     def add_values(self, passages: Sequence[Passage]) -> None:
-        """Append entries; the n-th value ever added is row n.
+        """Append entries; the n-th value ever added is row n of the new segment.
 
         Raises:
-            ValueError: rows have been read back already, so that their number is settled.
+            ValueError: rows have been read back already, so that their number is settled, or metadata does not fit.
         """
-        if self._values is None:
+        if self._described:
             raise ValueError("The values are complete: their rows have been read back to be embedded.")
-        self._values.write_batch(pa.RecordBatch.from_pylist([asdict(p) for p in passages], disk.VALUES_SCHEMA))
+        if self._values is None:
+            files.make_folder(self._folder)
+            self._values = ValuesWriter(self._folder / disk.VALUES, self._schema)
+        self._values.add(passages)
         self.entries += len(passages)
 
     def value_blocks(self, block: int) -> Iterator[list[Passage]]:
-        """All entries in row order, at most `block` at a time. No value can be added afterwards."""
-        if self._values is not None:
-            self._values.close()
-            self._values = None
-        with pa.memory_map(str(self._folder / disk.VALUES)) as source:
-            yield from passage_blocks(pa.ipc.open_file(source), block)
+        """All new entries in row order, at most `block` at a time. No value can be added afterwards."""
+        if self._values is None:
+            return
+        self._described[disk.VALUES] = self._values.close()
+        yield from StoredValues.open(self._folder / disk.VALUES, self._schema, self.entries).blocks(block)
+
+    def journal(self, encoder: EncoderFingerprint) -> Journal:
+        """Keys that an earlier run of this job computed before it was stopped, and where this one's are kept."""
+        return Journal(self.memory, encoder)
 
     def add_keys(self, keys: Float[np.ndarray, "n dimension"]) -> None:
-        """Append the keys of the next rows.
+        """Append the keys of the next new rows.
 
         Raises:
             ValueError: a key is not finite, or not of unit length in a cosine memory.
         """
-        first = 0 if self._index is None else len(self._index)
-        if not np.isfinite(keys).all():
-            row = first + int(np.flatnonzero(~np.isfinite(keys).all(axis=1))[0])
-            raise ValueError(f"The key of row {row} holds NaN or infinity; the encoder failed on that passage.")
-        if self.metric == "cosine" and (wrong := first_not_unit(keys)) is not None:
-            raise ValueError(
-                f"The key of row {first + wrong} has length {np.linalg.norm(keys[wrong]):.4g}; a cosine memory takes vectors of length 1."
-            )
-        if self._index is None:
-            self._index = KeyIndex.new(keys.shape[1], self.metric)
-        self._index.add(keys)
+        if self._keys is None:
+            files.make_folder(self._folder)
+            self._keys = KeysWriter(self._folder / disk.KEYS, self.entries, keys.shape[1], self.metric)
+        self._keys.add(keys)
+
+    def delete(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> None:
+        """Mark rows of the present version as deleted. Their bytes go when the memory is compacted and versions expire."""
+        self._deleted.append(np.asarray(rows, dtype=np.int64))
+
+    def copy_states(self, rows: Int[np.ndarray, " n"]) -> None:
+        """Give the new entries the states that entries of the present version have, if all of them have any.
+
+        Args:
+            rows: of the present version, one for each new entry.
+        """
+        assert self.base is not None
+        fingerprint, of_rows = self.base.manifest.states, [self.base.entry(int(row)) for row in rows]
+        stored = [codes for codes in of_rows if codes is not None]
+        if fingerprint is None or len(stored) < len(of_rows):
+            return
+        self._states, name = fingerprint, disk.states_name(fingerprint, None)
+        lengths = [len(codes) for codes, _ in stored]
+        with StatesWriter(self._folder / name, StatesShape.of(fingerprint), lengths) as writer:
+            for codes in stored:
+                writer.add_codes(*codes)
+        self._described[name] = files.describe(self._folder / name)
 
     def commit(
-        self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], sources: dict[str, int]
+        self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], job: dict[str, Any], compacted: bool = False
     ) -> disk.Manifest:
-        """Make the memory visible, replacing the one that was there.
+        """Make the new version visible.
+
+        Args:
+            job: {"name": of the job, and what it counted}.
+            compacted: the new segment holds all entries; those of the present version go.
 
         Raises:
-            ValueError: there are more values than keys, or fewer.
+            ValueError: there are more new values than keys, or fewer.
         """
-        keys = 0 if self._index is None else len(self._index)
-        if self._index is None or keys != self.entries:
+        keys = 0 if self._keys is None else self._keys.written
+        if keys != self.entries:
             raise ValueError(f"{self.entries} values have {keys} keys; every value needs exactly one key.")
-        self._index.write(self._folder / disk.KEYS)
-        for name in (disk.KEYS, disk.VALUES):
-            with (self._folder / name).open("rb") as file:
-                os.fsync(file.fileno())
-        disk.sync_dir(self._folder)
-        disk.sync_dir(self._folder.parent)
-        files = {name: disk.describe_file(self._folder / name) for name in (disk.KEYS, disk.VALUES)}
-        segment = disk.Segment(self._segment, self.entries, files)
-        manifest = disk.Manifest(self.metric, self.entries, encoder, splitting, sources, (segment,))
-        disk.write_manifest(self.memory, manifest)
+        states, segments = None, []
+        if self.base is not None:
+            states = self._states if compacted else self.base.manifest.states
+            segments = [] if compacted else self._with_deletions(self.base)
+        if self._values is not None and self._keys is not None:
+            self._described.setdefault(disk.VALUES, self._values.close())
+            self._described[disk.KEYS] = self._keys.close()
+            files.sync_folder(self._folder)
+            segments.append(disk.Segment(self._segment, self.entries, self._described))
+        manifest = disk.Manifest(
+            self.metric, encoder, splitting, job, tuple(segments), states, self.metadata, self._number
+        )
+        manifest = commits.publish(self.memory, manifest)
         self._committed = True
+        files.remove(self.memory / disk.JOURNAL)
+        if self._replace:
+            commits.forget(self.memory, self._number)
         return manifest
+
+    def _with_deletions(self, base: Memory) -> list[disk.Segment]:
+        """Segments of the present version; those that lose rows get another bitmap, those that lose all go."""
+        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *self._deleted]))
+        kept, start = [], 0
+        for segment in base.segments:
+            inside = rows[(rows >= start) & (rows < start + len(segment))] - start
+            start += len(segment)
+            described = segment.described
+            if len(inside):
+                deleted = np.zeros(len(segment), bool) if segment.live is None else ~segment.live
+                deleted[inside] = True
+                if deleted.all():
+                    continue
+                bits = np.packbits(deleted, bitorder="little").tobytes()
+                name = disk.deleted_name(bits)
+                if not (segment.folder / name).exists():  # else an earlier version has it
+                    with files.NewFile(segment.folder / name) as file:
+                        file.write(bits)
+                    files.sync_folder(segment.folder)
+                described = replace(
+                    described,
+                    files=described.with_file(name, files.describe(segment.folder / name), described.file("deleted")),
+                    deleted=int(deleted.sum()),
+                )
+            kept.append(described)
+        return kept
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._values is not None:
             self._values.close()
-        if self._committed:
-            for child in self._folder.parent.iterdir():
-                if child.name != self._segment:
-                    shutil.rmtree(child)
+        if self._keys is not None:
+            self._keys.close()
+        if not self._committed:
+            commits.sweep(self.memory)
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of the lock, and remove the folder where nothing came of it."""
+        self._held.close()
+        if (self.memory / disk.MANIFEST).exists() or (self.memory / disk.JOURNAL).exists():
             return
-        shutil.rmtree(self._folder)
-        for folder in (self._folder.parent, *self._missing_folders):
+        for name in (disk.SEGMENTS, disk.VERSIONS, disk.LOCK):
+            files.remove(self.memory / name)
+        for folder in self._missing_folders:
             if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+                files.remove(folder)
 
 
 def add_states(
-    memory: Path, fingerprint: StatesFingerprint, lengths: Sequence[int], states: Iterable[np.ndarray]
-) -> None:
-    """Give a memory the states of its entries, in place of those that it had; without a commit it stays as it was.
+    memory: Memory,
+    fingerprint: StatesFingerprint,
+    lengths: Callable[[Sequence[int]], Sequence[int]],
+    states: Callable[[Sequence[int]], Iterable[np.ndarray]],
+) -> disk.Manifest:
+    """Give a memory the states of its entries. Segments that have those of this fingerprint keep them.
 
     Args:
-        lengths: tokens of each entry, in row order.
-        states: of each entry in row order, [tokens, layers, 2, kv_heads, head_dim] in fp32.
+        memory: as it is now; states computed from one version are not committed to another.
+        lengths: tells the tokens of the entries in the rows given.
+        states: gives the states of the entries in the rows given, [tokens, layers, 2, kv_heads, head_dim] in fp32.
 
     Raises:
         ValueError: entries and states do not pair.
+        BusyError: another job is writing there, or has committed since the memory was opened.
     """
-    manifest = disk.read_manifest(memory)
-    (segment,) = manifest.segments
-    if len(lengths) != segment.entries:
-        raise ValueError(f"{len(lengths)} entries have states and {segment.entries} have keys; every entry needs both.")
-    folder, name = disk.segment_dir(memory, segment.name), disk.states_name(fingerprint)
-    fresh = folder / f"{name}.new"
-    try:
-        with StatesWriter(fresh, StatesShape.of(fingerprint), lengths) as writer:
-            for of_entry in states:
-                writer.add(of_entry)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    fresh.replace(folder / name)
-    disk.sync_dir(folder)
-    files = {kept: file for kept, file in segment.files.items() if kept != segment.states}
-    files[name] = disk.describe_file(folder / name)
-    disk.write_manifest(memory, replace(manifest, segments=(replace(segment, files=files),), states=fingerprint))
-    if segment.states not in (None, name):
-        (folder / str(segment.states)).unlink(missing_ok=True)
-
-
-def passage_blocks(values: pa.ipc.RecordBatchFileReader, block: int) -> Iterator[list[Passage]]:
-    """Entries of a values file in row order, `block` at a time."""
-    for number in range(values.num_record_batches):
-        batch = values.get_batch(number)
-        for start in range(0, batch.num_rows, block):
-            yield [Passage(**row) for row in batch.slice(start, block).to_pylist()]
+    with commits.writing(memory.path):
+        if disk.read_manifest(memory.path) != memory.manifest:
+            raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
+        shape, segments, start = StatesShape.of(fingerprint), [], 0
+        for segment in memory.segments:
+            described = segment.described
+            if memory.manifest.states != fingerprint or described.file("states") is None:
+                name = disk.states_name(fingerprint, described.file("deleted"))
+                if not (segment.folder / name).exists():  # else an earlier version has it
+                    live = np.arange(len(segment)) if segment.live is None else np.flatnonzero(segment.live)
+                    rows, of_rows = (start + live).tolist(), np.zeros(len(segment), np.int64)
+                    of_rows[live] = lengths(rows)
+                    with StatesWriter(segment.folder / name, shape, of_rows.tolist()) as writer:
+                        computed = iter(states(rows))
+                        for length in of_rows:
+                            writer.add(next(computed) if length else shape.none())
+                    files.sync_folder(segment.folder)
+                stored = files.describe(segment.folder / name)
+                described = replace(described, files=described.with_file(name, stored, described.file("states")))
+            segments.append(described)
+            start += len(segment)
+        number, job = memory.manifest.commit + 1, {"name": "states"}
+        manifest = replace(memory.manifest, segments=tuple(segments), states=fingerprint, commit=number, job=job)
+        return commits.publish(memory.path, manifest)

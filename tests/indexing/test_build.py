@@ -95,7 +95,9 @@ def test_an_encoder_that_fails_leaves_nothing_behind(sources, tmp_path):
                 vectors[7] = np.nan
             return vectors
 
-    with pytest.raises(ValueError, match=r"The key of row 7 holds NaN or infinity; the encoder failed on that passage"):
+    with pytest.raises(
+        ValueError, match=r"The encoder gave 256 vectors for 256 texts, and NaN or infinity for 'Bench number"
+    ):
         build(sources, tmp_path / "memory", Failing())
     assert not (tmp_path / "memory").exists()
 

@@ -16,7 +16,8 @@ from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Memory, expire
+from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.states import decode
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.prompt import Prompt
@@ -101,7 +102,7 @@ def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
     model.prefix_ids = prompt.prefix_ids
     for row in (len(memory) - 1, 0, 3):
         (states,) = model.states_of([prompt.entry_ids(memory.passages([row])[0])])
-        array = decode(*memory.states.entry(row))
+        array = decode(*memory.entry(row))
         for place, layer in enumerate(model.layers):
             np.testing.assert_allclose(array[:, place, 0].swapaxes(0, 1), states.keys[layer].numpy(), atol=1e-3)
             np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].codes.numpy(), atol=1e-3)
@@ -129,14 +130,17 @@ def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path,
 def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_path, stored, gemma, monkeypatch):
     folder = tmp_path / "memory"
     shutil.copytree(stored["int8"], folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != disk.LOCK}
     model = model_of(gemma, "compact")
     monkeypatch.setattr(model, "states_of", lambda entries: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compute_states(folder, model)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != disk.LOCK}
+    assert after == before
     held = Memory.open(folder)
     compute_states(folder, model_of(gemma, "compact"))
+    assert len(list(folder.rglob("states-*"))) == 2, "the version before can be opened still"
+    expire(folder, 1)
     assert len(list(folder.rglob("states-*"))) == 1
     assert Memory.open(folder).manifest.states.layers == (5, 11, 17)
-    assert held.states.entry(0)[0].shape[1] == 18, "a reader keeps what it opened"
+    assert held.entry(0)[0].shape[1] == 18, "a reader keeps what it opened"

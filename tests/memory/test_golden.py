@@ -1,10 +1,11 @@
 """Memories that earlier versions wrote, kept as files: every later version must open them and find the same entries.
 
-A folder here is never written anew. Each holds five entries under 16 numbers; version 2 with states of 4 + row tokens.
+A folder here is never written anew. Each holds five entries under 16 numbers; from version 2 with states of 4 + row tokens.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import HashEncoder, passage
 
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.files import describe
 from memgpt_rag.memory.states import decode
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -32,11 +34,32 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     assert [[one.id for one in row] for row in found.passages] == [[f"doc#{n}" for n in row] for row in found.rows]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_the_golden_files_are_as_their_manifest_says(version):
     for segment in disk.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
-            assert disk.describe_file(disk.segment_dir(GOLDEN / version, segment.name) / name) == file
+            assert describe(disk.segment_dir(GOLDEN / version, segment.name) / name) == file
+
+
+def test_version_3_opens_with_its_deletions_metadata_and_history():
+    encoder = HashEncoder(dimension=16)
+    memory = Memory.open(GOLDEN / "v3", encoder=encoder.fingerprint)
+    numbers = [0, 2, 3, 4, 5]
+    assert memory.rows().tolist() == numbers
+    expected = [
+        replace(passage(number), metadata={"year": 2000 + number} | ({"lang": "zh"} if number % 2 else {}))
+        for number in numbers
+    ]
+    assert memory.passages(numbers) == expected
+    keys = encoder.encode_passages([one.titled_text for one in expected])
+    np.testing.assert_array_equal(memory.keys(), keys)
+    assert memory.search(keys, 1).rows[:, 0].tolist() == numbers
+    assert memory.search(keys[:1], 9, where='lang == "zh" and year < 2005').rows.tolist() == [[3]]
+    for row in (0, 2, 3):
+        states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
+        np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
+    assert memory.entry(4) is None, "it came after the states"
+    assert Memory.open(GOLDEN / "v3", version=1).rows().tolist() == [0, 1, 2, 3]
 
 
 def test_states_of_version_2_are_read():
@@ -44,8 +67,8 @@ def test_states_of_version_2_are_read():
     assert memory.manifest.states.layers == (0, 2)
     for row in range(5):
         states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
-        np.testing.assert_allclose(decode(*memory.states.entry(row)), states, atol=0.02)
-    assert Memory.open(GOLDEN / "v1").states is None
+        np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
+    assert Memory.open(GOLDEN / "v1").entry(0) is None
 
 
 def test_this_version_has_a_golden_folder():

@@ -14,8 +14,10 @@ from tiny import HashEncoder, passage
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.commit import publish
+from memgpt_rag.memory.files import describe
 
-SOURCES = {"documents": 1, "passages": 5, "exact_duplicates": 0, "near_duplicates": 0}
+JOB = {"name": "build", "documents": 1, "passages": 5}
 SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
 
 
@@ -26,7 +28,7 @@ def write(folder: Path, count: int = 5, encoder: HashEncoder | None = None, metr
             writer.add_values([passage(number) for number in range(start, min(start + 3, count))])
         for block in writer.value_blocks(2):
             writer.add_keys(encoder.encode_passages([one.titled_text for one in block]))
-        writer.commit(encoder.fingerprint, splitting=SPLITTING, sources=SOURCES)
+        writer.commit(encoder.fingerprint, splitting=SPLITTING, job=JOB)
     return folder
 
 
@@ -97,11 +99,24 @@ def test_a_replacement_leaves_nothing_of_the_old_memory(folder):
     assert opened.passages([4]) == [passage(4)]
 
 
-def test_a_memory_is_not_overwritten_unasked(folder):
-    with pytest.raises(
-        MemoryFormatError, match="already holds a memory; name another folder, or replace it with --replace"
-    ):
-        MemoryWriter(folder)
+def test_new_entries_join_those_that_are_there(folder):
+    encoder = HashEncoder()
+    with MemoryWriter(folder) as writer:
+        writer.add_values([passage(7), passage(8)])
+        for block in writer.value_blocks(2):
+            writer.add_keys(encoder.encode_passages([one.titled_text for one in block]))
+        writer.delete([1, 3])
+        writer.commit(encoder.fingerprint, splitting=SPLITTING, job=JOB)
+    memory = Memory.open(folder)
+    assert memory.rows().tolist() == [0, 2, 4, 5, 6]
+    assert memory.passages(memory.rows()) == [passage(number) for number in (0, 2, 4, 7, 8)]
+    assert len(memory) == 5
+    for number in (0, 2, 4, 7, 8):
+        found = memory.search(encoder.encode_passages([passage(number).titled_text]), 9)
+        assert found.passages[0][0] == passage(number)
+        assert sorted(found.rows[0].tolist()) == memory.rows().tolist()
+    before = Memory.open(folder, version=1)
+    assert before.passages(before.rows()) == [passage(number) for number in range(5)]
 
 
 def test_other_files_are_not_mixed_with_a_memory(tmp_path):
@@ -120,7 +135,7 @@ def test_values_and_keys_must_pair(tmp_path):
     ):
         writer.add_values([passage(number) for number in range(3)])
         writer.add_keys(encoder.encode_passages(["a text", "another"]))
-        writer.commit(encoder.fingerprint, splitting=SPLITTING, sources=SOURCES)
+        writer.commit(encoder.fingerprint, splitting=SPLITTING, job=JOB)
     assert not (tmp_path / "m").exists()
 
 
@@ -180,8 +195,8 @@ def test_queries_that_cannot_be_meant_are_refused(folder, vectors, k, error, mat
 
 
 def test_rows_that_are_not_there_are_refused(folder):
-    with pytest.raises(IndexError, match="Rows -1 to 5 were asked for; this memory has rows 0 to 4"):
-        Memory.open(folder).passages([-1, 5])
+    with pytest.raises(IndexError, match="Row 5 was asked for; this memory has rows 0 to 4"):
+        Memory.open(folder).passages([4, 5])
 
 
 def edit_manifest(folder: Path, **changes) -> None:
@@ -198,9 +213,12 @@ def truncate(path: Path) -> None:
 
 
 def swap_keys(folder: Path) -> None:
-    """Keys of another memory of the same size in bytes, but of another metric."""
-    other = write(folder.parent / "other", metric="euclidean")
-    (segment(folder) / disk.KEYS).write_bytes((segment(other) / disk.KEYS).read_bytes())
+    """Keys of another memory of the same size in bytes, but of another shape."""
+    other = write(folder.parent / "other", 10, HashEncoder(dimension=32))
+    content = (segment(other) / disk.KEYS).read_bytes()
+    path = segment(folder) / disk.KEYS
+    assert len(content) == path.stat().st_size
+    path.write_bytes(content)
 
 
 def scramble(path: Path) -> None:
@@ -215,11 +233,11 @@ def scramble(path: Path) -> None:
         (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
-            lambda folder: edit_manifest(folder, version=3),
-            "is of version 3 and this release reads up to version 2; upgrade memgpt_rag",
+            lambda folder: edit_manifest(folder, version=4),
+            "is of version 4 and this release reads up to version 3; upgrade memgpt_rag",
         ),
         (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
-        (lambda folder: edit_manifest(folder, entries=6), "is damaged: ValueError at entries 6"),
+        (lambda folder: edit_manifest(folder, commit=-1), "is damaged: ValueError at number -1"),
         (
             lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]),
             "segment name '../../etc'",
@@ -227,12 +245,12 @@ def scramble(path: Path) -> None:
         (lambda folder: edit_manifest(folder, states={}), "states have missing, unknown or ill-typed fields: dtype"),
         (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or ill-typed fields: name, dimension"),
         (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
-        (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.faiss has \d+ bytes; the manifest says"),
-        (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.faiss is not a FAISS index"),
+        (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.safetensors has \d+ bytes; the manifest says"),
+        (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.safetensors is not a safetensors file"),
         (lambda folder: scramble(segment(folder) / disk.VALUES), "values.arrow is not an Arrow file"),
         (
             swap_keys,
-            r"holds 5 keys of dimension 64 \(metric type 1\); the manifest says 5 of dimension 64 \(metric type 0\)",
+            "keys.safetensors does not hold 5 keys of dimension 64",
         ),
     ],
 )
@@ -252,12 +270,13 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
 
 def test_the_manifest_survives_a_round_trip(folder):
     manifest = disk.read_manifest(folder)
-    disk.write_manifest(folder, manifest)
-    assert disk.read_manifest(folder) == manifest
+    before = describe(folder / disk.MANIFEST).sha256
+    assert publish(folder, replace(manifest, commit=2)) == disk.read_manifest(folder)
+    assert disk.read_manifest(folder) == replace(manifest, commit=2, previous=before)
     assert manifest.encoder == HashEncoder().fingerprint
-    assert (manifest.splitting, manifest.sources) == (SPLITTING, SOURCES)
+    assert (manifest.splitting, manifest.job) == (SPLITTING, JOB)
     for name, file in manifest.segments[0].files.items():
-        assert disk.describe_file(segment(folder) / name) == file
+        assert describe(segment(folder) / name) == file
 
 
 def test_values_can_be_read_by_arrow_alone(folder):

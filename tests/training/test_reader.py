@@ -207,7 +207,7 @@ def test_states_on_disk_are_taken_and_would_be_written_again_byte_by_byte_after_
     again = RAG(Memory.open(before), HashEncoder(), trained.model)  # the states in the memory are accepted
     assert Memory.open(after).manifest.states == again.retriever.memory.manifest.states
     for row in range(len(NAMES)):
-        (mine, _), (theirs, _) = (Memory.open(one).states.entry(row) for one in (before, after))
+        (mine, _), (theirs, _) = (Memory.open(one).entry(row) for one in (before, after))
         assert np.array_equal(mine, theirs)
     question = "What is the hat of Bob like?"
     assert again.answer(question, max_new_tokens=6).text == trained.answer(question, max_new_tokens=6).text

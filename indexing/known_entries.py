@@ -1,0 +1,74 @@
+"""What a memory holds already, found by what it says: so that only what changed is embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+
+import numpy as np
+
+from memgpt_rag.memory import Memory
+from memgpt_rag.passage import Passage
+
+_BLOCK = 4096
+
+
+class KnownEntries:
+    """Rows of a memory's entries by their id and by their text.
+
+    Eight bytes of a digest stand for each; what they find is compared with the entry itself, so that none is taken for
+    another.
+    """
+
+    def __init__(self, memory: Memory):
+        self._memory = memory
+        self.rows = memory.rows()
+        ids, texts = bytearray(), bytearray()
+        for passage in self._passages():
+            ids += _digest(passage.id)
+            texts += _digest(passage.titled_text)
+        self._by_id, self._by_text = _Digests(bytes(ids)), _Digests(bytes(texts))
+
+    def same(self, passage: Passage) -> int | None:
+        """Row of the entry that is this passage in every respect."""
+        return self._find(self._by_id, passage.id, lambda entry: entry == passage)
+
+    def of_id(self, id: str) -> int | None:
+        """Row of the entry of that id."""
+        return self._find(self._by_id, id, lambda entry: entry.id == id)
+
+    def of_text(self, titled_text: str) -> int | None:
+        """Row of an entry that reads the same, and so has the same key."""
+        return self._find(self._by_text, titled_text, lambda entry: entry.titled_text == titled_text)
+
+    def keys(self, rows: list[int]) -> np.ndarray:
+        return self._memory.keys(rows)
+
+    def _find(self, digests: _Digests, text: str, fits: Callable[[Passage], bool]) -> int | None:
+        for place in digests.places(_digest(text)):
+            row = int(self.rows[place])
+            if fits(self._memory.passages([row])[0]):
+                return row
+        return None
+
+    def _passages(self) -> Iterator[Passage]:
+        for start in range(0, len(self.rows), _BLOCK):
+            yield from self._memory.passages(self.rows[start : start + _BLOCK])
+
+
+class _Digests:
+    """Where in a list each digest stands."""
+
+    def __init__(self, digests: bytes):
+        every = np.frombuffer(digests, dtype="<u8")
+        self._order = np.argsort(every, kind="stable")
+        self._sorted = every[self._order]
+
+    def places(self, digest: bytes) -> list[int]:
+        wanted = np.frombuffer(digest, dtype="<u8")[0]
+        first, end = (int(np.searchsorted(self._sorted, wanted, side=side)) for side in ("left", "right"))
+        return [int(place) for place in self._order[first:end]]
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,98 @@
+"""Keys that a job has computed, block by block, so that one that is killed need not compute them again.
+
+A block is found by what it was computed from: the encoder and every text in it, in order; never by its position in the
+job. Each record of the file is
+
+    sha256 of encoder and texts (32 bytes) | rows (u32) | dimension (u32) | sha256 of the keys (32 bytes) | keys (f32)
+
+in little-endian order. What follows the first record that is not whole is cut off when a job goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.fingerprint import EncoderFingerprint
+from memgpt_rag.memory import files
+from memgpt_rag.memory import format as disk
+
+_HEAD = struct.Struct("<32sII32s")
+
+
+class Journal:
+    """The journal of the job that holds the memory's lock.
+
+    Attributes:
+        path: the file, which need not exist.
+    """
+
+    def __init__(self, memory: Path, encoder: EncoderFingerprint):
+        self.path = memory / disk.JOURNAL
+        self._encoder = json.dumps(encoder.to_json(), sort_keys=True).encode()
+        self._blocks: dict[bytes, tuple[int, int, int]] = {}
+        if self.path.exists():
+            self._read()
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def keys(
+        self, texts: Sequence[str], compute: Callable[[Sequence[str]], Float[np.ndarray, "n dimension"]]
+    ) -> Float[np.ndarray, "n dimension"]:
+        """Keys of a block of texts: those that the journal has, or else computed and kept.
+
+        Raises:
+            ValueError: what was computed are no keys.
+        """
+        digest = self._digest(texts)
+        if digest in self._blocks:
+            start, rows, dimension = self._blocks[digest]
+            with self.path.open("rb") as file:
+                file.seek(start)
+                return np.frombuffer(file.read(4 * rows * dimension), dtype="<f4").reshape(rows, dimension)
+        keys = np.ascontiguousarray(compute(texts), dtype="<f4")
+        if len(keys) != len(texts) or not np.isfinite(keys).all():
+            wrong = next((text for text, key in zip(texts, keys) if not np.isfinite(key).all()), "")
+            raise ValueError(
+                f"The encoder gave {len(keys)} vectors for {len(texts)} texts"
+                + (f", and NaN or infinity for {wrong!r:.80}." if wrong else ".")
+            )
+        payload = keys.tobytes()
+        start = self.path.stat().st_size if self.path.exists() else 0
+        head = _HEAD.pack(digest, *keys.shape, hashlib.sha256(payload).digest())
+        files.append(self.path, head + payload)
+        if not start:
+            files.sync_folder(self.path.parent)
+        self._blocks[digest] = (start + _HEAD.size, *keys.shape)
+        return keys
+
+    def _digest(self, texts: Sequence[str]) -> bytes:
+        digest = hashlib.sha256(self._encoder)
+        for text in texts:
+            encoded = text.encode()
+            digest.update(len(encoded).to_bytes(8, "little"))
+            digest.update(encoded)
+        return digest.digest()
+
+    def _read(self) -> None:
+        """Find the whole records; what comes after the last of them is removed."""
+        size, end = self.path.stat().st_size, 0
+        with self.path.open("rb") as file:
+            while head := file.read(_HEAD.size):
+                if len(head) < _HEAD.size:
+                    break
+                digest, rows, dimension, expected = _HEAD.unpack(head)
+                length = 4 * rows * dimension
+                if length > size - file.tell() or hashlib.sha256(file.read(length)).digest() != expected:
+                    break
+                self._blocks[digest] = (file.tell() - length, rows, dimension)
+                end = file.tell()
+        if end < size:
+            files.cut(self.path, end)

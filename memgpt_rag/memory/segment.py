@@ -1,0 +1,107 @@
+"""A segment as it is opened: keys and values mapped, deleted rows, states, and its index when it is first searched."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.memory import files
+from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, IndexSettings, exact_search, read_flat_keys
+from memgpt_rag.memory.keys import open_keys
+from memgpt_rag.memory.states import StatesShape, StoredStates
+from memgpt_rag.memory.values import StoredValues
+
+
+class OpenSegment:
+    """One segment of a manifest.
+
+    Attributes:
+        keys: [rows, dimension], mapped.
+        values: the values file.
+        live: which rows are not deleted; None where none is.
+        states: the states file; None where there is none.
+
+    Raises:
+        MemoryFormatError: a file is missing, of another size than the manifest says, or does not hold what it should.
+    """
+
+    def __init__(self, memory: Path, manifest: disk.Manifest, segment: disk.Segment):
+        self.folder, self.described, self._metric = disk.segment_dir(memory, segment.name), segment, manifest.metric
+        self._dimension = manifest.encoder.dimension
+        for name, file in segment.files.items():
+            path = self.folder / name
+            found = path.stat().st_size if path.is_file() and not path.is_symlink() else None
+            if found != file.bytes:
+                state = "is missing" if found is None else f"has {found} bytes"
+                raise MemoryFormatError(
+                    f"{path} {state}; the manifest says {file.bytes} bytes; build the memory again."
+                )
+        self.keys: Float[np.ndarray, "rows dimension"] = self._open_keys()
+        self.values = StoredValues.open(
+            self.folder / disk.VALUES, disk.values_schema(manifest.metadata), segment.entries
+        )
+        self.live = self._open_live()
+        self.states: StoredStates | None = None
+        if manifest.states is not None and (name_of_states := segment.file("states")) is not None:
+            shape = StatesShape.of(manifest.states)
+            self.states = StoredStates.open(self.folder / name_of_states, shape, segment.entries)
+
+    def __len__(self) -> int:
+        return self.described.entries
+
+    def search(
+        self,
+        queries: Float[np.ndarray, "queries dimension"],
+        k: int,
+        allowed: Bool[np.ndarray, " rows"] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Found:
+        """The k nearest of the rows allowed, or of those not deleted; there must be as many."""
+        allowed = self.live if allowed is None else allowed
+        if exact or self.index is None:
+            return exact_search(self.keys, queries, k, self._metric, allowed)
+        return self.index.search(self.keys, queries, k, allowed)
+
+    @cached_property
+    def index(self) -> ApproximateIndex | None:
+        """The approximate index, read when it is first needed. Its bytes must be those that were committed.
+
+        Raises:
+            MemoryFormatError: they are not, or are no index over these keys.
+        """
+        name, settings = self.described.file("index"), self.described.index
+        if name is None or settings is None:
+            return None
+        path = self.folder / name
+        if files.describe(path) != self.described.files[name]:
+            raise MemoryFormatError(
+                f"{path} is not the file that was committed (its digest differs); make it again with: memgpt-index rebuild-index"
+            )
+        try:
+            of = IndexSettings.from_json(settings)
+        except (TypeError, ValueError) as error:
+            raise MemoryFormatError(f"The settings of {path} cannot be read ({error}).") from error
+        return ApproximateIndex.read(path, of, rows=len(self), dimension=self._dimension, metric=self._metric)
+
+    def _open_keys(self) -> Float[np.ndarray, "rows dimension"]:
+        if disk.KEYS in self.described.files:
+            return open_keys(self.folder / disk.KEYS, len(self), self._dimension)
+        path = self.folder / disk.FLAT_KEYS
+        return read_flat_keys(path, rows=len(self), dimension=self._dimension, metric=self._metric)
+
+    def _open_live(self) -> Bool[np.ndarray, " rows"] | None:
+        if (name := self.described.file("deleted")) is None:
+            return None
+        bits = np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8)
+        deleted = np.unpackbits(bits, bitorder="little").astype(bool)
+        if len(bits) != -(-len(self) // 8) or deleted.sum() != self.described.deleted or deleted[len(self) :].any():
+            raise MemoryFormatError(
+                f"{self.folder / name} does not mark {self.described.deleted} of {len(self)} rows; restore an earlier version."
+            )
+        return ~deleted[: len(self)]
