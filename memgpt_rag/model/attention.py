@@ -89,7 +89,8 @@ def joint_attention(
         inverse_temperature: τ, on memory scores only; one number, or one per head.
         offset: b, added to memory scores only; one number, or one per head.
         top_m: memory tokens kept per query and head, by score; None keeps all.
-        null_score: score of a slot that takes weight and gives no value; None for no such slot.
+        null_score: score of a slot that takes weight and gives no value, where a query sees any memory; None for no such
+            slot.
         softcap: c of c · tanh(score / c), applied to dot products before bias and mask, as Gemma 2 does.
         sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss.
         dropout: probability of dropping a weight; 0 in evaluation.
@@ -116,7 +117,10 @@ def joint_attention(
     for slot in (sinks, null_score):
         if slot is not None:
             score = torch.as_tensor(slot, dtype=scores.dtype, device=query.device)
-            together.append(score.expand(query.shape[1]).view(1, -1, 1, 1).expand(*query.shape[:3], 1))
+            score = score.expand(query.shape[1]).view(1, -1, 1, 1).expand(*query.shape[:3], 1)
+            if slot is null_score:
+                score = score.where(scores.amax(-1, keepdim=True) > UNSEEN / 2, UNSEEN)
+            together.append(score)
     weights = torch.softmax(torch.cat(together, dim=-1), dim=-1)
     kept = torch.nn.functional.dropout(weights, dropout) if dropout else weights
     count, local_end = scores.shape[-1], scores.shape[-1] + local_key.shape[2]

@@ -58,7 +58,9 @@ def reference(
                         scores["local", token] = cap(
                             float(asked @ local_key[row, shared, token].double().numpy()) * scaling
                         )
-                slots = [torch.as_tensor(slot).expand(heads)[head] for slot in (sinks, null_score) if slot is not None]
+                read = any(where == "memory" for where, _ in scores)
+                slots = (sinks, null_score if read else None)
+                slots = [torch.as_tensor(slot).expand(heads)[head] for slot in slots if slot is not None]
                 total = sum(math.exp(score) for score in [*scores.values(), *slots])
                 for (where, token), score in scores.items():
                     weight = math.exp(score) / total
@@ -126,6 +128,19 @@ def test_joint_attention_equals_the_formula_in_float64(heads, kv_heads, beams, s
     expected_output, expected_weights = reference(**given, scaling=8**-0.5, **settings)
     np.testing.assert_allclose(output.numpy(), expected_output, atol=2e-6)
     np.testing.assert_allclose(weights.numpy(), expected_weights, atol=2e-6)
+
+
+@pytest.mark.parametrize("top_m", [None, 3])
+def test_where_no_memory_is_seen_the_null_slot_takes_nothing_either(top_m):
+    given = inputs()
+    given["memory_mask"][0] = UNSEEN
+    settings = {"scaling": 8**-0.5, "top_m": top_m}
+    with_slot, _ = joint(**given, null_score=2.0, **settings)
+    without, _ = joint(**given, **settings)
+    torch.testing.assert_close(with_slot[0], without[0])
+    assert (with_slot[1] - without[1]).abs().max() > 0.1
+    expected, _ = reference(**given, null_score=2.0, **settings)
+    np.testing.assert_allclose(with_slot.numpy(), expected, atol=2e-6)
 
 
 def test_a_batch_of_one_with_one_key_head_equals_the_formula_too():
