@@ -64,10 +64,11 @@ class BuildReport:
         )
 
     def changes(self) -> str:
-        """What became of a memory that was there before."""
-        if self.commit is None:
-            return "nothing changed"
-        return f"{self.added:,} added ({self.embedded:,} embedded), {self.kept:,} kept, {self.deleted:,} deleted; version {self.commit}"
+        """What becomes of the memory."""
+        version = "nothing to commit" if self.commit is None else f"version {self.commit}"
+        return (
+            f"{self.added:,} added, {self.kept:,} kept, {self.deleted:,} deleted, {self.embedded:,} embedded; {version}"
+        )
 
 
 class PassageStream:
@@ -161,6 +162,7 @@ def store(
     name: str,
     instead_of: Iterable[int],
     *,
+    dry_run: bool = False,
     progress: bool = False,
 ) -> None:
     """Write the passages of a stream into a memory, and commit where they change it.
@@ -169,6 +171,7 @@ def store(
         known: what the memory holds.
         name: of the job.
         instead_of: rows that go unless a passage of the stream is the same entry.
+        dry_run: count only.
     """
     report = stream.report
     kept: set[int] = set()
@@ -180,7 +183,7 @@ def store(
             writer.add_values(fresh)
     gone = sorted(set(instead_of) - kept)
     report.added, report.kept, report.deleted = writer.entries, len(kept), len(gone)
-    if not writer.entries and not gone:
+    if dry_run or not (writer.entries or gone):
         return
     with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
         report.embedded = encode_values(writer, encoder, known, on_block=bar.update)

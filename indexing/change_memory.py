@@ -31,6 +31,7 @@ def add_sources(
     splitter: PassageSplitter,
     options: ReadOptions = ReadOptions(),
     update: bool = False,
+    dry_run: bool = False,
     progress: bool = False,
 ) -> BuildReport:
     """Read files into a memory, beside what it holds from other sources.
@@ -39,6 +40,7 @@ def add_sources(
         splitter: with the tokenizer and the longest passage of the memory.
         options: with the metadata of the memory.
         update: entries from these files that are no longer what the files say go.
+        dry_run: find out what would change, and change nothing.
 
     Raises:
         SourceError: a file cannot be read, or, without `update`, the memory holds another text of it.
@@ -67,7 +69,8 @@ def add_sources(
         stream = PassageStream(files, splitter, options, known=others, progress=progress)
         if files:
             name = "update" if update else "add"
-            store(writer, stream, encoder, known, splitting, name, instead_of.tolist(), progress=progress)
+            gone = instead_of.tolist()
+            store(writer, stream, encoder, known, splitting, name, gone, dry_run=dry_run, progress=progress)
     stream.report.seconds = time.perf_counter() - began
     return stream.report
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from indexing import cli_changes
+from indexing.cli_options import COLUMN_TYPES, Reading, reading_options, token_counter
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS, GEMMA
 from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from memgpt_rag.memory import StatesType
 
 
-def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
+def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for one in given:
+        name, _, kind = one.partition(":")
+        if kind not in COLUMN_TYPES:
+            raise click.BadParameter(
+                f"{one!r} names no type; expected NAME:TYPE with one of {', '.join(COLUMN_TYPES)}."
+            )
+        columns[name] = kind
+    return columns
 
 
 @click.group(cls=SentenceGroup)
@@ -65,24 +69,18 @@ def main() -> None:
     type=click.Choice(["cosine", "euclidean"]),
     help="How near is measured.",
 )
-@click.option("--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text.")
-@click.option("--title-field", metavar="FIELD", help="Field that holds its title.")
-@click.option("--id-field", metavar="FIELD", help="Field that holds its id.")
 @click.option(
-    "--encoding",
-    default="utf-8",
-    show_default=True,
-    callback=_known_encoding,
-    metavar="NAME",
-    help="Character encoding of text, JSON Lines and CSV.",
+    "--metadata",
+    multiple=True,
+    callback=_metadata,
+    metavar="NAME:TYPE",
+    help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
 )
-@click.option(
-    "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
-)
+@reading_options
 @click.option(
     "--replace",
     is_flag=True,
-    help="Build anew where the folder holds a memory; the old one stays until the new one is complete.",
+    help="Embed everything anew where the folder holds a memory; the old one stays until the new one is complete.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing."
@@ -97,33 +95,29 @@ def build(
     max_tokens: int,
     preset: str | None,
     metric: str,
-    text_field: str | None,
-    title_field: str | None,
-    id_field: str | None,
-    encoding: str,
-    exclude: tuple[str, ...],
+    metadata: dict[str, str],
+    reading: Reading,
     replace: bool,
     dry_run: bool,
 ) -> None:
     """Read files and folders, and build a memory from them.
 
     Text, Markdown, HTML, PDF, Word, JSON Lines, CSV and Parquet are read; anything else is read as text, and a file that
-    cannot be read stops the job before anything is written.
+    cannot be read stops the job before anything is written. Run again, the job embeds only what is new, and a job that
+    was stopped goes on where it was.
     """
     from indexing.build_memory import PassageStream, build_memory
     from indexing.plan import plan_memory, size, table
-    from indexing.read_documents import ReadOptions, find_files
-    from indexing.record_formats import RecordFields
+    from indexing.read_documents import find_files
     from indexing.split_passages import PassageSplitter
     from memgpt_rag.encoder import load_encoder
 
-    files = find_files(sources, exclude)
-    options = ReadOptions(encoding, RecordFields(text_field, title_field, id_field))
+    files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
     encoder = load_encoder(
         encoder_name, query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=metric == "cosine"
     )
-    splitter = PassageSplitter(encoder.count_tokens if generator is None else _token_counter(generator), max_tokens)
+    splitter = PassageSplitter(encoder.count_tokens if generator is None else token_counter(generator), max_tokens)
     if dry_run:
         plan = plan_memory(
             PassageStream(files, splitter, options, progress=True), dimension=encoder.fingerprint.dimension
@@ -145,6 +139,8 @@ def build(
     )
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    if report.kept or report.deleted:
+        click.echo(f"{report.changes()}.")
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8")
 
@@ -196,8 +192,5 @@ def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType)
     click.echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 
-def _token_counter(generator: str) -> Callable[[str], int]:
-    from memgpt_rag.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(generator)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+for _command in cli_changes.COMMANDS:
+    main.add_command(_command)

@@ -46,6 +46,9 @@ def main() -> None:
 @encoder_option
 @k_option
 @click.option(
+    "--where", metavar="CONDITION", help="Entries to search among, such as 'year >= 2020 and source == \"manual.txt\"'."
+)
+@click.option(
     "--query",
     default="always",
     show_default=True,
@@ -67,6 +70,7 @@ def ask(
     mode: str,
     encoder: str | None,
     k: int,
+    where: str | None,
     query: str,
     abstain: bool,
     max_new_tokens: int,
@@ -79,14 +83,17 @@ def ask(
         raise click.UsageError("QUESTION is empty; ask something.")
     if (mode != "memory" and (query == "auto" or abstain)) or (query == "never" and abstain):
         raise click.UsageError("--query auto and --abstain need --mode memory, and --abstain a memory that is read.")
-    Memory.open(memory)  # a wrong folder is told before a model is loaded
+    opened = Memory.open(memory)  # a wrong folder is told before a model is loaded, and so is a wrong condition
+    if where is not None and not len(opened.rows(where)):
+        raise click.ClickException(f"No entry of {memory} matches {where!r}; widen the condition.")
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
     # One answer is over before weights in int8 have paid for themselves.
     several = question is None
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
-    settings = {"mode": mode, "k": k, "query": query, "abstain": abstain, "max_new_tokens": max_new_tokens}
+    settings = {"mode": mode, "k": k, "where": where, "query": query, "abstain": abstain}
+    settings["max_new_tokens"] = max_new_tokens
     if question is not None:
         _answer(rag, question, settings)
         return

@@ -102,6 +102,7 @@ class RAG:
         *,
         mode: Mode = "memory",
         k: int = 4,
+        where: str | None = None,
         query: Query = "always",
         abstain: bool = False,
         max_new_tokens: int = 48,
@@ -114,6 +115,7 @@ class RAG:
             mode: "memory" attends to the entries' states; "prompt" pastes the entries before the question, the best one
                 last; "closed" uses none.
             k: entries per question.
+            where: which entries to search among, such as 'year >= 2020'; see `memgpt_rag.memory.filter`.
             query: "never" leaves the memory out; "auto" leaves it out for inputs that need none, such as a greeting, by
                 what the search finds and by the attention that memory gets when the question is read.
             abstain: say that it is not in memory, in the question's language, where the memory does not support the
@@ -143,7 +145,7 @@ class RAG:
         settings = {"began": began, "max_new_tokens": max_new_tokens, "streamer": streamer, **generation}
         answers: list[Answer | None] = [None] * len(questions)
         if mode != "closed" and query != "never":
-            found = self.retriever.retrieve(questions, max(k, NEIGHBOURS))
+            found = self.retriever.retrieve(questions, max(k, NEIGHBOURS), where=where)
             reading = [
                 place
                 for place, question in enumerate(questions)

@@ -44,10 +44,10 @@ class Retriever:
         self.memory = memory
         self.encoder = encoder
 
-    def retrieve(self, questions: Sequence[str], k: int) -> list[list[Retrieved]]:
-        """The k nearest entries of each question, best first."""
+    def retrieve(self, questions: Sequence[str], k: int, *, where: str | None = None) -> list[list[Retrieved]]:
+        """The k nearest entries of each question, best first; those that a condition lets through, where there is one."""
         contrast = self.memory.manifest.encoder.score_contrast
-        found = self.memory.search(self.encoder.encode_queries(questions), k)
+        found = self.memory.search(self.encoder.encode_queries(questions), k, where=where)
         return [
             [
                 Retrieved(int(row), passage, float(score), float(score) / contrast)

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 # No test may reach for a hub: a name that is not here must fail at once, as it does on a machine without network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 sys.path[:0] = [str(Path(__file__).parent)]
+
+# Random sequences: few by default, thousands with --hypothesis-profile long.
+settings.register_profile("short", max_examples=25, stateful_step_count=25)
+settings.register_profile("long", max_examples=300, stateful_step_count=50)
+settings.load_profile("short")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -78,3 +84,7 @@ def rag(memory, e5, gemma):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-byte", action="store_true", help="damage every byte of a memory, not one in many")

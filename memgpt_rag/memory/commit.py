@@ -53,7 +53,7 @@ def publish(memory: Path, manifest: disk.Manifest) -> disk.Manifest:
     if present.exists():
         before = disk.version_path(memory, disk.parse_manifest(present).commit)
         if not before.exists():
-            _write(before, present.read_bytes())  # one from before there were commits
+            _write(before, disk.read_bytes(present))  # one from before there were commits
         manifest = replace(manifest, previous=files.describe(before).sha256)
     content = (json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n").encode()
     _write(disk.version_path(memory, manifest.commit), content)

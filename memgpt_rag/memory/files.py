@@ -26,7 +26,7 @@ class NewFile(io.RawIOBase):
     """A file written in order, digested as it goes, and on disk once it is closed."""
 
     def __init__(self, path: Path):
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._handle = create(path)
         self._digest, self._bytes = hashlib.sha256(), 0
 
     def writable(self) -> bool:
@@ -43,14 +43,28 @@ class NewFile(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            os.fsync(self._handle)
-            os.close(self._handle)
+            close(self._handle)
         super().close()
 
     @property
     def described(self) -> StoredFile:
         """Size and digest of what has been written."""
         return StoredFile(self._bytes, self._digest.hexdigest())
+
+
+def create(path: Path) -> int:
+    """Handle of a new file to write into; `close` it."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+
+
+def close(handle: int) -> None:
+    """Once what was written is on disk."""
+    os.fsync(handle)
+    os.close(handle)
+
+
+def resize(handle: int, size: int) -> None:
+    os.ftruncate(handle, size)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -60,30 +74,21 @@ def append(path: Path, data: bytes) -> None:
         done = 0
         while done < len(data):
             done += os.write(handle, data[done:])
-        os.fsync(handle)
     finally:
-        os.close(handle)
+        close(handle)
 
 
 def write_at(handle: int, data: Any, offset: int) -> None:
-    """Write into the middle of an open file; `sync` it afterwards."""
+    """Write into the middle of an open file."""
     view = memoryview(data).cast("B")
     done = 0
     while done < len(view):
         done += os.pwrite(handle, view[done:], offset + done)
 
 
-def sync(handle: int) -> None:
-    os.fsync(handle)
-
-
 def sync_folder(folder: Path) -> None:
     """Make new names, renames and removals in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    close(os.open(folder, os.O_RDONLY))
 
 
 def make_folder(folder: Path) -> None:
@@ -122,8 +127,5 @@ def describe(path: Path) -> StoredFile:
 def cut(path: Path, size: int) -> None:
     """Take away what a file has beyond a size."""
     handle = os.open(path, os.O_WRONLY)
-    try:
-        os.ftruncate(handle, size)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    resize(handle, size)
+    close(handle)

@@ -96,6 +96,7 @@ _DELETED = re.compile(rf"deleted-{_HEX}\.bits")
 _INDEX = re.compile(rf"index-{_HEX}\.faiss")
 _OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX}
 MAX_DIMENSION = 2**16
+_MAX_MANIFEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
 def parse_manifest(path: Path) -> Manifest:
     """Raises MemoryFormatError as `read_manifest`."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_bytes(path))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise MemoryFormatError(f"{path} is damaged: it is not JSON ({error}); build the memory again.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
@@ -263,6 +264,17 @@ def parse_manifest(path: Path) -> Manifest:
         raise MemoryFormatError(
             f"{path} is damaged: {type(error).__name__} at {error}; build the memory again."
         ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A manifest's bytes. What is no regular file, or too large for one, is not read.
+
+    Raises:
+        MemoryFormatError: it is missing, or neither.
+    """
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > _MAX_MANIFEST:
+        raise MemoryFormatError(f"{path} is missing, or is no plain file of at most {_MAX_MANIFEST:,} bytes.")
+    return path.read_bytes()
 
 
 def _parse(fields: dict[str, Any]) -> Manifest:

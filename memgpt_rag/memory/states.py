@@ -9,7 +9,6 @@ Numbers only: which language model computed them is said in the manifest. numpy 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +88,10 @@ class StatesWriter:
         regions = shape.regions(len(lengths), int(self._offsets[-1]))
         header, size = tensors.header(regions)
         self._begin, self._regions = tensors.offsets(regions), regions
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._handle = files.create(path)
         files.write_at(self._handle, header, 0)
         files.write_at(self._handle, self._offsets, self._begin["offsets"])
-        os.ftruncate(self._handle, len(header) + size)
+        files.resize(self._handle, len(header) + size)
 
     def __enter__(self) -> StatesWriter:
         return self
@@ -124,8 +123,7 @@ class StatesWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         rows = len(self._offsets) - 1
-        files.sync(self._handle)
-        os.close(self._handle)
+        files.close(self._handle)
         if error is None and self._row != rows:
             raise ValueError(f"{self._row} entries have states and {rows} were announced.")
 

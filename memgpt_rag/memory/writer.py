@@ -178,7 +178,6 @@ class MemoryWriter:
         )
         manifest = commits.publish(self.memory, manifest)
         self._committed = True
-        files.remove(self.memory / disk.JOURNAL)
         if self._replace:
             commits.forget(self.memory, self._number)
         return manifest
@@ -219,6 +218,8 @@ class MemoryWriter:
             self._keys.close()
         if not self._committed:
             commits.sweep(self.memory)
+        if error is None:
+            files.remove(self.memory / disk.JOURNAL)
         self._release()
 
     def _release(self) -> None:

@@ -1,0 +1,211 @@
+"""Commands of memgpt-index for a memory that is there: change it, check it, go back in its history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexing.cli_options import Reading, reading_options, splitter_of, where_option
+from memgpt_rag.command_line import quiet_libraries
+
+if TYPE_CHECKING:
+    from memgpt_rag.encoder import Encoder
+    from memgpt_rag.memory import Manifest
+
+memory_argument = click.argument("memory", type=click.Path(path_type=Path))
+memory_option = click.option(
+    "--memory", required=True, type=click.Path(path_type=Path), help="Folder of the memory to change."
+)
+encoder_option = click.option(
+    "--encoder", metavar="NAME", help="The memory's embedding model, where it is not where it was."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@memory_option
+@encoder_option
+@reading_options
+@dry_run_option
+def add(sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, dry_run: bool) -> None:
+    """Add files and folders to a memory, beside what it holds. Files that it holds as they are change nothing."""
+    _change(sources, memory, encoder, reading, dry_run, update=False)
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@memory_option
+@encoder_option
+@reading_options
+@dry_run_option
+def update(sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, dry_run: bool) -> None:
+    """Bring the entries of files up to date: new text is embedded, text that is gone goes, the rest stays."""
+    _change(sources, memory, encoder, reading, dry_run, update=True)
+
+
+@click.command()
+@memory_option
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Entry to delete; may be given again.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="File whose entries go; may be given again.")
+@where_option
+@dry_run_option
+def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: str | None, dry_run: bool) -> None:
+    """Delete entries: by id, by source, or by a filter. Earlier versions keep them until they expire."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from indexing.change_memory import delete_entries
+    from memgpt_rag.memory import Memory
+
+    if not ids and not sources and where is None:
+        raise click.UsageError("Say which entries: with --id, --source or --where.")
+    opened = Memory.open(memory)
+    expressions = [pc.field("id").isin(ids), pc.field("source").isin(sources)]
+    rows = np.unique(np.concatenate([opened.rows(one) for one in (*expressions, *([where] if where else []))]))
+    if dry_run:
+        for passage in opened.passages(rows[:20]):
+            click.echo(f"{passage.id}  {passage.place}  {passage.text[:60]!r}")
+        click.echo(f"Would delete {len(rows):,} of {len(opened):,} entries of {memory}.")
+        return
+    if not len(rows):
+        click.echo("No entry matches; nothing was deleted.")
+        return
+    manifest = delete_entries(memory, rows, opened.manifest)
+    click.echo(
+        f"Deleted {len(rows):,} entries; {manifest.entries:,} are left in version {manifest.commit} of {memory}."
+    )
+
+
+@click.command()
+@memory_argument
+def compact(memory: Path) -> None:
+    """Bring all entries into one segment without deleted rows. Nothing is computed anew."""
+    from indexing.change_memory import compact
+
+    manifest = compact(memory, progress=True)
+    click.echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
+
+
+@click.command()
+@memory_argument
+@click.option(
+    "--neighbours",
+    default=20_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many entries to look up by their own key.",
+)
+def verify(memory: Path, neighbours: int) -> None:
+    """Read every byte of a memory and say whether it is as it was written; exits 1 where it is not."""
+    from indexing.verify_memory import verify_memory
+
+    faults = verify_memory(memory, neighbours=neighbours)
+    if faults:
+        raise click.ClickException("\n".join(faults))
+    click.echo(f"{memory} is as it was written.")
+
+
+@click.command()
+@memory_argument
+def versions(memory: Path) -> None:
+    """List the versions of a memory that can be opened or restored."""
+    from memgpt_rag.memory import versions
+
+    for manifest in versions(memory):
+        counted = ", ".join(f"{value:,} {name}" for name, value in manifest.job.items() if isinstance(value, int))
+        click.echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {manifest.job.get('name')}  {counted}")
+
+
+@click.command()
+@memory_argument
+@click.argument("version", type=click.IntRange(min=1))
+def rollback(memory: Path, version: int) -> None:
+    """Make an earlier VERSION the present one again, as a version of its own."""
+    from memgpt_rag.memory import roll_back
+
+    manifest = roll_back(memory, version)
+    click.echo(f"{memory} is as it was in version {version}: {manifest.entries:,} entries, version {manifest.commit}.")
+
+
+@click.command()
+@memory_argument
+@click.option("--keep", default=1, show_default=True, type=click.IntRange(min=1), help="How many versions to keep.")
+def expire(memory: Path, keep: int) -> None:
+    """Forget earlier versions and free what only they need."""
+    from memgpt_rag.memory import expire
+
+    forgotten = expire(memory, keep)
+    click.echo(f"Forgot {len(forgotten):,} versions of {memory}.")
+
+
+@click.command()
+@memory_argument
+@click.argument("before", type=click.IntRange(min=1))
+@click.argument("after", required=False, type=click.IntRange(min=1))
+def diff(memory: Path, before: int, after: int | None) -> None:
+    """Say which entries version AFTER (the present one, if none is named) has and version BEFORE has not, or differently."""
+    from indexing.verify_memory import difference
+
+    added, gone = difference(memory, before, after)
+    for sign, ids in (("-", gone), ("+", added)):
+        for id in ids:
+            click.echo(f"{sign} {id}")
+    click.echo(f"{len(added):,} added, {len(gone):,} gone.")
+
+
+@click.command()
+@memory_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@where_option
+@click.option("--keys", is_flag=True, help="Write the keys, too.")
+def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
+    """Write the entries of a memory to FILE, which ends in .jsonl or .parquet."""
+    from indexing.export_memory import export_memory
+    from memgpt_rag.memory import Memory
+
+    count = export_memory(Memory.open(memory), file, where=where, keys=keys)
+    click.echo(f"Wrote {count:,} entries to {file}.")
+
+
+def _change(
+    sources: tuple[Path, ...], memory: Path, encoder_name: str | None, reading: Reading, dry_run: bool, *, update: bool
+) -> None:
+    from indexing.change_memory import add_sources
+    from indexing.read_documents import find_files
+    from memgpt_rag.memory import Memory
+
+    manifest = Memory.open(memory).manifest
+    files = find_files(sources, reading.exclude)
+    quiet_libraries()
+    encoder = _encoder_of(manifest, encoder_name)
+    report = add_sources(
+        files,
+        memory,
+        encoder=encoder,
+        splitter=splitter_of(manifest.splitting, encoder),
+        options=reading.options(manifest.metadata),
+        update=update,
+        dry_run=dry_run,
+        progress=True,
+    )
+    sentence = report.sentence()
+    click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
+    click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
+
+
+def _encoder_of(manifest: Manifest, name: str | None) -> Encoder:
+    from memgpt_rag.encoder import load_encoder
+
+    stored = manifest.encoder
+    return load_encoder(
+        name or stored.name,
+        query_prompt=stored.query_prompt,
+        passage_prompt=stored.passage_prompt,
+        normalise=stored.normalised,
+    )
+
+
+COMMANDS = [add, update, delete, compact, verify, versions, rollback, expire, diff, export]

@@ -1,0 +1,96 @@
+"""Options that several commands of memgpt-index take."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from indexing.read_documents import ReadOptions
+    from indexing.split_passages import PassageSplitter
+    from memgpt_rag.encoder import Encoder
+
+# Types of columns of metadata, as in `memgpt_rag.memory.format`, which takes long to import.
+COLUMN_TYPES = ("string", "integer", "number", "boolean", "date")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the sources are to be read, as the options say."""
+
+    text_field: str | None
+    title_field: str | None
+    id_field: str | None
+    encoding: str
+    exclude: tuple[str, ...]
+
+    def options(self, metadata: dict[str, str]) -> ReadOptions:
+        from indexing.read_documents import ReadOptions
+        from indexing.record_formats import RecordFields
+
+        return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how to read sources; the command gets them as `reading`."""
+
+    @functools.wraps(command)
+    def with_reading(**settings: Any) -> None:
+        fields = {name: settings.pop(name) for name in Reading.__dataclass_fields__}
+        command(reading=Reading(**fields), **settings)
+
+    for option in reversed(_OPTIONS):
+        with_reading = option(with_reading)
+    return with_reading
+
+
+def splitter_of(splitting: dict[str, Any], encoder: Encoder) -> PassageSplitter:
+    """A splitter that cuts as the memory's passages were cut."""
+    from indexing.split_passages import PassageSplitter
+
+    tokenizer = str(splitting["tokenizer"])
+    count = encoder.count_tokens if tokenizer == encoder.name else token_counter(tokenizer)
+    return PassageSplitter(count, int(splitting["max_tokens"]))
+
+
+def token_counter(generator: str) -> Callable[[str], int]:
+    """Counts tokens as a language model does."""
+    from memgpt_rag.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(generator)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
+
+
+_OPTIONS = [
+    click.option(
+        "--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text."
+    ),
+    click.option("--title-field", metavar="FIELD", help="Field that holds its title."),
+    click.option("--id-field", metavar="FIELD", help="Field that holds its id."),
+    click.option(
+        "--encoding",
+        default="utf-8",
+        show_default=True,
+        callback=_known_encoding,
+        metavar="NAME",
+        help="Character encoding of text, JSON Lines and CSV.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
+    ),
+]
+where_option = click.option(
+    "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
+)

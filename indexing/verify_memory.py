@@ -1,0 +1,132 @@
+"""Looks at every byte of a memory and says what is wrong with it, if anything is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.memory import Manifest, Memory, versions
+from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.faiss_index import first_not_unit
+from memgpt_rag.memory.files import describe
+
+_BLOCK = 1024
+# How far the score of a key with itself may lie below that of its nearest key: what rounding does.
+_ROUNDING = 1e-5
+
+
+def verify_memory(
+    memory: Path, *, neighbours: int = 20_000, on_step: Callable[[str], object] = lambda step: None
+) -> list[str]:
+    """Check files against their digests, manifests against each other, and keys, values and states against one another.
+
+    Args:
+        neighbours: how many entries, evenly spread, are looked up by their own key to see that they are found first.
+        on_step: hears what is being looked at.
+
+    Returns:
+        One sentence for each fault; none where the memory is as it was written.
+    """
+    try:
+        kept = versions(memory)
+        faults = [*_manifests(memory, kept)]
+    except MemgptRagError as error:
+        return [str(error)]
+    described = {
+        (segment.name, name): file for of in kept for segment in of.segments for name, file in segment.files.items()
+    }
+    for (segment, name), file in described.items():
+        path = disk.segment_dir(memory, segment) / name
+        on_step(f"{segment}/{name}")
+        if not path.is_file() or path.is_symlink():
+            faults.append(f"{path} is missing.")
+        elif describe(path) != file:
+            faults.append(f"{path} is not as it was committed: its digest differs.")
+    if faults:
+        return faults
+    try:
+        opened = Memory.open(memory)
+        return [*_values(opened), *_keys(opened, neighbours, on_step), *_states(opened)]
+    except MemgptRagError as error:
+        return [str(error)]
+
+
+def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:
+    """The present manifest is the last version's, and each version is the one that the next one followed."""
+    last = disk.version_path(memory, kept[-1].commit)
+    if last.exists() and disk.read_bytes(last) != disk.read_bytes(memory / disk.MANIFEST):
+        yield f"{memory / disk.MANIFEST} and {last} differ and should be the same."
+    for before, after in pairwise(kept):
+        path = disk.version_path(memory, before.commit)
+        if after.commit == before.commit + 1 and describe(path).sha256 != after.previous:
+            yield f"{path} is not as it was committed: its digest differs."
+
+
+def _values(memory: Memory) -> Iterator[str]:
+    ids: Counter[str] = Counter()
+    for segment in memory.segments:
+        of_segment = segment.values.column("id").to_numpy(zero_copy_only=False)
+        ids.update(of_segment if segment.live is None else of_segment[segment.live])
+    for id, times in ids.items():
+        if times > 1:
+            yield f"{memory.path} has {times} entries of the id {id!r}; ids must differ."
+
+
+def _keys(memory: Memory, neighbours: int, on_step: Callable[[str], object]) -> Iterator[str]:
+    rows = memory.rows()
+    for start in range(0, len(rows), _BLOCK):
+        keys = memory.keys(rows[start : start + _BLOCK])
+        if not np.isfinite(keys).all():
+            yield f"{memory.path} has keys among rows {rows[start]} and after that are no numbers."
+            return
+        if memory.manifest.metric == "cosine" and (wrong := first_not_unit(keys)) is not None:
+            yield f"The key of row {rows[start + wrong]} in {memory.path} is not of length 1."
+            return
+    looked_up = rows[np.unique(np.linspace(0, len(rows) - 1, min(neighbours, len(rows))).astype(np.int64))]
+    for start in range(0, len(looked_up), _BLOCK):
+        part = looked_up[start : start + _BLOCK]
+        on_step(f"neighbours of {start + len(part):,} of {len(looked_up):,} entries")
+        yield from _strangers(memory, part)
+
+
+def _strangers(memory: Memory, rows: np.ndarray) -> Iterator[str]:
+    """Entries whose own key finds another one nearer than themselves."""
+    keys = memory.keys(rows)
+    found = memory.search(keys, 1, exact=True)
+    own = np.einsum("ij,ij->i", keys, keys) if memory.manifest.metric == "cosine" else np.zeros(len(rows))
+    # In Euclidean distance, the root of what rounding leaves.
+    near = _ROUNDING if memory.manifest.metric == "cosine" else 0.02 * (1 + np.linalg.norm(keys, axis=1))
+    for row, other, missed in zip(rows, found.rows[:, 0], found.scores[:, 0] > own + near, strict=True):
+        if missed and row != other:
+            yield f"The key of row {row} in {memory.path} finds row {other} first."
+
+
+def _states(memory: Memory) -> Iterator[str]:
+    for segment in memory.segments:
+        if segment.states is None:
+            continue
+        empty = np.diff(segment.states.offsets) == 0
+        if (empty if segment.live is None else empty & segment.live).any():
+            yield f"{segment.folder} has entries without states beside others that have them."
+
+
+def difference(memory: Path, before: int, after: int | None) -> tuple[list[str], list[str]]:
+    """Ids of the entries that a later version has and an earlier one has not, and the other way round.
+
+    Raises:
+        MemoryFormatError: there is no such version.
+    """
+    ids = []
+    for version in (before, after):
+        opened = Memory.open(memory, version=version)
+        ids.append({passage.id: passage for passage in opened.passages(opened.rows())})
+    earlier, later = ids
+    return (
+        [id for id, passage in later.items() if earlier.get(id) != passage],
+        [id for id, passage in earlier.items() if later.get(id) != passage],
+    )

@@ -1,0 +1,176 @@
+"""Jobs that are stopped at every single change that they make to the folder, and what a loss of power may leave of it.
+
+After each, the memory opens as it was before the job or as it is after it, everything pairs, and the job run again ends
+with the same bytes as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import faiss
+import numpy as np
+import pytest
+from faults import Disk, count_changes, killed_at
+from tiny import HashEncoder
+
+from indexing import encode_passages
+from indexing.build_memory import build_memory
+from indexing.change_memory import add_sources, compact, delete_entries
+from indexing.read_documents import find_files
+from indexing.split_passages import PassageSplitter
+from indexing.verify_memory import verify_memory
+from memgpt_rag.memory import Memory, expire, roll_back
+from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.commit import writing
+
+POWER_LOSSES = 4  # at each point, each leaving something else
+
+
+@pytest.fixture(autouse=True)
+def small_blocks_and_one_thread(monkeypatch):
+    """So that a small job has many points to be stopped at, and can be forked."""
+    monkeypatch.setattr(encode_passages, "BLOCK", 3)
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(threads)
+
+
+def write_sources(folder: Path, numbers) -> Path:
+    folder.mkdir(exist_ok=True)
+    records = ({"id": f"r{number}", "text": f"Bench {number} was given by family {number * 7}."} for number in numbers)
+    (folder / "benches.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def build(sources: Path, memory: Path, **settings) -> None:
+    encoder = HashEncoder(dimension=32)
+    splitter = PassageSplitter(encoder.count_tokens)
+    build_memory(find_files([sources]), memory, encoder=encoder, splitter=splitter, tokenizer_name="hash", **settings)
+
+
+def change(sources: Path, memory: Path, *, update: bool) -> None:
+    encoder = HashEncoder(dimension=32)
+    splitter = PassageSplitter(encoder.count_tokens)
+    add_sources(find_files([sources]), memory, encoder=encoder, splitter=splitter, update=update)
+
+
+def delete(memory: Path) -> None:
+    opened = Memory.open(memory)
+    if len(rows := opened.rows('record in ("r1", "r6")')):
+        delete_entries(memory, rows, opened.manifest)
+
+
+@pytest.fixture
+def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
+    first = write_sources(tmp_path / "first", range(8))
+    later = write_sources(tmp_path / "later", range(2, 12))
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "kite.md").write_text("# Kites\n\nChildren under twelve can borrow a kite.\n")
+    return {
+        "build": lambda memory: build(first, memory),
+        "build again": lambda memory: build(later, memory),
+        "replace": lambda memory: build(later, memory, replace=True),
+        "add": lambda memory: change(beside, memory, update=False),
+        "update": lambda memory: change(later, memory, update=True),
+        "delete": delete,
+        "compact": lambda memory: compact(memory) and None,
+        "rollback": lambda memory: roll_back(memory, 1) and None,
+        "expire": lambda memory: expire(memory, 1) and None,
+    }
+
+
+NAMES = ["build", "build again", "replace", "add", "update", "delete", "compact", "rollback", "expire"]
+
+
+@pytest.fixture
+def base(jobs, tmp_path) -> Callable[[str], Path]:
+    """What a job starts from: two versions, the second with deleted rows; nothing for the first build."""
+
+    def make(name: str) -> Path:
+        folder = tmp_path / "base"
+        if name == "build":
+            folder.mkdir()
+            return folder
+        jobs["build"](folder)
+        opened = Memory.open(folder)
+        delete_entries(folder, opened.rows('record == "r3"'), opened.manifest)
+        return folder
+
+    return make
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != disk.LOCK
+    }
+
+
+def state(folder: Path) -> tuple | None:
+    """The entries of the present version and its number; None where there is no memory."""
+    if not (folder / disk.MANIFEST).exists():
+        return None
+    memory = Memory.open(folder)
+    passages = memory.passages(memory.rows())
+    assert verify_memory(folder) == []
+    keys = HashEncoder(dimension=32).encode_passages([passage.titled_text for passage in passages])
+    np.testing.assert_array_equal(memory.keys(), keys)
+    assert memory.search(keys, 1).rows[:, 0].tolist() == memory.rows().tolist()
+    return memory.manifest.commit, tuple(passages)
+
+
+def require_whole(
+    folder: Path, job: Callable[[Path], None], before, after, whole: dict[Path, bytes], where: str
+) -> None:
+    """The folder is as before the job or after it, and the job, run again if need be, ends as if never stopped."""
+    found = state(folder)
+    assert found in (before, after), where
+    if found != after or before == after:
+        job(folder)
+    elif folder.exists():
+        with writing(folder):  # the next job clears up what this one left
+            pass
+        (folder / disk.JOURNAL).unlink(missing_ok=True)
+        if len(list((folder / disk.VERSIONS).iterdir())) > 1 and where.startswith("replace"):
+            expire(folder, 1)  # versions that it had not come round to forget
+    assert contents(folder) == whole, where
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_job_killed_at_any_change_loses_nothing(name, jobs, base, tmp_path):
+    job, start, folder = jobs[name], base(name), tmp_path / "memory"
+    shutil.copytree(start, folder)
+    changes = count_changes(lambda: job(folder))
+    before, after, whole = state(start), state(folder), contents(folder)
+    assert changes > 10 or name in ("rollback", "expire")
+    for number in range(1, changes + 1):
+        for torn in (False, True):
+            shutil.rmtree(folder)
+            shutil.copytree(start, folder)
+            killed_at(lambda: job(folder), number, torn=torn)
+            require_whole(folder, job, before, after, whole, f"{name}, change {number} of {changes}, torn {torn}")
+    print(f"{name}: {changes} changes, {2 * changes} kills")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_of_power_at_any_change_loses_nothing(name, jobs, base, tmp_path):
+    job, start, folder = jobs[name], base(name), tmp_path / "memory"
+    shutil.copytree(start, folder)
+    trace = Disk(folder, lambda: job(folder))
+    before, after, whole = state(start), state(folder), contents(folder)
+    for point in range(len(trace.changes) + 1):
+        for seed in range(POWER_LOSSES):
+            shutil.rmtree(folder)
+            folder.mkdir()
+            trace.left_after(point, Random(1000 * point + seed), folder)
+            where = f"{name}, before change {point} of {len(trace.changes)}, seed {seed}"
+            require_whole(folder, job, before, after, whole, where)
+    print(f"{name}: {len(trace.changes) + 1} points, {POWER_LOSSES} losses each")

@@ -1,0 +1,188 @@
+"""Random changes against a dictionary: after each, every text has its own key and a search finds what is there.
+
+pytest tests/memory/test_sequences.py --hypothesis-profile long      thousands of them
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tiny import HashEncoder, passage
+
+from indexing.change_memory import compact
+from indexing.verify_memory import verify_memory
+from memgpt_rag.memory import Memory, MemoryWriter, expire, roll_back, versions
+
+ENCODER = HashEncoder(dimension=48)
+SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
+TEXTS = st.text("abcdefgh ", min_size=3, max_size=12).map(lambda text: text.strip() or "empty")
+
+
+def key(text: str) -> np.ndarray:
+    return ENCODER.encode_passages([text])[0]
+
+
+def write(folder: Path, new: dict[str, str], gone: list[int], **settings) -> None:
+    with MemoryWriter(folder, metadata={"size": "integer"}, **settings) as writer:
+        if new:
+            writer.add_values(
+                [replace(passage(0, text), id=id, title="", metadata={"size": len(text)}) for id, text in new.items()]
+            )
+        for block in writer.value_blocks(2):
+            writer.add_keys(ENCODER.encode_passages([one.text for one in block]))
+        writer.delete(gone)
+        writer.commit(ENCODER.fingerprint, splitting=SPLITTING, job={"name": "test"})
+
+
+class Sequences(RuleBasedStateMachine):
+    """A memory beside a dictionary of what it should hold, version by version."""
+
+    @initialize(texts=st.lists(TEXTS, min_size=1, max_size=4))
+    def begin(self, texts):
+        self.folder = Path(tempfile.mkdtemp()) / "memory"
+        self.number = 0
+        self.entries = self._fresh(texts)
+        self.history = {1: dict(self.entries)}
+        write(self.folder, self.entries, [])
+        self.memory = Memory.open(self.folder)
+
+    def _fresh(self, texts):
+        ids = [f"id{self.number + place}" for place in range(len(texts))]
+        self.number += len(texts)
+        return dict(zip(ids, texts, strict=True))
+
+    def _changed(self):
+        self.memory = Memory.open(self.folder)
+        self.history[self.memory.manifest.commit] = dict(self.entries)
+
+    def _rows(self, ids) -> list[int]:
+        rows = self.memory.rows()
+        return [int(row) for row in rows if self.memory.passages([row])[0].id in ids]
+
+    @rule(texts=st.lists(TEXTS, min_size=1, max_size=5))
+    def add(self, texts):
+        new = self._fresh(texts)
+        write(self.folder, new, [])
+        self.entries |= new
+        self._changed()
+
+    @rule(data=st.data())
+    def delete(self, data):
+        ids = data.draw(st.sets(st.sampled_from(sorted(self.entries)), max_size=len(self.entries) - 1))
+        if ids:
+            write(self.folder, {}, self._rows(ids))
+            self.entries = {id: text for id, text in self.entries.items() if id not in ids}
+            self._changed()
+
+    @rule(data=st.data(), text=TEXTS)
+    def update(self, data, text):
+        id = data.draw(st.sampled_from(sorted(self.entries)))
+        write(self.folder, {id: text}, self._rows({id}))
+        self.entries[id] = text
+        self._changed()
+
+    @rule()
+    def compact(self):
+        compact(self.folder)
+        self._changed()
+        assert self.memory.num_rows == len(self.entries)
+
+    @rule()
+    def reopen(self):
+        self.memory = Memory.open(self.folder)
+
+    @precondition(lambda self: len(self.history) > 1)
+    @rule(data=st.data())
+    def roll_back(self, data):
+        kept = [manifest.commit for manifest in versions(self.folder)][:-1]
+        if kept:
+            commit = data.draw(st.sampled_from(kept))
+            roll_back(self.folder, commit)
+            self.entries = dict(self.history[commit])
+            self._changed()
+
+    @rule(keep=st.integers(1, 3))
+    def expire(self, keep):
+        expire(self.folder, keep)
+
+    @invariant()
+    def holds_what_it_should(self):
+        passages = self.memory.passages(self.memory.rows())
+        assert {one.id: one.text for one in passages} == self.entries
+        assert len(passages) == len(self.memory) == len(self.entries)
+        np.testing.assert_array_equal(self.memory.keys(), ENCODER.encode_passages([one.text for one in passages]))
+
+    @rule(text=TEXTS, k=st.integers(1, 6), least=st.integers(0, 12))
+    def search(self, text, k, least):
+        query = key(text)[None]
+        for where, matching in (
+            (None, self.entries),
+            (f"size >= {least}", {id: one for id, one in self.entries.items() if len(one) >= least}),
+        ):
+            found = self.memory.search(query, k, where=where)
+            scores = {id: float(query[0] @ key(one)) for id, one in matching.items()}
+            best = sorted(scores.values(), reverse=True)[:k]
+            np.testing.assert_allclose(found.scores[0], best, atol=1e-6)
+            for one, score in zip(found.passages[0], found.scores[0], strict=True):
+                assert matching[one.id] == one.text
+                assert scores[one.id] == pytest.approx(score, abs=1e-6)
+
+    def teardown(self):
+        if hasattr(self, "folder"):
+            assert verify_memory(self.folder) == []
+            shutil.rmtree(self.folder.parent)
+
+
+# How many there are is the profile's to say, see conftest.py.
+Sequences.TestCase.settings = settings(deadline=None, suppress_health_check=list(HealthCheck))
+TestSequences = Sequences.TestCase
+
+
+def _read(folder: Path, seconds: float, seen) -> None:
+    """Open and search until the time is over; what is found must belong together."""
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        memory = Memory.open(folder)
+        rows = memory.rows()
+        passages = memory.passages(rows)
+        assert len(passages) == len(memory)
+        np.testing.assert_array_equal(memory.keys(), ENCODER.encode_passages([one.text for one in passages]))
+        found = memory.search(memory.keys(rows[:2]), 1)
+        assert (found.scores > 1 - 1e-6).all()
+        count += 1
+    seen.put(count)
+
+
+def test_readers_see_whole_versions_while_one_writes(tmp_path):
+    folder, seconds = tmp_path / "memory", 6.0
+    write(folder, {f"id{number}": f"text {number}" for number in range(20)}, [])
+    context = multiprocessing.get_context("spawn")
+    seen = context.Queue()
+    readers = [context.Process(target=_read, args=(folder, seconds, seen)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    end, number = time.monotonic() + seconds, 20
+    while time.monotonic() < end:
+        memory = Memory.open(folder)
+        write(folder, {f"id{number}": f"text {number}"}, memory.rows()[:1].tolist())
+        number += 1
+        if number % 7 == 0:
+            compact(folder)
+        if number % 5 == 0:
+            expire(folder, 1)
+    counts = [seen.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join()
+        assert reader.exitcode == 0
+    assert min(counts) > 3
+    assert verify_memory(folder) == []
