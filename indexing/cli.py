@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from indexing import cli_changes
-from indexing.cli_options import COLUMN_TYPES, Reading, reading_options, token_counter
+from indexing.cli_options import (
+    COLUMN_TYPES,
+    Reading,
+    index,
+    index_option,
+    reading_options,
+    recall_option,
+    token_counter,
+)
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS, GEMMA
 from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
+    from indexing.choose_index import IndexKind
     from memgpt_rag.memory import StatesType
 
 
@@ -76,6 +85,8 @@ def main() -> None:
     metavar="NAME:TYPE",
     help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
 )
+@index_option
+@recall_option
 @reading_options
 @click.option(
     "--replace",
@@ -96,6 +107,8 @@ def build(
     preset: str | None,
     metric: str,
     metadata: dict[str, str],
+    kind: IndexKind,
+    recall: float,
     reading: Reading,
     replace: bool,
     dry_run: bool,
@@ -141,6 +154,8 @@ def build(
     click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
     if report.kept or report.deleted:
         click.echo(f"{report.changes()}.")
+    if report.commit is not None:
+        index(memory, kind, recall)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8")
 

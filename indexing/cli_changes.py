@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexing.cli_options import Reading, reading_options, splitter_of, where_option
+from indexing.cli_options import Reading, index, index_option, reading_options, recall_option, splitter_of, where_option
 from memgpt_rag.command_line import quiet_libraries
 
 if TYPE_CHECKING:
+    from indexing.choose_index import IndexKind
     from memgpt_rag.encoder import Encoder
     from memgpt_rag.memory import Manifest
 
@@ -84,9 +85,22 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
 def compact(memory: Path) -> None:
     """Bring all entries into one segment without deleted rows. Nothing is computed anew."""
     from indexing.change_memory import compact
+    from memgpt_rag.memory import Memory
 
+    indexed = [segment.index["recall"] for segment in Memory.open(memory).manifest.segments if segment.index]
     manifest = compact(memory, progress=True)
     click.echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
+    if indexed:
+        index(memory, "auto", min(indexed))
+
+
+@click.command("rebuild-index")
+@memory_argument
+@index_option
+@recall_option
+def rebuild_index(memory: Path, kind: IndexKind, recall: float) -> None:
+    """Choose anew how keys are searched: exactly, or with the fastest index that finds enough of what is nearest."""
+    index(memory, kind, recall)
 
 
 @click.command()
@@ -208,4 +222,4 @@ def _encoder_of(manifest: Manifest, name: str | None) -> Encoder:
     )
 
 
-COMMANDS = [add, update, delete, compact, verify, versions, rollback, expire, diff, export]
+COMMANDS = [add, update, delete, compact, rebuild_index, verify, versions, rollback, expire, diff, export]

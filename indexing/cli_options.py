@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indexing.choose_index import IndexKind
     from indexing.read_documents import ReadOptions
     from indexing.split_passages import PassageSplitter
     from memgpt_rag.encoder import Encoder
@@ -47,6 +50,22 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_reading = option(with_reading)
     return with_reading
+
+
+def index(memory: Path, kind: IndexKind, recall: float) -> None:
+    """Choose how a memory is searched, and say so where that is not exactly."""
+    from indexing.choose_index import index_memory
+
+    chosen = index_memory(memory, kind=kind, recall=recall, on_step=lambda step: click.echo(f"{step} …", err=True))
+    for name, choice in chosen.items():
+        if choice.index is not None:
+            settings = choice.index.settings
+            click.echo(
+                f"Segment {name}: {settings.factory}, {settings.parameters}, finds {choice.recall:.1%} of the 10 nearest "
+                f"in {choice.milliseconds:.2f} ms; looking at all keys takes {choice.exact_milliseconds:.2f} ms."
+            )
+    if all(choice.index is None for choice in chosen.values()) and kind != "auto":
+        click.echo("All keys are looked at.")
 
 
 def splitter_of(splitting: dict[str, Any], encoder: Encoder) -> PassageSplitter:
@@ -91,6 +110,21 @@ _OPTIONS = [
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
     ),
 ]
+index_option = click.option(
+    "--index",
+    "kind",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "exact", "hnsw", "ivf"]),
+    help="How keys are searched; auto looks at all of them while that takes no millisecond, and else measures.",
+)
+recall_option = click.option(
+    "--recall",
+    default=0.98,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How many of the 10 nearest an index has to find.",
+)
 where_option = click.option(
     "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
 )

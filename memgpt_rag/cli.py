@@ -134,8 +134,13 @@ def _job(job: dict[str, Any]) -> str:
 
 
 def _search_of(manifest: Manifest) -> str:
-    indexes = {str(segment.index["factory"]) for segment in manifest.segments if segment.index is not None}
-    return " and ".join(sorted(indexes)) or "exact"
+    indexes = [segment.index for segment in manifest.segments if segment.index is not None]
+    told = {
+        f"{of['factory']}, {of['parameters']} (recall at 10 {of.get('recall', 0):.3f}, nDCG loss {of.get('ndcg_loss', 0):.4f}, "
+        f"{of.get('milliseconds', 0):.2f} ms against {of.get('exact_milliseconds', 0):.2f})"
+        for of in indexes
+    }
+    return " and ".join(sorted(told)) or "exact"
 
 
 def _states_of(states: StatesFingerprint | None) -> str:

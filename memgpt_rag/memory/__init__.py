@@ -5,7 +5,7 @@ from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
 from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
-from memgpt_rag.memory.writer import MemoryWriter, add_states
+from memgpt_rag.memory.writer import MemoryWriter, add_indexes, add_states
 
 __all__ = [
     "METADATA_TYPES",
@@ -19,6 +19,7 @@ __all__ = [
     "SearchResult",
     "StatesType",
     "StoredStates",
+    "add_indexes",
     "add_states",
     "expire",
     "roll_back",

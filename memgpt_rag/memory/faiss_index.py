@@ -6,6 +6,8 @@ scores are always those of the keys themselves, so that they mean the same whate
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,17 @@ def read_flat_keys(path: Path, *, rows: int, dimension: int, metric: Metric) -> 
         )
     keys: np.ndarray = index.reconstruct_n(0, rows) if rows else np.empty((0, dimension), np.float32)
     return keys
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Searches on one thread, for measurements that mean the same on every machine."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:

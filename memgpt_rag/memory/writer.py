@@ -6,7 +6,7 @@ Until `commit`, readers see the version that the folder already holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import commit as commits
 from memgpt_rag.memory import files
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.faiss_index import ApproximateIndex
 from memgpt_rag.memory.journal import Journal
 from memgpt_rag.memory.keys import KeysWriter
 from memgpt_rag.memory.reader import Memory
@@ -275,3 +276,34 @@ def add_states(
         number, job = memory.manifest.commit + 1, {"name": "states"}
         manifest = replace(memory.manifest, segments=tuple(segments), states=fingerprint, commit=number, job=job)
         return commits.publish(memory.path, manifest)
+
+
+def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]) -> disk.Manifest:
+    """Give segments their indexes, in place of those that they had.
+
+    Args:
+        memory: as it is now.
+        indexes: by the name of the segment, its index with settings and figures; None for exact search.
+
+    Raises:
+        BusyError: another job is writing there, or has committed since the memory was opened.
+    """
+    with commits.writing(memory.path):
+        if disk.read_manifest(memory.path) != memory.manifest:
+            raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
+        segments = []
+        for segment in memory.segments:
+            described, chosen = segment.described, indexes.get(segment.described.name)
+            name, stored, report = "", None, None
+            if chosen is not None:
+                index, report = chosen
+                name = disk.index_name(report)
+                if not (segment.folder / name).exists():  # else an earlier version has it
+                    with files.NewFile(segment.folder / name) as file:
+                        index.write(file)
+                    files.sync_folder(segment.folder)
+                stored = files.describe(segment.folder / name)
+            kept = described.with_file(name, stored, described.file("index"))
+            segments.append(replace(described, files=kept, index=report))
+        number, job = memory.manifest.commit + 1, {"name": "rebuild-index"}
+        return commits.publish(memory.path, replace(memory.manifest, segments=tuple(segments), commit=number, job=job))

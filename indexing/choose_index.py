@@ -1,0 +1,216 @@
+"""Chooses how keys are searched, by measurement: exactly while that is fast enough, else by the fastest index that finds enough.
+
+Every candidate is built over all keys and judged against brute force: its parameters are chosen on one half of the
+queries, and what is reported comes from the other half. One that is slower than looking at all keys is never taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from memgpt_rag.memory import Memory, Metric, add_indexes
+from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
+
+Rows = Int[np.ndarray, "queries k"]
+IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
+RECALL = 0.98
+K = 10
+# Milliseconds of one query: below that, nobody waits for an exact search.
+FAST_ENOUGH = 1.0
+_QUERIES = 400
+_TRAINING = 100  # keys for each of an IVF's lists
+_CANDIDATES = (1, 2, 4, 8)
+# Building a graph takes a hundred times as long as building lists.
+_LARGEST_GRAPH = 300_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a set of keys.
+
+    Attributes:
+        index: the index; None where all keys are looked at.
+        recall: of the k nearest, how many it finds.
+        ndcg_loss: how much worse its order is, by discounted gain of the true ranks.
+        milliseconds, exact_milliseconds: of one query, median, on one thread.
+    """
+
+    index: ApproximateIndex | None
+    recall: float
+    ndcg_loss: float
+    milliseconds: float
+    exact_milliseconds: float
+
+    def report(self) -> dict[str, Any]:
+        """Settings and figures, as they stand in a manifest."""
+        assert self.index is not None
+        figures = {name: value for name, value in vars(self).items() if name != "index"}
+        return {**asdict(self.index.settings), **{name: round(value, 4) for name, value in figures.items()}}
+
+
+def choose_index(
+    keys: Float[np.ndarray, "rows dimension"],
+    metric: Metric,
+    *,
+    kind: IndexKind = "auto",
+    recall: float = RECALL,
+    queries: Float[np.ndarray, "queries dimension"] | None = None,
+    fast_enough: float = FAST_ENOUGH,
+    seed: int = 0,
+    on_step: Callable[[str], object] = lambda step: None,
+) -> Choice:
+    """Choose an index for keys.
+
+    Args:
+        kind: "auto" takes whatever is fastest; "hnsw" and "ivf" that kind, if it is faster than exact search at all.
+        recall: how many of the 10 nearest it has to find, on average.
+        queries: vectors such as will be searched for; None for some of the keys, whose own row does not count.
+        fast_enough: milliseconds for which "auto" does not look for anything faster.
+        seed: of the choice of queries.
+        on_step: hears what is being done.
+
+    Raises:
+        ValueError: a recall that is not above 0 and at most 1.
+    """
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall is {recall}; expected more than 0 and at most 1.")
+    own: Int[np.ndarray, " queries"] | None = None
+    if queries is None:
+        own = np.sort(np.random.default_rng(seed).permutation(len(keys))[:_QUERIES])
+        queries = np.ascontiguousarray(keys[own])
+    with one_thread():
+        truth = _without_own(exact_search(keys, queries, min(K + 1, len(keys)), metric)[0], own)
+        exact = _milliseconds(lambda query: exact_search(keys, query, K, metric), queries)
+        none = Choice(None, 1.0, 0.0, exact, exact)
+        if kind == "exact" or len(keys) <= 4 * K or (kind == "auto" and exact <= fast_enough):
+            return none
+        best = none
+        half = np.arange(len(queries)) % 2 == 0
+        for built in _candidates(keys, metric, kind, seed, on_step):
+            for settings in _searches(built):
+                found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
+                if _recall(found, truth[half]) < recall:
+                    continue
+                tuned = built.with_settings(settings)
+                taken = _milliseconds(partial(_search, tuned, keys), queries[~half])
+                if taken < best.milliseconds:
+                    of_others = _found(tuned, keys, queries[~half], None if own is None else own[~half])
+                    figures = _recall(of_others, truth[~half]), _ndcg_loss(of_others, truth[~half])
+                    best = Choice(tuned, *figures, taken, exact)
+                if taken > 2 * best.milliseconds:
+                    break  # later ones look at more
+    return best
+
+
+def index_memory(
+    folder: Path,
+    *,
+    kind: IndexKind = "auto",
+    recall: float = RECALL,
+    queries: Float[np.ndarray, "queries dimension"] | None = None,
+    fast_enough: float = FAST_ENOUGH,
+    on_step: Callable[[str], object] = lambda step: None,
+) -> dict[str, Choice]:
+    """Give every segment of a memory the index that suits it, in place of the one that it had; see `choose_index`.
+
+    Returns:
+        What was chosen, by the segments' names. Nothing is committed where all stay as they are.
+
+    Raises:
+        MemoryFormatError: no memory there, or a damaged one.
+        BusyError: another job is writing there.
+    """
+    memory = Memory.open(folder)
+    chosen = {
+        segment.described.name: choose_index(
+            segment.keys,
+            memory.manifest.metric,
+            kind=kind,
+            recall=recall,
+            queries=queries,
+            fast_enough=fast_enough,
+            on_step=on_step,
+        )
+        for segment in memory.segments
+    }
+    had = any(segment.described.index is not None for segment in memory.segments)
+    if had or any(choice.index is not None for choice in chosen.values()):
+        indexes = {
+            name: None if choice.index is None else (choice.index, choice.report()) for name, choice in chosen.items()
+        }
+        add_indexes(memory, indexes)
+    return chosen
+
+
+def _candidates(
+    keys: np.ndarray, metric: Metric, kind: IndexKind, seed: int, on_step: Callable[[str], object]
+) -> Iterator[ApproximateIndex]:
+    lists = int(max(16, min(4 * np.sqrt(len(keys)), len(keys) / 40)))
+    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: _TRAINING * lists])
+    if kind in ("auto", "ivf"):
+        on_step(f"building {lists} lists")
+        settings = IndexSettings(f"IVF{lists},SQ8", "nprobe=1", 4)
+        yield ApproximateIndex.build(keys, settings, metric, sample=sample)
+    if kind == "hnsw" or (kind == "auto" and len(keys) <= _LARGEST_GRAPH):
+        on_step("building a graph")
+        yield ApproximateIndex.build(keys, IndexSettings("HNSW32_SQ8", "efSearch=16", 4), metric, sample=sample)
+
+
+def _searches(index: ApproximateIndex) -> Iterator[IndexSettings]:
+    """Ways to search an index, those that look at few keys first."""
+    factory = index.settings.factory
+    name, efforts = ("efSearch", (16, 32, 64, 128, 256)) if "HNSW" in factory else ("nprobe", (1, 2, 4, 8, 16, 32, 64))
+    for effort in efforts:
+        for candidates in _CANDIDATES:
+            if name == "nprobe" or candidates * K <= 2 * effort:
+                yield IndexSettings(factory, f"{name}={effort}", candidates)
+
+
+def _search(index: ApproximateIndex, keys: np.ndarray, query: np.ndarray) -> object:
+    return index.search(keys, query, K)
+
+
+def _found(
+    index: ApproximateIndex, keys: np.ndarray, queries: np.ndarray, own: Int[np.ndarray, " queries"] | None
+) -> Rows:
+    return _without_own(index.search(keys, queries, K + 1)[0], own)
+
+
+def _without_own(rows: Rows, own: Int[np.ndarray, " queries"] | None) -> Rows:
+    """The first k rows of each query, its own left out."""
+    k = min(K, rows.shape[1] - (own is not None))
+    if own is None:
+        return rows[:, :k]
+    # Its own goes to the end, wherever it stands, and the order of the others stays.
+    last = np.argsort(rows == own[:, None], axis=1, kind="stable")
+    return np.take_along_axis(rows, last, axis=1)[:, :k]
+
+
+def _recall(found: Rows, truth: Rows) -> float:
+    return float((found[:, :, None] == truth[:, None]).any(axis=1).mean())
+
+
+def _ndcg_loss(found: Rows, truth: Rows) -> float:
+    """1 − nDCG, where the nearest key gains k, the next one k − 1, and so on (Järvelin and Kekäläinen 2002)."""
+    k = truth.shape[1]
+    gains, discount = k - np.arange(k), 1 / np.log2(np.arange(k) + 2)
+    of_found = ((found[:, :, None] == truth[:, None]) * gains).sum(axis=2)
+    return max(0.0, float(1 - (of_found @ discount).mean() / (gains @ discount)))
+
+
+def _milliseconds(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
+    """Median of single queries."""
+    times = []
+    for query in queries[:50]:
+        began = time.perf_counter()
+        search(query[None])
+        times.append(time.perf_counter() - began)
+    return 1000 * float(np.median(times))

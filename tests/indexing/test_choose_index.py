@@ -1,0 +1,117 @@
+"""Indexes that look at a part of the keys: as good as was asked for, never slower, exact where they must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import HashEncoder, passage
+
+from indexing.choose_index import Choice, choose_index, index_memory
+from indexing.verify_memory import verify_memory
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
+from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search
+
+COUNT, DIMENSION = 6000, 64
+
+
+@pytest.fixture(scope="module")
+def keys() -> np.ndarray:
+    """In clusters, as keys of real passages are."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(200, DIMENSION))
+    keys = centres[rng.integers(0, 200, COUNT)] + 0.7 * rng.normal(size=(COUNT, DIMENSION))
+    return (keys / np.linalg.norm(keys, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def memory(keys, tmp_path_factory):
+    folder, encoder = tmp_path_factory.mktemp("indexed") / "memory", HashEncoder(dimension=DIMENSION)
+    with MemoryWriter(folder) as writer:
+        writer.add_values([passage(number) for number in range(COUNT)])
+        for _ in writer.value_blocks(COUNT):
+            pass
+        writer.add_keys(keys)
+        splitting = {"tokenizer": "hash", "max_tokens": 9}
+        writer.commit(encoder.fingerprint, splitting=splitting, job={"name": "test"})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["auto", "ivf", "hnsw"])
+def test_what_is_chosen_finds_what_was_asked_for_or_is_exact(keys, kind):
+    choice = choose_index(keys, "cosine", kind=kind, recall=0.95, fast_enough=0)
+    if choice.index is None:
+        assert (choice.recall, choice.ndcg_loss) == (1, 0)
+        assert choice.milliseconds == choice.exact_milliseconds
+        return
+    assert choice.milliseconds < choice.exact_milliseconds, "a slower one is never taken"
+    assert kind == "auto" or kind in choice.index.settings.factory.lower()
+    assert choice.recall > 0.9
+    assert 0 <= choice.ndcg_loss < 0.1
+    assert choice.report()["parameters"] == choice.index.settings.parameters
+
+
+@pytest.mark.parametrize("factory, parameters", [("IVF64,SQ8", "nprobe=16"), ("HNSW16_SQ8", "efSearch=64")])
+def test_an_index_finds_most_of_what_is_nearest_with_the_scores_of_the_keys(keys, factory, parameters):
+    index = ApproximateIndex.build(keys, IndexSettings(factory, parameters, 4), "cosine")
+    rng = np.random.default_rng(9)
+    queries = keys[rng.permutation(COUNT)[:300]] + 0.1 * rng.normal(size=(300, DIMENSION)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    truth, _ = exact_search(keys, queries, 10, "cosine")
+    rows, scores = index.search(keys, queries, 10)
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, truth, strict=True)]) > 0.9
+    np.testing.assert_allclose(scores, np.take_along_axis(queries @ keys.T, rows, axis=1), atol=1e-5)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_keys_that_are_searched_fast_enough_need_no_index(keys):
+    assert choose_index(keys, "cosine", fast_enough=1000).index is None
+    assert choose_index(keys, "cosine", kind="exact").index is None
+    assert choose_index(keys[:30], "cosine", kind="hnsw").index is None
+    with pytest.raises(ValueError, match="recall is 1.5; expected more than 0 and at most 1"):
+        choose_index(keys, "cosine", recall=1.5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("factory, parameters", [("IVF64,SQ8", "nprobe=2"), ("HNSW16_SQ8", "efSearch=16")])
+@pytest.mark.parametrize("share", [0.0005, 0.01, 0.3, 0.9])
+def test_a_filter_gives_exactly_k_at_any_selectivity(keys, factory, parameters, metric, share, rng):
+    index = ApproximateIndex.build(keys, IndexSettings(factory, parameters, 4), metric)
+    allowed = rng.random(COUNT) < share
+    allowed[:3] = True
+    k = min(7, int(allowed.sum()))
+    queries = keys[rng.permutation(COUNT)[:40]]
+    rows, scores = index.search(keys, queries, k, allowed)
+    assert rows.shape == (40, k)
+    assert allowed[rows].all()
+    assert all(len(set(of)) == k for of in rows.tolist())
+    truth, best = exact_search(keys, queries, k, metric, allowed)
+    if share <= 0.01:
+        np.testing.assert_allclose(scores, best, atol=2e-3)
+    assert np.mean([len(set(a) & set(b)) / k for a, b in zip(rows, truth, strict=True)]) > 0.5
+
+
+def test_a_memory_keeps_its_index_and_what_was_measured(memory, keys):
+    index = ApproximateIndex.build(keys, IndexSettings("IVF64,SQ8", "nprobe=8", 4), "cosine")
+    report = Choice(index, 0.97, 0.01, 0.1, 0.2).report()
+    opened = Memory.open(memory)
+    add_indexes(opened, {opened.manifest.segments[0].name: (index, report)})
+    opened = Memory.open(memory)
+    assert opened.manifest.segments[0].index == report
+    found = opened.search(keys[:200], 1)
+    assert (found.rows[:, 0] == np.arange(200)).mean() > 0.95
+    assert [one[0].id for one in found.passages] == [f"doc#{row}" for row in found.rows[:, 0]]
+    exact = opened.search(keys[:50], 5, exact=True)
+    np.testing.assert_array_equal(exact.rows, exact_search(keys, keys[:50], 5, "cosine")[0])
+    assert verify_memory(memory, neighbours=100) == []
+    index = next(memory.rglob("index-*"))
+    content = bytearray(index.read_bytes())
+    content[len(content) // 2] ^= 1
+    index.write_bytes(content)
+    with pytest.raises(MemoryFormatError, match="is not the file that was committed .* memgpt-index rebuild-index"):
+        Memory.open(memory).search(keys[:1], 1)
+    assert "its digest differs" in verify_memory(memory)[0]
+    index_memory(memory, kind="exact")
+    assert Memory.open(memory).search(keys[:1], 1).rows.tolist() == [[0]]
+    assert disk.read_manifest(memory).segments[0].index is None
