@@ -6,6 +6,7 @@ gone go, and only texts that are new are embedded. A job that was stopped goes o
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from indexing.drop_duplicates import DuplicateFilter
 from indexing.encode_passages import encode_values
+from indexing.job_log import JobLog, Reject
 from indexing.known_entries import KnownEntries
 from indexing.read_documents import ReadOptions, SourceFile, read_documents
 from indexing.split_passages import PassageSplitter
@@ -37,6 +39,7 @@ class BuildReport:
         entries: passages that are none of them duplicates.
         added, kept, deleted: entries that are new, that were there already, and that are no more.
         embedded: texts that needed a key.
+        rejected: records and files that could not be read.
         commit: number of the version; None where nothing changed.
     """
 
@@ -50,6 +53,7 @@ class BuildReport:
     kept: int = 0
     deleted: int = 0
     embedded: int = 0
+    rejected: int = 0
     commit: int | None = None
     seconds: float = 0.0
 
@@ -76,6 +80,7 @@ class PassageStream:
 
     Args:
         known: passages that are in the memory already and stay there; copies of them are dropped, too.
+        log: what is read is told there; where it keeps rejects, they do not stop the job.
     """
 
     def __init__(
@@ -85,9 +90,12 @@ class PassageStream:
         options: ReadOptions,
         *,
         known: Iterable[Passage] = (),
+        log: JobLog | None = None,
         progress: bool = False,
     ):
-        self.report = BuildReport(files=len(files))
+        self.report, self.log = BuildReport(files=len(files)), log or JobLog("none")
+        if self.log.keeps_rejects:
+            options = dataclasses.replace(options, on_reject=self._reject)
         self._files, self._splitter, self._options = files, splitter, options
         self._known, self._progress = known, progress
 
@@ -103,7 +111,13 @@ class PassageStream:
         with tqdm(
             total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True
         ) as bar:
-            for document in read_documents(self._files, self._options, on_file=lambda file: bar.update(file.bytes)):
+
+            def on_file(file: SourceFile) -> None:
+                bar.update(file.bytes)
+                self.log.event("read", file=file.name, bytes=file.bytes)
+                self.log.count("files_read")
+
+            for document in read_documents(self._files, self._options, on_file=on_file):
                 report.documents += 1
                 for passage in self._splitter.split(document):
                     report.passages += 1
@@ -111,8 +125,13 @@ class PassageStream:
                         report.entries += 1
                         yield passage
         report.exact_duplicates, report.near_duplicates = duplicates.counts.exact, duplicates.counts.near
+        self.log.count("passages_read", report.passages)
         if not report.passages:
             raise SourceError(f"None of the {report.files} files holds any text; name sources that do.")
+
+    def _reject(self, reject: Reject) -> None:
+        self.report.rejected += 1
+        self.log.reject(reject)
 
 
 def build_memory(
@@ -125,12 +144,14 @@ def build_memory(
     options: ReadOptions = ReadOptions(),
     metric: Metric = "cosine",
     replace: bool = False,
+    log: JobLog | None = None,
     progress: bool = False,
 ) -> BuildReport:
     """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
 
     Args:
         replace: embed everything anew, also where the folder holds a memory.
+        log: where to tell what happens.
 
     Raises:
         SourceError: a file cannot be read, or there is no text.
@@ -145,7 +166,7 @@ def build_memory(
         if writer.base is not None:
             require_same_way(memory, writer.base.manifest, encoder, metric, splitting, options.metadata)
             known = KnownEntries(writer.base)
-        stream = PassageStream(files, splitter, options, progress=progress)
+        stream = PassageStream(files, splitter, options, log=log, progress=progress)
         store(
             writer, stream, encoder, known, splitting, "build", () if known is None else known.rows, progress=progress
         )
@@ -186,10 +207,16 @@ def store(
     if dry_run or not (writer.entries or gone):
         return
     with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
-        report.embedded = encode_values(writer, encoder, known, on_block=bar.update)
+
+        def on_block(entries: int) -> None:
+            bar.update(entries)
+            stream.log.count("entries_embedded", entries)
+
+        report.embedded = encode_values(writer, encoder, known, on_block=on_block)
     writer.delete(np.asarray(gone, dtype=np.int64))
     fingerprint = encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
     report.commit = writer.commit(fingerprint, splitting=splitting, job={"name": name, **report.counts()}).commit
+    stream.log.event("committed", version=report.commit, **report.counts())
 
 
 def require_same_way(

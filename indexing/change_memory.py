@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 from tqdm import tqdm
 
 from indexing.build_memory import BuildReport, PassageStream, require_same_way, store
+from indexing.job_log import JobLog
 from indexing.known_entries import KnownEntries
 from indexing.read_documents import ReadOptions, SourceFile
 from indexing.split_passages import PassageSplitter
@@ -32,6 +34,7 @@ def add_sources(
     options: ReadOptions = ReadOptions(),
     update: bool = False,
     dry_run: bool = False,
+    log: JobLog | None = None,
     progress: bool = False,
 ) -> BuildReport:
     """Read files into a memory, beside what it holds from other sources.
@@ -41,6 +44,7 @@ def add_sources(
         options: with the metadata of the memory.
         update: entries from these files that are no longer what the files say go.
         dry_run: find out what would change, and change nothing.
+        log: where to tell what happens.
 
     Raises:
         SourceError: a file cannot be read, or, without `update`, the memory holds another text of it.
@@ -54,7 +58,10 @@ def add_sources(
         assert base is not None
         splitting = {**base.manifest.splitting, "max_tokens": splitter.max_tokens}
         require_same_way(memory, base.manifest, encoder, base.manifest.metric, splitting, options.metadata)
-        known, of_files = KnownEntries(base), pc.field("source").isin([file.name for file in files])
+        known, of_files = (
+            KnownEntries(base),
+            pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
+        )
         instead_of, others = base.rows(of_files), _passages(base, base.rows(~of_files))
         if not update and len(instead_of):
             there = {passage.source for passage in _passages(base, instead_of)}
@@ -66,7 +73,7 @@ def add_sources(
                 )
             files = [file for file in files if file.name not in there]
             others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
-        stream = PassageStream(files, splitter, options, known=others, progress=progress)
+        stream = PassageStream(files, splitter, options, known=others, log=log, progress=progress)
         if files:
             name = "update" if update else "add"
             gone = instead_of.tolist()

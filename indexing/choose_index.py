@@ -82,15 +82,17 @@ def choose_index(
     """
     if not 0 < recall <= 1:
         raise ValueError(f"recall is {recall}; expected more than 0 and at most 1.")
+    if len(keys) <= 4 * K:
+        return Choice(None, 1.0, 0.0, 0.0, 0.0)
     own: Int[np.ndarray, " queries"] | None = None
     if queries is None:
         own = np.sort(np.random.default_rng(seed).permutation(len(keys))[:_QUERIES])
         queries = np.ascontiguousarray(keys[own])
     with one_thread():
-        truth = _without_own(exact_search(keys, queries, min(K + 1, len(keys)), metric)[0], own)
+        truth = _without_own(exact_search(keys, queries, K + 1, metric)[0], own)
         exact = _milliseconds(lambda query: exact_search(keys, query, K, metric), queries)
         none = Choice(None, 1.0, 0.0, exact, exact)
-        if kind == "exact" or len(keys) <= 4 * K or (kind == "auto" and exact <= fast_enough):
+        if kind == "exact" or (kind == "auto" and exact <= fast_enough):
             return none
         best = none
         half = np.arange(len(queries)) % 2 == 0

@@ -13,6 +13,7 @@ from indexing.cli_options import (
     Reading,
     index,
     index_option,
+    log_options,
     reading_options,
     recall_option,
     token_counter,
@@ -22,6 +23,7 @@ from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
+    from indexing.job_log import JobLog
     from memgpt_rag.memory import StatesType
 
 
@@ -87,6 +89,7 @@ def main() -> None:
 )
 @index_option
 @recall_option
+@log_options
 @reading_options
 @click.option(
     "--replace",
@@ -110,6 +113,7 @@ def build(
     kind: IndexKind,
     recall: float,
     reading: Reading,
+    log: JobLog,
     replace: bool,
     dry_run: bool,
 ) -> None:
@@ -148,6 +152,7 @@ def build(
         options=options,
         metric="cosine" if metric == "cosine" else "euclidean",
         replace=replace,
+        log=log,
         progress=True,
     )
     sentence = report.sentence()

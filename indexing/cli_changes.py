@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexing.cli_options import Reading, index, index_option, reading_options, recall_option, splitter_of, where_option
+from indexing.cli_options import (
+    Reading,
+    index,
+    index_option,
+    log_options,
+    reading_options,
+    recall_option,
+    splitter_of,
+    where_option,
+)
 from memgpt_rag.command_line import quiet_libraries
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
+    from indexing.job_log import JobLog
     from memgpt_rag.encoder import Encoder
     from memgpt_rag.memory import Manifest
 
@@ -29,22 +39,28 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
 @memory_option
 @encoder_option
+@log_options
 @reading_options
 @dry_run_option
-def add(sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, dry_run: bool) -> None:
+def add(
+    sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, log: JobLog, dry_run: bool
+) -> None:
     """Add files and folders to a memory, beside what it holds. Files that it holds as they are change nothing."""
-    _change(sources, memory, encoder, reading, dry_run, update=False)
+    _change(sources, memory, encoder, reading, log, dry_run, update=False)
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
 @memory_option
 @encoder_option
+@log_options
 @reading_options
 @dry_run_option
-def update(sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, dry_run: bool) -> None:
+def update(
+    sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, log: JobLog, dry_run: bool
+) -> None:
     """Bring the entries of files up to date: new text is embedded, text that is gone goes, the rest stays."""
-    _change(sources, memory, encoder, reading, dry_run, update=True)
+    _change(sources, memory, encoder, reading, log, dry_run, update=True)
 
 
 @click.command()
@@ -56,6 +72,7 @@ def update(sources: tuple[Path, ...], memory: Path, encoder: str | None, reading
 def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: str | None, dry_run: bool) -> None:
     """Delete entries: by id, by source, or by a filter. Earlier versions keep them until they expire."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from indexing.change_memory import delete_entries
@@ -64,7 +81,7 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
     if not ids and not sources and where is None:
         raise click.UsageError("Say which entries: with --id, --source or --where.")
     opened = Memory.open(memory)
-    expressions = [pc.field("id").isin(ids), pc.field("source").isin(sources)]
+    expressions = [pc.field(name).isin(pa.array(of, pa.string())) for name, of in (("id", ids), ("source", sources))]
     rows = np.unique(np.concatenate([opened.rows(one) for one in (*expressions, *([where] if where else []))]))
     if dry_run:
         for passage in opened.passages(rows[:20]):
@@ -129,7 +146,7 @@ def versions(memory: Path) -> None:
     from memgpt_rag.memory import versions
 
     for manifest in versions(memory):
-        counted = ", ".join(f"{value:,} {name}" for name, value in manifest.job.items() if isinstance(value, int))
+        counted = ", ".join(f"{name} {value:,}" for name, value in manifest.job.items() if isinstance(value, int))
         click.echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {manifest.job.get('name')}  {counted}")
 
 
@@ -185,7 +202,14 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
 
 
 def _change(
-    sources: tuple[Path, ...], memory: Path, encoder_name: str | None, reading: Reading, dry_run: bool, *, update: bool
+    sources: tuple[Path, ...],
+    memory: Path,
+    encoder_name: str | None,
+    reading: Reading,
+    log: JobLog,
+    dry_run: bool,
+    *,
+    update: bool,
 ) -> None:
     from indexing.change_memory import add_sources
     from indexing.read_documents import find_files
@@ -203,6 +227,7 @@ def _change(
         options=reading.options(manifest.metadata),
         update=update,
         dry_run=dry_run,
+        log=log,
         progress=True,
     )
     sentence = report.sentence()

@@ -6,13 +6,12 @@ import codecs
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from indexing.choose_index import IndexKind
     from indexing.read_documents import ReadOptions
     from indexing.split_passages import PassageSplitter
@@ -50,6 +49,25 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_reading = option(with_reading)
     return with_reading
+
+
+def log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where a job tells what it does; the command gets a `JobLog` as `log`."""
+
+    @functools.wraps(command)
+    def with_log(**settings: Any) -> None:
+        from indexing.job_log import JobLog
+
+        paths = {name: settings.pop(name) for name in ("log", "metrics", "rejects")}
+        with JobLog(command.__name__, **paths) as log:
+            command(log=log, **settings)
+        if rejected := log.counts.get("rejects", 0):
+            click.echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)
+            click.get_current_context().exit(REJECTS_STATUS)
+
+    for option in reversed(_LOGS):
+        with_log = option(with_log)
+    return with_log
 
 
 def index(memory: Path, kind: IndexKind, recall: float) -> None:
@@ -125,6 +143,18 @@ recall_option = click.option(
     type=click.FloatRange(0, 1, min_open=True),
     help="How many of the 10 nearest an index has to find.",
 )
+REJECTS_STATUS = 3
+_LOGS = [
+    click.option(
+        "--log", type=click.Path(path_type=Path), help="File to add a JSON line to for each thing that happens."
+    ),
+    click.option("--metrics", type=click.Path(path_type=Path), help="File of numbers in Prometheus's text format."),
+    click.option(
+        "--rejects",
+        type=click.Path(path_type=Path),
+        help=f"File for records that cannot be read; the job goes on without them and exits with {REJECTS_STATUS}.",
+    ),
+]
 where_option = click.option(
     "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
 )

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from indexing import page_formats, record_formats, text_formats
 from indexing.document import Document
-from indexing.record_formats import RecordFields
+from indexing.job_log import Reject
+from indexing.record_formats import OnReject, RecordFields
 from memgpt_rag.errors import SourceError
 
 
@@ -38,11 +39,13 @@ class ReadOptions:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: which fields of a record hold its text, title and id.
         metadata: columns to keep of a record, and their types.
+        on_reject: is told of each record, or file, that cannot be read; None to stop there.
     """
 
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
+    on_reject: OnReject | None = None
 
 
 _FORMATS = {
@@ -68,12 +71,14 @@ _READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
     "pdf": lambda path, name, options: page_formats.read_pdf(path, name),
     "word": lambda path, name, options: page_formats.read_word(path, name),
     "jsonl": lambda path, name, options: record_formats.read_jsonl(
-        path, name, options.fields, options.metadata, options.encoding
+        path, name, options.fields, options.metadata, options.encoding, options.on_reject
     ),
     "csv": lambda path, name, options: record_formats.read_csv(
-        path, name, options.fields, options.metadata, options.encoding
+        path, name, options.fields, options.metadata, options.encoding, options.on_reject
     ),
-    "parquet": lambda path, name, options: record_formats.read_parquet(path, name, options.fields, options.metadata),
+    "parquet": lambda path, name, options: record_formats.read_parquet(
+        path, name, options.fields, options.metadata, options.on_reject
+    ),
 }
 
 
@@ -123,12 +128,19 @@ def read_documents(
     """
     faults: list[str] = []
     for file in files:
+        begun = False
         try:
-            yield from _READERS[file.format](file.path, file.name, options)
-        except SourceError as error:
-            faults.append(str(error))
-        except OSError as error:
-            faults.append(f"{file.name} cannot be read: {error.strerror or error}.")
+            for document in _READERS[file.format](file.path, file.name, options):
+                begun = True
+                yield document
+        except (SourceError, OSError) as error:
+            told = str(error)
+            if isinstance(error, OSError):
+                told = f"{file.name} cannot be read: {error.strerror or error}."
+            if options.on_reject is None or begun:  # half a file is none
+                faults.append(told)
+            else:
+                options.on_reject(Reject(file.name, "", told))
         on_file(file)
     if faults:
         shown = faults[:20] + ([f"and {len(faults) - 20} more files."] if len(faults) > 20 else [])

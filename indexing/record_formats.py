@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from indexing.document import BlockBuilder, Document
+from indexing.job_log import Reject
 from indexing.text_formats import decode, numbered_heading
 from memgpt_rag.errors import SourceError
 
@@ -20,6 +22,9 @@ from memgpt_rag.errors import SourceError
 _TEXT = ("text", "content", "contents", "body", "passage", "paragraphs", "context", "document", "abstract", "article")
 _TITLE = ("title", "headline", "name", "heading")
 _ID = ("id", "_id", "doc_id", "docid", "uuid")
+
+
+OnReject = Callable[[Reject], object]
 
 
 @dataclass(frozen=True)
@@ -32,32 +37,31 @@ class RecordFields:
 
 
 def read_jsonl(
-    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], encoding: str = "utf-8"
+    path: Path,
+    name: str,
+    fields: RecordFields,
+    metadata: Mapping[str, str],
+    encoding: str = "utf-8",
+    on_reject: OnReject | None = None,
 ) -> Iterator[Document]:
     """One JSON object a line; a text may be a string or a list of paragraphs.
 
     Raises:
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
     """
-    to_document = _RecordReader(name, "line", fields, metadata)
+    to_document = _RecordReader(name, "line", fields, metadata, on_reject)
     for number, line in enumerate(decode(path, name, encoding).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SourceError(
-                f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}); mend the line or remove it."
-            ) from error
-        if not isinstance(record, dict):
-            raise SourceError(
-                f'{name}, line {number}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.'
-            )
-        yield to_document(record, number, number)
+        if line.strip():
+            yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
 
 
 def read_csv(
-    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], encoding: str = "utf-8"
+    path: Path,
+    name: str,
+    fields: RecordFields,
+    metadata: Mapping[str, str],
+    encoding: str = "utf-8",
+    on_reject: OnReject | None = None,
 ) -> Iterator[Document]:
     """Comma- or tab-separated values whose first line names the columns.
 
@@ -65,7 +69,7 @@ def read_csv(
         SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
     """
     csv.field_size_limit(2**31 - 1)
-    to_document = _RecordReader(name, "line", fields, metadata)
+    to_document = _RecordReader(name, "line", fields, metadata, on_reject)
     rows = csv.reader(
         io.StringIO(decode(path, name, encoding), newline=""),
         dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
@@ -80,19 +84,17 @@ def read_csv(
                 continue
             if header is None:
                 header = row
-            elif len(row) != len(header):
-                raise SourceError(
-                    f"{name}, line {first}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas."
-                )
             else:
-                yield to_document(dict(zip(header, row, strict=True)), first, end)
+                yield from to_document(partial(_csv_record, header, row, f"{name}, line {first}"), first, end)
     except csv.Error as error:
         raise SourceError(
             f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks."
         ) from error
 
 
-def read_parquet(path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str]) -> Iterator[Document]:
+def read_parquet(
+    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], on_reject: OnReject | None = None
+) -> Iterator[Document]:
     """One row a record; numbers count rows from 1.
 
     Raises:
@@ -101,14 +103,14 @@ def read_parquet(path: Path, name: str, fields: RecordFields, metadata: Mapping[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    to_document = _RecordReader(name, "row", fields, metadata)
+    to_document = _RecordReader(name, "row", fields, metadata, on_reject)
     try:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(batch_size=1024):
                 for record in batch.to_pylist():
                     number += 1
-                    yield to_document(record, number, number)
+                    yield from to_document(partial(dict, record), number, number)
     except pa.ArrowException as error:
         raise SourceError(
             f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude."
@@ -118,11 +120,29 @@ def read_parquet(path: Path, name: str, fields: RecordFields, metadata: Mapping[
 class _RecordReader:
     """Turns the records of one file into documents, and sees to it that no two share an id."""
 
-    def __init__(self, name: str, unit: str, fields: RecordFields, metadata: Mapping[str, str]):
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        fields: RecordFields,
+        metadata: Mapping[str, str],
+        on_reject: OnReject | None,
+    ):
         self._name, self._unit, self._fields, self._metadata = name, unit, fields, metadata
+        self._on_reject = on_reject
         self._seen: dict[str, int] = {}
 
-    def __call__(self, record: dict[str, Any], first: int, last: int) -> Document:
+    def __call__(self, record: Callable[[], dict[str, Any]], first: int, last: int) -> Iterator[Document]:
+        """The document of a record; none where it cannot be read and that is to be told instead of stopping."""
+        try:
+            yield self._document(record(), first, last)
+        except SourceError as error:
+            if self._on_reject is None:
+                raise
+            position = f"{self._unit} {first}"
+            self._on_reject(Reject(self._name, position, str(error).removeprefix(f"{self._name}, {position}: ")))
+
+    def _document(self, record: dict[str, Any], first: int, last: int) -> Document:
         where = f"{self._name}, {self._unit} {first}"
         text_field = self._field(record, self._fields.text, _TEXT, "text", where)
         if text_field is None:
@@ -136,7 +156,6 @@ class _RecordReader:
             raise SourceError(
                 f"{where}: its {id_field} {id!r} is that of {self._unit} {self._seen[id]} already; ids must differ."
             )
-        self._seen[id] = first
         title = "" if title_field is None or record[title_field] is None else str(record[title_field]).strip()
         builder = BlockBuilder()
         for paragraph in self._paragraphs(record[text_field], f"{where}: its {text_field}"):
@@ -146,6 +165,7 @@ class _RecordReader:
                 builder.text(paragraph, first, last)
         metadata = {name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._metadata.items()}
         known = {name: value for name, value in metadata.items() if value is not None}
+        self._seen[id] = first
         return Document(self._name, id or str(first), title, self._unit, builder.blocks(), known)
 
     def _field(
@@ -161,6 +181,25 @@ class _RecordReader:
             if not isinstance(paragraph, str):
                 raise SourceError(f"{what} is {_kind(paragraph)}, expected text or a list of texts.")
         return paragraphs
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        raise SourceError(f"{where}: broken JSON ({what}); mend the line or remove it.") from error
+    if not isinstance(record, dict):
+        raise SourceError(f'{where}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.')
+    return record
+
+
+def _csv_record(header: list[str], row: list[str], where: str) -> dict[str, str]:
+    if len(row) != len(header):
+        raise SourceError(
+            f"{where}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas."
+        )
+    return dict(zip(header, row, strict=True))
 
 
 def cell(value: Any, kind: str, what: str) -> Any:

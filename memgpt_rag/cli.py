@@ -129,7 +129,7 @@ def info(memory: Path) -> None:
 
 
 def _job(job: dict[str, Any]) -> str:
-    counted = [f"{value:,} {name.replace('_', ' ')}" for name, value in job.items() if isinstance(value, int)]
+    counted = [f"{name.replace('_', ' ')} {value:,}" for name, value in job.items() if isinstance(value, int)]
     return f"{job.get('name')}: {', '.join(counted)}" if counted else str(job.get("name"))
 
 

@@ -65,14 +65,11 @@ class StoredValues:
         """Raises MemoryFormatError: the file does not hold that many rows of that schema."""
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
-            found = file.schema
-            batches = [file.get_batch(number) for number in range(file.num_record_batches)] if found == schema else []
-        except (pa.ArrowException, OSError) as error:
+            if (names := file.schema.names) != schema.names or not file.schema.equals(schema):
+                raise MemoryFormatError(f"{path} has columns {names}; expected {schema.names}; build the memory again.")
+            batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise MemoryFormatError(f"{path} is not an Arrow file ({error}); build the memory again.") from error
-        if not found.equals(schema):
-            raise MemoryFormatError(
-                f"{path} has columns {found.names}; expected {schema.names}; build the memory again."
-            )
         values = cls(path, batches, schema)
         if len(values) != rows:
             raise MemoryFormatError(

@@ -14,6 +14,7 @@ from tiny import HashEncoder
 from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
 from indexing.export_memory import export_memory
+from indexing.job_log import JobLog
 from indexing.read_documents import ReadOptions, find_files
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import difference, verify_memory
@@ -294,3 +295,32 @@ def test_what_is_exported_is_what_is_there(sources, tmp_path, kind):
         export_memory(memory, file)
     with pytest.raises(SourceError, match=r"is neither \.jsonl nor \.parquet"):
         export_memory(memory, tmp_path / "out.txt")
+
+
+def test_rejects_are_kept_beside_and_what_happened_is_told(sources, tmp_path):
+    with (sources / "benches.jsonl").open("a") as file:
+        file.write('{broken\n[1]\n{"id": "r3", "text": "An id that is there already."}\n{"id": "x", "year": 1}\n')
+        file.write(json.dumps(record(77, year="long ago")) + "\n" + json.dumps(record(77)) + "\n")
+    (sources / "photo.txt").write_bytes(b"\x89PNG\x00\x00\x01")
+    with JobLog("build", log=tmp_path / "log", metrics=tmp_path / "metrics", rejects=tmp_path / "rejects") as log:
+        report = build(sources, tmp_path / "memory", log=log)
+    rejects = [json.loads(line) for line in (tmp_path / "rejects").read_text().splitlines()]
+    assert [(one["source"], one["position"]) for one in rejects] == [
+        *(("benches.jsonl", f"line {number}") for number in (41, 42, 43, 44, 45)),
+        ("photo.txt", ""),
+    ]
+    reasons = [
+        "broken JSON",
+        "found a JSON list",
+        "its id 'r3' is that of line 4",
+        "none that is usual for a text",
+        "its year",
+    ]
+    assert all(one["reason"].startswith(("found the fields", reason)) for one, reason in zip(rejects, reasons))
+    assert report.rejected == 6
+    assert len(entries(tmp_path / "memory")) == report.entries == 43
+    require_pairs(tmp_path / "memory")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "read", "read", "read", "committed", "finished"]
+    assert (lines[-1]["rejects"], lines[-1]["entries_embedded"], lines[-2]["added"]) == (6, 43, 43)
+    assert 'memgpt_index_entries_embedded_total{job="build"} 43' in (tmp_path / "metrics").read_text()
