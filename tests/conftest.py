@@ -87,4 +87,6 @@ def rng() -> np.random.Generator:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-byte", action="store_true", help="damage every byte of a memory, not one in many")
+    parser.addoption(
+        "--thorough", action="store_true", help="faults and damage everywhere, not in a part of all places"
+    )

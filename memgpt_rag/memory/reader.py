@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -128,7 +129,8 @@ class Memory:
         Raises:
             IndexError: a row that the memory does not have.
         """
-        return [self.segments[number].values.passage(row) for number, row in map(self._place, map(int, rows))]
+        wanted = np.asarray(rows, dtype=np.int64).tolist()
+        return [self.segments[number].values.passage(row) for number, row in map(self._place, wanted)]
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
         """Rows of the entries that a filter lets through, or of all, in order; deleted ones are none of them."""
@@ -162,7 +164,7 @@ class Memory:
         """Number of the segment that a row is in, and its row there."""
         if not 0 <= row < self.num_rows:
             raise IndexError(f"Row {row} was asked for; this memory has rows 0 to {self.num_rows - 1}.")
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        number = bisect_right(self._starts, row) - 1
         return number, row - self._starts[number]
 
     def _matching(self, where: str | pc.Expression) -> list[Bool[np.ndarray, " rows"]]:

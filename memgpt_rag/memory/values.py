@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
@@ -58,6 +59,7 @@ class StoredValues:
         self._path, self._batches, self._schema = path, batches, schema
         self._starts = [0, *accumulate(batch.num_rows for batch in batches)]
         self._checked = [False] * len(batches)
+        self._cells: list[list[Callable[[int], Any]] | None] = [None] * len(batches)
         self._metadata = schema.names[_COLUMNS:]
 
     @classmethod
@@ -82,8 +84,10 @@ class StoredValues:
 
     def passage(self, row: int) -> Passage:
         number = bisect_right(self._starts, row) - 1
-        columns, place = self._batch(number).columns, row - self._starts[number]
-        return self._passage([column[place].as_py() for column in columns])
+        cells, place = self._cells[number], row - self._starts[number]
+        if cells is None:
+            cells = self._cells[number] = [_cells(column) for column in self._batch(number).columns]
+        return self._passage([cell(place) for cell in cells])
 
     def blocks(self, size: int) -> Iterator[list[Passage]]:
         """All rows in order, at most `size` at a time."""
@@ -110,9 +114,24 @@ class StoredValues:
         return batch
 
     def _passage(self, row: Sequence[Any]) -> Passage:
-        known = {name: value for name, value in zip(self._metadata, row[_COLUMNS:], strict=True) if value is not None}
+        known: dict[str, Any] = {}
+        if self._metadata:
+            known = {name: one for name, one in zip(self._metadata, row[_COLUMNS:], strict=True) if one is not None}
         id, text, title, source, record, unit, first, last, start, end = row[:_COLUMNS]
         return Passage(id, text, title, source, record, unit, first, last, start, end, known)
+
+
+def _cells(column: pa.Array) -> Callable[[int], Any]:
+    """What stands in a column at each place. Arrow's own way to a single cell takes ten times as long."""
+    if column.null_count == 0 and column.type == pa.string():
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, np.int32, len(column) + 1 + column.offset)[column.offset :]
+        text = memoryview(data) if data is not None else memoryview(b"")
+        return lambda place: str(text[ends[place] : ends[place + 1]], "utf-8")
+    if column.null_count == 0 and column.type == pa.int64():
+        numbers = column.to_numpy()
+        return lambda place: int(numbers[place])
+    return lambda place: column[place].as_py()
 
 
 def to_row(passage: Passage) -> dict[str, Any]:

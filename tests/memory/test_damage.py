@@ -1,6 +1,6 @@
 """Memories that were damaged or made to harm: a flipped byte is found, and no folder crashes, hangs or leads astray.
 
-pytest tests/memory/test_damage.py --every-byte      every byte of every file, and ten thousand mutated folders
+pytest tests/memory/test_damage.py --thorough      every byte of every file, and ten thousand mutated folders
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def use(folder: Path) -> list:
 
 
 def test_a_flipped_byte_is_found_or_changes_nothing(folder, pytestconfig):
-    step = 1 if pytestconfig.getoption("--every-byte") else 5
+    step = 1 if pytestconfig.getoption("--thorough") else 5
     expected, flipped = use(folder), 0
     assert verify_memory(folder) == []
     for path in sorted(folder.rglob("*")):
@@ -156,7 +156,7 @@ def _use_mutated(folder: str, scratch: str, count: int, done) -> None:
 
 
 def test_no_folder_crashes_or_hangs(folder, tmp_path, pytestconfig):
-    count = 10_000 if pytestconfig.getoption("--every-byte") else 400
+    count = 10_000 if pytestconfig.getoption("--thorough") else 400
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
     process = context.Process(target=_use_mutated, args=(str(folder), str(tmp_path), count, done))
