@@ -1,11 +1,11 @@
 """How much memory do answers need whose states lie on disk?
 
-    memgpt-index build DOCUMENTS --memory big --generator gemma-3-270m-4bit --states compact
-    python benchmarks/footprint.py big
+    python benchmarks/footprint.py           (3 minutes; --memory asks one that you have)
 
-Asks questions of a memory with stored states, in a process of its own, and the same questions of the model without a
-memory, in another: what answering from the memory adds is the difference of their largest resident sets. Pages of
-mapped files that questions touched are part of it; the system takes them back when it needs them.
+Makes a memory of a million tokens with states in the form and size of the preset, whose numbers are made up: what they
+say does not matter here. Then asks it questions in a process of its own, and the same questions of the model without a memory
+in another: what answering from the memory adds is the difference of their largest resident sets. Pages of mapped files
+that questions touched are part of it; the system takes them back when it needs them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,50 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from benchmarks.store import WORDS
 from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.memory import Memory
-from memgpt_rag.model import DEFAULT_GENERATOR
+from memgpt_rag.encoder import load_encoder
+from memgpt_rag.memory import Memory, MemoryWriter, add_states
+from memgpt_rag.memory.states import StatesShape
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model.stored import states_fingerprint
+from memgpt_rag.passage import Passage
+from memgpt_rag.prompt import Prompt
+
+
+def make(folder: Path, tokens: int, model_name: str, preset: str) -> None:
+    """A memory of so many tokens, its keys and states made up."""
+    encoder, model = load_encoder(), MemoryDecoder.from_pretrained(model_name, config=preset)
+    rng, prompt = np.random.default_rng(0), Prompt(model.tokenizer)
+    model.prefix_ids = prompt.prefix_ids
+    fingerprint = states_fingerprint(model)
+    passages: list[Passage] = []
+    lengths: list[int] = []
+    while sum(lengths) < tokens:
+        text = f"{len(passages)} " + " ".join(rng.choice(WORDS, 120))
+        place = len(passages) + 1
+        passages.append(Passage(f"doc#{place}", text, "", "doc.txt", "", "line", place, place, 0, len(text)))
+        lengths.append(len(prompt.entry_ids(passages[-1])))
+    keys = rng.normal(size=(len(passages), encoder.fingerprint.dimension)).astype(np.float32)
+    with MemoryWriter(folder) as writer:
+        writer.add_values(passages)
+        for _ in writer.value_blocks(1024):
+            pass
+        writer.add_keys(keys / np.linalg.norm(keys, axis=1, keepdims=True))
+        splitting = {"tokenizer": model_name, "max_tokens": 160}
+        writer.commit(encoder.fingerprint, splitting=splitting, job={"name": "benchmark"})
+    shape = StatesShape.of(fingerprint)
+    some = rng.normal(size=(max(lengths), shape.layers, 2, shape.kv_heads, shape.head_dim)).astype(np.float32)
+    add_states(
+        Memory.open(folder), fingerprint, lambda rows: lengths, lambda rows: (some[: lengths[row]] for row in rows)
+    )
 
 
 def ask(memory: Path, model: str, preset: str, questions: int, k: int, closed: bool) -> None:
@@ -51,7 +88,8 @@ def _largest() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("memory", type=Path)
+    parser.add_argument("--memory", type=Path, help="a memory with stored states; without it, one is made")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="tokens of the memory that is made")
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("-k", type=int, default=8)
     parser.add_argument("--preset", default="compact")
@@ -62,7 +100,16 @@ def main() -> None:
     if arguments.here:
         ask(arguments.memory, arguments.model, arguments.preset, arguments.questions, arguments.k, arguments.closed)
         return
-    opened = Memory.open(arguments.memory)
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as scratch:
+        memory = arguments.memory or Path(scratch) / "memory"
+        if arguments.memory is None:
+            make(memory, arguments.tokens, arguments.model, arguments.preset)
+        report(memory)
+
+
+def report(memory: Path) -> None:
+    opened = Memory.open(memory)
     stored = [segment.states for segment in opened.segments if segment.states is not None]
     tokens = sum(int(states.offsets[-1]) for states in stored)
     on_disk = sum(
@@ -73,7 +120,16 @@ def main() -> None:
     )
     figures = {}
     for what in ("closed", "memory"):
-        command = [sys.executable, "-W", "ignore", *sys.argv, "--here", *(["--closed"] if what == "closed" else [])]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            *sys.argv,
+            "--memory",
+            str(memory),
+            "--here",
+            *(["--closed"] if what == "closed" else []),
+        ]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         figures[what] = json.loads(done.stdout.splitlines()[-1])
     added = figures["memory"]["largest"] - figures["closed"]["largest"]
