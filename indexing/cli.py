@@ -39,6 +39,16 @@ def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[s
     return columns
 
 
+encoder_option = click.option(
+    "--encoder",
+    "encoder_name",
+    default=E5_ENCODER,
+    show_default=True,
+    metavar="NAME",
+    help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).",
+)
+
+
 @click.group(cls=SentenceGroup)
 def main() -> None:
     """Build memories: folders of documents become key-value memories that a language model attends to."""
@@ -47,14 +57,7 @@ def main() -> None:
 @main.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
-@click.option(
-    "--encoder",
-    "encoder_name",
-    default=E5_ENCODER,
-    show_default=True,
-    metavar="NAME",
-    help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).",
-)
+@encoder_option
 @click.option(
     "--query-prompt", metavar="TEXT", help="Text before a query, where the model's own configuration does not say."
 )
@@ -163,6 +166,46 @@ def build(
         index(memory, kind, recall)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8")
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@encoder_option
+@click.option(
+    "--generator",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model that will read the memory; its tokenizer counts --max-tokens.",
+)
+@click.option(
+    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+)
+@click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
+@reading_options
+def plan(
+    sources: tuple[Path, ...], encoder_name: str, generator: str, max_tokens: int, no_states: bool, reading: Reading
+) -> None:
+    """Say how large a memory of these sources would be and how long it would take to build, on this machine.
+
+    All is read and split as the job does it; the rest is measured on a few passages.
+    """
+    from indexing.build_memory import PassageStream
+    from indexing.plan import forecast, forecast_table, plan_memory
+    from indexing.read_documents import find_files
+    from indexing.split_passages import PassageSplitter
+    from memgpt_rag.encoder import load_encoder
+    from memgpt_rag.model import MemoryDecoder
+
+    quiet_libraries()
+    files, encoder = find_files(sources, reading.exclude), load_encoder(encoder_name)
+    splitter = PassageSplitter(token_counter(generator), max_tokens)
+    stream = PassageStream(files, splitter, reading.options({}), progress=True)
+    found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
+    presets = () if no_states else ("quality", "compact")
+    models = {preset: MemoryDecoder.from_pretrained(generator, config=preset) for preset in presets}
+    click.echo(f"Would have {found.report.sentence()}.")
+    click.echo(forecast_table(found, forecast(found, encoder, models)))
 
 
 @main.command()

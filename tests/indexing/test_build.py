@@ -10,7 +10,7 @@ import pytest
 from tiny import HashEncoder
 
 from indexing.build_memory import PassageStream, build_memory
-from indexing.plan import plan_memory, size
+from indexing.plan import forecast, forecast_table, plan_memory, size
 from indexing.read_documents import ReadOptions, find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
@@ -119,6 +119,20 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
     actual = {path.name: path.stat().st_size for path in segment.iterdir()}
     assert plan.keys_bytes == pytest.approx(actual[disk.KEYS], abs=100)
     assert plan.values_bytes == pytest.approx(actual[disk.VALUES], rel=0.01)
+
+
+def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
+    encoder = HashEncoder()
+    stream = PassageStream(find_files([sources]), PassageSplitter(encoder.count_tokens), ReadOptions())
+    plan = plan_memory(stream, dimension=64)
+    assert 48 <= len(plan.sample) <= 192
+    assert {passage.source for passage in plan.sample} <= {"park.md", "benches.jsonl"}
+    one = forecast(plan, encoder, {})
+    assert one.embedding_seconds > 0
+    assert (one.states, one.index) == ({}, "exact")
+    told = forecast_table(plan, one)
+    assert [line.split()[0] for line in told.splitlines()] == ["values", "keys", "journal", "search"]
+    assert size(plan.keys_bytes) in told
 
 
 @pytest.mark.parametrize(
