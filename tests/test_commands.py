@@ -139,7 +139,8 @@ def test_a_dry_run_says_what_a_build_would_do_and_writes_nothing(tmp_path, memor
         "memgpt-index", "build", KNOWLEDGE, "--memory", tmp_path / "m", "--generator", "gemma-3-270m-4bit", "--dry-run"
     )
     assert done.returncode == 0, done.stderr
-    entries = json.loads((memory / "manifest.json").read_text())["entries"]
+    (segment,) = json.loads((memory / "manifest.json").read_text())["segments"]
+    entries = segment["entries"]
     assert f"{entries} entries of 384 numbers each." in done.stdout
     assert "jsonl        " in done.stdout
     assert "Would take 1" in done.stdout
@@ -147,10 +148,23 @@ def test_a_dry_run_says_what_a_build_would_do_and_writes_nothing(tmp_path, memor
 
 
 @pytest.mark.offline_models
-def test_a_memory_is_not_overwritten_unasked(memory):
-    assert "already holds a memory; name another folder, or replace it with --replace" in refused(
-        "memgpt-index", "build", KNOWLEDGE, "--memory", memory
-    )
+def test_a_memory_is_not_built_over_in_another_way_unasked(memory):
+    told = refused("memgpt-index", "build", KNOWLEDGE, "--memory", memory)
+    assert "was built in another way: tokenizer 'gemma-3-270m-4bit' against 'multilingual-e5-small-4bit'" in told
+    assert "Build it in the same way, or all anew with --replace" in told
+
+
+@pytest.mark.offline_models
+def test_a_plan_tells_sizes_and_times_and_writes_nothing(tmp_path):
+    done = run("memgpt-index", "plan", KNOWLEDGE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {line[:18].strip(): line[18:].split() for line in done.stdout.splitlines()[1:]}
+    assert list(rows) == ["values", "keys", "journal", "states, quality", "states, compact", "search"]
+    quality, compact = (float(rows[f"states, {preset}"][0]) for preset in ("quality", "compact"))
+    unit = {"MB": 1.0, "kB": 0.001}
+    quality, compact = quality * unit[rows["states, quality"][1]], compact * unit[rows["states, compact"][1]]
+    assert quality / compact == pytest.approx(6, rel=0.05), "states of 18 layers and of 3"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.offline_models

@@ -8,7 +8,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
@@ -125,12 +124,11 @@ def _cells(column: pa.Array) -> Callable[[int], Any]:
     """What stands in a column at each place. Arrow's own way to a single cell takes ten times as long."""
     if column.null_count == 0 and column.type == pa.string():
         _, offsets, data = column.buffers()
-        ends = np.frombuffer(offsets, np.int32, len(column) + 1 + column.offset)[column.offset :]
+        ends = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
         text = memoryview(data) if data is not None else memoryview(b"")
         return lambda place: str(text[ends[place] : ends[place + 1]], "utf-8")
     if column.null_count == 0 and column.type == pa.int64():
-        numbers = column.to_numpy()
-        return lambda place: int(numbers[place])
+        return memoryview(column.to_numpy()).__getitem__
     return lambda place: column[place].as_py()
 
 
