@@ -22,8 +22,6 @@ from memgpt_rag.command_line import quiet_libraries
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
     from indexing.job_log import JobLog
-    from memgpt_rag.encoder import Encoder
-    from memgpt_rag.memory import Manifest
 
 memory_argument = click.argument("memory", type=click.Path(path_type=Path))
 memory_option = click.option(
@@ -213,12 +211,13 @@ def _change(
 ) -> None:
     from indexing.change_memory import add_sources
     from indexing.read_documents import find_files
+    from memgpt_rag.encoder import load_encoder_of
     from memgpt_rag.memory import Memory
 
     manifest = Memory.open(memory).manifest
     files = find_files(sources, reading.exclude)
     quiet_libraries()
-    encoder = _encoder_of(manifest, encoder_name)
+    encoder = load_encoder_of(manifest.encoder, encoder_name)
     report = add_sources(
         files,
         memory,
@@ -233,18 +232,6 @@ def _change(
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
     click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
-
-
-def _encoder_of(manifest: Manifest, name: str | None) -> Encoder:
-    from memgpt_rag.encoder import load_encoder
-
-    stored = manifest.encoder
-    return load_encoder(
-        name or stored.name,
-        query_prompt=stored.query_prompt,
-        passage_prompt=stored.passage_prompt,
-        normalise=stored.normalised,
-    )
 
 
 COMMANDS = [add, update, delete, compact, rebuild_index, verify, versions, rollback, expire, diff, export]

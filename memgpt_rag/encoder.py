@@ -218,5 +218,23 @@ def load_encoder(
     )
 
 
+def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Encoder:
+    """The encoder that embedded a memory, with its prompts.
+
+    Args:
+        stored: the memory's fingerprint of it.
+        name: name or folder of the encoder, where it is not where it was when the memory was built.
+
+    Raises:
+        ModelError: no such model.
+    """
+    return load_encoder(
+        name or stored.name,
+        query_prompt=stored.query_prompt,
+        passage_prompt=stored.passage_prompt,
+        normalise=stored.normalised,
+    )
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

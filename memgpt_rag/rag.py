@@ -19,7 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
-from memgpt_rag.encoder import Encoder, load_encoder
+from memgpt_rag.encoder import Encoder, load_encoder_of
 from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
 from memgpt_rag.memory import KeptStates, Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
@@ -82,13 +82,7 @@ class RAG:
             MismatchError: the encoder is not the one that embedded the memory.
         """
         opened = Memory.open(memory)
-        stored = opened.manifest.encoder
-        asking = load_encoder(
-            encoder or stored.name,
-            query_prompt=stored.query_prompt,
-            passage_prompt=stored.passage_prompt,
-            normalise=stored.normalised,
-        )
+        asking = load_encoder_of(opened.manifest.encoder, encoder)
         folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
         return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading), states_folder=folder)
 
