@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -26,9 +27,11 @@ from indexing.change_memory import add_sources, compact, delete_entries
 from indexing.read_documents import find_files
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import verify_memory
-from memgpt_rag.memory import Memory, expire, roll_back
+from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.memory import Memory, add_indexes, add_states, expire, roll_back
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.commit import writing
+from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +69,22 @@ def delete(memory: Path) -> None:
         delete_entries(memory, rows, opened.manifest)
 
 
+def index(memory: Path) -> None:
+    opened, settings = Memory.open(memory), IndexSettings("IVF2,Flat", "nprobe=2", 1)
+    segment = opened.segments[0]
+    built = ApproximateIndex.build(segment.keys, settings, "cosine")
+    add_indexes(opened, {segment.described.name: (built, asdict(settings))})
+
+
+def states(memory: Path) -> None:
+    add_states(
+        Memory.open(memory),
+        StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA"),
+        lambda rows: [2 + row for row in rows],
+        lambda rows: (np.random.default_rng(row).normal(size=(2 + row, 1, 2, 1, 4)) for row in rows),
+    )
+
+
 @pytest.fixture
 def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
     first = write_sources(tmp_path / "first", range(8))
@@ -81,12 +100,26 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
         "update": lambda memory: change(later, memory, update=True),
         "delete": delete,
         "compact": lambda memory: compact(memory) and None,
+        "index": index,
+        "states": states,
         "rollback": lambda memory: roll_back(memory, 1) and None,
         "expire": lambda memory: expire(memory, 1) and None,
     }
 
 
-NAMES = ["build", "build again", "replace", "add", "update", "delete", "compact", "rollback", "expire"]
+NAMES = [
+    "build",
+    "build again",
+    "replace",
+    "add",
+    "update",
+    "delete",
+    "compact",
+    "index",
+    "states",
+    "rollback",
+    "expire",
+]
 
 
 @pytest.fixture
