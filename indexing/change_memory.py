@@ -63,21 +63,25 @@ def add_sources(
             pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
         )
         instead_of, others = base.rows(of_files), _passages(base, base.rows(~of_files))
+        unchanged = 0
         if not update and len(instead_of):
             there = {passage.source for passage in _passages(base, instead_of)}
-            again = PassageStream([file for file in files if file.name in there], splitter, options, known=others)
+            again = PassageStream(
+                [file for file in files if file.name in there], splitter, options, known=others, log=log
+            )
             same = {known.same(passage) for block in again for passage in block}
             if same != set(instead_of.tolist()):
                 raise SourceError(
                     f"{memory} holds another text of {', '.join(sorted(there))}; bring it up to date with: memgpt-index update"
                 )
-            files = [file for file in files if file.name not in there]
+            files, unchanged = [file for file in files if file.name not in there], len(same)
             others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
         stream = PassageStream(files, splitter, options, known=others, log=log, progress=progress)
         if files:
             name = "update" if update else "add"
             gone = instead_of.tolist()
             store(writer, stream, encoder, known, splitting, name, gone, dry_run=dry_run, progress=progress)
+    stream.report.kept += unchanged
     stream.report.seconds = time.perf_counter() - began
     return stream.report
 

@@ -102,7 +102,7 @@ def compact(memory: Path) -> None:
     from indexing.change_memory import compact
     from memgpt_rag.memory import Memory
 
-    indexed = [segment.index["recall"] for segment in Memory.open(memory).manifest.segments if segment.index]
+    indexed = [segment.index.get("recall", 1.0) for segment in Memory.open(memory).manifest.segments if segment.index]
     manifest = compact(memory, progress=True)
     click.echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:

@@ -34,6 +34,8 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
     """
     if file.suffix not in (".jsonl", ".parquet"):
         raise SourceError(f"{file} is neither .jsonl nor .parquet; name a file that ends in one of these.")
+    if not file.parent.is_dir():
+        raise SourceError(f"{file} cannot be written: {file.parent} is no folder; make it, or name another file.")
     if file.exists():
         raise SourceError(f"{file} is there already; name another file, or remove it.")
     rows = memory.rows(where)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from memgpt_rag.errors import SourceError
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -31,12 +33,18 @@ class JobLog:
     Args:
         name: of the job.
         log: a line is added for each event, with its time.
-        metrics: Prometheus's text format, replaced in one step whenever a number changes much; for a textfile collector.
+        metrics: Prometheus's text format, replaced in one step whenever a number changes; for a textfile collector.
         rejects: a line for each record that could not be read; with it, such records do not stop the job.
+
+    Raises:
+        SourceError: a file that cannot be there.
     """
 
     def __init__(self, name: str, *, log: Path | None = None, metrics: Path | None = None, rejects: Path | None = None):
         self.name, self._metrics = name, metrics
+        for path in (log, metrics, rejects):
+            if path is not None and (path.is_dir() or not path.parent.is_dir()):
+                raise SourceError(f"{path} cannot be written: name a file in a folder that exists.")
         self._log = log.open("a", encoding="utf-8") if log else None
         self._rejects = rejects.open("w", encoding="utf-8") if rejects else None
         self.keeps_rejects = rejects is not None

@@ -70,6 +70,7 @@ class MemoryWriter:
         self._keys: KeysWriter | None = None
         self._described: dict[str, files.StoredFile] = {}
         self._states: StatesFingerprint | None = None
+        self._journal: Journal | None = None
         self._deleted: list[Int[np.ndarray, " n"]] = []
         self.entries = 0
         self._committed = False
@@ -115,7 +116,8 @@ class MemoryWriter:
 
     def journal(self, encoder: EncoderFingerprint) -> Journal:
         """Keys that an earlier run of this job computed before it was stopped, and where this one's are kept."""
-        return Journal(self.memory, encoder)
+        self._journal = Journal(self.memory, encoder)
+        return self._journal
 
     def add_keys(self, keys: Float[np.ndarray, "n dimension"]) -> None:
         """Append the keys of the next new rows.
@@ -219,20 +221,19 @@ class MemoryWriter:
             self._keys.close()
         if not self._committed:
             commits.sweep(self.memory)
-        if error is None:
-            files.remove(self.memory / disk.JOURNAL)
+        if self._committed and self._journal is not None:
+            files.remove(self._journal.path)  # another job's stays for when that goes on
         self._release()
 
     def _release(self) -> None:
-        """Let go of the lock, and remove the folder where nothing came of it."""
+        """Remove the folder where nothing came of it, and let go of the lock: not before, for then it may be another job's."""
+        if not (self.memory / disk.MANIFEST).exists() and not (self.memory / disk.JOURNAL).exists():
+            for name in (disk.SEGMENTS, disk.VERSIONS, disk.LOCK):
+                files.remove(self.memory / name)
+            for folder in self._missing_folders:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    files.remove(folder)
         self._held.close()
-        if (self.memory / disk.MANIFEST).exists() or (self.memory / disk.JOURNAL).exists():
-            return
-        for name in (disk.SEGMENTS, disk.VERSIONS, disk.LOCK):
-            files.remove(self.memory / name)
-        for folder in self._missing_folders:
-            if folder.is_dir() and not any(folder.iterdir()):
-                files.remove(folder)
 
 
 def add_states(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import HashEncoder
 
+from indexing import encode_passages
 from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
 from indexing.export_memory import export_memory
@@ -137,7 +138,8 @@ def test_sources_are_added_and_brought_up_to_date(sources, tmp_path):
     (more / "copy.md").write_text("# Park\n\nA boat costs forty yuan an hour.\n")
     report = change(more, memory)
     assert (report.added, report.kept, report.exact_duplicates, report.commit) == (1, 0, 1, 2)
-    assert change(more / "kite.md", memory).commit is None, "it is there as it is"
+    unchanged = change(more / "kite.md", memory)
+    assert (unchanged.kept, unchanged.commit) == (1, None), "it is there as it is"
     (more / "kite.md").write_text("# Kites\n\nEverybody can borrow a kite.\n")
     with pytest.raises(
         SourceError, match=r"holds another text of kite\.md; bring it up to date with: memgpt-index upd"
@@ -198,6 +200,55 @@ def test_compaction_leaves_the_entries_and_expiry_frees_the_rest(sources, tmp_pa
     assert len(list((memory / disk.SEGMENTS).iterdir())) == 1
     assert held.passages(held.rows()) == texts, "a reader keeps what it opened"
     require_pairs(memory)
+
+
+def test_the_keys_of_a_stopped_build_survive_other_jobs(sources, tmp_path, monkeypatch):
+    """A build that was stopped goes on from its journal, whatever was done to the memory in between."""
+    memory, asked = tmp_path / "memory", []
+    monkeypatch.setattr(encode_passages, "BLOCK", 8)
+    build(sources, memory)
+    write_records(sources / "benches.jsonl", [record(number) for number in range(80)])
+
+    class Stopping(HashEncoder):
+        def encode_passages(self, texts):
+            of_benches = [text for text in texts if text.startswith("Bench")]
+            asked.extend(of_benches)
+            if "number 61 " in "".join(of_benches):
+                raise KeyboardInterrupt
+            return super().encode_passages(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(sources, memory, Stopping(dimension=256))
+    assert len(asked) == 24, "two blocks were computed, and the third one stopped it"
+    journal = (memory / disk.JOURNAL).read_bytes()
+    change(sources, memory, update=True, dry_run=True)
+    opened = Memory.open(memory)
+    delete_entries(memory, opened.rows("year == 1903"), opened.manifest)
+    compact(memory)
+    assert (memory / disk.JOURNAL).read_bytes() == journal
+    # With r3 gone, blocks are of other texts, which the journal must not answer for; without that, of the same.
+    roll_back(memory, 1)
+    asked.clear()
+
+    class Recording(HashEncoder):
+        def encode_passages(self, texts):
+            asked.extend(text for text in texts if text.startswith("Bench"))
+            return super().encode_passages(texts)
+
+    build(sources, memory, Recording(dimension=256))
+    assert len(asked) == 24
+    assert "number 56 " in asked[0], "the first two blocks came from the journal"
+    assert not (memory / disk.JOURNAL).exists()
+    require_pairs(memory)
+
+
+def test_files_that_cannot_be_written_are_one_sentence(sources, tmp_path):
+    for settings in ({"log": tmp_path / "no" / "log"}, {"metrics": tmp_path}, {"rejects": tmp_path / "no" / "rejects"}):
+        with pytest.raises(SourceError, match="cannot be written: name a file in a folder that exists"):
+            JobLog("build", **settings)
+    build(sources, tmp_path / "memory")
+    with pytest.raises(SourceError, match="cannot be written: .* is no folder; make it, or name another file"):
+        export_memory(Memory.open(tmp_path / "memory"), tmp_path / "no" / "out.jsonl")
 
 
 def test_filters_give_exactly_k_entries_of_those_that_match(sources, tmp_path, rng):
