@@ -21,7 +21,8 @@ from indexing.drop_duplicates import DuplicateFilter
 from indexing.encode_passages import encode_values
 from indexing.job_log import JobLog, Reject
 from indexing.known_entries import KnownEntries
-from indexing.read_documents import ReadOptions, SourceFile, read_documents
+from indexing.read_documents import SourceFile, read_documents
+from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MismatchError, SourceError

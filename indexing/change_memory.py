@@ -15,7 +15,8 @@ from tqdm import tqdm
 from indexing.build_memory import BuildReport, PassageStream, require_same_way, store
 from indexing.job_log import JobLog
 from indexing.known_entries import KnownEntries
-from indexing.read_documents import ReadOptions, SourceFile
+from indexing.read_documents import SourceFile
+from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MemoryFormatError, SourceError

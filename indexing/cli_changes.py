@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,8 @@ from indexing.cli_options import (
 from memgpt_rag.command_line import quiet_libraries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from indexing.choose_index import IndexKind
     from indexing.job_log import JobLog
 
@@ -33,32 +35,26 @@ encoder_option = click.option(
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 
 
+def _changing(command: Callable[..., None]) -> Callable[..., None]:
+    """What reading sources into a memory that is there takes."""
+    command = memory_option(encoder_option(log_options(reading_options(dry_run_option(command)))))
+    return click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")(
+        command
+    )
+
+
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
-@memory_option
-@encoder_option
-@log_options
-@reading_options
-@dry_run_option
-def add(
-    sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, log: JobLog, dry_run: bool
-) -> None:
+@_changing
+def add(memory: Path, **settings: Any) -> None:
     """Add files and folders to a memory, beside what it holds. Files that it holds as they are change nothing."""
-    _change(sources, memory, encoder, reading, log, dry_run, update=False)
+    _change(memory, update=False, **settings)
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
-@memory_option
-@encoder_option
-@log_options
-@reading_options
-@dry_run_option
-def update(
-    sources: tuple[Path, ...], memory: Path, encoder: str | None, reading: Reading, log: JobLog, dry_run: bool
-) -> None:
+@_changing
+def update(memory: Path, **settings: Any) -> None:
     """Bring the entries of files up to date: new text is embedded, text that is gone goes, the rest stays."""
-    _change(sources, memory, encoder, reading, log, dry_run, update=True)
+    _change(memory, update=True, **settings)
 
 
 @click.command()
@@ -200,13 +196,13 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
 
 
 def _change(
-    sources: tuple[Path, ...],
     memory: Path,
-    encoder_name: str | None,
+    *,
+    sources: tuple[Path, ...],
+    encoder: str | None,
     reading: Reading,
     log: JobLog,
     dry_run: bool,
-    *,
     update: bool,
 ) -> None:
     from indexing.change_memory import add_sources
@@ -217,12 +213,12 @@ def _change(
     manifest = Memory.open(memory).manifest
     files = find_files(sources, reading.exclude)
     quiet_libraries()
-    encoder = load_encoder_of(manifest.encoder, encoder_name)
+    loaded = load_encoder_of(manifest.encoder, encoder)
     report = add_sources(
         files,
         memory,
-        encoder=encoder,
-        splitter=splitter_of(manifest.splitting, encoder),
+        encoder=loaded,
+        splitter=splitter_of(manifest.splitting, loaded),
         options=reading.options(manifest.metadata),
         update=update,
         dry_run=dry_run,

@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
-    from indexing.read_documents import ReadOptions
+    from indexing.read_options import ReadOptions
     from indexing.split_passages import PassageSplitter
     from memgpt_rag.encoder import Encoder
 
@@ -32,8 +32,7 @@ class Reading:
     exclude: tuple[str, ...]
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
-        from indexing.read_documents import ReadOptions
-        from indexing.record_formats import RecordFields
+        from indexing.read_options import ReadOptions, RecordFields
 
         return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
 

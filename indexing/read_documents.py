@@ -8,13 +8,13 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from indexing import page_formats, record_formats, text_formats
 from indexing.document import Document
 from indexing.job_log import Reject
-from indexing.record_formats import OnReject, RecordFields
+from indexing.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
 
 
@@ -29,23 +29,6 @@ class SourceFile:
     @property
     def format(self) -> str:
         return _FORMATS.get(self.path.suffix.lower(), "text")
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How to read what a file alone does not tell.
-
-    Attributes:
-        encoding: character encoding of text files, CSV and JSON Lines.
-        fields: which fields of a record hold its text, title and id.
-        metadata: columns to keep of a record, and their types.
-        on_reject: is told of each record, or file, that cannot be read; None to stop there.
-    """
-
-    encoding: str = "utf-8"
-    fields: RecordFields = RecordFields()
-    metadata: dict[str, str] = field(default_factory=dict)
-    on_reject: OnReject | None = None
 
 
 _FORMATS = {
@@ -70,15 +53,9 @@ _READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
     "html": lambda path, name, options: text_formats.read_html(path, name, options.encoding),
     "pdf": lambda path, name, options: page_formats.read_pdf(path, name),
     "word": lambda path, name, options: page_formats.read_word(path, name),
-    "jsonl": lambda path, name, options: record_formats.read_jsonl(
-        path, name, options.fields, options.metadata, options.encoding, options.on_reject
-    ),
-    "csv": lambda path, name, options: record_formats.read_csv(
-        path, name, options.fields, options.metadata, options.encoding, options.on_reject
-    ),
-    "parquet": lambda path, name, options: record_formats.read_parquet(
-        path, name, options.fields, options.metadata, options.on_reject
-    ),
+    "jsonl": record_formats.read_jsonl,
+    "csv": record_formats.read_csv,
+    "parquet": record_formats.read_parquet,
 }
 
 

@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from indexing.document import BlockBuilder, Document
 from indexing.job_log import Reject
+from indexing.read_options import ReadOptions
 from indexing.text_formats import decode, numbered_heading
 from memgpt_rag.errors import SourceError
 
@@ -24,54 +24,28 @@ _TITLE = ("title", "headline", "name", "heading")
 _ID = ("id", "_id", "doc_id", "docid", "uuid")
 
 
-OnReject = Callable[[Reject], object]
-
-
-@dataclass(frozen=True)
-class RecordFields:
-    """Which fields of a record hold its text, title and id; None takes the first usual name that the record has."""
-
-    text: str | None = None
-    title: str | None = None
-    id: str | None = None
-
-
-def read_jsonl(
-    path: Path,
-    name: str,
-    fields: RecordFields,
-    metadata: Mapping[str, str],
-    encoding: str = "utf-8",
-    on_reject: OnReject | None = None,
-) -> Iterator[Document]:
+def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
     """One JSON object a line; a text may be a string or a list of paragraphs.
 
     Raises:
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
     """
-    to_document = _RecordReader(name, "line", fields, metadata, on_reject)
-    for number, line in enumerate(decode(path, name, encoding).split("\n"), 1):
+    to_document = _RecordReader(name, "line", options)
+    for number, line in enumerate(decode(path, name, options.encoding).split("\n"), 1):
         if line.strip():
             yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
 
 
-def read_csv(
-    path: Path,
-    name: str,
-    fields: RecordFields,
-    metadata: Mapping[str, str],
-    encoding: str = "utf-8",
-    on_reject: OnReject | None = None,
-) -> Iterator[Document]:
+def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
     """Comma- or tab-separated values whose first line names the columns.
 
     Raises:
         SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
     """
     csv.field_size_limit(2**31 - 1)
-    to_document = _RecordReader(name, "line", fields, metadata, on_reject)
+    to_document = _RecordReader(name, "line", options)
     rows = csv.reader(
-        io.StringIO(decode(path, name, encoding), newline=""),
+        io.StringIO(decode(path, name, options.encoding), newline=""),
         dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
         strict=True,
     )
@@ -92,9 +66,7 @@ def read_csv(
         ) from error
 
 
-def read_parquet(
-    path: Path, name: str, fields: RecordFields, metadata: Mapping[str, str], on_reject: OnReject | None = None
-) -> Iterator[Document]:
+def read_parquet(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
     """One row a record; numbers count rows from 1.
 
     Raises:
@@ -103,7 +75,7 @@ def read_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    to_document = _RecordReader(name, "row", fields, metadata, on_reject)
+    to_document = _RecordReader(name, "row", options)
     try:
         with pq.ParquetFile(path) as file:
             number = 0
@@ -120,16 +92,8 @@ def read_parquet(
 class _RecordReader:
     """Turns the records of one file into documents, and sees to it that no two share an id."""
 
-    def __init__(
-        self,
-        name: str,
-        unit: str,
-        fields: RecordFields,
-        metadata: Mapping[str, str],
-        on_reject: OnReject | None,
-    ):
-        self._name, self._unit, self._fields, self._metadata = name, unit, fields, metadata
-        self._on_reject = on_reject
+    def __init__(self, name: str, unit: str, options: ReadOptions):
+        self._name, self._unit, self._fields, self._options = name, unit, options.fields, options
         self._seen: dict[str, int] = {}
 
     def __call__(self, record: Callable[[], dict[str, Any]], first: int, last: int) -> Iterator[Document]:
@@ -137,10 +101,12 @@ class _RecordReader:
         try:
             yield self._document(record(), first, last)
         except SourceError as error:
-            if self._on_reject is None:
+            if self._options.on_reject is None:
                 raise
             position = f"{self._unit} {first}"
-            self._on_reject(Reject(self._name, position, str(error).removeprefix(f"{self._name}, {position}: ")))
+            self._options.on_reject(
+                Reject(self._name, position, str(error).removeprefix(f"{self._name}, {position}: "))
+            )
 
     def _document(self, record: dict[str, Any], first: int, last: int) -> Document:
         where = f"{self._name}, {self._unit} {first}"
@@ -163,7 +129,9 @@ class _RecordReader:
                 builder.heading(level, paragraph.strip(), first)
             elif paragraph.strip():
                 builder.text(paragraph, first, last)
-        metadata = {name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._metadata.items()}
+        metadata = {
+            name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._options.metadata.items()
+        }
         known = {name: value for name, value in metadata.items() if value is not None}
         self._seen[id] = first
         return Document(self._name, id or str(first), title, self._unit, builder.blocks(), known)

@@ -123,7 +123,7 @@ class ApproximateIndex:
         cls, path: Path, settings: IndexSettings, *, rows: int, dimension: int, metric: Metric
     ) -> ApproximateIndex:
         """Raises MemoryFormatError: the file is not an index of that many keys of that dimension and metric."""
-        index = _read(path)
+        index = _read(path, "make it again with: memgpt-index rebuild-index")
         found = (isinstance(index, _KINDS), index.ntotal, index.d, index.metric_type)
         if found != (True, rows, dimension, _METRIC_TYPE[metric]):
             raise MemoryFormatError(
@@ -181,7 +181,7 @@ def read_flat_keys(path: Path, *, rows: int, dimension: int, metric: Metric) -> 
     Raises:
         MemoryFormatError: the file is not an index of that many keys of that dimension and metric.
     """
-    index = _read(path)
+    index = _read(path, "build the memory again.")
     found, expected = (index.ntotal, index.d, index.metric_type), (rows, dimension, _METRIC_TYPE[metric])
     if found != expected:
         raise MemoryFormatError(
@@ -213,9 +213,9 @@ def _selector(allowed: Bool[np.ndarray, " rows"] | None) -> faiss.IDSelector | N
     return None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
-def _read(path: Path) -> faiss.Index:
+def _read(path: Path, remedy: str) -> faiss.Index:
     try:
         return faiss.read_index(str(path))
     except (RuntimeError, MemoryError) as error:
         reason = str(error).strip().splitlines()[-1]
-        raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); build the memory again.") from error
+        raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); {remedy}") from error

@@ -1,4 +1,4 @@
-"""Every change to a memory's folder: nothing else creates, writes, syncs, renames or removes anything there.
+"""Every change to a memory's folder: nothing but the lock creates, writes, syncs, renames or removes anything there.
 
 What must survive a crash is synced before anything names it: first a file's bytes, then the folder that holds its name,
 then, by a rename, the file that refers to it.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_BUFFER = 2**20
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def describe(path: Path) -> StoredFile:
     """Size and digest of a file that is there."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BUFFER):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return StoredFile(path.stat().st_size, digest.hexdigest())
 

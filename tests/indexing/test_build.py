@@ -11,7 +11,8 @@ from tiny import HashEncoder
 
 from indexing.build_memory import PassageStream, build_memory
 from indexing.plan import forecast, forecast_table, plan_memory, size
-from indexing.read_documents import ReadOptions, find_files
+from indexing.read_documents import find_files
+from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory

@@ -16,7 +16,8 @@ from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
 from indexing.export_memory import export_memory
 from indexing.job_log import JobLog
-from indexing.read_documents import ReadOptions, find_files
+from indexing.read_documents import find_files
+from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import difference, verify_memory
 from memgpt_rag.errors import BusyError, MemoryFormatError, MismatchError, SourceError

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.document import Document
-from indexing.read_documents import ReadOptions, find_files, read_documents
-from indexing.record_formats import RecordFields
+from indexing.read_documents import find_files, read_documents
+from indexing.read_options import ReadOptions, RecordFields
 from memgpt_rag.errors import SourceError
 
 
