@@ -43,7 +43,8 @@ from benchmarks.question_sets import (
     sample,
 )
 from indexing.build_memory import build_memory
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
@@ -74,8 +75,9 @@ def build(name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str,
         report = build_memory(
             find_files([source]),
             folder / name,
-            encoder=encoder,
-            splitter=PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])),
+            engine=LocalEngine(
+                encoder, PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
+            ),
             tokenizer_name=DEFAULT_GENERATOR,
             replace=True,
             progress=True,

@@ -26,7 +26,7 @@ from benchmarks.store import WORDS
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import load_encoder
 from memgpt_rag.memory import Memory, MemoryWriter, add_states
-from memgpt_rag.memory.states import StatesShape
+from memgpt_rag.memory.states import StatesShape, encode
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
@@ -57,7 +57,10 @@ def make(folder: Path, tokens: int, model_name: str, preset: str) -> None:
     shape = StatesShape.of(fingerprint)
     some = rng.normal(size=(max(lengths), shape.layers, 2, shape.kv_heads, shape.head_dim)).astype(np.float32)
     add_states(
-        Memory.open(folder), fingerprint, lambda rows: lengths, lambda rows: (some[: lengths[row]] for row in rows)
+        Memory.open(folder),
+        fingerprint,
+        lambda rows: lengths,
+        lambda rows: (encode(some[: lengths[row]], shape.dtype) for row in rows),
     )
 
 

@@ -28,7 +28,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.question_sets import DATA, read_set
 from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import Encoder, load_encoder
@@ -58,7 +59,10 @@ def build(folder: Path, data: Path, encoder: Encoder, models: dict[str, MemoryDe
     memories = {}
     for preset, model in models.items():
         build_memory(
-            find_files([source]), folder / preset, encoder=encoder, splitter=splitter, tokenizer_name=DEFAULT_GENERATOR
+            find_files([source]),
+            folder / preset,
+            engine=LocalEngine(encoder, splitter),
+            tokenizer_name=DEFAULT_GENERATOR,
         )
         compute_states(folder / preset, model)
         memories[preset] = Memory.open(folder / preset)

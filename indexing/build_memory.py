@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from indexing.drop_duplicates import DuplicateFilter
 from indexing.encode_passages import encode_values
+from indexing.engine import Engine
+from indexing.find_files import SourceFile
 from indexing.job_log import JobLog, Reject
 from indexing.known_entries import KnownEntries
-from indexing.read_documents import SourceFile, read_documents
 from indexing.read_options import ReadOptions
-from indexing.split_passages import PassageSplitter
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.memory import Manifest, MemoryWriter, Metric
@@ -87,7 +87,7 @@ class PassageStream:
     def __init__(
         self,
         files: Sequence[SourceFile],
-        splitter: PassageSplitter,
+        engine: Engine,
         options: ReadOptions,
         *,
         known: Iterable[Passage] = (),
@@ -97,7 +97,7 @@ class PassageStream:
         self.report, self.log = BuildReport(files=len(files)), log or JobLog("none")
         if self.log.keeps_rejects:
             options = dataclasses.replace(options, on_reject=self._reject)
-        self._files, self._splitter, self._options = files, splitter, options
+        self._files, self._engine, self._options = files, engine, options
         self._known, self._progress = known, progress
 
     def __iter__(self) -> Iterator[list[Passage]]:
@@ -118,9 +118,9 @@ class PassageStream:
                 self.log.event("read", file=file.name, bytes=file.bytes)
                 self.log.count("files_read")
 
-            for document in read_documents(self._files, self._options, on_file=on_file):
+            for of_document in self._engine.passages(self._files, self._options, on_file):
                 report.documents += 1
-                for passage in self._splitter.split(document):
+                for passage in of_document:
                     report.passages += 1
                     if duplicates.is_new(passage):
                         report.entries += 1
@@ -138,9 +138,8 @@ class PassageStream:
 def build_memory(
     files: Sequence[SourceFile],
     memory: Path,
+    engine: Engine,
     *,
-    encoder: Encoder,
-    splitter: PassageSplitter,
     tokenizer_name: str,
     options: ReadOptions = ReadOptions(),
     metric: Metric = "cosine",
@@ -151,6 +150,7 @@ def build_memory(
     """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
 
     Args:
+        engine: where the work is done; what comes of it is the same everywhere.
         replace: embed everything anew, also where the folder holds a memory.
         log: where to tell what happens.
 
@@ -161,16 +161,15 @@ def build_memory(
         BusyError: another job is writing there.
     """
     began = time.perf_counter()
-    splitting = {"tokenizer": tokenizer_name, "max_tokens": splitter.max_tokens}
+    splitting = {"tokenizer": tokenizer_name, "max_tokens": engine.max_tokens}
     with MemoryWriter(memory, metric=metric, metadata=options.metadata, replace=replace) as writer:
         known = None
         if writer.base is not None:
-            require_same_way(memory, writer.base.manifest, encoder, metric, splitting, options.metadata)
+            require_same_way(memory, writer.base.manifest, engine.encoder, metric, splitting, options.metadata)
             known = KnownEntries(writer.base)
-        stream = PassageStream(files, splitter, options, log=log, progress=progress)
-        store(
-            writer, stream, encoder, known, splitting, "build", () if known is None else known.rows, progress=progress
-        )
+        stream = PassageStream(files, engine, options, log=log, progress=progress)
+        gone = () if known is None else known.rows
+        store(writer, stream, engine, known, splitting, "build", gone, progress=progress)
     stream.report.seconds = time.perf_counter() - began
     return stream.report
 
@@ -178,7 +177,7 @@ def build_memory(
 def store(
     writer: MemoryWriter,
     stream: PassageStream,
-    encoder: Encoder,
+    engine: Engine,
     known: KnownEntries | None,
     splitting: dict[str, Any],
     name: str,
@@ -213,9 +212,9 @@ def store(
             bar.update(entries)
             stream.log.count("entries_embedded", entries)
 
-        report.embedded = encode_values(writer, encoder, known, on_block=on_block)
+        report.embedded = encode_values(writer, engine, known, on_block=on_block)
     writer.delete(np.asarray(gone, dtype=np.int64))
-    fingerprint = encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
+    fingerprint = engine.encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
     report.commit = writer.commit(fingerprint, splitting=splitting, job={"name": name, **report.counts()}).commit
     stream.log.event("committed", version=report.commit, **report.counts())
 

@@ -13,12 +13,11 @@ from jaxtyping import Int
 from tqdm import tqdm
 
 from indexing.build_memory import BuildReport, PassageStream, require_same_way, store
+from indexing.engine import Engine
+from indexing.find_files import SourceFile
 from indexing.job_log import JobLog
 from indexing.known_entries import KnownEntries
-from indexing.read_documents import SourceFile
 from indexing.read_options import ReadOptions
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MemoryFormatError, SourceError
 from memgpt_rag.memory import Manifest, Memory, MemoryWriter
 from memgpt_rag.passage import Passage
@@ -29,9 +28,8 @@ _BLOCK = 4096
 def add_sources(
     files: Sequence[SourceFile],
     memory: Path,
+    engine: Engine,
     *,
-    encoder: Encoder,
-    splitter: PassageSplitter,
     options: ReadOptions = ReadOptions(),
     update: bool = False,
     dry_run: bool = False,
@@ -41,7 +39,7 @@ def add_sources(
     """Read files into a memory, beside what it holds from other sources.
 
     Args:
-        splitter: with the tokenizer and the longest passage of the memory.
+        engine: with the encoder, the tokenizer and the longest passage of the memory.
         options: with the metadata of the memory.
         update: entries from these files that are no longer what the files say go.
         dry_run: find out what would change, and change nothing.
@@ -57,8 +55,8 @@ def add_sources(
     with MemoryWriter(memory) as writer:
         base = writer.base
         assert base is not None
-        splitting = {**base.manifest.splitting, "max_tokens": splitter.max_tokens}
-        require_same_way(memory, base.manifest, encoder, base.manifest.metric, splitting, options.metadata)
+        splitting = {**base.manifest.splitting, "max_tokens": engine.max_tokens}
+        require_same_way(memory, base.manifest, engine.encoder, base.manifest.metric, splitting, options.metadata)
         known, of_files = (
             KnownEntries(base),
             pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
@@ -68,7 +66,7 @@ def add_sources(
         if not update and len(instead_of):
             there = {passage.source for passage in _passages(base, instead_of)}
             again = PassageStream(
-                [file for file in files if file.name in there], splitter, options, known=others, log=log
+                [file for file in files if file.name in there], engine, options, known=others, log=log
             )
             same = {known.same(passage) for block in again for passage in block}
             if same != set(instead_of.tolist()):
@@ -77,11 +75,11 @@ def add_sources(
                 )
             files, unchanged = [file for file in files if file.name not in there], len(same)
             others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
-        stream = PassageStream(files, splitter, options, known=others, log=log, progress=progress)
+        stream = PassageStream(files, engine, options, known=others, log=log, progress=progress)
         if files:
             name = "update" if update else "add"
             gone = instead_of.tolist()
-            store(writer, stream, encoder, known, splitting, name, gone, dry_run=dry_run, progress=progress)
+            store(writer, stream, engine, known, splitting, name, gone, dry_run=dry_run, progress=progress)
     stream.report.kept += unchanged
     stream.report.seconds = time.perf_counter() - began
     return stream.report

@@ -11,12 +11,14 @@ from indexing import cli_changes
 from indexing.cli_options import (
     COLUMN_TYPES,
     Reading,
+    Workplace,
     index,
     index_option,
     log_options,
     reading_options,
     recall_option,
-    token_counter,
+    sources_argument,
+    workplace_options,
 )
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS, GEMMA
 from memgpt_rag.command_line import SentenceGroup, quiet_libraries
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@sources_argument
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
 @encoder_option
 @click.option(
@@ -92,6 +94,7 @@ def main() -> None:
 )
 @index_option
 @recall_option
+@workplace_options
 @log_options
 @reading_options
 @click.option(
@@ -103,7 +106,7 @@ def main() -> None:
     "--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing."
 )
 def build(
-    sources: tuple[Path, ...],
+    sources: tuple[Path | str, ...],
     memory: Path,
     encoder_name: str,
     query_prompt: str | None,
@@ -116,6 +119,7 @@ def build(
     kind: IndexKind,
     recall: float,
     reading: Reading,
+    workplace: Workplace,
     log: JobLog,
     replace: bool,
     dry_run: bool,
@@ -127,37 +131,35 @@ def build(
     was stopped goes on where it was.
     """
     from indexing.build_memory import PassageStream, build_memory
+    from indexing.engine import EncoderRecipe, SplitterRecipe
+    from indexing.find_files import find_files
     from indexing.plan import plan_memory, size, table
-    from indexing.read_documents import find_files
-    from indexing.split_passages import PassageSplitter
-    from memgpt_rag.encoder import load_encoder
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
-    encoder = load_encoder(
-        encoder_name, query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=metric == "cosine"
-    )
-    splitter = PassageSplitter(encoder.count_tokens if generator is None else token_counter(generator), max_tokens)
-    if dry_run:
-        plan = plan_memory(
-            PassageStream(files, splitter, options, progress=True), dimension=encoder.fingerprint.dimension
+    encoder = EncoderRecipe(encoder_name, query_prompt, passage_prompt, metric == "cosine")
+    with workplace.open(encoder, SplitterRecipe(generator, max_tokens)) as engine:
+        if dry_run:
+            plan = plan_memory(
+                PassageStream(files, engine, options, progress=True), dimension=engine.encoder.fingerprint.dimension
+            )
+            click.echo(table(plan, files))
+            click.echo(f"Would have {plan.report.sentence()} of {engine.encoder.fingerprint.dimension} numbers each.")
+            click.echo(
+                f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}."
+            )
+            return
+        report = build_memory(
+            files,
+            memory,
+            engine,
+            tokenizer_name=generator or encoder_name,
+            options=options,
+            metric="cosine" if metric == "cosine" else "euclidean",
+            replace=replace,
+            log=log,
+            progress=True,
         )
-        click.echo(table(plan, files))
-        click.echo(f"Would have {plan.report.sentence()} of {encoder.fingerprint.dimension} numbers each.")
-        click.echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
-        return
-    report = build_memory(
-        files,
-        memory,
-        encoder=encoder,
-        splitter=splitter,
-        tokenizer_name=generator or encoder_name,
-        options=options,
-        metric="cosine" if metric == "cosine" else "euclidean",
-        replace=replace,
-        log=log,
-        progress=True,
-    )
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
     if report.kept or report.deleted:
@@ -165,11 +167,11 @@ def build(
     if report.commit is not None:
         index(memory, kind, recall)
     if preset is not None:
-        _store_states(memory, generator or GEMMA, preset, "int8")
+        _store_states(memory, generator or GEMMA, preset, "int8", workplace)
 
 
 @main.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")
+@sources_argument
 @encoder_option
 @click.option(
     "--generator",
@@ -184,23 +186,27 @@ def build(
 @click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
 @reading_options
 def plan(
-    sources: tuple[Path, ...], encoder_name: str, generator: str, max_tokens: int, no_states: bool, reading: Reading
+    sources: tuple[Path | str, ...],
+    encoder_name: str,
+    generator: str,
+    max_tokens: int,
+    no_states: bool,
+    reading: Reading,
 ) -> None:
     """Say how large a memory of these sources would be and how long it would take to build, on this machine.
 
     All is read and split as the job does it; the rest is measured on a few passages.
     """
     from indexing.build_memory import PassageStream
+    from indexing.engine import EncoderRecipe, LocalEngine, SplitterRecipe
+    from indexing.find_files import find_files
     from indexing.plan import forecast, forecast_table, plan_memory
-    from indexing.read_documents import find_files
-    from indexing.split_passages import PassageSplitter
-    from memgpt_rag.encoder import load_encoder
     from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
-    files, encoder = find_files(sources, reading.exclude), load_encoder(encoder_name)
-    splitter = PassageSplitter(token_counter(generator), max_tokens)
-    stream = PassageStream(files, splitter, reading.options({}), progress=True)
+    files, encoder = find_files(sources, reading.exclude), EncoderRecipe(encoder_name)()
+    engine = LocalEngine(encoder, SplitterRecipe(generator, max_tokens)(lambda: encoder))
+    stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else ("quality", "compact")
     models = {preset: MemoryDecoder.from_pretrained(generator, config=preset) for preset in presets}
@@ -232,26 +238,25 @@ def plan(
     type=click.Choice(["int8", "fp16", "bf16", "fp32"]),
     help="How states are stored; int8 with a scale per token and head.",
 )
-def states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> None:
+@workplace_options
+def states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
     """Compute the states of the entries in folder MEMORY and store them, so that questions need not.
 
     Any other states that the memory holds are replaced. It can be asked as before while the job runs.
     """
-    _store_states(memory, model_name, preset, dtype)
+    _store_states(memory, model_name, preset, dtype, workplace)
 
 
-def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType) -> None:
+def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
     from indexing.compute_states import compute_states
+    from indexing.engine import DecoderRecipe
     from indexing.plan import size
     from memgpt_rag.memory import Memory
 
     entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
-    from memgpt_rag.model import MemoryDecoder
-
     quiet_libraries()
-    stored = compute_states(
-        memory, MemoryDecoder.from_pretrained(model_name, config=preset), dtype=dtype, progress=True
-    )
+    recipe = DecoderRecipe(model_name, preset)
+    stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=workplace.states_elsewhere(recipe), progress=True)
     click.echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 

@@ -9,13 +9,15 @@ import click
 
 from indexing.cli_options import (
     Reading,
+    Workplace,
     index,
     index_option,
     log_options,
     reading_options,
     recall_option,
-    splitter_of,
+    sources_argument,
     where_option,
+    workplace_options,
 )
 from memgpt_rag.command_line import quiet_libraries
 
@@ -37,9 +39,8 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
 
 def _changing(command: Callable[..., None]) -> Callable[..., None]:
     """What reading sources into a memory that is there takes."""
-    command = memory_option(encoder_option(log_options(reading_options(dry_run_option(command)))))
-    return click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE…")(
-        command
+    return sources_argument(
+        memory_option(encoder_option(workplace_options(log_options(reading_options(dry_run_option(command))))))
     )
 
 
@@ -198,33 +199,35 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
 def _change(
     memory: Path,
     *,
-    sources: tuple[Path, ...],
+    sources: tuple[Path | str, ...],
     encoder: str | None,
     reading: Reading,
+    workplace: Workplace,
     log: JobLog,
     dry_run: bool,
     update: bool,
 ) -> None:
     from indexing.change_memory import add_sources
-    from indexing.read_documents import find_files
-    from memgpt_rag.encoder import load_encoder_of
+    from indexing.engine import EncoderRecipe, SplitterRecipe
+    from indexing.find_files import find_files
     from memgpt_rag.memory import Memory
 
     manifest = Memory.open(memory).manifest
-    files = find_files(sources, reading.exclude)
+    files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    loaded = load_encoder_of(manifest.encoder, encoder)
-    report = add_sources(
-        files,
-        memory,
-        encoder=loaded,
-        splitter=splitter_of(manifest.splitting, loaded),
-        options=reading.options(manifest.metadata),
-        update=update,
-        dry_run=dry_run,
-        log=log,
-        progress=True,
-    )
+    recipe = EncoderRecipe(encoder or stored.name, stored.query_prompt, stored.passage_prompt, stored.normalised)
+    tokenizer = None if splitting["tokenizer"] == stored.name else str(splitting["tokenizer"])
+    with workplace.open(recipe, SplitterRecipe(tokenizer, int(splitting["max_tokens"]))) as engine:
+        report = add_sources(
+            files,
+            memory,
+            engine,
+            options=reading.options(manifest.metadata),
+            update=update,
+            dry_run=dry_run,
+            log=log,
+            progress=True,
+        )
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
     click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")

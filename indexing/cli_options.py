@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ import click
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
+    from indexing.compute_states import StatesOf
+    from indexing.engine import DecoderRecipe, EncoderRecipe, Engine, SplitterRecipe
     from indexing.read_options import ReadOptions
-    from indexing.split_passages import PassageSplitter
-    from memgpt_rag.encoder import Encoder
+    from memgpt_rag.fingerprint import StatesFingerprint
 
 # Types of columns of metadata, as in `memgpt_rag.memory.format`, which takes long to import.
 COLUMN_TYPES = ("string", "integer", "number", "boolean", "date")
@@ -48,6 +50,51 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_reading = option(with_reading)
     return with_reading
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a job's work is to be done, as the options say."""
+
+    engine: str
+    address: str | None
+    workers: int | None
+
+    @contextmanager
+    def open(self, encoder: EncoderRecipe, splitter: SplitterRecipe) -> Iterator[Engine]:
+        from indexing.engine import LocalEngine
+
+        if self.engine == "local":
+            loaded = encoder()
+            yield LocalEngine(loaded, splitter(lambda: loaded))
+            return
+        from indexing.ray_engine import RayEngine
+
+        with RayEngine(encoder, splitter, address=self.address, workers=self.workers) as engine:
+            yield engine
+
+    def states_elsewhere(
+        self, model: DecoderRecipe
+    ) -> Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None:
+        """What computes states with that model; None for this process."""
+        if self.engine == "local":
+            return None
+        from indexing.ray_engine import ray_states
+
+        return functools.partial(ray_states, model, address=self.address, workers=self.workers)
+
+
+def workplace_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where the work is done; the command gets them as `workplace`."""
+
+    @functools.wraps(command)
+    def with_workplace(**settings: Any) -> None:
+        fields = {name: settings.pop(name) for name in Workplace.__dataclass_fields__}
+        command(workplace=Workplace(**fields), **settings)
+
+    for option in reversed(_WORKPLACES):
+        with_workplace = option(with_workplace)
+    return with_workplace
 
 
 def log_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,23 +132,6 @@ def index(memory: Path, kind: IndexKind, recall: float) -> None:
         click.echo("All keys are looked at.")
 
 
-def splitter_of(splitting: dict[str, Any], encoder: Encoder) -> PassageSplitter:
-    """A splitter that cuts as the memory's passages were cut."""
-    from indexing.split_passages import PassageSplitter
-
-    tokenizer = str(splitting["tokenizer"])
-    count = encoder.count_tokens if tokenizer == encoder.name else token_counter(tokenizer)
-    return PassageSplitter(count, int(splitting["max_tokens"]))
-
-
-def token_counter(generator: str) -> Callable[[str], int]:
-    """Counts tokens as a language model does."""
-    from memgpt_rag.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(generator)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
 def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
     try:
         return codecs.lookup(name).name
@@ -109,6 +139,36 @@ def _known_encoding(context: click.Context, parameter: click.Parameter, name: st
         raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
 
 
+class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
+    """A path, or an address such as s3://bucket/docs."""
+
+    name = "source"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
+sources_argument = click.argument("sources", nargs=-1, required=True, type=_Source(), metavar="SOURCE…")
+_WORKPLACES = [
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        type=click.Choice(["local", "ray"]),
+        help="Where the work is done: in this process, or by the workers of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        "address",
+        metavar="ADDRESS",
+        help="Of the cluster; without it, the one that RAY_ADDRESS names, or else the cores of this machine.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="How many of Ray's workers embed at most; without it, one a core, or one a GPU where there are any.",
+    ),
+]
 _OPTIONS = [
     click.option(
         "--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text."

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory, StatesType, add_states
-from memgpt_rag.memory.states import StatesShape
+from memgpt_rag.memory.states import Codes, StatesShape, encode
 from memgpt_rag.model.stored import states_fingerprint, to_array
 from memgpt_rag.prompt import Prompt
 
@@ -22,13 +23,25 @@ if TYPE_CHECKING:
 # Entries that are read together, the shortest first, so that little of a batch is padding.
 _BLOCK = 128
 
+TokenIds = tuple[int, ...]
+# Gives the states of the entries in one block after another, as they are stored, entry by entry.
+StatesOf = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
 
-def compute_states(folder: Path, model: MemoryDecoder, *, dtype: StatesType = "int8", progress: bool = False) -> int:
+
+def compute_states(
+    folder: Path,
+    model: MemoryDecoder,
+    *,
+    dtype: StatesType = "int8",
+    elsewhere: Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None = None,
+    progress: bool = False,
+) -> int:
     """Store the states of every entry, in the layers in which the model attends to memory.
 
     Args:
         folder: of a memory. States that this model computed before are kept, so that only entries that came later are
             read; those of another model or form are replaced when all new ones are there.
+        elsewhere: what computes them in the place of this process, given the model's fingerprint.
 
     Returns:
         Bytes of the states computed.
@@ -48,15 +61,25 @@ def compute_states(folder: Path, model: MemoryDecoder, *, dtype: StatesType = "i
         tokens += sum(of_rows)
         return of_rows
 
-    def states(rows: Sequence[int]) -> Iterator[np.ndarray]:
-        with tqdm(total=len(rows), desc="states", unit=" entries", disable=None if progress else True) as bar:
-            for start in range(0, len(rows), _BLOCK):
-                passages = memory.passages(rows[start : start + _BLOCK])
-                yield from map(to_array, model.states_of([prompt.entry_ids(passage) for passage in passages]))
-                bar.update(len(passages))
+    def blocks(rows: Sequence[int]) -> Iterator[list[TokenIds]]:
+        for start in range(0, len(rows), _BLOCK):
+            yield [prompt.entry_ids(passage) for passage in memory.passages(rows[start : start + _BLOCK])]
 
-    add_states(memory, fingerprint, lengths, states)
+    with nullcontext(partial(states_of, model, dtype)) if elsewhere is None else elsewhere(fingerprint) as read:
+
+        def states(rows: Sequence[int]) -> Iterator[Codes]:
+            entries = read(blocks(rows))
+            return iter(tqdm(entries, "states", len(rows), unit=" entries", disable=None if progress else True))
+
+        add_states(memory, fingerprint, lengths, states)
     return tokens * StatesShape.of(fingerprint).bytes_per_token
+
+
+def states_of(model: MemoryDecoder, dtype: StatesType, blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
+    """States of the entries in each block, read together."""
+    for block in blocks:
+        for states in model.states_of(block):
+            yield encode(to_array(states), dtype)
 
 
 def _fingerprint(memory: Memory, model: MemoryDecoder, dtype: StatesType) -> StatesFingerprint:

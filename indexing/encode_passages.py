@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from indexing.engine import Engine
 from indexing.known_entries import KnownEntries
-from memgpt_rag.encoder import Encoder
 from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.journal import Journal
 
@@ -16,25 +17,39 @@ BLOCK = 256
 
 def encode_values(
     writer: MemoryWriter,
-    encoder: Encoder,
+    engine: Engine,
     known: KnownEntries | None = None,
     *,
     on_block: Callable[[int], object] = lambda entries: None,
 ) -> int:
     """Give every new value of a memory its key; `on_block` hears how many got theirs.
 
-    Blocks of texts go to the encoder in the same composition however often the job is stopped, so that their keys are the
-    same to the bit; the journal has those of an earlier run.
+    Blocks of texts go to the encoder in the same composition however often the job is stopped, and wherever it runs, so
+    that their keys are the same to the bit; the journal has those of an earlier run.
 
     Returns:
         How many had to be embedded.
     """
-    journal, embedded = writer.journal(encoder.fingerprint), 0
-    for texts in _unknown_blocks(writer, known):
-        journal.keys(texts, encoder.encode_passages)
-        embedded += len(texts)
+    journal, embedded = writer.journal(engine.encoder.fingerprint), 0
+    asked: deque[list[str]] = deque()
+
+    def missing() -> Iterator[list[str]]:
+        nonlocal embedded
+        for texts in _unknown_blocks(writer, known):
+            embedded += len(texts)
+            if texts in journal:
+                on_block(len(texts))
+            else:
+                asked.append(texts)
+                yield texts
+
+    for keys in engine.keys(missing()):
+        texts = asked.popleft()
+        journal.add(texts, keys)
         on_block(len(texts))
-    computed = _one_by_one(writer, known, journal, encoder)
+    if asked:
+        raise ValueError(f"The engine {type(engine).__name__} left {len(asked)} blocks of texts without keys.")
+    computed = _one_by_one(writer, known, journal)
     for passages in writer.value_blocks(BLOCK):
         rows = [None if known is None else known.of_text(passage.titled_text) for passage in passages]
         there = [row for row in rows if row is not None]
@@ -52,13 +67,11 @@ def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterato
         texts += of_block if known is None else [text for text in of_block if known.of_text(text) is None]
         while len(texts) >= BLOCK:
             yield texts[:BLOCK]
-            del texts[:BLOCK]
+            texts = texts[BLOCK:]
     if texts:
         yield texts
 
 
-def _one_by_one(
-    writer: MemoryWriter, known: KnownEntries | None, journal: Journal, encoder: Encoder
-) -> Iterator[np.ndarray]:
+def _one_by_one(writer: MemoryWriter, known: KnownEntries | None, journal: Journal) -> Iterator[np.ndarray]:
     for texts in _unknown_blocks(writer, known):
-        yield from journal.keys(texts, encoder.encode_passages)
+        yield from journal.keys(texts)

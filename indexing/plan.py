@@ -17,7 +17,7 @@ import pyarrow as pa
 from indexing.build_memory import BuildReport, PassageStream
 from indexing.choose_index import FAST_ENOUGH
 from indexing.encode_passages import BLOCK
-from indexing.read_documents import SourceFile
+from indexing.find_files import SourceFile
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.memory.faiss_index import exact_search, one_thread
 from memgpt_rag.memory.format import values_schema

@@ -29,6 +29,10 @@ class ModelError(MemgptRagError):
     """A model cannot be found, loaded or given a memory."""
 
 
+class ClusterError(MemgptRagError):
+    """A cluster cannot be reached, or one of its workers failed."""
+
+
 class MissingPackageError(MemgptRagError):
     """An optional package is not installed; the message is the command that installs it."""
 

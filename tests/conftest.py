@@ -62,13 +62,14 @@ def e5():
 def memory(tmp_path_factory, e5, gemma):
     """The folder of a memory built from the demo's knowledge."""
     from indexing.build_memory import build_memory
-    from indexing.read_documents import find_files
+    from indexing.engine import LocalEngine
+    from indexing.find_files import find_files
     from indexing.split_passages import PassageSplitter
 
     folder = tmp_path_factory.mktemp("demo") / "memory"
     splitter = PassageSplitter(lambda text: len(gemma.tokenizer(text, add_special_tokens=False)["input_ids"]))
     files = find_files([ROOT / "examples" / "knowledge"])
-    build_memory(files, folder, encoder=e5, splitter=splitter, tokenizer_name="gemma")
+    build_memory(files, folder, engine=LocalEngine(e5, splitter), tokenizer_name="gemma")
     return folder
 
 

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 
 from indexing.build_memory import build_memory
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.memory import format as disk
 
@@ -136,8 +137,7 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch, capsys, e5):
     build_memory(
         find_files([ROOT / "examples" / "knowledge"]),
         tmp_path / "demo-memory",
-        encoder=e5,
-        splitter=PassageSplitter(e5.count_tokens),
+        engine=LocalEngine(e5, PassageSplitter(e5.count_tokens)),
         tokenizer_name=e5.fingerprint.name,
     )
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,21 +43,23 @@ class Journal:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def keys(
-        self, texts: Sequence[str], compute: Callable[[Sequence[str]], Float[np.ndarray, "n dimension"]]
-    ) -> Float[np.ndarray, "n dimension"]:
-        """Keys of a block of texts: those that the journal has, or else computed and kept.
+    def __contains__(self, texts: Sequence[str]) -> bool:
+        return self._digest(texts) in self._blocks
+
+    def keys(self, texts: Sequence[str]) -> Float[np.ndarray, "n dimension"]:
+        """Keys of a block of texts, which the journal must have."""
+        start, rows, dimension = self._blocks[self._digest(texts)]
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return np.frombuffer(file.read(4 * rows * dimension), dtype="<f4").reshape(rows, dimension)
+
+    def add(self, texts: Sequence[str], keys: Float[np.ndarray, "n dimension"]) -> None:
+        """Keep the keys of a block of texts.
 
         Raises:
-            ValueError: what was computed are no keys.
+            ValueError: they are no keys of these texts.
         """
-        digest = self._digest(texts)
-        if digest in self._blocks:
-            start, rows, dimension = self._blocks[digest]
-            with self.path.open("rb") as file:
-                file.seek(start)
-                return np.frombuffer(file.read(4 * rows * dimension), dtype="<f4").reshape(rows, dimension)
-        keys = np.ascontiguousarray(compute(texts), dtype="<f4")
+        keys = np.ascontiguousarray(keys, dtype="<f4")
         if len(keys) != len(texts) or not np.isfinite(keys).all():
             wrong = next((text for text, key in zip(texts, keys) if not np.isfinite(key).all()), "")
             raise ValueError(
@@ -66,12 +68,11 @@ class Journal:
             )
         payload = keys.tobytes()
         start = self.path.stat().st_size if self.path.exists() else 0
-        head = _HEAD.pack(digest, *keys.shape, hashlib.sha256(payload).digest())
+        head = _HEAD.pack(self._digest(texts), *keys.shape, hashlib.sha256(payload).digest())
         files.append(self.path, head + payload)
         if not start:
             files.sync_folder(self.path.parent)
-        self._blocks[digest] = (start + _HEAD.size, *keys.shape)
-        return keys
+        self._blocks[self._digest(texts)] = (start + _HEAD.size, *keys.shape)
 
     def _digest(self, texts: Sequence[str]) -> bytes:
         digest = hashlib.sha256(self._encoder)

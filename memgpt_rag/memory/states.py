@@ -97,26 +97,26 @@ class StatesWriter:
         return self
 
     def add(self, states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]) -> None:
-        """The states of the next entry.
-
-        Raises:
-            ValueError: they have another shape than was said, or are not finite.
-        """
-        first, end = self._offsets[self._row : self._row + 2]
-        expected = (int(end - first), self.shape.layers, 2, self.shape.kv_heads, self.shape.head_dim)
-        if states.shape != expected:
-            raise ValueError(f"The states of row {self._row} have shape {states.shape}; expected {expected}.")
-        if not np.isfinite(states).all():
-            raise ValueError(f"The states of row {self._row} hold NaN or infinity; the language model failed on it.")
+        """The states of the next entry; see `add_codes`."""
         self.add_codes(*encode(states, self.shape.dtype))
 
     def add_codes(self, *codes: np.ndarray | None) -> None:
-        """The next entry as another file has it: codes and, of int8, scales."""
-        first = int(self._offsets[self._row])
+        """The next entry as it is stored: codes and, of int8, scales.
+
+        Raises:
+            ValueError: they have another shape or type than was said.
+        """
+        first, end = self._offsets[self._row : self._row + 2]
+        heads = (int(end - first), self.shape.layers, 2, self.shape.kv_heads)
+        expected: list[tuple[tuple[int, ...], str]] = [((*heads, self.shape.head_dim), _CODES[self.shape.dtype][1])]
+        expected += [(heads, "<f2")] if self.shape.dtype == "int8" else []
+        found = [(data.shape, data.dtype) for data in codes if data is not None]
+        if found != [(shape, np.dtype(kind)) for shape, kind in expected]:
+            raise ValueError(f"The states of row {self._row} have shape {found[0][0]}; expected {expected[0][0]}.")
         for name, data in zip(("codes", "scales"), codes, strict=True):
             if data is not None and data.size:
                 of_token = data.nbytes // len(data)
-                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + first * of_token)
+                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + int(first) * of_token)
         self._row += 1
 
     def __exit__(
@@ -173,8 +173,14 @@ class StoredStates:
 def encode(
     states: Float[np.ndarray, "*heads head_dim"], dtype: StatesType
 ) -> tuple[Shaped[np.ndarray, "*heads head_dim"], Float[np.ndarray, "*heads"] | None]:
-    """Codes of states, and for int8 the scale of each head: its largest magnitude is 127."""
+    """Codes of states, and for int8 the scale of each head: its largest magnitude is 127.
+
+    Raises:
+        ValueError: they are not finite.
+    """
     states = np.ascontiguousarray(states, dtype=np.float32)
+    if not np.isfinite(states).all():
+        raise ValueError("The states of an entry hold NaN or infinity; the language model failed on it.")
     if dtype == "int8":
         # Rounded up to what 16 bits can say, so that the largest magnitude never needs a 128.
         scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))

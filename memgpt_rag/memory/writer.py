@@ -25,7 +25,7 @@ from memgpt_rag.memory.faiss_index import ApproximateIndex
 from memgpt_rag.memory.journal import Journal
 from memgpt_rag.memory.keys import KeysWriter
 from memgpt_rag.memory.reader import Memory
-from memgpt_rag.memory.states import StatesShape, StatesWriter
+from memgpt_rag.memory.states import Codes, StatesShape, StatesWriter, encode
 from memgpt_rag.memory.values import StoredValues, ValuesWriter
 from memgpt_rag.passage import Passage
 
@@ -240,14 +240,14 @@ def add_states(
     memory: Memory,
     fingerprint: StatesFingerprint,
     lengths: Callable[[Sequence[int]], Sequence[int]],
-    states: Callable[[Sequence[int]], Iterable[np.ndarray]],
+    states: Callable[[Sequence[int]], Iterable[Codes]],
 ) -> disk.Manifest:
     """Give a memory the states of its entries. Segments that have those of this fingerprint keep them.
 
     Args:
         memory: as it is now; states computed from one version are not committed to another.
         lengths: tells the tokens of the entries in the rows given.
-        states: gives the states of the entries in the rows given, [tokens, layers, 2, kv_heads, head_dim] in fp32.
+        states: gives the states of the entries in the rows given, as `memgpt_rag.memory.states.encode` does.
 
     Raises:
         ValueError: entries and states do not pair.
@@ -268,7 +268,7 @@ def add_states(
                     with StatesWriter(segment.folder / name, shape, of_rows.tolist()) as writer:
                         computed = iter(states(rows))
                         for length in of_rows:
-                            writer.add(next(computed) if length else shape.none())
+                            writer.add_codes(*(next(computed) if length else encode(shape.none(), shape.dtype)))
                     files.sync_folder(segment.folder)
                 stored = files.describe(segment.folder / name)
                 described = replace(described, files=described.with_file(name, stored, described.file("states")))

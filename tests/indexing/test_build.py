@@ -10,8 +10,9 @@ import pytest
 from tiny import HashEncoder
 
 from indexing.build_memory import PassageStream, build_memory
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.plan import forecast, forecast_table, plan_memory, size
-from indexing.read_documents import find_files
 from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
@@ -39,8 +40,7 @@ def build(sources: Path, memory: Path, encoder: HashEncoder, **settings):
     return build_memory(
         find_files([sources]),
         memory,
-        encoder=encoder,
-        splitter=PassageSplitter(encoder.count_tokens),
+        engine=LocalEngine(encoder, PassageSplitter(encoder.count_tokens)),
         tokenizer_name="hash",
         **settings,
     )
@@ -111,7 +111,9 @@ def test_files_without_any_text_are_refused(tmp_path):
 
 def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
     encoder = HashEncoder()
-    stream = PassageStream(find_files([sources]), PassageSplitter(encoder.count_tokens), ReadOptions())
+    stream = PassageStream(
+        find_files([sources]), LocalEngine(encoder, PassageSplitter(encoder.count_tokens)), ReadOptions()
+    )
     plan = plan_memory(stream, dimension=64)
     report = build(sources, tmp_path / "memory", encoder)
     assert plan.report.sentence() == report.sentence()
@@ -124,7 +126,9 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
 
 def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     encoder = HashEncoder()
-    stream = PassageStream(find_files([sources]), PassageSplitter(encoder.count_tokens), ReadOptions())
+    stream = PassageStream(
+        find_files([sources]), LocalEngine(encoder, PassageSplitter(encoder.count_tokens)), ReadOptions()
+    )
     plan = plan_memory(stream, dimension=64)
     assert 48 <= len(plan.sample) <= 192
     assert {passage.source for passage in plan.sample} <= {"park.md", "benches.jsonl"}

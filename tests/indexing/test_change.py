@@ -14,9 +14,10 @@ from tiny import HashEncoder
 from indexing import encode_passages
 from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
+from indexing.engine import LocalEngine
 from indexing.export_memory import export_memory
+from indexing.find_files import find_files
 from indexing.job_log import JobLog
-from indexing.read_documents import find_files
 from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import difference, verify_memory
@@ -52,8 +53,7 @@ def build(sources: Path, memory: Path, encoder: HashEncoder | None = None, **set
     return build_memory(
         find_files([sources]),
         memory,
-        encoder=encoder,
-        splitter=PassageSplitter(encoder.count_tokens),
+        engine=LocalEngine(encoder, PassageSplitter(encoder.count_tokens)),
         tokenizer_name="hash",
         options=OPTIONS,
         **settings,
@@ -63,7 +63,9 @@ def build(sources: Path, memory: Path, encoder: HashEncoder | None = None, **set
 def change(sources: Path, memory: Path, encoder: HashEncoder | None = None, **settings):
     encoder = encoder or HashEncoder(dimension=256)
     splitter = PassageSplitter(encoder.count_tokens)
-    return add_sources(find_files([sources]), memory, encoder=encoder, splitter=splitter, options=OPTIONS, **settings)
+    return add_sources(
+        find_files([sources]), memory, engine=LocalEngine(encoder, splitter), options=OPTIONS, **settings
+    )
 
 
 def entries(memory: Path, version: int | None = None) -> dict[str, str]:
@@ -120,8 +122,7 @@ def test_what_was_built_in_another_way_is_refused(sources, tmp_path):
         build_memory(
             find_files([sources]),
             tmp_path / "memory",
-            encoder=encoder,
-            splitter=PassageSplitter(encoder.count_tokens, 80),
+            engine=LocalEngine(encoder, PassageSplitter(encoder.count_tokens, 80)),
             tokenizer_name="hash",
             options=OPTIONS,
         )

@@ -12,7 +12,8 @@ from conftest import ROOT
 
 from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
@@ -34,7 +35,7 @@ def without(tmp_path_factory, e5):
     folder = tmp_path_factory.mktemp("states") / "memory"
     splitter = PassageSplitter(e5.count_tokens)
     build_memory(
-        find_files([ROOT / "examples" / "knowledge"]), folder, encoder=e5, splitter=splitter, tokenizer_name="e5"
+        find_files([ROOT / "examples" / "knowledge"]), folder, engine=LocalEngine(e5, splitter), tokenizer_name="e5"
     )
     return folder
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from indexing.document import Document
-from indexing.read_documents import find_files, read_documents
+from indexing.find_files import find_files
+from indexing.read_documents import read_documents
 from indexing.read_options import ReadOptions, RecordFields
 from memgpt_rag.errors import SourceError
 

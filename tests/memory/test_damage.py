@@ -24,6 +24,7 @@ from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_states
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
 from memgpt_rag.memory.files import describe
+from memgpt_rag.memory.states import encode
 
 ENCODER = HashEncoder(dimension=16)
 STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA")
@@ -45,7 +46,7 @@ def folder(tmp_path) -> Path:
         Memory.open(memory),
         STATES,
         lambda rows: [2] * len(rows),
-        lambda rows: [rng.normal(size=(2, 1, 2, 1, 4)) for _ in rows],
+        lambda rows: [encode(rng.normal(size=(2, 1, 2, 1, 4)), "int8") for _ in rows],
     )
     opened, settings = Memory.open(memory), IndexSettings("IVF2,Flat", "nprobe=2", 1)
     index = ApproximateIndex.build(opened.segments[0].keys, settings, "cosine")

@@ -24,7 +24,8 @@ from tiny import HashEncoder
 from indexing import encode_passages
 from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import verify_memory
 from memgpt_rag.fingerprint import StatesFingerprint
@@ -32,6 +33,7 @@ from memgpt_rag.memory import Memory, add_indexes, add_states, expire, roll_back
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.commit import writing
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
+from memgpt_rag.memory.states import encode
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +56,15 @@ def write_sources(folder: Path, numbers) -> Path:
 def build(sources: Path, memory: Path, **settings) -> None:
     encoder = HashEncoder(dimension=32)
     splitter = PassageSplitter(encoder.count_tokens)
-    build_memory(find_files([sources]), memory, encoder=encoder, splitter=splitter, tokenizer_name="hash", **settings)
+    build_memory(
+        find_files([sources]), memory, engine=LocalEngine(encoder, splitter), tokenizer_name="hash", **settings
+    )
 
 
 def change(sources: Path, memory: Path, *, update: bool) -> None:
     encoder = HashEncoder(dimension=32)
     splitter = PassageSplitter(encoder.count_tokens)
-    add_sources(find_files([sources]), memory, encoder=encoder, splitter=splitter, update=update)
+    add_sources(find_files([sources]), memory, engine=LocalEngine(encoder, splitter), update=update)
 
 
 def delete(memory: Path) -> None:
@@ -81,7 +85,7 @@ def states(memory: Path) -> None:
         Memory.open(memory),
         StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA"),
         lambda rows: [2 + row for row in rows],
-        lambda rows: (np.random.default_rng(row).normal(size=(2 + row, 1, 2, 1, 4)) for row in rows),
+        lambda rows: (encode(np.random.default_rng(row).normal(size=(2 + row, 1, 2, 1, 4)), "int8") for row in rows),
     )
 
 

@@ -8,7 +8,8 @@ from conftest import ROOT
 from tiny import HashEncoder, tiny_decoder
 
 from indexing.build_memory import build_memory
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.calibrate import END_WEIGHT
 from memgpt_rag.known_answers import Example, answer_losses
@@ -26,7 +27,7 @@ def reader(tmp_path):
     encoder, tokenizer = HashEncoder(), byte_tokenizer()
     splitter = PassageSplitter(lambda text: len(text.encode()), max_tokens=64)
     files = find_files([ROOT / "examples" / "knowledge"])
-    build_memory(files, tmp_path / "memory", encoder=encoder, splitter=splitter, tokenizer_name="bytes")
+    build_memory(files, tmp_path / "memory", engine=LocalEngine(encoder, splitter), tokenizer_name="bytes")
     decoder = tiny_decoder("llama")
     with torch.random.fork_rng():
         torch.manual_seed(1)

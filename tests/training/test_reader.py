@@ -15,7 +15,8 @@ from tiny import HashEncoder, tiny_decoder
 
 from indexing.build_memory import build_memory
 from indexing.compute_states import compute_states
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import ModelError
 from memgpt_rag.known_answers import Example, answer_logits, answer_losses
@@ -42,8 +43,7 @@ def folder(tmp_path_factory) -> Path:
     records = [{"id": name, "text": f"The hat of {name} is {colour}."} for name, colour in zip(NAMES, COLOURS)]
     source.write_text("".join(json.dumps(record) + "\n" for record in records))
     build_memory(
-        find_files([source]), scratch / "memory", encoder=HashEncoder(),
-        splitter=PassageSplitter(lambda text: len(text.split())), tokenizer_name="words",
+        find_files([source]), scratch / "memory", engine=LocalEngine(HashEncoder(), PassageSplitter(lambda text: len(text.split()))), tokenizer_name="words",
     )  # fmt: skip
     return scratch / "memory"
 

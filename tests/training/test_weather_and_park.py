@@ -9,7 +9,8 @@ from conftest import ROOT
 from tiny import HashEncoder
 
 from indexing.build_memory import build_memory
-from indexing.read_documents import find_files
+from indexing.engine import LocalEngine
+from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemGPT
@@ -26,7 +27,7 @@ FACTS = [("划船每小时", "四十元"), ("空气质量指数为", "38"), ("�
 def retriever(tmp_path_factory) -> Retriever:
     folder, encoder = tmp_path_factory.mktemp("park") / "memory", HashEncoder(256)
     build_memory(
-        find_files(FILES), folder, encoder=encoder, splitter=PassageSplitter(len, 160), tokenizer_name="characters"
+        find_files(FILES), folder, engine=LocalEngine(encoder, PassageSplitter(len, 160)), tokenizer_name="characters"
     )
     return Retriever(Memory.open(folder), encoder)
 

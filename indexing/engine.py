@@ -1,0 +1,123 @@
+"""Where the work of a job is done: in this process. `indexing.ray_engine` does the same on many machines.
+
+An engine reads and cuts files, and gives texts their keys; the one writer takes both in order, so that a memory does not
+depend on the engine that built it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from indexing.find_files import SourceFile
+from indexing.read_documents import read_documents
+from indexing.read_options import ReadOptions
+from memgpt_rag.passage import Passage
+
+if TYPE_CHECKING:
+    from indexing.split_passages import PassageSplitter
+    from memgpt_rag.encoder import Encoder, Vectors
+    from memgpt_rag.model import MemoryDecoder
+
+
+class Engine(Protocol):
+    """What a job needs done.
+
+    Attributes:
+        encoder: gives keys.
+        max_tokens: longest passage.
+    """
+
+    encoder: Encoder
+    max_tokens: int
+
+    def passages(
+        self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
+    ) -> Iterator[list[Passage]]:
+        """Passages of one document after another.
+
+        Raises:
+            SourceError: at the end, naming every file that could not be read.
+        """
+        ...
+
+    def keys(self, blocks: Iterable[list[str]]) -> Iterator[Vectors]:
+        """Keys of one block of texts after another."""
+        ...
+
+
+class LocalEngine:
+    """Works in this process, on as many cores as the encoder takes."""
+
+    def __init__(self, encoder: Encoder, splitter: PassageSplitter):
+        self.encoder, self._splitter, self.max_tokens = encoder, splitter, splitter.max_tokens
+
+    def passages(
+        self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
+    ) -> Iterator[list[Passage]]:
+        for document in read_documents(files, options, on_file=on_file):
+            yield list(self._splitter.split(document))
+
+    def keys(self, blocks: Iterable[list[str]]) -> Iterator[Vectors]:
+        return map(self.encoder.encode_passages, blocks)
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """How to load an encoder, for whoever needs it: this process, or a worker elsewhere."""
+
+    name: str
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    normalise: bool = True
+
+    def __call__(self) -> Encoder:
+        from memgpt_rag.encoder import load_encoder
+
+        return load_encoder(
+            self.name,
+            query_prompt=self.query_prompt,
+            passage_prompt=self.passage_prompt,
+            normalise=self.normalise,
+        )
+
+
+@dataclass(frozen=True)
+class SplitterRecipe:
+    """How to make a splitter.
+
+    Attributes:
+        tokenizer: a language model's name; None to count with the encoder's.
+    """
+
+    tokenizer: str | None
+    max_tokens: int
+
+    def __call__(self, encoder: Callable[[], Encoder]) -> PassageSplitter:
+        """`encoder` is called where its tokenizer is needed."""
+        from indexing.split_passages import PassageSplitter
+
+        count = encoder().count_tokens if self.tokenizer is None else token_counter(self.tokenizer)
+        return PassageSplitter(count, self.max_tokens)
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """How to load a language model that reads memory."""
+
+    name: str
+    preset: str
+
+    def __call__(self) -> MemoryDecoder:
+        from memgpt_rag.model import MemoryDecoder
+
+        return MemoryDecoder.from_pretrained(self.name, config=self.preset)
+
+
+def token_counter(generator: str) -> Callable[[str], int]:
+    """Counts tokens as a language model does."""
+    from memgpt_rag.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(generator)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -1,0 +1,140 @@
+"""What jobs need of Ray: a connection, datasets that come back in the order in which they went, and errors as sentences."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
+
+Row = dict[str, Any]
+
+# Bytes after which a stage hands on what it has, so that one large file keeps many cores busy.
+_HANDED_ON = 2**20
+# Blocks that are in the cluster at a time: half a million passages, as texts.
+_WINDOW = 2048
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """A connection to a cluster, or the one that there is already."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("ray", "The engine ray", "pip install 'memgpt_rag[cluster]'") from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ClusterError(
+            f"No Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')} ({reason}); start one with: ray start --head"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def context() -> Iterator[None]:
+    """Settings of the datasets that are made inside."""
+    from ray.data import DataContext
+
+    settings = DataContext.get_current().copy()
+    settings.execution_options.preserve_order = True
+    settings.target_max_block_size = _HANDED_ON
+    settings.enable_progress_bars = settings.print_on_execution_start = False
+    with DataContext.current(settings):
+        yield
+
+
+def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...], workers: int | None) -> Iterator[Row]:
+    """What a pool of workers makes of one thing after another; a part of them is in the cluster at a time."""
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    resources, given = ray.cluster_resources(), iter(given)
+    gpus = int(resources.get("GPU", 0))
+    most = workers or gpus or int(resources["CPU"])
+    while window := list(islice(given, _WINDOW)):
+        with context():
+            rows = dataset(window).flat_map(
+                worker,
+                fn_constructor_args=made_of,
+                compute=ActorPoolStrategy(min_size=1, max_size=min(most, len(window))),
+                num_cpus=1,
+                num_gpus=1 if gpus else 0,
+            )
+        yield from in_order(rows, len(window))
+
+
+def dataset(items: Sequence[Any]) -> Any:
+    """A dataset of one item a task, as tasks take long."""
+    import ray.data
+
+    rows = [{"number": number, "of": item} for number, item in enumerate(items)]
+    return ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
+
+
+def in_order(rows: Any, numbers: int) -> Iterator[Row]:
+    """Rows of a dataset as they come.
+
+    Raises:
+        ClusterError: what a worker says, that one was lost, or that a part is missing.
+    """
+    from ray.exceptions import RayError
+
+    expected = (0, 0)
+    try:
+        for row in rows.iter_rows():
+            _require_place((row["number"], row["part"]), expected)
+            yield row
+            expected = (row["number"] + 1, 0) if row["last"] else (row["number"], row["part"] + 1)
+    except RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, ClusterError):
+            raise ClusterError(str(cause)) from None
+        told = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1]
+        raise ClusterError(
+            f"A worker of the Ray cluster failed: {told}; see to it, and start the job again: it goes on where it was."
+        ) from error
+    _require_place((numbers, 0), expected)
+
+
+def _require_place(found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
+        raise ClusterError(f"Ray handed on part {found} where part {expected} was due; start the job again.")
+
+
+def packed(array: np.ndarray | None) -> Row:
+    """An array as plain fields, which no layer between two processes reads as anything else."""
+    if array is None:
+        return {"bytes": b"", "dtype": "", "shape": ""}
+    shape = ",".join(map(str, array.shape))
+    return {"bytes": np.ascontiguousarray(array).tobytes(), "dtype": array.dtype.str, "shape": shape}
+
+
+def unpacked(fields: Row) -> np.ndarray:
+    return np.frombuffer(fields["bytes"], dtype=fields["dtype"]).reshape([int(n) for n in fields["shape"].split(",")])
+
+
+@contextmanager
+def as_sentence() -> Iterator[None]:
+    """Errors that users can mend travel as what they say."""
+    try:
+        yield
+    except (MemgptRagError, ValueError) as error:
+        raise ClusterError(str(error)) from None
