@@ -16,9 +16,9 @@ import zlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
 from heapq import nsmallest
 
+from indexing.seen import SeenRuns, SeenTexts
 from memgpt_rag.passage import Passage
 
 NEARLY = 0.8
@@ -45,9 +45,7 @@ class DuplicateFilter:
 
     def __init__(self, known: Iterable[Passage] = ()) -> None:
         self.counts = DuplicateCounts()
-        self._texts: set[bytes] = set()
-        self._kept: list[bytes] = []
-        self._kept_with: dict[int, list[int]] = {}
+        self._texts, self._kept = SeenTexts(), SeenRuns()
         for passage in known:
             self.is_new(passage)
         self.counts = DuplicateCounts()
@@ -59,25 +57,17 @@ class DuplicateFilter:
         if len(words) < _WORDS_THAT_STAND_ALONE:
             text = passage.titled_text
             words = _hashed_words(text)
-        digest = blake2b(text.encode(), digest_size=16).digest()
-        if digest in self._texts:
+        if not self._texts.add(text):
             self.counts.exact += 1
             return False
-        self._texts.add(digest)
-
         run = words.tobytes()
         width = _SHINGLE_WORDS * words.itemsize
         shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
         sketch = nsmallest(_SKETCH, {zlib.crc32(shingle) for shingle in shingles})
-        for candidate in {kept for shingle in sketch for kept in self._kept_with.get(shingle, ())}:
-            if len(run) >= NEARLY * len(self._kept[candidate]) and _contains(
-                self._kept[candidate], run, words.itemsize
-            ):
-                self.counts.near += 1
-                return False
-        for shingle in sketch:
-            self._kept_with.setdefault(shingle, []).append(len(self._kept))
-        self._kept.append(run)
+        if any(_contains(kept, run, words.itemsize) for kept in self._kept.of_parts(sketch, len(run) / NEARLY)):
+            self.counts.near += 1
+            return False
+        self._kept.add(run, sketch)
         return True
 
 

@@ -36,14 +36,16 @@ class SourceFile:
     """A file to read.
 
     Attributes:
-        location: its path, or its address such as "s3://bucket/manual.txt".
+        location: its path, or the address of the source that holds it, such as "s3://bucket/docs".
         name: its name in citations.
         bytes: its size; 0 where the store does not say.
+        inside: its path in the file system that an address leads to.
     """
 
     location: Path | str
     name: str
     bytes: int
+    inside: str = ""
 
     @property
     def format(self) -> str:
@@ -61,8 +63,8 @@ class SourceFile:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"file{PurePosixPath(self.name).suffix}"
-            with _fetching(self.location) as (files, inside):
-                files.get_file(inside, str(path))
+            with _fetching(self.location) as (files, _):
+                files.get_file(self.inside, str(path))
             yield path
 
 
@@ -87,7 +89,10 @@ def find_files(sources: Sequence[Path | str], exclude: Sequence[str] = ()) -> li
             if file.name in found:
                 if _same(found[file.name], file):
                     continue
-                shown = " and ".join(_shown(one.location) for one in (found[file.name], file))
+                shown = " and ".join(
+                    str(one.location) if isinstance(one.location, Path) else f"{one.inside} in {_shown(one.location)}"
+                    for one in (found[file.name], file)
+                )
                 raise SourceError(
                     f"{shown} would both be cited as {file.name}; name the folder above them as the source."
                 )
@@ -118,12 +123,12 @@ def _remote_files(address: str) -> Iterator[SourceFile]:
     with _fetching(address) as (files, inside):
         about = files.info(inside)
         if about["type"] == "file":
-            yield SourceFile(address, PurePosixPath(urlsplit(address).path).name or "file", about.get("size") or 0)
+            yield SourceFile(address, PurePosixPath(inside).name or "file", about.get("size") or 0, inside)
             return
         for path, about in sorted(files.find(inside, detail=True).items()):
             name = path[len(inside) :].lstrip("/")
             if not any(part.startswith(".") for part in name.split("/")):
-                yield SourceFile(files.unstrip_protocol(path), name, about.get("size") or 0)
+                yield SourceFile(address, name, about.get("size") or 0, path)
 
 
 @contextmanager
@@ -147,12 +152,14 @@ def _fetching(address: str) -> Iterator[tuple[Any, str]]:
 def _same(one: SourceFile, other: SourceFile) -> bool:
     if isinstance(one.location, Path) and isinstance(other.location, Path):
         return one.location.resolve() == other.location.resolve()
-    return one.location == other.location
+    return (one.location, one.inside) == (other.location, other.inside)
 
 
 def _shown(location: Path | str) -> str:
     """An address without what may be a secret: user, password, signature."""
     if isinstance(location, Path) or "://" not in location:
         return str(location)
-    parts = urlsplit(location)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    of_archive, separator, inside = location.partition("::")
+    parts = urlsplit(of_archive)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return f"{shown}{separator}{_shown(inside)}"

@@ -18,7 +18,9 @@ Row = dict[str, Any]
 # Bytes after which a stage hands on what it has, so that one large file keeps many cores busy.
 _HANDED_ON = 2**20
 # Blocks that are in the cluster at a time: half a million passages, as texts.
-_WINDOW = 2048
+WINDOW = 2048
+# A worker that is lost is replaced, but not for ever: one that its machine kills for its memory would be killed again.
+_RETRIES = {"max_restarts": 3, "max_task_retries": 3}
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...]
     resources, given = ray.cluster_resources(), iter(given)
     gpus = int(resources.get("GPU", 0))
     most = workers or gpus or int(resources["CPU"])
-    while window := list(islice(given, _WINDOW)):
+    while window := list(islice(given, WINDOW)):
         with context():
             rows = dataset(window).flat_map(
                 worker,
@@ -77,6 +79,7 @@ def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...]
                 compute=ActorPoolStrategy(min_size=1, max_size=min(most, len(window))),
                 num_cpus=1,
                 num_gpus=1 if gpus else 0,
+                **_RETRIES,
             )
         yield from in_order(rows, len(window))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,8 @@ from typing import Any
 from indexing.document import BlockBuilder, Document
 from indexing.job_log import Reject
 from indexing.read_options import ReadOptions
-from indexing.text_formats import decode, numbered_heading
+from indexing.seen import SeenIds
+from indexing.text_formats import decoded_lines, numbered_heading
 from memgpt_rag.errors import SourceError
 
 # Names under which data sets keep these things, most telling first.
@@ -31,7 +31,7 @@ def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
     """
     to_document = _RecordReader(name, "line", options)
-    for number, line in enumerate(decode(path, name, options.encoding).split("\n"), 1):
+    for number, line in enumerate(decoded_lines(path, name, options.encoding, "\n"), 1):
         if line.strip():
             yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
 
@@ -45,7 +45,7 @@ def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
     csv.field_size_limit(2**31 - 1)
     to_document = _RecordReader(name, "line", options)
     rows = csv.reader(
-        io.StringIO(decode(path, name, options.encoding), newline=""),
+        decoded_lines(path, name, options.encoding, ""),
         dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
         strict=True,
     )
@@ -94,7 +94,7 @@ class _RecordReader:
 
     def __init__(self, name: str, unit: str, options: ReadOptions):
         self._name, self._unit, self._fields, self._options = name, unit, options.fields, options
-        self._seen: dict[str, int] = {}
+        self._seen = SeenIds()
 
     def __call__(self, record: Callable[[], dict[str, Any]], first: int, last: int) -> Iterator[Document]:
         """The document of a record; none where it cannot be read and that is to be told instead of stopping."""
@@ -118,10 +118,8 @@ class _RecordReader:
         title_field = self._field(record, self._fields.title, _TITLE, "title", where)
         id_field = self._field(record, self._fields.id, _ID, "id", where)
         id = "" if id_field is None or record[id_field] is None else str(record[id_field])
-        if id and id in self._seen:
-            raise SourceError(
-                f"{where}: its {id_field} {id!r} is that of {self._unit} {self._seen[id]} already; ids must differ."
-            )
+        if id and (at := self._seen.where(id)) is not None:
+            raise SourceError(f"{where}: its {id_field} {id!r} is that of {self._unit} {at} already; ids must differ.")
         title = "" if title_field is None or record[title_field] is None else str(record[title_field]).strip()
         builder = BlockBuilder()
         for paragraph in self._paragraphs(record[text_field], f"{where}: its {text_field}"):
@@ -133,7 +131,8 @@ class _RecordReader:
             name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._options.metadata.items()
         }
         known = {name: value for name, value in metadata.items() if value is not None}
-        self._seen[id] = first
+        if id:
+            self._seen.add(id, first)
         return Document(self._name, id or str(first), title, self._unit, builder.blocks(), known)
 
     def _field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
     from markdown_it.token import Token
 
+_BLOCK = 2**20
 # A heading that stands alone in plain text: "3.1. Choosing a release", "Chapter 12. Advanced use" or "第 12 章 高级管理".
 # One number with a full stop is more often a step of a list.
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3})+)\.?\s+\S.{0,78}")
@@ -76,6 +78,34 @@ _HTML_UNSEEN = {
 _HTML_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 
 
+def decoded_lines(path: Path, name: str, encoding: str, newline: str) -> Iterator[str]:
+    """Lines of a file with their ends, one at a time however large it is; it is looked through before the first one comes.
+
+    Args:
+        newline: what ends a line, as for `open`.
+
+    Raises:
+        SourceError: as `decode` does.
+    """
+    whole, wide = codecs.getincrementaldecoder(encoding)(), _is_wide(encoding)
+    with path.open("rb") as file:
+        try:
+            while block := file.read(_BLOCK):
+                whole.decode(block)
+                if b"\0" in block and not wide:
+                    break
+            else:
+                whole.decode(b"", final=True)
+                block = b""
+        except UnicodeDecodeError:
+            block = b"\0"
+    if block:
+        decode(path, name, encoding)  # says what is wrong, and where
+    with path.open(encoding=encoding, newline=newline) as text:
+        for number, line in enumerate(text):
+            yield line if number else line.removeprefix("\ufeff")
+
+
 def decode(path: Path, name: str, encoding: str) -> str:
     """Text of a file.
 
@@ -83,8 +113,7 @@ def decode(path: Path, name: str, encoding: str) -> str:
         SourceError: a binary file, or text in another encoding, with the offset of the first bad byte.
     """
     content = path.read_bytes()
-    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
-    if b"\0" in content and not wide:
+    if b"\0" in content and not _is_wide(encoding):
         raise SourceError(
             f"{name} is a binary file (byte 0 at offset {content.index(0)}) in no format that is read here; leave it "
             f"out with --exclude '*{path.suffix or path.name}'."
@@ -96,6 +125,11 @@ def decode(path: Path, name: str, encoding: str) -> str:
             f"{name} is not {encoding}: byte 0x{content[error.start]:02X} at offset {error.start}{_guess(content)}; name "
             "its encoding with --encoding, or leave it out with --exclude."
         ) from error
+
+
+def _is_wide(encoding: str) -> bool:
+    """Whether characters may hold a byte 0."""
+    return encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
 
 
 def _guess(content: bytes) -> str:

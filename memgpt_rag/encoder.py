@@ -6,6 +6,7 @@ fingerprint, which a memory keeps and compares.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -134,7 +135,8 @@ class SentenceTransformersEncoder(Encoder):
         self.normalised = normalise
         self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
         self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
-        self.max_tokens = int(self._model.max_seq_length or 0)
+        longest = self._model.max_seq_length or 0
+        self.max_tokens = int(longest) if math.isfinite(longest) else 0
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self._encode(texts, self.query_prompt, "query")
@@ -143,7 +145,10 @@ class SentenceTransformersEncoder(Encoder):
         return self._encode(texts, self.passage_prompt, "document")
 
     def count_tokens(self, text: str) -> int:
-        return len(list(self._model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
+        tokenizer = self._model.tokenizer
+        if callable(tokenizer):
+            return len(list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)  # static embeddings have one of another kind
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         encode = self._model.encode_query if task == "query" else self._model.encode_document

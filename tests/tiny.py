@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from memgpt_rag.encoder import Encoder
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.passage import Passage
+from memgpt_rag.tokenizer import byte_tokenizer
 
 VOCABULARY = 97
 WINDOW = 8
@@ -110,6 +114,44 @@ class HashEncoder(Encoder):
 
     def count_tokens(self, text: str) -> int:
         return len(text.split()) + sum("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+@dataclass(frozen=True)
+class HashRecipe:
+    """How a worker in another process makes the encoder, or, where it differs, another one.
+
+    Attributes:
+        job: process that is no worker.
+        salt: of a worker's encoder; the job's has none.
+        fails_at, dies_at: words in a text at which a worker's encoder raises an error, or takes its process with it.
+    """
+
+    job: int
+    salt: int = 0
+    fails_at: str | None = None
+    dies_at: str | None = None
+
+    def __call__(self) -> HashEncoder:
+        working, recipe = os.getpid() != self.job, self
+
+        class Failing(HashEncoder):
+            def encode_passages(self, texts):
+                if recipe.fails_at and any(recipe.fails_at in text for text in texts):
+                    raise ValueError(f"cannot embed {recipe.fails_at!r}")
+                if recipe.dies_at and any(recipe.dies_at in text for text in texts):
+                    os._exit(1)
+                return super().encode_passages(texts)
+
+        return (Failing if working else HashEncoder)(dimension=96, salt=self.salt if working else 0)
+
+
+@dataclass(frozen=True)
+class TinyReader:
+    """How to make a small language model that reads memory."""
+
+    def __call__(self) -> MemoryDecoder:
+        tokenizer = byte_tokenizer()
+        return MemoryDecoder(tiny_decoder("qwen3", len(tokenizer)), tokenizer, config="quality")
 
 
 def passage(number: int, text: str | None = None) -> Passage:
