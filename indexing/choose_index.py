@@ -6,6 +6,7 @@ queries, and what is reported comes from the other half. One that is slower than
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,11 +26,13 @@ RECALL = 0.98
 K = 10
 # Milliseconds of one query: below that, nobody waits for an exact search.
 FAST_ENOUGH = 1.0
-_QUERIES = 400
+QUERIES = 400
 _TRAINING = 100  # keys for each of an IVF's lists
 _CANDIDATES = (1, 2, 4, 8)
+# How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
+_NEARLY = 0.01
 # Building a graph takes a hundred times as long as building lists.
-_LARGEST_GRAPH = 300_000
+LARGEST_GRAPH = 300_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def choose_index(
     recall: float = RECALL,
     queries: Float[np.ndarray, "queries dimension"] | None = None,
     fast_enough: float = FAST_ENOUGH,
+    most_bytes: float = math.inf,
     seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> Choice:
@@ -74,6 +78,7 @@ def choose_index(
         recall: how many of the 10 nearest it has to find, on average.
         queries: vectors such as will be searched for; None for some of the keys, whose own row does not count.
         fast_enough: milliseconds for which "auto" does not look for anything faster.
+        most_bytes: of memory that building may take; what takes more is not tried.
         seed: of the choice of queries.
         on_step: hears what is being done.
 
@@ -86,7 +91,7 @@ def choose_index(
         return Choice(None, 1.0, 0.0, 0.0, 0.0)
     own: Int[np.ndarray, " queries"] | None = None
     if queries is None:
-        own = np.sort(np.random.default_rng(seed).permutation(len(keys))[:_QUERIES])
+        own = np.sort(np.random.default_rng(seed).permutation(len(keys))[:QUERIES])
         queries = np.ascontiguousarray(keys[own])
     with one_thread():
         truth = _without_own(exact_search(keys, queries, K + 1, metric)[0], own)
@@ -96,7 +101,7 @@ def choose_index(
             return none
         best = none
         half = np.arange(len(queries)) % 2 == 0
-        for built in _candidates(keys, metric, kind, seed, on_step):
+        for built in _candidates(keys, metric, kind, most_bytes, seed, on_step):
             for settings in _searches(built):
                 found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
                 if _recall(found, truth[half]) < recall:
@@ -119,9 +124,14 @@ def index_memory(
     recall: float = RECALL,
     queries: Float[np.ndarray, "queries dimension"] | None = None,
     fast_enough: float = FAST_ENOUGH,
+    most_bytes: float = math.inf,
+    anew: bool = True,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> dict[str, Choice]:
     """Give every segment of a memory the index that suits it, in place of the one that it had; see `choose_index`.
+
+    Args:
+        anew: choose for all segments; else those that have an index which finds enough keep it.
 
     Returns:
         What was chosen, by the segments' names. Nothing is committed where all stay as they are.
@@ -139,11 +149,13 @@ def index_memory(
             recall=recall,
             queries=queries,
             fast_enough=fast_enough,
+            most_bytes=most_bytes,
             on_step=on_step,
         )
         for segment in memory.segments
+        if anew or segment.described.index is None or segment.described.index.get("recall", 0) < recall - _NEARLY
     }
-    had = any(segment.described.index is not None for segment in memory.segments)
+    had = any(segment.described.index and segment.described.name in chosen for segment in memory.segments)
     if had or any(choice.index is not None for choice in chosen.values()):
         indexes = {
             name: None if choice.index is None else (choice.index, choice.report()) for name, choice in chosen.items()
@@ -152,16 +164,37 @@ def index_memory(
     return chosen
 
 
+def lists_for(rows: int) -> int:
+    """How many lists an IVF over so many keys has."""
+    return int(max(16, min(4 * np.sqrt(rows), rows / 40)))
+
+
+def index_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
+    """Size of an index: codes, and numbers of rows or links."""
+    return rows * (dimension + (8 if kind == "ivf" else 4 * 2 * 32 + 16))
+
+
+def building_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
+    """Memory that building an index takes: itself, and the sample that it is trained on."""
+    return index_bytes(kind, rows, dimension) + 4 * dimension * min(rows, _TRAINING * lists_for(rows))
+
+
 def _candidates(
-    keys: np.ndarray, metric: Metric, kind: IndexKind, seed: int, on_step: Callable[[str], object]
+    keys: np.ndarray,
+    metric: Metric,
+    kind: IndexKind,
+    most_bytes: float,
+    seed: int,
+    on_step: Callable[[str], object],
 ) -> Iterator[ApproximateIndex]:
-    lists = int(max(16, min(4 * np.sqrt(len(keys)), len(keys) / 40)))
+    lists = lists_for(len(keys))
     sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: _TRAINING * lists])
-    if kind in ("auto", "ivf"):
+    if kind in ("auto", "ivf") and building_bytes("ivf", *keys.shape) <= most_bytes:
         on_step(f"building {lists} lists")
         settings = IndexSettings(f"IVF{lists},SQ8", "nprobe=1", 4)
         yield ApproximateIndex.build(keys, settings, metric, sample=sample)
-    if kind == "hnsw" or (kind == "auto" and len(keys) <= _LARGEST_GRAPH):
+    graph = kind == "hnsw" or (kind == "auto" and len(keys) <= LARGEST_GRAPH)
+    if graph and building_bytes("hnsw", *keys.shape) <= most_bytes:
         on_step("building a graph")
         yield ApproximateIndex.build(keys, IndexSettings("HNSW32_SQ8", "efSearch=16", 4), metric, sample=sample)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import click
 from indexing import cli_changes
 from indexing.cli_options import (
     COLUMN_TYPES,
+    SIZE,
     Reading,
     Workplace,
     index,
     index_option,
     log_options,
+    memory_limit_option,
     reading_options,
     recall_option,
     sources_argument,
@@ -94,6 +97,7 @@ def main() -> None:
 )
 @index_option
 @recall_option
+@memory_limit_option
 @workplace_options
 @log_options
 @reading_options
@@ -118,6 +122,7 @@ def build(
     metadata: dict[str, str],
     kind: IndexKind,
     recall: float,
+    memory_limit: float | None,
     reading: Reading,
     workplace: Workplace,
     log: JobLog,
@@ -165,7 +170,7 @@ def build(
     if report.kept or report.deleted:
         click.echo(f"{report.changes()}.")
     if report.commit is not None:
-        index(memory, kind, recall)
+        index(memory, kind, recall, anew=kind != "auto", memory_limit=memory_limit)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", workplace)
 
@@ -183,6 +188,17 @@ def build(
 @click.option(
     "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
 )
+@recall_option
+@click.option(
+    "--latency",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    metavar="MILLISECONDS",
+    help="Wished for one search, on one thread.",
+)
+@click.option("--disk", type=SIZE, metavar="SIZE", help="What the memory may take, such as 2GB.")
+@memory_limit_option
 @click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
 @reading_options
 def plan(
@@ -190,18 +206,23 @@ def plan(
     encoder_name: str,
     generator: str,
     max_tokens: int,
+    recall: float,
+    latency: float,
+    disk: float | None,
+    memory_limit: float | None,
     no_states: bool,
     reading: Reading,
 ) -> None:
     """Say how large a memory of these sources would be and how long it would take to build, on this machine.
 
-    All is read and split as the job does it; the rest is measured on a few passages.
+    All is read and split as the job does it; the rest is measured on a few passages. What is wished for decides which
+    index and which states it is to have, and how large it may get.
     """
     from indexing.build_memory import PassageStream
-    from indexing.engine import EncoderRecipe, LocalEngine, SplitterRecipe
+    from indexing.engine import DecoderRecipe, EncoderRecipe, LocalEngine, SplitterRecipe
     from indexing.find_files import find_files
-    from indexing.plan import forecast, forecast_table, plan_memory
-    from memgpt_rag.model import MemoryDecoder
+    from indexing.forecast import Wish, forecast, forecast_table
+    from indexing.plan import plan_memory
 
     quiet_libraries()
     files, encoder = find_files(sources, reading.exclude), EncoderRecipe(encoder_name)()
@@ -209,9 +230,10 @@ def plan(
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else ("quality", "compact")
-    models = {preset: MemoryDecoder.from_pretrained(generator, config=preset) for preset in presets}
+    models = {preset: DecoderRecipe(generator, preset) for preset in presets}
     click.echo(f"Would have {found.report.sentence()}.")
-    click.echo(forecast_table(found, forecast(found, encoder, models)))
+    wish = Wish(recall, latency, disk or math.inf, memory_limit or math.inf)
+    click.echo(forecast_table(found, forecast(found, encoder, models, wish), wish))
 
 
 @main.command()

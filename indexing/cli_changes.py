@@ -208,6 +208,7 @@ def _change(
     update: bool,
 ) -> None:
     from indexing.change_memory import add_sources
+    from indexing.choose_index import RECALL
     from indexing.engine import EncoderRecipe, SplitterRecipe
     from indexing.find_files import find_files
     from memgpt_rag.memory import Memory
@@ -231,6 +232,9 @@ def _change(
     sentence = report.sentence()
     click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
     click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
+    if report.commit is not None:
+        recalls = [segment.index["recall"] for segment in manifest.segments if segment.index]
+        index(memory, "auto", min([RECALL, *recalls]), anew=False)
 
 
 COMMANDS = [add, update, delete, compact, rebuild_index, verify, versions, rollback, expire, diff, export]

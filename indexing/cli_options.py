@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import functools
+import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -116,11 +118,21 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_log
 
 
-def index(memory: Path, kind: IndexKind, recall: float) -> None:
-    """Choose how a memory is searched, and say so where that is not exactly."""
+def index(
+    memory: Path, kind: IndexKind, recall: float, *, anew: bool = True, memory_limit: float | None = None
+) -> None:
+    """Choose how a memory is searched, and say so where that is not exactly; see `index_memory`."""
     from indexing.choose_index import index_memory
+    from indexing.forecast import anonymous_bytes
 
-    chosen = index_memory(memory, kind=kind, recall=recall, on_step=lambda step: click.echo(f"{step} …", err=True))
+    chosen = index_memory(
+        memory,
+        kind=kind,
+        recall=recall,
+        anew=anew,
+        most_bytes=math.inf if memory_limit is None else memory_limit - anonymous_bytes(),
+        on_step=lambda step: click.echo(f"{step} …", err=True),
+    )
     for name, choice in chosen.items():
         if choice.index is not None:
             settings = choice.index.settings
@@ -148,6 +160,28 @@ class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new rele
         return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
+class _Size(click.ParamType):  # type: ignore[type-arg]
+    """Bytes, as people write them: 500 MB, 2GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", value.strip())
+        try:
+            return float(found[1]) * 1000.0 ** " kMGT".index(found[2] or " ") if found else float("x")
+        except ValueError:
+            self.fail(f"{value!r} is no size; expected one such as 500MB or 2GB.", param, ctx)
+
+
+SIZE = _Size()
+memory_limit_option = click.option(
+    "--memory-limit",
+    type=SIZE,
+    metavar="SIZE",
+    help="Memory that the job may take, but for files that are mapped; indexes that need more are not built.",
+)
 sources_argument = click.argument("sources", nargs=-1, required=True, type=_Source(), metavar="SOURCE…")
 _WORKPLACES = [
     click.option(

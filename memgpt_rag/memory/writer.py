@@ -284,7 +284,7 @@ def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, di
 
     Args:
         memory: as it is now.
-        indexes: by the name of the segment, its index with settings and figures; None for exact search.
+        indexes: by the name of the segment, its index with settings and figures; None for exact search. Others stay.
 
     Raises:
         BusyError: another job is writing there, or has committed since the memory was opened.
@@ -294,7 +294,11 @@ def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, di
             raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
         segments = []
         for segment in memory.segments:
-            described, chosen = segment.described, indexes.get(segment.described.name)
+            described = segment.described
+            if described.name not in indexes:
+                segments.append(described)
+                continue
+            chosen = indexes[described.name]
             name, stored, report = "", None, None
             if chosen is not None:
                 index, report = chosen

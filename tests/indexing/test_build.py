@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 from tiny import HashEncoder
 
 from indexing.build_memory import PassageStream, build_memory
+from indexing.choose_index import lists_for
 from indexing.engine import LocalEngine
 from indexing.find_files import find_files
-from indexing.plan import forecast, forecast_table, plan_memory, size
+from indexing.forecast import Wish, forecast, forecast_table
+from indexing.plan import Plan, plan_memory, size
 from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
@@ -44,6 +48,12 @@ def build(sources: Path, memory: Path, encoder: HashEncoder, **settings):
         tokenizer_name="hash",
         **settings,
     )
+
+
+def planned(sources: Path) -> Plan:
+    encoder = HashEncoder()
+    engine = LocalEngine(encoder, PassageSplitter(encoder.count_tokens))
+    return plan_memory(PassageStream(find_files([sources]), engine, ReadOptions()), dimension=64)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -110,11 +120,7 @@ def test_files_without_any_text_are_refused(tmp_path):
 
 
 def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
-    encoder = HashEncoder()
-    stream = PassageStream(
-        find_files([sources]), LocalEngine(encoder, PassageSplitter(encoder.count_tokens)), ReadOptions()
-    )
-    plan = plan_memory(stream, dimension=64)
+    encoder, plan = HashEncoder(), planned(sources)
     report = build(sources, tmp_path / "memory", encoder)
     assert plan.report.sentence() == report.sentence()
     assert plan.entries_of == {"park.md": 2, "benches.jsonl": 700}
@@ -125,19 +131,45 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
 
 
 def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
-    encoder = HashEncoder()
-    stream = PassageStream(
-        find_files([sources]), LocalEngine(encoder, PassageSplitter(encoder.count_tokens)), ReadOptions()
-    )
-    plan = plan_memory(stream, dimension=64)
+    encoder, plan = HashEncoder(), planned(sources)
     assert 48 <= len(plan.sample) <= 192
     assert {passage.source for passage in plan.sample} <= {"park.md", "benches.jsonl"}
     one = forecast(plan, encoder, {})
-    assert one.embedding_seconds > 0
-    assert (one.states, one.index) == ({}, "exact")
+    assert min(one.embedding_seconds, one.writing_seconds, one.peak_bytes) > 0
+    assert (one.states, one.index.kind) == ({}, "exact")
+    assert one.disk_bytes == plan.keys_bytes + plan.values_bytes
     told = forecast_table(plan, one)
-    assert [line.split()[0] for line in told.splitlines()] == ["values", "keys", "journal", "search"]
+    assert [line.split()[0] for line in told.splitlines()] == ["values", "keys", "journal", "search", "memory", "all"]
     assert size(plan.keys_bytes) in told
+
+
+def test_what_is_wished_for_decides_the_index_and_the_states(sources):
+    plan = planned(sources)
+    many = dataclasses.replace(plan, report=dataclasses.replace(plan.report, entries=200_000))
+    fast = forecast(many, HashEncoder(), {}, Wish(milliseconds=1e-6))
+    assert fast.index.kind in ("exact", f"IVF{lists_for(200_000)},SQ8", "HNSW32_SQ8")
+    assert fast.index.milliseconds <= fast.exact_milliseconds
+    tight = forecast(many, HashEncoder(), {}, Wish(milliseconds=1e-6, memory_bytes=1.0))
+    assert (tight.index.kind, tight.index.memory_bytes) == ("exact", 0), "nothing that needs more memory than there is"
+    assert "cannot be kept" in forecast_table(many, tight, Wish(milliseconds=1e-6, memory_bytes=1.0))
+    assert forecast(many, HashEncoder(), {}, Wish(milliseconds=1e6)).index.kind == "exact"
+
+    of_states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}
+    expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, states=of_states)
+    expected = dataclasses.replace(expected, index=dataclasses.replace(fast.index, disk_bytes=0.0))
+    for most_bytes, preset, most in [
+        (math.inf, "quality", math.inf),
+        (7e6, "quality", 1000),
+        (4e6, "compact", 2000),
+        (1.5e6, None, 1500),
+    ]:
+        wish = Wish(disk_bytes=most_bytes)
+        assert expected.preset(wish) == preset
+        assert expected.most_entries(wish, preset) == pytest.approx(most)
+    assert "fit with compact states, as would 2,000 entries" in forecast_table(plan, expected, Wish(disk_bytes=4e6))
+    assert "do not fit; 500 entries like these would, without states" in forecast_table(
+        plan, expected, Wish(disk_bytes=5e5)
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from tiny import HashEncoder, passage
 
 from indexing import choose_index as choose
-from indexing.choose_index import Choice, choose_index, index_memory
+from indexing.choose_index import Choice, building_bytes, choose_index, index_memory
 from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
@@ -129,3 +131,42 @@ def test_a_memory_keeps_its_index_and_what_was_measured(memory, keys):
     index_memory(memory, kind="exact")
     assert Memory.open(memory).search(keys[:1], 1).rows.tolist() == [[0]]
     assert disk.read_manifest(memory).segments[0].index is None
+
+
+def test_an_index_that_finds_enough_stays_and_new_segments_get_their_own(memory, keys, tmp_path, monkeypatch):
+    folder = tmp_path / "memory"
+    shutil.copytree(memory, folder)
+    index = ApproximateIndex.build(keys, IndexSettings("IVF64,SQ8", "nprobe=8", 4), "cosine")
+    opened = Memory.open(folder)
+    first = opened.manifest.segments[0].name
+    add_indexes(opened, {first: (index, Choice(index, 0.975, 0.01, 0.1, 0.2).report())})
+    with MemoryWriter(folder) as writer:
+        writer.add_values([passage(number) for number in range(COUNT, 2 * COUNT)])
+        for _ in writer.value_blocks(COUNT):
+            pass
+        writer.add_keys(keys[::-1])
+        manifest = Memory.open(folder).manifest
+        writer.commit(manifest.encoder, splitting=manifest.splitting, job={"name": "test"})
+    before = Memory.open(folder).manifest
+    times(monkeypatch, exact=5.0, approximate=1.0)
+    chosen = index_memory(folder, recall=0.98, anew=False)
+    after = Memory.open(folder).manifest
+    assert list(chosen) == [after.segments[1].name]
+    assert after.segments[0] == before.segments[0]
+    assert after.segments[1].index["factory"].startswith("IVF")
+    assert index_memory(folder, recall=0.98, anew=False) == {}
+    assert Memory.open(folder).manifest == after, "nothing is committed where nothing is chosen"
+    times(monkeypatch, exact=5.0, approximate=1.0)
+    assert first in index_memory(folder, recall=0.995, anew=False), "one that finds too little is replaced"
+
+
+def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeypatch):
+    least = {kind: building_bytes(kind, COUNT, DIMENSION) for kind in ("ivf", "hnsw")}
+    assert least["ivf"] < least["hnsw"]
+    steps: list[str] = []
+    for most, expected in [(least["ivf"] - 1, []), (least["ivf"], ["lists"]), (least["hnsw"], ["lists", "graph"])]:
+        times(monkeypatch, exact=5.0, approximate=1.0)
+        steps.clear()
+        choose_index(keys, "cosine", recall=0.9, most_bytes=most, on_step=steps.append)
+        assert [step.split()[-1] for step in steps] == expected
+    assert choose_index(keys, "cosine", most_bytes=0).index is None
