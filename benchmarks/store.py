@@ -1,6 +1,7 @@
 """How fast is the memory as a store, beside FAISS alone: entries written, looked up with their texts, and opened?
 
-    python benchmarks/store.py               20,000 and 100,000 entries of 384 numbers (5 minutes)
+    python benchmarks/store.py                          20,000 and 100,000 entries of 384 numbers (5 minutes)
+    python benchmarks/store.py --peers-python PYTHON    with LangChain, LlamaIndex, LanceDB, Chroma and txtai, where that has them
 
 Vectors are made up, in clusters as those of passages are; texts are real words. One thread for all. Each figure is the
 median of several repeats in one process; what is compared is measured in turns. FAISS alone is IndexFlatIP, or the index that
@@ -11,17 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+from store_peers import PEERS
 
 from indexing.choose_index import index_memory
 from memgpt_rag.fingerprint import EncoderFingerprint
@@ -98,7 +104,56 @@ def in_turns(repeats: int, **jobs: Callable[[], object]) -> dict[str, list[float
     return times
 
 
-def measure(count: int, repeats: int, recall: float) -> dict[str, float | int | str]:
+def peers(
+    scratch: Path,
+    keys: np.ndarray,
+    values: list[Passage],
+    queries: np.ndarray,
+    truth: np.ndarray,
+    repeats: int,
+    python: str,
+    faiss_seconds: float,
+) -> dict[str, dict[str, float | str]]:
+    """Other stores, each in a process of its own; the reason where one cannot be run."""
+    np.save(scratch / "keys.npy", keys)
+    np.save(scratch / "queries.npy", queries)
+    (scratch / "texts.txt").write_text("".join(f"{passage.text}\n" for passage in values))
+    results: dict[str, dict[str, float | str]] = {}
+    for name in PEERS:
+        command = [python, str(Path(__file__).with_name("store_peers.py")), name, str(scratch), str(K), str(repeats)]
+        threads = dict.fromkeys(
+            ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "LANCE_CPU_THREADS", "TOKIO_WORKER_THREADS"), "1"
+        )
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, **threads})
+            told = json.loads(done.stdout.splitlines()[-1])
+        except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
+            lines = done.stderr.strip().splitlines() if not isinstance(error, subprocess.TimeoutExpired) else []
+            results[name] = {"skipped": (lines or [str(error)])[-1]}
+            continue
+        right = [len(set(found) & set(true)) / K for found, true in zip(told["rows"], truth.tolist(), strict=True)]
+        results[name] = {
+            "written_per_core_second": round(len(keys) / told["written"]),
+            "queries_per_core_second": round(len(queries) / told["searched"]),
+            "against_faiss": round(faiss_seconds / told["searched"], 3),
+            "recall": round(statistics.fmean(right), 4),
+            "resident_mb": round(told["resident_mb"], 1),
+            "bytes_per_entry": round(told["bytes"] / len(keys)),
+            "pairs": "right" if told["pairs"] else "WRONG",
+        }
+    return results
+
+
+def _core_seconds(job: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        job()
+        times.append(time.process_time() - began)
+    return statistics.median(times)
+
+
+def measure(count: int, repeats: int, recall: float, peers_python: str | None) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     keys, values = vectors(count, rng), passages(count, rng)
     queries = keys[rng.permutation(count)[: 10 * BATCH]] + 0.02 * rng.normal(size=(10 * BATCH, DIMENSION))
@@ -124,6 +179,8 @@ def measure(count: int, repeats: int, recall: float) -> dict[str, float | int | 
         )
         auto = in_turns(repeats, ours=lambda: memory.search(batch, K), faiss=search)
         truth = exact_search(keys, batch, K, "cosine")[0]
+        cores = _core_seconds(lambda: exact_search(keys, batch, K, "cosine"), repeats)
+        others = peers(Path(scratch), keys, values, batch, truth, repeats, peers_python, cores) if peers_python else {}
         found = memory.search(batch, K)
         right = [len(set(mine) & set(true)) / K for mine, true in zip(found.rows, truth, strict=True)]
         pairs = all(
@@ -143,6 +200,7 @@ def measure(count: int, repeats: int, recall: float) -> dict[str, float | int | 
         "auto_queries_per_second": round(BATCH / statistics.median(auto["ours"])),
         "auto_against_faiss": _ratio(auto),
         "recall": round(statistics.fmean(right), 4),
+        "peers": others,
     }
 
 
@@ -162,10 +220,19 @@ def main() -> None:
     parser.add_argument("--entries", type=int, nargs="+", default=[20_000, 100_000])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--recall", type=float, default=0.99)
+    parser.add_argument("--peers-python", help="a Python whose environment has the other stores")
     arguments = parser.parse_args()
-    results = [measure(count, arguments.repeats, arguments.recall) for count in arguments.entries]
-    for name in results[0]:
+    results = [
+        measure(count, arguments.repeats, arguments.recall, arguments.peers_python) for count in arguments.entries
+    ]
+    for name in (name for name in results[0] if name != "peers"):
         print(f"{name.replace('_', ' '):<28}" + "".join(f"{result[name]:>28}" for result in results))
+    for result in results:
+        for name, figures in result["peers"].items():
+            print(
+                f"{result['entries']:>8,} {name:<12}"
+                + "  ".join(f"{what.replace('_', ' ')} {of}" for what, of in figures.items())
+            )
     print(json.dumps(results))
 
 

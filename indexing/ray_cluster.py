@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -20,7 +21,7 @@ _HANDED_ON = 2**20
 # Blocks that are in the cluster at a time: half a million passages, as texts.
 WINDOW = 2048
 # A worker that is lost is replaced, but not for ever: one that its machine kills for its memory would be killed again.
-_RETRIES = {"max_restarts": 3, "max_task_retries": 3}
+_RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 @contextmanager
@@ -55,12 +56,15 @@ def context() -> Iterator[None]:
     """Settings of the datasets that are made inside."""
     from ray.data import DataContext
 
-    settings = DataContext.get_current().copy()
-    settings.execution_options.preserve_order = True
-    settings.target_max_block_size = _HANDED_ON
-    settings.enable_progress_bars = settings.print_on_execution_start = False
-    with DataContext.current(settings):
-        yield
+    with warnings.catch_warnings():
+        # Of settings that are copied though nobody has set them, and of restarts, for which there is no other way yet.
+        warnings.simplefilter("ignore")
+        settings = DataContext.get_current().copy()
+        settings.execution_options.preserve_order = True
+        settings.target_max_block_size = _HANDED_ON
+        settings.enable_progress_bars = settings.print_on_execution_start = False
+        with DataContext.current(settings):
+            yield
 
 
 def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...], workers: int | None) -> Iterator[Row]:
@@ -79,7 +83,7 @@ def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...]
                 compute=ActorPoolStrategy(min_size=1, max_size=min(most, len(window))),
                 num_cpus=1,
                 num_gpus=1 if gpus else 0,
-                **_RETRIES,
+                **_RESTARTS,
             )
         yield from in_order(rows, len(window))
 

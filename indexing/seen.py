@@ -17,7 +17,7 @@ class _Seen:
     tables: tuple[str, ...]
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a collector may close it
         weakref.finalize(self, self._database.close)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KILOBYTES}"):
             self._database.execute(f"PRAGMA {pragma}")
