@@ -1,9 +1,7 @@
-"""What jobs need of Ray: a connection, datasets that come back in the order in which they went, and errors as sentences."""
+"""What jobs need of Ray Data: datasets that come back in the order in which they went, and errors as sentences."""
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
+from memgpt_rag.errors import ClusterError, MemgptRagError
 
 Row = dict[str, Any]
 
@@ -22,33 +20,6 @@ _HANDED_ON = 2**20
 WINDOW = 2048
 # A worker that is lost is replaced, but not for ever: one that its machine kills for its memory would be killed again.
 _RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
-
-
-@contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """A connection to a cluster, or the one that there is already."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("ray", "The engine ray", "pip install 'memgpt_rag[cluster]'") from error
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ClusterError(
-            f"No Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')} ({reason}); start one with: ray start --head"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -17,10 +17,11 @@ import numpy as np
 from indexing.document import Document
 from indexing.engine import SplitterRecipe
 from indexing.find_files import SourceFile
-from indexing.ray_cluster import Row, as_sentence, cluster, context, dataset, in_order, in_windows, packed, unpacked
+from indexing.ray_cluster import Row, as_sentence, context, dataset, in_order, in_windows, packed, unpacked
 from indexing.read_documents import read_file, settle
 from indexing.read_options import ReadOptions
 from memgpt_rag.passage import Passage
+from memgpt_rag.ray_shards import cluster
 
 if TYPE_CHECKING:
     from indexing.compute_states import StatesOf, TokenIds

@@ -13,7 +13,6 @@ from memgpt_rag.command_line import (
     SentenceGroup,
     encoder_option,
     k_option,
-    memory_option,
     model_option,
     preset_option,
     quiet_libraries,
@@ -33,7 +32,14 @@ def main() -> None:
 
 @main.command()
 @click.argument("question", required=False)
-@memory_option
+@click.option(
+    "--memory",
+    "memories",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder that memgpt-index build wrote; may be given again.",
+)
 @model_option
 @preset_option
 @click.option(
@@ -64,7 +70,7 @@ def main() -> None:
 )
 def ask(
     question: str | None,
-    memory: Path,
+    memories: tuple[Path, ...],
     model: str,
     preset: str,
     mode: str,
@@ -76,22 +82,25 @@ def ask(
     max_new_tokens: int,
     reader: Path | None,
 ) -> None:
-    """Answer QUESTION from a memory and cite its entries; without QUESTION, ask as many as you like."""
-    from memgpt_rag.memory import Memory
+    """Answer QUESTION from a memory, or from several as one, and cite its entries; without QUESTION, ask as many as you like."""
+    from memgpt_rag.memory import Memory, Shards
 
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
     if (mode != "memory" and (query == "auto" or abstain)) or (query == "never" and abstain):
         raise click.UsageError("--query auto and --abstain need --mode memory, and --abstain a memory that is read.")
-    opened = Memory.open(memory)  # a wrong folder is told before a model is loaded, and so is a wrong condition
+    # A wrong folder is told before a model is loaded, and so is a wrong condition.
+    opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None and not len(opened.rows(where)):
-        raise click.ClickException(f"No entry of {memory} matches {where!r}; widen the condition.")
+        raise click.ClickException(
+            f"No entry of {', '.join(map(str, memories))} matches {where!r}; widen the condition."
+        )
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
     # One answer is over before weights in int8 have paid for themselves.
     several = question is None
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
+    rag = RAG.open(memories, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
     settings = {"mode": mode, "k": k, "where": where, "query": query, "abstain": abstain}
     settings["max_new_tokens"] = max_new_tokens
     if question is not None:

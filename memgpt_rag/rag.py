@@ -21,7 +21,7 @@ from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder_of
 from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
-from memgpt_rag.memory import KeptStates, Memory
+from memgpt_rag.memory import KeptStates, Memory, Searchable, Shards
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.attached import Query
 from memgpt_rag.model.presets import decisions_file, decoder_key
@@ -41,12 +41,14 @@ class RAG:
         MismatchError: the memory was embedded by another encoder, or holds states of another language model.
     """
 
-    def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder, *, states_folder: Path | None = None):
+    def __init__(
+        self, memory: Searchable, encoder: Encoder, model: MemoryDecoder, *, states_folder: Path | None = None
+    ):
         self.retriever = Retriever(memory, encoder)
         self.model = model
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
-        self._states: Memory | KeptStates | None = None
+        self._states: Searchable | KeptStates | None = None
         self._decisions: dict[str, Decisions] = {}
         if (stored := memory.manifest.states) is not None:
             stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
@@ -57,7 +59,7 @@ class RAG:
     @classmethod
     def open(
         cls,
-        memory: str | Path,
+        memory: str | Path | Sequence[str | Path],
         *,
         model: str | Path = DEFAULT_GENERATOR,
         config: MemoryAttentionConfig | str = "quality",
@@ -68,7 +70,7 @@ class RAG:
         """Open a memory for questions.
 
         Args:
-            memory: folder of the memory.
+            memory: folder of the memory; or several, which are searched as one.
             model: language model, by hub name, folder, or the name of one that comes as a package.
             config: preset "quality" or "compact", or numbers of your own.
             encoder: name or folder of the memory's encoder, where it is not where it was when the memory was built.
@@ -81,7 +83,8 @@ class RAG:
             ModelError: a model cannot be had.
             MismatchError: the encoder is not the one that embedded the memory.
         """
-        opened = Memory.open(memory)
+        folders = [memory] if isinstance(memory, str | Path) else memory
+        opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
         asking = load_encoder_of(opened.manifest.encoder, encoder)
         folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
         return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading), states_folder=folder)

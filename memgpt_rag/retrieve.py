@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memgpt_rag.encoder import Encoder
-from memgpt_rag.memory import KeptStates, Memory
+from memgpt_rag.memory import KeptStates, Searchable
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Retriever:
         MismatchError: the memory was embedded by another encoder.
     """
 
-    def __init__(self, memory: Memory, encoder: Encoder):
+    def __init__(self, memory: Searchable, encoder: Encoder):
         memory.manifest.encoder.require_match(encoder.fingerprint)
         self.memory = memory
         self.encoder = encoder
@@ -61,7 +61,7 @@ def attend(
     model: MemoryDecoder,
     prompt: Prompt,
     found: Sequence[Sequence[Retrieved]],
-    states: Memory | KeptStates | None = None,
+    states: Searchable | KeptStates | None = None,
 ) -> AttendedMemory:
     """Let the model attend to the entries found for each question.
 
@@ -74,14 +74,14 @@ def attend(
         return model.attend(
             [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores
         )
-    if isinstance(states, Memory):
-        rows = [_stored(model, prompt, states, of_question) for of_question in found]
-    else:
+    if isinstance(states, KeptStates):
         rows = [_kept(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
+    else:
+        rows = [_stored(model, prompt, states, of_question) for of_question in found]
     return model.attend_states(rows, scores)
 
 
-def _stored(model: MemoryDecoder, prompt: Prompt, memory: Memory, found: Sequence[Retrieved]) -> list[EntryStates]:
+def _stored(model: MemoryDecoder, prompt: Prompt, memory: Searchable, found: Sequence[Retrieved]) -> list[EntryStates]:
     """States from the memory; those of entries that were added after they were computed, computed and rounded alike."""
     from memgpt_rag.memory.states import StatesShape, encode
     from memgpt_rag.model.stored import from_array, load_states, to_array

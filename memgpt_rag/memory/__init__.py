@@ -4,6 +4,7 @@ from memgpt_rag.memory.commit import expire, roll_back, versions
 from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
 from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
+from memgpt_rag.memory.shards import Searchable, Shards
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
 from memgpt_rag.memory.writer import MemoryWriter, add_indexes, add_states
 
@@ -17,6 +18,8 @@ __all__ = [
     "MemoryWriter",
     "Metric",
     "SearchResult",
+    "Searchable",
+    "Shards",
     "StatesType",
     "StoredStates",
     "add_indexes",

@@ -39,6 +39,19 @@ class SearchResult:
     passages: list[list[Passage]]
 
 
+def nearest(
+    rows: Sequence[Int[np.ndarray, "queries _"]], scores: Sequence[Float[np.ndarray, "queries _"]], k: int
+) -> tuple[Int[np.ndarray, "queries k"], Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]:
+    """The best k of what several searches found, or all where it is less; of equal scores, those of the first search.
+
+    Returns:
+        Their places in the searches' results side by side, their rows, and their scores.
+    """
+    every, of_every = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
+    best = np.argsort(-of_every, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(every, best, axis=1), np.take_along_axis(of_every, best, axis=1)
+
+
 class Memory:
     """An opened memory: a snapshot of one version, its files mapped from disk."""
 
@@ -118,9 +131,7 @@ class Memory:
         elif len(found) == 1:
             rows, scores = found[0]
         else:
-            every, of_every = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-            best = np.argsort(-of_every, axis=1, kind="stable")[:, :k]
-            rows, scores = np.take_along_axis(every, best, axis=1), np.take_along_axis(of_every, best, axis=1)
+            _, rows, scores = nearest([rows for rows, _ in found], [scores for _, scores in found], k)
         return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:

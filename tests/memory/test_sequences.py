@@ -1,6 +1,7 @@
 """Random changes against a dictionary: after each, every text has its own key and a search finds what is there.
 
 pytest tests/memory/test_sequences.py --hypothesis-profile long      thousands of them
+pytest tests/memory/test_sequences.py --thorough -k readers          readers beside a writer for four minutes
 """
 
 from __future__ import annotations
@@ -179,12 +180,12 @@ def _read(folder: Path, seconds: float, seen) -> None:
     seen.put(count)
 
 
-def test_readers_see_whole_versions_while_one_writes(tmp_path):
-    folder, seconds = tmp_path / "memory", 6.0
+def test_readers_see_whole_versions_while_one_writes(tmp_path, pytestconfig):
+    folder, seconds = tmp_path / "memory", 240.0 if pytestconfig.getoption("--thorough") else 6.0
     write(folder, {f"id{number}": f"text {number}" for number in range(20)}, [])
     context = multiprocessing.get_context("spawn")
     seen = context.Queue()
-    readers = [context.Process(target=_read, args=(folder, seconds, seen)) for _ in range(2)]
+    readers = [context.Process(target=_read, args=(folder, seconds, seen)) for _ in range(3)]
     for reader in readers:
         reader.start()
     end, number = time.monotonic() + seconds, 20
@@ -201,4 +202,5 @@ def test_readers_see_whole_versions_while_one_writes(tmp_path):
         reader.join()
         assert reader.exitcode == 0
     assert min(counts) > 3
+    print(f"{number - 20} entries added and deleted while {len(counts)} readers opened {sum(counts):,} versions")
     assert verify_memory(folder) == []

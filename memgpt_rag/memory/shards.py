@@ -1,0 +1,123 @@
+"""Several memories searched as one: each by a thread of its own, or wherever else a shard lies."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import accumulate, chain
+from typing import Protocol
+
+import numpy as np
+import pyarrow.compute as pc
+from jaxtyping import Float, Int
+
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.memory.format import Manifest
+from memgpt_rag.memory.reader import SearchResult, nearest
+from memgpt_rag.memory.states import Codes
+from memgpt_rag.passage import Passage
+
+
+class Searchable(Protocol):
+    """What can be searched for entries: a `Memory`, several, or one that lies elsewhere; methods are those of `Memory`."""
+
+    manifest: Manifest
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def search(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+    ) -> SearchResult: ...
+
+    def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]: ...
+
+    def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]: ...
+
+    def entry(self, row: int) -> Codes | None: ...
+
+
+class Shards:
+    """Memories that one encoder embedded, searched together; a row counts through them in the order given.
+
+    What is found is what one memory with all their entries would give.
+
+    Attributes:
+        manifest: that of the first, with the states that all of them have, or none.
+
+    Raises:
+        MismatchError: they were embedded by different encoders, or measure nearness differently.
+    """
+
+    def __init__(self, shards: Sequence[Searchable]):
+        if not shards:
+            raise ValueError("There are no memories to search; name one or more.")
+        first, *others = [shard.manifest for shard in shards]
+        for other in others:
+            first.encoder.require_match(other.encoder)
+            if other.metric != first.metric:
+                raise MismatchError(
+                    f"One memory measures {first.metric} and another one {other.metric}; search memories of one metric."
+                )
+        same = all(other.states == first.states for other in others)
+        self.manifest = replace(first, states=first.states if same else None)
+        self.shards = list(shards)
+        self._starts = [0, *accumulate(shard.num_rows for shard in shards)]
+        self._threads = ThreadPoolExecutor(len(shards), thread_name_prefix="shard")
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shards))
+
+    @property
+    def num_rows(self) -> int:
+        return self._starts[-1]
+
+    def search(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+    ) -> SearchResult:
+        """As `Memory.search`; every shard looks for its own k nearest at the same time."""
+
+        def search(shard: Searchable) -> SearchResult:
+            return shard.search(vectors, k, where=where, exact=exact)
+
+        of_shards = list(self._threads.map(search, self.shards))
+        rows = [of.rows + start for of, start in zip(of_shards, self._starts)]
+        best, found, scores = nearest(rows, [of.scores for of in of_shards], k)
+        every = [list(chain(*of_query)) for of_query in zip(*(of.passages for of in of_shards), strict=True)]
+        passages = [[of[place] for place in places] for of, places in zip(every, best.tolist(), strict=True)]
+        return SearchResult(found, scores, passages)
+
+    def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
+        """Values of the given rows, in the order given."""
+        places = [self._place(int(row)) for row in rows]
+        return [self.shards[number].passages([place])[0] for number, place in places]
+
+    def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
+        """Rows of the entries that a filter lets through, or of all, in order."""
+        return np.concatenate([shard.rows(where) + start for shard, start in zip(self.shards, self._starts)])
+
+    def entry(self, row: int) -> Codes | None:
+        """Codes and scales of an entry's states; None where none are stored."""
+        number, place = self._place(row)
+        return self.shards[number].entry(place)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of the shard that a row is in, and its row there."""
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"Row {row} was asked for; these memories have rows 0 to {self.num_rows - 1}.")
+        number = bisect_right(self._starts, row) - 1
+        return number, row - self._starts[number]
