@@ -29,6 +29,8 @@ FAST_ENOUGH = 1.0
 QUERIES = 400
 _TRAINING = 100  # keys for each of an IVF's lists
 _CANDIDATES = (1, 2, 4, 8)
+# How much of an index a search looks at.
+EFFORTS = {"ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64)), "hnsw": ("efSearch", (16, 32, 64, 128, 256))}
 # How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
 _NEARLY = 0.01
 # Building a graph takes a hundred times as long as building lists.
@@ -202,7 +204,7 @@ def _candidates(
 def _searches(index: ApproximateIndex) -> Iterator[IndexSettings]:
     """Ways to search an index, those that look at few keys first."""
     factory = index.settings.factory
-    name, efforts = ("efSearch", (16, 32, 64, 128, 256)) if "HNSW" in factory else ("nprobe", (1, 2, 4, 8, 16, 32, 64))
+    name, efforts = EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
     for effort in efforts:
         for candidates in _CANDIDATES:
             if name == "nprobe" or candidates * K <= 2 * effort:

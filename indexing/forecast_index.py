@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from indexing.choose_index import LARGEST_GRAPH, QUERIES, building_bytes, index_bytes, lists_for
+from indexing.choose_index import EFFORTS, LARGEST_GRAPH, QUERIES, building_bytes, index_bytes, lists_for
 from indexing.choose_index import K as NEAREST
 from memgpt_rag.memory import Metric
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
@@ -57,21 +57,16 @@ def forecast_indexes(
 def _approximate(
     scanned: np.ndarray, queries: np.ndarray, entries: int, recall: float, metric: Metric, choosing: float
 ) -> list[IndexForecast]:
-    """Lists and graphs over a few keys, and what they would be over all."""
+    """Lists and graphs over a few keys, and what they would be over all; to choose between them, all are built."""
     rows, dimension = scanned.shape
-    scale, found = entries / rows, []
+    scale, found, building = entries / rows, [], choosing
     truth = exact_search(scanned, queries, NEAREST, metric)[0]
     kinds: list[Literal["ivf", "hnsw"]] = ["ivf", "hnsw"] if entries <= LARGEST_GRAPH else ["ivf"]
     for kind in kinds:
-        lists = lists_for(rows)
-        factory, setting, efforts = (
-            (f"IVF{lists},SQ8", "nprobe", (1, 2, 4, 8, 16, 32, 64))
-            if kind == "ivf"
-            else ("HNSW32_SQ8", "efSearch", (16, 32, 64, 128, 256))
-        )
-        index, seconds = timed(
-            partial(ApproximateIndex.build, scanned, IndexSettings(factory, f"{setting}={efforts[0]}", 4), metric)
-        )
+        factory = f"IVF{lists_for(rows)},SQ8" if kind == "ivf" else "HNSW32_SQ8"
+        setting, efforts = EFFORTS[kind]
+        settings = IndexSettings(factory, f"{setting}={efforts[0]}", 4)
+        index, seconds = timed(partial(ApproximateIndex.build, scanned, settings, metric))
         for effort in efforts:
             tuned = index.with_settings(IndexSettings(factory, f"{setting}={effort}", 4))
             rows_found = tuned.search(scanned, queries, NEAREST)[0]
@@ -80,27 +75,23 @@ def _approximate(
         taken = _milliseconds(partial(_search, tuned, scanned), queries)
         # Lists get longer, and more, by the square root of the rows; a walk through a graph by their logarithm.
         longer = math.sqrt(scale) if kind == "ivf" else math.log(entries) / math.log(rows)
-        building = seconds * scale * longer
-        tuning = _TRIES * _SEARCHES * taken * longer / 1000
+        building += seconds * scale * longer + _TRIES * _SEARCHES * taken * longer / 1000
         name = f"IVF{lists_for(entries)},SQ8" if kind == "ivf" else "HNSW32_SQ8"
-        found.append(
-            IndexForecast(
-                name,
-                taken * longer,
-                choosing + building + tuning,
-                index_bytes(kind, entries, dimension),
-                building_bytes(kind, entries, dimension),
-            )
-        )
-    return found
+        sizes = index_bytes(kind, entries, dimension), building_bytes(kind, entries, dimension)
+        found.append(IndexForecast(name, taken * longer, 0, *sizes))
+    return [replace(one, seconds=building) for one in found]
 
 
 def _made_keys(keys: Float[np.ndarray, "n dimension"], count: int) -> Float[np.ndarray, "count dimension"]:
-    """Keys between pairs of real ones, with a little noise, so that there are enough of them to search among."""
+    """Keys that vary in the directions in which real ones do, in clusters of thirty, so that there are enough to search among."""
     rng = np.random.default_rng(0)
-    one, other = keys[rng.integers(0, len(keys), count)], keys[rng.integers(0, len(keys), count)]
-    made = one + rng.uniform(0, 0.7, (count, 1)) * other + rng.normal(0, 0.01, (count, keys.shape[1]))
-    lengths = np.linalg.norm(one, axis=1, keepdims=True)
+    mean, lengths = keys.mean(axis=0), np.linalg.norm(keys, axis=1).mean()
+
+    def vary(number: int) -> np.ndarray:
+        varied: np.ndarray = rng.normal(size=(number, len(keys))) @ (keys - mean) / math.sqrt(len(keys))
+        return varied
+
+    made = mean + vary(count // 30)[rng.integers(0, count // 30, count)] + 0.8 * vary(count)
     scaled: np.ndarray = (made * lengths / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
     return scaled
 

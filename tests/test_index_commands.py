@@ -74,3 +74,49 @@ def test_wrong_wishes_are_one_sentence(tmp_path):
         "memgpt-index", "build", "x", "--memory", "m", "--metadata", "year:century", status=2
     )
     assert "No entry of" in refused("memgpt-rag", "ask", "why?", "--memory", memory, "--where", 'source == "b"')
+
+
+def test_a_job_on_ray_writes_the_same_memory(tmp_path):
+    """Also the states; the sentence of a worker, or of a cluster that is not there, reaches the user."""
+    pytest.importorskip("ray")
+    source, folders = write(tmp_path / "first.jsonl", *RECORDS), []
+    for engine in ("local", "ray"):
+        folders.append(tmp_path / engine)
+        options = ["--encoder", "all-MiniLM-L6-v2", "--engine", engine]
+        assert "2 entries in" in index("build", source, "--memory", folders[-1], *options)
+        told = index("states", folders[-1], "--preset", "compact", "--engine", engine, "--workers", "1")
+        assert "Stored the states of 2 entries" in told
+    files = [sorted(path.relative_to(of) for path in of.rglob("*") if path.is_file()) for of in folders]
+    assert files[0] == files[1]
+    assert any("states-" in file.name for file in files[0])
+    assert all((folders[0] / file).read_bytes() == (folders[1] / file).read_bytes() for file in files[0])
+
+
+def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
+    source = write(tmp_path / "first.jsonl", *RECORDS)
+    plan = ["plan", source, "--encoder", "all-MiniLM-L6-v2", "--no-states"]
+    told = index(*plan, "--disk", "1.5 kB", "--memory-limit", "2GB")
+    assert "disk                  1.5 kB  do not fit; " in told
+    assert "memory limit" not in told
+    assert "memory limit          1.0 MB  cannot be kept" in index(*plan, "--memory-limit", "1MB")
+    assert "'2 cows' is no size; expected one such as 500MB or 2GB" in refused(
+        "memgpt-index", *plan, "--disk", "2 cows", status=2
+    )
+    assert "nosuch://bucket cannot be reached: Protocol not known" in refused(
+        "memgpt-index", "build", "nosuch://bucket", "--memory", tmp_path / "memory"
+    )
+    address = f"file://{tmp_path}/first.jsonl"
+    assert "2 entries in" in index("build", address, "--memory", tmp_path / "memory", "--encoder", "all-MiniLM-L6-v2")
+
+
+def test_two_memories_are_asked_as_one(tmp_path):
+    memories = []
+    for number, record in enumerate(RECORDS):
+        source = write(tmp_path / f"{number}.jsonl", record)
+        memories += ["--memory", tmp_path / str(number)]
+        index("build", source, *memories[-2:], "--encoder", "all-MiniLM-L6-v2")
+    done = run("memgpt-rag", "ask", "What does the boat cost?", *memories, "-k", "2", "--max-new-tokens", "4")
+    assert done.returncode == 0, done.stderr
+    cited = [line.split("%")[1].split(",")[0].strip() for line in done.stdout.splitlines() if "%  " in line]
+    assert cited == ["0.jsonl", "1.jsonl"]
+    assert "1.jsonl" in run("memgpt-rag", "ask", "Dogs?", *memories[2:], "--max-new-tokens", "2").stdout
