@@ -100,6 +100,8 @@ class ApproximateIndex:
     def __init__(self, index: faiss.Index, settings: IndexSettings, metric: Metric):
         self._index, self.settings, self._metric = index, settings, metric
         faiss.ParameterSpace().set_index_parameters(index, settings.parameters)
+        # Read back, and said with each search: the same index may be searched with other settings in the meantime.
+        self._effort: int = index.hnsw.efSearch if isinstance(index, faiss.IndexHNSW) else index.nprobe
 
     @classmethod
     def build(
@@ -166,13 +168,11 @@ class ApproximateIndex:
             rows[few], scores[few] = exact_search(keys, queries[few], k, self._metric, allowed)
         return rows, scores
 
-    def _parameters(self, allowed: Bool[np.ndarray, " rows"] | None) -> faiss.SearchParameters | None:
-        selector = _selector(allowed)
-        if selector is None:
-            return None
+    def _parameters(self, allowed: Bool[np.ndarray, " rows"] | None) -> faiss.SearchParameters:
+        selected = {} if allowed is None else {"sel": _selector(allowed)}
         if isinstance(self._index, faiss.IndexHNSW):
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=self._index.hnsw.efSearch)
-        return faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
+            return faiss.SearchParametersHNSW(efSearch=self._effort, **selected)
+        return faiss.SearchParametersIVF(nprobe=self._effort, **selected)
 
 
 def read_flat_keys(path: Path, *, rows: int, dimension: int, metric: Metric) -> Float[np.ndarray, "rows dimension"]:

@@ -160,6 +160,20 @@ def test_an_index_that_finds_enough_stays_and_new_segments_get_their_own(memory,
     assert first in index_memory(folder, recall=0.995, anew=False), "one that finds too little is replaced"
 
 
+@pytest.mark.parametrize("factory, name", [("IVF64,SQ8", "nprobe"), ("HNSW16_SQ8", "efSearch")])
+def test_settings_are_of_a_search_not_of_the_index_that_others_search_too(keys, factory, name):
+    index = ApproximateIndex.build(keys, IndexSettings(factory, f"{name}=1", 1), "cosine")
+    before = index.search(keys, keys[:200], 10)[0]
+    wide = index.with_settings(IndexSettings(factory, f"{name}=64", 1))
+    truth = exact_search(keys, keys[:200], 10, "cosine")[0]
+    recalls = [
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(of.search(keys, keys[:200], 10)[0], truth, strict=True)])
+        for of in (index, wide)
+    ]
+    assert recalls[0] < recalls[1]
+    np.testing.assert_array_equal(index.search(keys, keys[:200], 10)[0], before)
+
+
 def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeypatch):
     least = {kind: building_bytes(kind, COUNT, DIMENSION) for kind in ("ivf", "hnsw")}
     assert least["ivf"] < least["hnsw"]
