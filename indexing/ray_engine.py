@@ -45,13 +45,12 @@ class RayEngine:
     Args:
         encoder: how to load the encoder; compared by value, as are workers' copies of it.
         splitter: how to make the splitter.
-        address: of a cluster, such as "ray://head:10001"; None for the one that RAY_ADDRESS names, or else this machine.
+        address: of a cluster, such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
         workers: how many processes embed at most; None for one a core, or one a GPU where there are any.
 
     Raises:
         MissingPackageError: Ray is not installed.
-        ClusterError: no cluster answers there, or a worker failed.
-        MismatchError: a worker's encoder is another one.
+        ClusterError: no cluster answers there, a worker failed, or its encoder is another one.
     """
 
     def __init__(
@@ -63,11 +62,13 @@ class RayEngine:
         workers: int | None = None,
     ):
         self._encoder_recipe, self._splitter_recipe, self._workers = encoder, splitter, workers
-        self._held = ExitStack()
-        self._held.enter_context(cluster(address))
-        self.encoder, self.max_tokens = encoder(), splitter.max_tokens
+        self.max_tokens, self._address, self._held = splitter.max_tokens, address, ExitStack()
 
     def __enter__(self) -> RayEngine:
+        with ExitStack() as held:
+            held.enter_context(cluster(self._address))
+            self.encoder = self._encoder_recipe()
+            self._held = held.pop_all()
         return self
 
     def __exit__(
@@ -111,7 +112,7 @@ def ray_states(
         expected: what the job's own model says of itself, which the workers' have to say, too.
 
     Raises:
-        MissingPackageError, ClusterError, MismatchError: as for `RayEngine`.
+        MissingPackageError, ClusterError: as for `RayEngine`.
     """
 
     def states_of(blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:

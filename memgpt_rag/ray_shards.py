@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
 from memgpt_rag.memory import Manifest, Memory, SearchResult, Shards
 from memgpt_rag.memory.states import Codes
 from memgpt_rag.passage import Passage
+
+_PATIENCE_SECONDS = 10
 
 
 class RayShard:
@@ -109,7 +112,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """A connection to a Ray cluster, or the one that there is already.
 
     Args:
-        address: such as "ray://head:10001"; None for the one that RAY_ADDRESS names, or else this machine.
+        address: such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
 
     Raises:
         MissingPackageError: Ray is not installed.
@@ -125,10 +128,15 @@ def cluster(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    where = address or os.environ.get("RAY_ADDRESS", "this machine")
     try:
+        host, _, port = where.rpartition(":")
+        if host and port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection(
+                (host.rpartition("/")[2].strip("[]"), int(port)), timeout=_PATIENCE_SECONDS
+            ).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = address or os.environ.get("RAY_ADDRESS", "this machine")
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"No Ray cluster at {where} ({first_line(error)}); start one with: ray start --head"
         ) from error

@@ -104,5 +104,10 @@ def test_shards_with_actors_find_the_same(parts, whole, tmp_path):
             shards.search(ENCODER.encode_queries(["a"]), 0)
         with pytest.raises(ClusterError, match="gone is not a memory|gone"):
             RayShard(tmp_path / "gone")
+    with (
+        pytest.raises(ClusterError, match="No Ray cluster at 127.0.0.1:9 .*refused.*ray start --head"),
+        cluster("127.0.0.1:9"),
+    ):
+        pass
     with pytest.raises(MemoryFormatError, match="gone"):
         Memory.open(tmp_path / "gone")
