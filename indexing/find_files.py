@@ -125,7 +125,8 @@ def _remote_files(address: str) -> Iterator[SourceFile]:
         if about["type"] == "file":
             yield SourceFile(address, PurePosixPath(inside).name or "file", about.get("size") or 0, inside)
             return
-        for path, about in sorted(files.find(inside, detail=True).items()):
+        of_folder = files.find(inside, detail=True)
+        for path, about in sorted(of_folder.items(), key=lambda item: PurePosixPath(item[0])):  # as folders here are
             name = path[len(inside) :].lstrip("/")
             if not any(part.startswith(".") for part in name.split("/")):
                 yield SourceFile(address, name, about.get("size") or 0, path)

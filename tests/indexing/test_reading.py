@@ -365,7 +365,7 @@ def test_what_is_addressed_is_read_as_what_is_here(archive, tmp_path):
         ("park.md", "markdown", True),
     ]
     here = find_files([tmp_path / "here" / "docs"])
-    assert sorted(map(repr, read_documents(found))) == sorted(map(repr, read_documents(here)))
+    assert list(read_documents(found)) == list(read_documents(here))
     address = f"file://{tmp_path}/here/docs/park.md"
     assert list(read_documents(find_files([address]))) == list(
         read_documents(find_files([tmp_path / "here/docs/park.md"]))
