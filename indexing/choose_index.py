@@ -30,7 +30,10 @@ QUERIES = 400
 _TRAINING = 100  # keys for each of an IVF's lists
 _CANDIDATES = (1, 2, 4, 8)
 # How much of an index a search looks at.
-EFFORTS = {"ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64)), "hnsw": ("efSearch", (16, 32, 64, 128, 256))}
+EFFORTS = {
+    "ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
+    "hnsw": ("efSearch", (16, 32, 64, 128, 256, 512)),
+}
 # How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
 _NEARLY = 0.01
 # Building a graph takes a hundred times as long as building lists.
