@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def context() -> Iterator[None]:
     """Settings of the datasets that are made inside."""
     from ray.data import DataContext
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import has set another level
     with warnings.catch_warnings():
         # Of settings that are copied though nobody has set them, and of restarts, for which there is no other way yet.
         warnings.simplefilter("ignore")

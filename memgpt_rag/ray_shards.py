@@ -123,8 +123,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         import ray
     except ModuleNotFoundError as error:
         raise MissingPackageError("ray", "A Ray cluster", "pip install 'memgpt_rag[cluster]'") from error
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
         return
@@ -138,7 +137,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
-            f"No Ray cluster at {where} ({first_line(error)}); start one with: ray start --head"
+            f"No Ray cluster at {where} ({first_line(error)}); start one with: ray start --head, and set RAY_AUTH_MODE=token if it wants a token"
         ) from error
     try:
         yield
