@@ -174,6 +174,11 @@ def lists_for(rows: int) -> int:
     return int(max(16, min(4 * np.sqrt(rows), rows / 40)))
 
 
+def training_rows(rows: int) -> int:
+    """How many of so many keys an IVF is trained on."""
+    return min(rows, _TRAINING * lists_for(rows))
+
+
 def index_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
     """Size of an index: codes, and numbers of rows or links."""
     return rows * (dimension + (8 if kind == "ivf" else 4 * 2 * 32 + 16))
@@ -181,7 +186,7 @@ def index_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
 
 def building_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
     """Memory that building an index takes: itself, and the sample that it is trained on."""
-    return index_bytes(kind, rows, dimension) + 4 * dimension * min(rows, _TRAINING * lists_for(rows))
+    return index_bytes(kind, rows, dimension) + 4 * dimension * training_rows(rows)
 
 
 def _candidates(
@@ -193,7 +198,7 @@ def _candidates(
     on_step: Callable[[str], object],
 ) -> Iterator[ApproximateIndex]:
     lists = lists_for(len(keys))
-    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: _TRAINING * lists])
+    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: training_rows(len(keys))])
     if kind in ("auto", "ivf") and building_bytes("ivf", *keys.shape) <= most_bytes:
         on_step(f"building {lists} lists")
         settings = IndexSettings(f"IVF{lists},SQ8", "nprobe=1", 4)

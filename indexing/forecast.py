@@ -61,7 +61,7 @@ class Forecast:
         exact_milliseconds: of one search among all keys, on one thread.
         index: what a search is to use.
         states: by preset, bytes on disk and seconds to compute them.
-        memory_bytes: that the job takes, but for files that are mapped and for building an index.
+        peak_bytes: of memory that the job takes, but for files that are mapped.
     """
 
     entries: int
@@ -72,16 +72,12 @@ class Forecast:
     exact_milliseconds: float
     index: IndexForecast
     states: dict[str, tuple[float, float]]
-    memory_bytes: float
+    peak_bytes: float
 
     @property
     def seconds(self) -> float:
         """Of a build, without states."""
         return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds
-
-    @property
-    def peak_bytes(self) -> float:
-        return self.memory_bytes + self.index.memory_bytes
 
     def disk_with(self, preset: str | None) -> float:
         """Of the memory with the states of a preset."""
@@ -112,7 +108,7 @@ def forecast(
     entries, texts = plan.report.entries, [passage.titled_text for passage in plan.sample]
     encoder.encode_passages(texts[:8])
     keys, embedding = timed(lambda: encoder.encode_passages((texts * -(-BLOCK // len(texts)))[:BLOCK]))
-    taken = anonymous_bytes() + min(_CACHES, _SEEN_BYTES * entries)
+    taken, seen = anonymous_bytes(), min(_CACHES, _SEEN_BYTES * entries)
     exact, *others = forecast_indexes(keys, entries, metric, recall=wish.recall, fast_enough=wish.milliseconds)
     fitting = (other for other in others if taken + other.memory_bytes <= wish.memory_bytes)
     index = min([exact, *fitting], key=lambda one: one.milliseconds)
@@ -125,7 +121,7 @@ def forecast(
         exact.milliseconds,
         index,
         {preset: _states(plan, load()) for preset, load in models.items()},
-        taken,
+        taken + max(seen, index.memory_bytes),  # what has been read is forgotten by the time that an index is built
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from indexing.choose_index import EFFORTS, LARGEST_GRAPH, QUERIES, building_bytes, index_bytes, lists_for
+from indexing.choose_index import EFFORTS, LARGEST_GRAPH, QUERIES, building_bytes, index_bytes, lists_for, training_rows
 from indexing.choose_index import K as NEAREST
 from memgpt_rag.memory import Metric
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
@@ -75,11 +75,17 @@ def _approximate(
         taken = _milliseconds(partial(_search, tuned, scanned), queries)
         # Lists get longer, and more, by the square root of the rows; a walk through a graph by their logarithm.
         longer = math.sqrt(scale) if kind == "ivf" else math.log(entries) / math.log(rows)
-        building += seconds * scale * longer + _TRIES * _SEARCHES * taken * longer / 1000
+        more = _work_of_lists(entries) / _work_of_lists(rows) if kind == "ivf" else scale * longer
+        building += seconds * more + _TRIES * _SEARCHES * taken * longer / 1000
         name = f"IVF{lists_for(entries)},SQ8" if kind == "ivf" else "HNSW32_SQ8"
         sizes = index_bytes(kind, entries, dimension), building_bytes(kind, entries, dimension)
         found.append(IndexForecast(name, taken * longer, 0, *sizes))
     return [replace(one, seconds=building) for one in found]
+
+
+def _work_of_lists(rows: int) -> float:
+    """Distances that building an IVF computes: ten rounds of k-means over its sample, and one search for each row's list."""
+    return lists_for(rows) * (10 * training_rows(rows) + rows)
 
 
 def _made_keys(keys: Float[np.ndarray, "n dimension"], count: int) -> Float[np.ndarray, "count dimension"]:
