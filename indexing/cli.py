@@ -138,12 +138,14 @@ def build(
     from indexing.build_memory import PassageStream, build_memory
     from indexing.engine import EncoderRecipe, SplitterRecipe
     from indexing.find_files import find_files
+    from indexing.forecast import require_memory
     from indexing.plan import plan_memory, size, table
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
     encoder = EncoderRecipe(encoder_name, query_prompt, passage_prompt, metric == "cosine")
     with workplace.open(encoder, SplitterRecipe(generator, max_tokens)) as engine:
+        require_memory(memory_limit)
         if dry_run:
             plan = plan_memory(
                 PassageStream(files, engine, options, progress=True), dimension=engine.encoder.fingerprint.dimension

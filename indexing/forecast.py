@@ -192,6 +192,15 @@ def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
     return sum(map(len, ids)) * entries * bytes_per_token, seconds * entries
 
 
+def require_memory(limit: float | None) -> None:
+    """Raises ValueError: this process takes more than it may already."""
+    if limit is not None and (taken := anonymous_bytes()) > limit:
+        raise ValueError(
+            f"This job takes {size(taken)} with its models loaded, and --memory-limit is {size(limit)}; raise it, or name a "
+            "smaller --encoder."
+        )
+
+
 def anonymous_bytes() -> float:
     """Memory of this process that is no file's; all that was ever resident where the system does not say."""
     status = Path("/proc/self/status")

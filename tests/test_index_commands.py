@@ -99,6 +99,9 @@ def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
     assert "disk                  1.5 kB  do not fit; " in told
     assert "memory limit" not in told
     assert "memory limit          1.0 MB  cannot be kept" in index(*plan, "--memory-limit", "1MB")
+    build = ["build", source, "--memory", tmp_path / "no", "--encoder", "all-MiniLM-L6-v2", "--memory-limit", "1MB"]
+    assert "MB with its models loaded, and --memory-limit is 1.0 MB; raise it" in refused("memgpt-index", *build)
+    assert not (tmp_path / "no").exists()
     assert "'2 cows' is no size; expected one such as 500MB or 2GB" in refused(
         "memgpt-index", *plan, "--disk", "2 cows", status=2
     )
