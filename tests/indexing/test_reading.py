@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -396,3 +397,26 @@ def test_two_addressed_files_of_one_name_are_refused(archive, tmp_path):
     with pytest.raises(SourceError, match="docs/park.md in zip://docs::.* would both be cited as"):
         find_files([archive, archive.replace("documents", "other")], exclude=["*.jsonl"])
     assert len(find_files([archive, archive])) == 3
+
+
+def test_records_are_read_one_at_a_time_however_many_there_are(tmp_path):
+    path = tmp_path / "many.jsonl"
+    with path.open("w") as file:
+        for number in range(12_000):
+            file.write(json.dumps({"id": str(number), "text": f"Record {number}. " + "A long text. " * 80}) + "\n")
+    assert path.stat().st_size > 12e6
+    tracemalloc.start()
+    try:
+        last = ""
+        for document in read_documents(find_files([path])):
+            last = document.record
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert last == "11999"
+    assert peak < path.stat().st_size / 3
+    with path.open("ab") as file:
+        file.write(b'{"id": "x", "text": "Caf\xe9"}\n')
+    size = path.stat().st_size
+    with pytest.raises(SourceError, match=f"many.jsonl is not utf-8: byte 0xE9 at offset {size - 4}"):
+        next(iter(read_documents(find_files([path]))))

@@ -90,3 +90,20 @@ def test_e5_cannot_be_used_otherwise(settings):
         ValueError, match="always uses its own prompts and unit-length vectors; leave prompts and metric as they are"
     ):
         load_encoder("multilingual-e5-small-4bit", **settings)
+
+
+def test_static_embeddings_have_no_longest_text_and_count_tokens_all_the_same(tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {"[UNK]": 0, "boats": 1, "cost": 2, "forty": 3, "yuan": 4}
+    tokenizer = Tokenizer(models.WordLevel(words, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    weights = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    static = modules.StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[static, modules.Normalize()], device="cpu").save(str(tmp_path))
+    encoder = load_encoder(str(tmp_path))
+    assert (encoder.max_tokens, encoder.count_tokens("boats cost forty")) == (0, 3)
+    mean = weights[[1, 3]].mean(axis=0)
+    np.testing.assert_allclose(encoder.encode_passages(["boats forty"])[0], mean / np.linalg.norm(mean), atol=1e-6)
