@@ -22,7 +22,7 @@ def langchain(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[o
     from langchain_community.vectorstores.utils import DistanceStrategy
     from langchain_core.embeddings import Embeddings
 
-    class Unused(Embeddings):
+    class Unused(Embeddings):  # which it wants to have, though vectors come from outside
         def embed_documents(self, texts):
             raise NotImplementedError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -31,7 +30,6 @@ def encode_values(
         How many had to be embedded.
     """
     journal, embedded = writer.journal(engine.encoder.fingerprint), 0
-    asked: deque[list[str]] = deque()
 
     def missing() -> Iterator[list[str]]:
         nonlocal embedded
@@ -40,15 +38,11 @@ def encode_values(
             if texts in journal:
                 on_block(len(texts))
             else:
-                asked.append(texts)
                 yield texts
 
-    for keys in engine.keys(missing()):
-        texts = asked.popleft()
+    for texts, keys in engine.keys(missing()):
         journal.add(texts, keys)
         on_block(len(texts))
-    if asked:
-        raise ValueError(f"The engine {type(engine).__name__} left {len(asked)} blocks of texts without keys.")
     computed = _one_by_one(writer, known, journal)
     for passages in writer.value_blocks(BLOCK):
         rows = [None if known is None else known.of_text(passage.titled_text) for passage in passages]
@@ -67,11 +61,13 @@ def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterato
         texts += of_block if known is None else [text for text in of_block if known.of_text(text) is None]
         while len(texts) >= BLOCK:
             yield texts[:BLOCK]
-            texts = texts[BLOCK:]
+            del texts[:BLOCK]
     if texts:
         yield texts
 
 
 def _one_by_one(writer: MemoryWriter, known: KnownEntries | None, journal: Journal) -> Iterator[np.ndarray]:
     for texts in _unknown_blocks(writer, known):
+        if texts not in journal:
+            raise ValueError(f"{len(texts)} texts, the first of them {texts[0]!r:.80}, came back without keys.")
         yield from journal.keys(texts)

@@ -42,8 +42,8 @@ class Engine(Protocol):
         """
         ...
 
-    def keys(self, blocks: Iterable[list[str]]) -> Iterator[Vectors]:
-        """Keys of one block of texts after another."""
+    def keys(self, blocks: Iterable[list[str]]) -> Iterator[tuple[list[str], Vectors]]:
+        """One block of texts after another, each with its keys."""
         ...
 
 
@@ -59,8 +59,8 @@ class LocalEngine:
         for document in read_documents(files, options, on_file=on_file):
             yield list(self._splitter.split(document))
 
-    def keys(self, blocks: Iterable[list[str]]) -> Iterator[Vectors]:
-        return map(self.encoder.encode_passages, blocks)
+    def keys(self, blocks: Iterable[list[str]]) -> Iterator[tuple[list[str], Vectors]]:
+        return ((texts, self.encoder.encode_passages(texts)) for texts in blocks)
 
 
 @dataclass(frozen=True)

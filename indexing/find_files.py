@@ -144,7 +144,11 @@ def _fetching(address: str) -> Iterator[tuple[Any, str]]:
     except FileNotFoundError as error:
         raise SourceError(f"{_shown(address)} does not exist; name a file or a folder of documents.") from error
     except Exception as error:  # each store's client has errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].replace(address, _shown(address))
+        reason = (
+            (str(error).strip().splitlines() or [type(error).__name__])[0]
+            .replace(address, _shown(address))
+            .rstrip(".:; ")
+        )
         raise SourceError(
             f"{_shown(address)} cannot be reached: {reason}; see to its address, its keys and its package."
         ) from error

@@ -40,7 +40,7 @@ class Wish:
     Attributes:
         recall: of the 10 nearest, how many a search has to find.
         milliseconds: of one search.
-        disk_bytes: of the memory with its states, and of its journal while it is built.
+        disk_bytes: of the memory with its states, once it is built.
         memory_bytes: that the job may take, but for files that are mapped.
     """
 

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from memgpt_rag.errors import ClusterError, MemgptRagError
+from memgpt_rag.ray_shards import first_line
 
+T = TypeVar("T")
 Row = dict[str, Any]
 
 # Bytes after which a stage hands on what it has, so that one large file keeps many cores busy.
@@ -40,8 +42,10 @@ def context() -> Iterator[None]:
             yield
 
 
-def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...], workers: int | None) -> Iterator[Row]:
-    """What a pool of workers makes of one thing after another; a part of them is in the cluster at a time."""
+def in_windows(
+    given: Iterable[T], worker: type[Any], made_of: tuple[Any, ...], workers: int | None
+) -> Iterator[tuple[T, Row]]:
+    """One thing after another, each with what a pool of workers makes of it; a part of them is in the cluster at a time."""
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -58,7 +62,8 @@ def in_windows(given: Iterable[Any], worker: type[Any], made_of: tuple[Any, ...]
                 num_gpus=1 if gpus else 0,
                 **_RESTARTS,
             )
-        yield from in_order(rows, len(window))
+        for row in in_order(rows, len(window)):
+            yield window[row["number"]], row
 
 
 def dataset(items: Sequence[Any]) -> Any:
@@ -86,8 +91,8 @@ def in_order(rows: Any, numbers: int) -> Iterator[Row]:
     except RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, ClusterError):
-            raise ClusterError(str(cause)) from None
-        told = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1]
+            raise ClusterError(first_line(cause)) from None  # without the advice that Ray has added
+        told = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0].rstrip(".")
         raise ClusterError(
             f"A worker of the Ray cluster failed: {told}; see to it, and start the job again: it goes on where it was."
         ) from error

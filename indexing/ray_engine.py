@@ -91,10 +91,10 @@ class RayEngine:
         items = (item for row in in_order(rows, len(files)) for item in row["items"])
         return settle(items, options, on_file)
 
-    def keys(self, blocks: Iterable[list[str]]) -> Iterator[Vectors]:
+    def keys(self, blocks: Iterable[list[str]]) -> Iterator[tuple[list[str], Vectors]]:
         made_of = (self._encoder_recipe, self.encoder.fingerprint)
-        for row in in_windows(blocks, _Embedder, made_of, self._workers):
-            yield unpacked(row["keys"])
+        for texts, row in in_windows(blocks, _Embedder, made_of, self._workers):
+            yield texts, unpacked(row["keys"])
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def ray_states(
     """
 
     def states_of(blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
-        for row in in_windows(blocks, _StatesReader, (model, expected), workers):
+        for _, row in in_windows(blocks, _StatesReader, (model, expected), workers):
             yield unpacked(row["codes"]), unpacked(row["scales"]) if row["scales"]["dtype"] else None
 
     with cluster(address):

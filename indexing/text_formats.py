@@ -87,19 +87,7 @@ def decoded_lines(path: Path, name: str, encoding: str, newline: str) -> Iterato
     Raises:
         SourceError: as `decode` does.
     """
-    whole, wide = codecs.getincrementaldecoder(encoding)(), _is_wide(encoding)
-    with path.open("rb") as file:
-        try:
-            while block := file.read(_BLOCK):
-                whole.decode(block)
-                if b"\0" in block and not wide:
-                    break
-            else:
-                whole.decode(b"", final=True)
-                block = b""
-        except UnicodeDecodeError:
-            block = b"\0"
-    if block:
+    if not _is_text(path, encoding):
         decode(path, name, encoding)  # says what is wrong, and where
     with path.open(encoding=encoding, newline=newline) as text:
         for number, line in enumerate(text):
@@ -125,6 +113,21 @@ def decode(path: Path, name: str, encoding: str) -> str:
             f"{name} is not {encoding}: byte 0x{content[error.start]:02X} at offset {error.start}{_guess(content)}; name "
             "its encoding with --encoding, or leave it out with --exclude."
         ) from error
+
+
+def _is_text(path: Path, encoding: str) -> bool:
+    """Whether all of a file is text in that encoding."""
+    decoder, wide = codecs.getincrementaldecoder(encoding)(), _is_wide(encoding)
+    with path.open("rb") as file:
+        try:
+            while block := file.read(_BLOCK):
+                decoder.decode(block)
+                if b"\0" in block and not wide:
+                    return False
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _is_wide(encoding: str) -> bool:

@@ -66,7 +66,8 @@ class RayShard:
         try:
             told, answer = ray.get(getattr(self._actor, method).remote(*arguments))
         except RayError as error:
-            raise ClusterError(f"A shard's actor was lost: {first_line(error)}; open the shards again.") from error
+            reason = first_line(error).rstrip(".")
+            raise ClusterError(f"A shard's actor was lost: {reason}; open the shards again.") from error
         if told is not None:
             raise ClusterError(told)
         return answer

@@ -66,13 +66,13 @@ class Journal:
                 f"The encoder gave {len(keys)} vectors for {len(texts)} texts"
                 + (f", and NaN or infinity for {wrong!r:.80}." if wrong else ".")
             )
-        payload = keys.tobytes()
+        payload, digest = keys.tobytes(), self._digest(texts)
         start = self.path.stat().st_size if self.path.exists() else 0
-        head = _HEAD.pack(self._digest(texts), *keys.shape, hashlib.sha256(payload).digest())
+        head = _HEAD.pack(digest, *keys.shape, hashlib.sha256(payload).digest())
         files.append(self.path, head + payload)
         if not start:
             files.sync_folder(self.path.parent)
-        self._blocks[self._digest(texts)] = (start + _HEAD.size, *keys.shape)
+        self._blocks[digest] = (start + _HEAD.size, *keys.shape)
 
     def _digest(self, texts: Sequence[str]) -> bytes:
         digest = hashlib.sha256(self._encoder)

@@ -135,7 +135,10 @@ def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, mo
     monkeypatch.setattr("indexing.ray_cluster.WINDOW", 4)
     build(sources, tmp_path / "whole", local())
     failing = HashRecipe(os.getpid(), fails_at="Bench number 200 ")
-    with RayEngine(failing, SPLITTER) as engine, pytest.raises(ClusterError, match="cannot embed 'Bench number 200 '"):
+    with (
+        RayEngine(failing, SPLITTER) as engine,
+        pytest.raises(ClusterError, match="^cannot embed 'Bench number 200 '$"),
+    ):
         build(sources, tmp_path / "memory", engine)
     journal = (tmp_path / "memory" / disk.JOURNAL).stat().st_size
     assert journal > 4 * 4 * 96 * 32, "the blocks of the windows before it were kept"
@@ -153,7 +156,10 @@ def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path):
     dying = HashRecipe(os.getpid(), dies_at="Bench number 200 ")
     with (
         RayEngine(dying, SPLITTER) as engine,
-        pytest.raises(ClusterError, match="A worker of the Ray cluster failed: .*it goes on where it was"),
+        pytest.raises(
+            ClusterError,
+            match=r"A worker of the Ray cluster failed: The actor is dead .{,60}; see to it, and .* it goes on where it was",
+        ),
     ):
         build(sources, tmp_path / "memory", engine)
     with RayEngine(RECIPE, SPLITTER) as engine:
@@ -163,7 +169,10 @@ def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path):
 
 
 def test_a_worker_with_another_encoder_is_refused(sources, tmp_path):
-    with RayEngine(HashRecipe(os.getpid(), salt=1), SPLITTER) as engine, pytest.raises(ClusterError, match="encoder"):
+    with (
+        RayEngine(HashRecipe(os.getpid(), salt=1), SPLITTER) as engine,
+        pytest.raises(ClusterError, match=r"the same text gives other vectors .*build the memory again\.$"),
+    ):
         build(sources, tmp_path / "memory", engine)
 
 
