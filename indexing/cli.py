@@ -16,6 +16,7 @@ from indexing.cli_options import (
     Workplace,
     index,
     index_option,
+    latency_option,
     log_options,
     memory_limit_option,
     reading_options,
@@ -97,6 +98,7 @@ def main() -> None:
 )
 @index_option
 @recall_option
+@latency_option
 @memory_limit_option
 @workplace_options
 @log_options
@@ -122,6 +124,7 @@ def build(
     metadata: dict[str, str],
     kind: IndexKind,
     recall: float,
+    latency: float,
     memory_limit: float | None,
     reading: Reading,
     workplace: Workplace,
@@ -172,7 +175,7 @@ def build(
     if report.kept or report.deleted:
         click.echo(f"{report.changes()}.")
     if report.commit is not None:
-        index(memory, kind, recall, anew=kind != "auto", memory_limit=memory_limit)
+        index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", workplace)
 
@@ -191,14 +194,7 @@ def build(
     "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
 )
 @recall_option
-@click.option(
-    "--latency",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    metavar="MILLISECONDS",
-    help="Wished for one search, on one thread.",
-)
+@latency_option
 @click.option("--disk", type=SIZE, metavar="SIZE", help="What the memory may take, such as 2GB.")
 @memory_limit_option
 @click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")

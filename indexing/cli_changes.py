@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexing.cli_options import (
+    LATENCY,
     Reading,
     Workplace,
     index,
     index_option,
+    latency_option,
     log_options,
     reading_options,
     recall_option,
@@ -103,16 +105,17 @@ def compact(memory: Path) -> None:
     manifest = compact(memory, progress=True)
     click.echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:
-        index(memory, "auto", min(indexed))
+        index(memory, "auto", min(indexed), LATENCY)
 
 
 @click.command("rebuild-index")
 @memory_argument
 @index_option
 @recall_option
-def rebuild_index(memory: Path, kind: IndexKind, recall: float) -> None:
+@latency_option
+def rebuild_index(memory: Path, kind: IndexKind, recall: float, latency: float) -> None:
     """Choose anew how keys are searched: exactly, or with the fastest index that finds enough of what is nearest."""
-    index(memory, kind, recall)
+    index(memory, kind, recall, latency)
 
 
 @click.command()
@@ -234,7 +237,7 @@ def _change(
     click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
     if report.commit is not None:
         recalls = [segment.index["recall"] for segment in manifest.segments if segment.index]
-        index(memory, "auto", min([RECALL, *recalls]), anew=False)
+        index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)
 
 
 COMMANDS = [add, update, delete, compact, rebuild_index, verify, versions, rollback, expire, diff, export]

@@ -119,7 +119,13 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def index(
-    memory: Path, kind: IndexKind, recall: float, *, anew: bool = True, memory_limit: float | None = None
+    memory: Path,
+    kind: IndexKind,
+    recall: float,
+    latency: float,
+    *,
+    anew: bool = True,
+    memory_limit: float | None = None,
 ) -> None:
     """Choose how a memory is searched, and say so where that is not exactly; see `index_memory`."""
     from indexing.choose_index import index_memory
@@ -129,6 +135,7 @@ def index(
         memory,
         kind=kind,
         recall=recall,
+        fast_enough=latency,
         anew=anew,
         most_bytes=math.inf if memory_limit is None else memory_limit - anonymous_bytes(),
         on_step=lambda step: click.echo(f"{step} …", err=True),
@@ -227,7 +234,7 @@ index_option = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(["auto", "exact", "hnsw", "ivf"]),
-    help="How keys are searched; auto looks at all of them while that takes no millisecond, and else measures.",
+    help="How keys are searched; auto looks at all of them while that is fast enough, and else measures.",
 )
 recall_option = click.option(
     "--recall",
@@ -235,6 +242,16 @@ recall_option = click.option(
     show_default=True,
     type=click.FloatRange(0, 1, min_open=True),
     help="How many of the 10 nearest an index has to find.",
+)
+# As `indexing.choose_index.FAST_ENOUGH`, which takes long to import.
+LATENCY = 1.0
+latency_option = click.option(
+    "--latency",
+    default=LATENCY,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    metavar="MILLISECONDS",
+    help="Wished for one search, on one thread; auto looks at all keys while that takes no longer.",
 )
 REJECTS_STATUS = 3
 _LOGS = [

@@ -46,7 +46,7 @@ def test_a_memory_goes_through_its_life(tmp_path):
     assert "Deleted 1 entries; 2 are left in version 3" in index("delete", "--memory", memory, "--where", "year < 2021")
     assert "Deleted 1 entries; 1 are left" in index("delete", "--memory", memory, "--source", "second.jsonl")
     assert "1 entries in one segment, version 5" in index("compact", memory)
-    assert "looked at" in index("rebuild-index", memory, "--index", "hnsw")
+    assert "looked at" in index("rebuild-index", memory, "--index", "hnsw", "--latency", "0.5")
     assert index("verify", memory).endswith("is as it was written.\n")
     assert len(index("versions", memory).splitlines()) == 5
     told = index("diff", memory, "1").splitlines()

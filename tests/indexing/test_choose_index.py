@@ -9,6 +9,7 @@ import pytest
 from tiny import HashEncoder, passage
 
 from indexing import choose_index as choose
+from indexing import cli_options
 from indexing.choose_index import Choice, building_bytes, choose_index, index_memory
 from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
@@ -184,3 +185,7 @@ def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeyp
         choose_index(keys, "cosine", recall=0.9, most_bytes=most, on_step=steps.append)
         assert [step.split()[-1] for step in steps] == expected
     assert choose_index(keys, "cosine", most_bytes=0).index is None
+
+
+def test_options_have_the_bounds_of_what_they_stand_for():
+    assert cli_options.LATENCY == choose.FAST_ENOUGH
