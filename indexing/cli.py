@@ -96,6 +96,9 @@ def main() -> None:
     metavar="NAME:TYPE",
     help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
 )
+@click.option(
+    "--words", is_flag=True, help="Let entries be found by their words, too (BM25), as memgpt-index words does."
+)
 @index_option
 @recall_option
 @latency_option
@@ -122,6 +125,7 @@ def build(
     preset: str | None,
     metric: str,
     metadata: dict[str, str],
+    words: bool,
     kind: IndexKind,
     recall: float,
     latency: float,
@@ -176,6 +180,8 @@ def build(
         click.echo(f"{report.changes()}.")
     if report.commit is not None:
         index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit)
+    if words:
+        cli_changes.add_words_to(memory)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", workplace)
 

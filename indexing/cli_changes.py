@@ -120,6 +120,16 @@ def rebuild_index(memory: Path, kind: IndexKind, recall: float, latency: float) 
 
 @click.command()
 @memory_argument
+def words(memory: Path) -> None:
+    """Let the entries of a memory be found by their words, too (BM25), alone or together with their keys.
+
+    What is added to the memory afterwards is found so as well.
+    """
+    add_words_to(memory)
+
+
+@click.command()
+@memory_argument
 @click.option(
     "--neighbours",
     default=20_000,
@@ -199,6 +209,17 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
     click.echo(f"Wrote {count:,} entries to {file}.")
 
 
+def add_words_to(memory: Path) -> None:
+    """Find the words of entries, unless that is done."""
+    from memgpt_rag.memory import Memory, add_words
+    from memgpt_rag.memory.analysis import ANALYSIS
+
+    opened = Memory.open(memory)
+    if opened.manifest.words != ANALYSIS:
+        version = add_words(opened).commit
+        click.echo(f"{len(opened):,} entries can be found by their words, too; version {version} of {memory}.")
+
+
 def _change(
     memory: Path,
     *,
@@ -240,4 +261,4 @@ def _change(
         index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)
 
 
-COMMANDS = [add, update, delete, compact, rebuild_index, verify, versions, rollback, expire, diff, export]
+COMMANDS = [add, update, delete, compact, rebuild_index, words, verify, versions, rollback, expire, diff, export]

@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.memory import Manifest, Memory, versions
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.analysis import ANALYSIS
 from memgpt_rag.memory.faiss_index import first_not_unit
 from memgpt_rag.memory.files import describe
+from memgpt_rag.memory.words import write_words
 
 _BLOCK = 1024
 # How far the score of a key with itself may lie below that of its nearest key: what rounding does.
@@ -51,7 +54,7 @@ def verify_memory(
         return faults
     try:
         opened = Memory.open(memory)
-        return [*_values(opened), *_keys(opened, neighbours, on_step), *_states(opened)]
+        return [*_values(opened), *_keys(opened, neighbours, on_step), *_states(opened), *_words(opened)]
     except MemgptRagError as error:
         return [str(error)]
 
@@ -113,6 +116,18 @@ def _states(memory: Memory) -> Iterator[str]:
         empty = np.diff(segment.states.offsets) == 0
         if (empty if segment.live is None else empty & segment.live).any():
             yield f"{segment.folder} has entries without states beside others that have them."
+
+
+def _words(memory: Memory) -> Iterator[str]:
+    """Words are looked for again, where this release looks for them in the same way."""
+    if memory.manifest.words != ANALYSIS:
+        return
+    for segment in memory.segments:
+        with TemporaryDirectory() as folder:
+            again = write_words(Path(folder) / "words", segment.values.blocks(_BLOCK))
+        name = segment.described.file("words")
+        if name is None or segment.described.files[name] != again:
+            yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index words"
 
 
 def difference(memory: Path, before: int, after: int | None) -> tuple[list[str], list[str]]:

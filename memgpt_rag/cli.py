@@ -131,6 +131,7 @@ def info(memory: Path) -> None:
         ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalised else "")),
         ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
         ("search", f"{_search_of(manifest)}, {manifest.metric}"),
+        ("words", manifest.words or "none; find them with: memgpt-index words"),
         ("states", _states_of(manifest.states)),
     ]
     for name, value in rows:

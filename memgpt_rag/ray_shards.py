@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
-from memgpt_rag.memory import Manifest, Memory, SearchResult, Shards
+from memgpt_rag.memory import Candidates, Manifest, Memory, SearchResult, Shards, WordStatistics
 from memgpt_rag.memory.states import Codes
 from memgpt_rag.passage import Passage
 
@@ -49,6 +49,21 @@ class RayShard:
         exact: bool = False,
     ) -> SearchResult:
         return self._ask("search", vectors, k, where, exact)  # type: ignore[no-any-return]
+
+    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
+        return self._ask("word_statistics", questions)  # type: ignore[no-any-return]
+
+    def candidates(
+        self,
+        vectors: Float[np.ndarray, "questions dimension"],
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+        statistics: WordStatistics | None = None,
+    ) -> list[Candidates]:
+        return self._ask("candidates", vectors, questions, k, where, exact, statistics)  # type: ignore[no-any-return]
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
         return self._ask("passages", rows)  # type: ignore[no-any-return]
@@ -92,6 +107,15 @@ class _Shard:
 
     def search(self, vectors: np.ndarray, k: int, where: Any, exact: bool) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.search(vectors, k, where=where, exact=exact))
+
+    def word_statistics(self, questions: Sequence[str]) -> tuple[str | None, Any]:
+        return self._answer(lambda memory: memory.word_statistics(questions))
+
+    def candidates(self, vectors: np.ndarray, questions: Any, k: int, *settings: Any) -> tuple[str | None, Any]:
+        where, exact, statistics = settings
+        return self._answer(
+            lambda memory: memory.candidates(vectors, questions, k, where=where, exact=exact, statistics=statistics)
+        )
 
     def passages(self, rows: Any) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.passages(rows))

@@ -93,9 +93,10 @@ class Disk:
             else:
                 self.changes.append((name, *(Path(one).relative_to(root) for one in arguments)))
 
-        def remembering(path, flags, *mode):
-            handle = real_open(path, flags, *mode)
-            self._handles[handle] = (Path(path).relative_to(root), bool(flags & os.O_APPEND))
+        def remembering(path, flags, *mode, **where):
+            handle = real_open(path, flags, *mode, **where)
+            if Path(path).is_relative_to(root):
+                self._handles[handle] = (Path(path).relative_to(root), bool(flags & os.O_APPEND))
             return handle
 
         os.open = remembering

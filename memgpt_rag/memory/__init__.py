@@ -1,17 +1,21 @@
 """The memory: a folder of keys and values, and the object that opens it. numpy, pyarrow and FAISS; never torch."""
 
+from memgpt_rag.memory.additions import add_indexes, add_states, add_words
+from memgpt_rag.memory.bm25 import WordStatistics
+from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.commit import expire, roll_back, versions
 from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
 from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
 from memgpt_rag.memory.shards import Searchable, Shards
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
-from memgpt_rag.memory.writer import MemoryWriter, add_indexes, add_states
+from memgpt_rag.memory.writer import MemoryWriter
 
 __all__ = [
     "METADATA_TYPES",
     "METRICS",
     "STATES_TYPES",
+    "Candidates",
     "KeptStates",
     "Manifest",
     "Memory",
@@ -22,8 +26,10 @@ __all__ = [
     "Shards",
     "StatesType",
     "StoredStates",
+    "WordStatistics",
     "add_indexes",
     "add_states",
+    "add_words",
     "expire",
     "roll_back",
     "versions",

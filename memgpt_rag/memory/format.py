@@ -1,4 +1,4 @@
-"""The on-disk form of a memory, version 3. This module is the only place that knows a file's name or a column's.
+"""The on-disk form of a memory, version 4. This module is the only place that knows a file's name or a column's.
 
 A memory is a folder:
 
@@ -10,13 +10,14 @@ A memory is a folder:
         deleted-<hex>.bits     where rows are deleted: one bit a row, bit i % 8 of byte i // 8; 1 means deleted
         states-<hex>.safetensors   where there are states: tensors as in `memgpt_rag.memory.states`
         index-<hex>.faiss      where keys are not all looked at: FAISS index over the keys, row i the i-th key
+        words-<hex>.safetensors    where entries are found by their words, too: as in `memgpt_rag.memory.words`
     journal                    keys that a job has computed and not committed yet, as in `memgpt_rag.memory.journal`
     writer.lock                held by the job that writes; means nothing to readers
 
 `manifest.json` is UTF-8 JSON with these fields, all of them required:
 
     format          "memgpt_rag memory"
-    version         3
+    version         4
     commit          number of the commit, 1 for the first
     previous        null, or sha256 of the manifest of the commit before
     metric          "cosine" (inner product of unit vectors) or "euclidean"
@@ -25,12 +26,14 @@ A memory is a folder:
     metadata        {column: "string", "integer", "number", "boolean" or "date"}
     job             {"name": of the job that committed, and what it counted}
     states          null, or fingerprint of the language model that computed them, likewise
+    words           null, or name of the analysis that found the words of every segment, see `memgpt_rag.memory.analysis`
     segments        list of {"name", "entries": rows, "deleted": rows, "files": {file name: {"bytes", "sha256"}},
                     "index": null, or {"factory", "parameters", "candidates", and what was measured}}
 
 Rows of a memory count through its segments in order, deleted ones included. Files never change once a manifest names
 them; another file with another name takes their place. Files that no manifest names are leftovers and mean nothing.
-Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits; they are read as they are.
+Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, and version 3 had no
+words; they are read as they are.
 Nothing here is pickled and nothing read from a memory is executed.
 """
 
@@ -51,8 +54,8 @@ from memgpt_rag.memory.files import StoredFile
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
-VERSION = 3
-READABLE = (1, 2, 3)
+VERSION = 4
+READABLE = (1, 2, 3, 4)
 MANIFEST = "manifest.json"
 VERSIONS = "versions"
 SEGMENTS = "segments"
@@ -94,7 +97,8 @@ _HEX = "[0-9a-f]{8}"
 _STATES = re.compile(rf"states-{_HEX}\.safetensors")
 _DELETED = re.compile(rf"deleted-{_HEX}\.bits")
 _INDEX = re.compile(rf"index-{_HEX}\.faiss")
-_OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX}
+_WORDS = re.compile(rf"words-{_HEX}\.safetensors")
+_OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX, "words": _WORDS}
 MAX_DIMENSION = 2**16
 _MAX_MANIFEST = 2**28
 
@@ -115,7 +119,7 @@ class Segment:
     deleted: int = 0
     index: dict[str, Any] | None = None
 
-    def file(self, kind: Literal["states", "deleted", "index"]) -> str | None:
+    def file(self, kind: Literal["states", "deleted", "index", "words"]) -> str | None:
         """Name of a file that not every segment has, None where this one has none."""
         return next((name for name in self.files if _OPTIONAL[kind].fullmatch(name)), None)
 
@@ -136,6 +140,7 @@ class Manifest:
     metadata: dict[str, str] = field(default_factory=dict)
     commit: int = 1
     previous: str | None = None
+    words: str | None = None
 
     @property
     def entries(self) -> int:
@@ -164,6 +169,7 @@ class Manifest:
             "metadata": self.metadata,
             "job": self.job,
             "states": None if self.states is None else self.states.to_json(),
+            "words": self.words,
             "segments": segments,
         }
 
@@ -214,6 +220,10 @@ def deleted_name(bits: bytes) -> str:
 
 def index_name(settings: dict[str, Any]) -> str:
     return f"index-{_digest(json.dumps(settings, sort_keys=True).encode())}.faiss"
+
+
+def words_name(analysis: str) -> str:
+    return f"words-{_digest(analysis.encode())}.safetensors"
 
 
 def is_known(name: str) -> bool:
@@ -281,7 +291,10 @@ def _parse(fields: dict[str, Any]) -> Manifest:
     old = fields["version"] < 3
     of_states = None if fields["version"] == 1 else fields["states"]
     states = None if of_states is None else StatesFingerprint.from_json(of_states)
-    segments = tuple(_parse_segment(segment, old, states is not None) for segment in fields["segments"])
+    words = None if fields["version"] < 4 or fields["words"] is None else str(fields["words"])
+    segments = tuple(
+        _parse_segment(segment, old, states is not None, words is not None) for segment in fields["segments"]
+    )
     if len({segment.name for segment in segments}) != len(segments):
         raise ValueError("segments of one name")
     if fields["metric"] not in METRICS:
@@ -301,13 +314,14 @@ def _parse(fields: dict[str, Any]) -> Manifest:
         metadata=metadata,
         commit=1 if old else _count(fields["commit"]),
         previous=None if old or fields["previous"] is None else str(fields["previous"]),
+        words=words,
     )
     if old and manifest.entries != _count(fields["entries"]):
         raise ValueError(f"entries {fields['entries']}")
     return manifest
 
 
-def _parse_segment(fields: dict[str, Any], old: bool, states: bool) -> Segment:
+def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool) -> Segment:
     name = fields["name"]
     if not _SEGMENT_NAME.fullmatch(name):
         raise ValueError(f"segment name {name!r}")
@@ -322,6 +336,7 @@ def _parse_segment(fields: dict[str, Any], old: bool, states: bool) -> Segment:
         or len(keys) != 1
         or any(len(of) > 1 for of in optional.values())
         or len(optional["states"]) > states
+        or len(optional["words"]) != words
         or bool(optional["deleted"]) != (deleted > 0)
         or bool(optional["index"]) != (index is not None)
     )

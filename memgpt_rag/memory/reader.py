@@ -15,7 +15,10 @@ from jaxtyping import Bool, Float, Int
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import first_not_unit
+from memgpt_rag.memory.analysis import require_analysis
+from memgpt_rag.memory.bm25 import WordStatistics
+from memgpt_rag.memory.candidates import Candidates, best_rows, scores_by_words, statistics_of
+from memgpt_rag.memory.faiss_index import Found, first_not_unit, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.states import Codes
@@ -116,8 +119,59 @@ class Memory:
             ValueError: k below 1, vectors that are not two-dimensional or not finite, or a filter that cannot be meant.
             MismatchError: vectors that this memory's encoder cannot have made.
         """
+        rows, scores = self._nearest(vectors, k, self._masks(where), exact)
+        return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
+
+    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
+        """What the terms of questions weigh in this memory.
+
+        Raises:
+            MemoryFormatError: the memory has no words.
+        """
+        require_analysis(self.manifest.words, self.path)
+        return statistics_of(self.segments, questions)
+
+    def candidates(
+        self,
+        vectors: Float[np.ndarray, "questions dimension"],
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+        statistics: WordStatistics | None = None,
+    ) -> list[Candidates]:
+        """The k nearest entries of each question by its vector, and the k best by its words, BM25.
+
+        Args:
+            where, exact: as for `search`.
+            statistics: of all memories that are searched together, where this is one of several.
+
+        Raises:
+            MemoryFormatError: the memory has no words.
+        """
+        masks = self._masks(where)
+        statistics = self.word_statistics(questions) if statistics is None else statistics
+        near, _ = self._nearest(vectors, k, masks, exact)
+        proposed = []
+        for question, vector, rows in zip(questions, vectors, near, strict=True):
+            by_words = scores_by_words(self.segments, masks, question, statistics)
+            rows = np.union1d(rows, best_rows(by_words, k))
+            scores = scores_of(self.keys(rows), vector[None], np.arange(len(rows))[None], self.manifest.metric)[0]
+            proposed.append(Candidates(rows, scores, by_words[rows]).best(k))
+        return proposed
+
+    def _masks(self, where: str | pc.Expression | None) -> list[Bool[np.ndarray, " rows"] | None]:
+        return [segment.live for segment in self.segments] if where is None else [*self._matching(where)]
+
+    def _nearest(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        masks: Sequence[Bool[np.ndarray, " rows"] | None],
+        exact: bool,
+    ) -> Found:
         self._check(vectors, k)
-        masks = [segment.live for segment in self.segments] if where is None else self._matching(where)
         counts = [len(segment) if mask is None else int(mask.sum()) for segment, mask in zip(self.segments, masks)]
         k = min(k, sum(counts))
         found = [
@@ -127,12 +181,11 @@ class Memory:
             for rows, scores in [segment.search(vectors, min(k, count), mask, exact=exact)]
         ]
         if not found:
-            rows, scores = np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
-        elif len(found) == 1:
-            rows, scores = found[0]
-        else:
-            _, rows, scores = nearest([rows for rows, _ in found], [scores for _, scores in found], k)
-        return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
+            return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+        if len(found) == 1:
+            return found[0]
+        _, rows, scores = nearest([rows for rows, _ in found], [scores for _, scores in found], k)
+        return rows, scores
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
         """Values of the given rows, in the order given.
@@ -145,13 +198,12 @@ class Memory:
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
         """Rows of the entries that a filter lets through, or of all, in order; deleted ones are none of them."""
-        masks = [segment.live for segment in self.segments] if where is None else self._matching(where)
         return np.concatenate(
             [
                 np.zeros(0, np.int64),
                 *(
                     start + (np.arange(len(segment)) if mask is None else np.flatnonzero(mask))
-                    for segment, start, mask in zip(self.segments, self._starts, masks)
+                    for segment, start, mask in zip(self.segments, self._starts, self._masks(where))
                 ),
             ]
         )

@@ -15,6 +15,7 @@ from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, IndexSettings
 from memgpt_rag.memory.keys import open_keys
 from memgpt_rag.memory.states import StatesShape, StoredStates
 from memgpt_rag.memory.values import StoredValues
+from memgpt_rag.memory.words import StoredWords
 
 
 class OpenSegment:
@@ -78,16 +79,40 @@ class OpenSegment:
         name, settings = self.described.file("index"), self.described.index
         if name is None or settings is None:
             return None
-        path = self.folder / name
-        if files.describe(path) != self.described.files[name]:
-            raise MemoryFormatError(
-                f"{path} is not the file that was committed (its digest differs); make it again with: memgpt-index rebuild-index"
-            )
+        path = self._committed(name, "rebuild-index")
         try:
             of = IndexSettings.from_json(settings)
         except (TypeError, ValueError) as error:
             raise MemoryFormatError(f"The settings of {path} cannot be read ({error}).") from error
         return ApproximateIndex.read(path, of, rows=len(self), dimension=self._dimension, metric=self._metric)
+
+    @cached_property
+    def words(self) -> StoredWords | None:
+        """The words of its entries, mapped when they are first asked for; None where the memory has none.
+
+        Raises:
+            MemoryFormatError: they are not what was committed.
+        """
+        if (name := self.described.file("words")) is None:
+            return None
+        return StoredWords.open(self._committed(name, "words"), len(self))
+
+    @cached_property
+    def live_length(self) -> int:
+        """Terms of all entries that are not deleted."""
+        if self.words is None:
+            return 0
+        lengths = self.words.lengths if self.live is None else self.words.lengths[self.live]
+        return int(lengths.sum(dtype=np.int64))
+
+    def _committed(self, name: str, command: str) -> Path:
+        """Path of a file whose bytes are those that were committed; `command` makes it again."""
+        path = self.folder / name
+        if files.describe(path) != self.described.files[name]:
+            raise MemoryFormatError(
+                f"{path} is not the file that was committed (its digest differs); make it again with: memgpt-index {command}"
+            )
+        return path
 
     def _open_keys(self) -> Float[np.ndarray, "rows dimension"]:
         if disk.KEYS in self.described.files:

@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import reduce
 from itertools import accumulate, chain
+from operator import add
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,8 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MismatchError
+from memgpt_rag.memory.bm25 import WordStatistics
+from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.format import Manifest
 from memgpt_rag.memory.reader import SearchResult, nearest
 from memgpt_rag.memory.states import Codes
@@ -38,6 +42,19 @@ class Searchable(Protocol):
         where: str | pc.Expression | None = None,
         exact: bool = False,
     ) -> SearchResult: ...
+
+    def word_statistics(self, questions: Sequence[str]) -> WordStatistics: ...
+
+    def candidates(
+        self,
+        vectors: Float[np.ndarray, "questions dimension"],
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+        statistics: WordStatistics | None = None,
+    ) -> list[Candidates]: ...
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]: ...
 
@@ -100,6 +117,38 @@ class Shards:
         every = [list(chain(*of_query)) for of_query in zip(*(of.passages for of in of_shards), strict=True)]
         passages = [[of[place] for place in places] for of, places in zip(every, best.tolist(), strict=True)]
         return SearchResult(found, scores, passages)
+
+    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
+        """As `Memory.word_statistics`, of all shards together."""
+        of_shards = self._threads.map(lambda shard: shard.word_statistics(questions), self.shards)
+        together: WordStatistics = reduce(add, of_shards)
+        return together
+
+    def candidates(
+        self,
+        vectors: Float[np.ndarray, "questions dimension"],
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+        statistics: WordStatistics | None = None,
+    ) -> list[Candidates]:
+        """As `Memory.candidates`; what a term weighs is the same in every shard."""
+        together = self.word_statistics(questions) if statistics is None else statistics
+
+        def propose(shard: Searchable) -> list[Candidates]:
+            return shard.candidates(vectors, questions, k, where=where, exact=exact, statistics=together)
+
+        of_shards = list(self._threads.map(propose, self.shards))
+        return [
+            Candidates(
+                np.concatenate([of.rows + start for of, start in zip(of_question, self._starts)]),
+                np.concatenate([of.scores for of in of_question]),
+                np.concatenate([of.word_scores for of in of_question]),
+            ).best(k)
+            for of_question in zip(*of_shards, strict=True)
+        ]
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
         """Values of the given rows, in the order given."""

@@ -6,7 +6,7 @@ Until `commit`, readers see the version that the folder already holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from memgpt_rag.errors import BusyError, MemoryFormatError
+from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import commit as commits
 from memgpt_rag.memory import files
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex
+from memgpt_rag.memory.analysis import require_analysis
 from memgpt_rag.memory.journal import Journal
 from memgpt_rag.memory.keys import KeysWriter
 from memgpt_rag.memory.reader import Memory
-from memgpt_rag.memory.states import Codes, StatesShape, StatesWriter, encode
+from memgpt_rag.memory.states import StatesShape, StatesWriter
 from memgpt_rag.memory.values import StoredValues, ValuesWriter
+from memgpt_rag.memory.words import write_words
 from memgpt_rag.passage import Passage
+
+_BLOCK = 1024
 
 
 class MemoryWriter:
@@ -167,17 +170,21 @@ class MemoryWriter:
         keys = 0 if self._keys is None else self._keys.written
         if keys != self.entries:
             raise ValueError(f"{self.entries} values have {keys} keys; every value needs exactly one key.")
-        states, segments = None, []
+        states, words, segments = None, None, []
         if self.base is not None:
-            states = self._states if compacted else self.base.manifest.states
+            states, words = self._states if compacted else self.base.manifest.states, self.base.manifest.words
             segments = [] if compacted else self._with_deletions(self.base)
         if self._values is not None and self._keys is not None:
             self._described.setdefault(disk.VALUES, self._values.close())
             self._described[disk.KEYS] = self._keys.close()
+            if words is not None:
+                require_analysis(words, self.memory)
+                name = disk.words_name(words)
+                self._described[name] = write_words(self._folder / name, self.value_blocks(_BLOCK))
             files.sync_folder(self._folder)
             segments.append(disk.Segment(self._segment, self.entries, self._described))
         manifest = disk.Manifest(
-            self.metric, encoder, splitting, job, tuple(segments), states, self.metadata, self._number
+            self.metric, encoder, splitting, job, tuple(segments), states, self.metadata, self._number, words=words
         )
         manifest = commits.publish(self.memory, manifest)
         self._committed = True
@@ -234,81 +241,3 @@ class MemoryWriter:
                 if folder.is_dir() and not any(folder.iterdir()):
                     files.remove(folder)
         self._held.close()
-
-
-def add_states(
-    memory: Memory,
-    fingerprint: StatesFingerprint,
-    lengths: Callable[[Sequence[int]], Sequence[int]],
-    states: Callable[[Sequence[int]], Iterable[Codes]],
-) -> disk.Manifest:
-    """Give a memory the states of its entries. Segments that have those of this fingerprint keep them.
-
-    Args:
-        memory: as it is now; states computed from one version are not committed to another.
-        lengths: tells the tokens of the entries in the rows given.
-        states: gives the states of the entries in the rows given, as `memgpt_rag.memory.states.encode` does.
-
-    Raises:
-        ValueError: entries and states do not pair.
-        BusyError: another job is writing there, or has committed since the memory was opened.
-    """
-    with commits.writing(memory.path):
-        if disk.read_manifest(memory.path) != memory.manifest:
-            raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
-        shape, segments, start = StatesShape.of(fingerprint), [], 0
-        for segment in memory.segments:
-            described = segment.described
-            if memory.manifest.states != fingerprint or described.file("states") is None:
-                name = disk.states_name(fingerprint, described.file("deleted"))
-                if not (segment.folder / name).exists():  # else an earlier version has it
-                    live = np.arange(len(segment)) if segment.live is None else np.flatnonzero(segment.live)
-                    rows, of_rows = (start + live).tolist(), np.zeros(len(segment), np.int64)
-                    of_rows[live] = lengths(rows)
-                    with StatesWriter(segment.folder / name, shape, of_rows.tolist()) as writer:
-                        computed = iter(states(rows))
-                        for length in of_rows:
-                            writer.add_codes(*(next(computed) if length else encode(shape.none(), shape.dtype)))
-                    files.sync_folder(segment.folder)
-                stored = files.describe(segment.folder / name)
-                described = replace(described, files=described.with_file(name, stored, described.file("states")))
-            segments.append(described)
-            start += len(segment)
-        number, job = memory.manifest.commit + 1, {"name": "states"}
-        manifest = replace(memory.manifest, segments=tuple(segments), states=fingerprint, commit=number, job=job)
-        return commits.publish(memory.path, manifest)
-
-
-def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]) -> disk.Manifest:
-    """Give segments their indexes, in place of those that they had.
-
-    Args:
-        memory: as it is now.
-        indexes: by the name of the segment, its index with settings and figures; None for exact search. Others stay.
-
-    Raises:
-        BusyError: another job is writing there, or has committed since the memory was opened.
-    """
-    with commits.writing(memory.path):
-        if disk.read_manifest(memory.path) != memory.manifest:
-            raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
-        segments = []
-        for segment in memory.segments:
-            described = segment.described
-            if described.name not in indexes:
-                segments.append(described)
-                continue
-            chosen = indexes[described.name]
-            name, stored, report = "", None, None
-            if chosen is not None:
-                index, report = chosen
-                name = disk.index_name(report)
-                if not (segment.folder / name).exists():  # else an earlier version has it
-                    with files.NewFile(segment.folder / name) as file:
-                        index.write(file)
-                    files.sync_folder(segment.folder)
-                stored = files.describe(segment.folder / name)
-            kept = described.with_file(name, stored, described.file("index"))
-            segments.append(replace(described, files=kept, index=report))
-        number, job = memory.manifest.commit + 1, {"name": "rebuild-index"}
-        return commits.publish(memory.path, replace(memory.manifest, segments=tuple(segments), commit=number, job=job))

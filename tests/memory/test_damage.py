@@ -20,7 +20,7 @@ from tiny import HashEncoder, passage
 from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_states
+from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_states, add_words
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
 from memgpt_rag.memory.files import describe
@@ -32,7 +32,7 @@ STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA")
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Six entries in two segments, one of them deleted, with metadata, states and an index."""
+    """Six entries in two segments, one of them deleted, with metadata, states, an index and words."""
     memory = tmp_path / "memory"
     for numbers, gone in ((range(4), []), (range(4, 6), [1])):
         with MemoryWriter(memory, metadata={"year": "integer"}) as writer:
@@ -51,6 +51,7 @@ def folder(tmp_path) -> Path:
     opened, settings = Memory.open(memory), IndexSettings("IVF2,Flat", "nprobe=2", 1)
     index = ApproximateIndex.build(opened.segments[0].keys, settings, "cosine")
     add_indexes(opened, {opened.segments[0].described.name: (index, asdict(settings))})
+    add_words(Memory.open(memory))
     (memory / disk.LOCK).unlink()
     return memory
 
@@ -66,7 +67,9 @@ def use(folder: Path) -> list:
         None if of is None else [None if part is None else part.tobytes() for part in of]
         for of in map(memory.entry, rows)
     ]
+    proposed = memory.candidates(ENCODER.encode_passages(["Fact number 3."]), ["Fact number 3."], 2)[0]
     return [
+        [part.tobytes() for part in vars(proposed).values()],
         memory.passages(rows),
         memory.keys().tobytes(),
         found.rows.tolist(),

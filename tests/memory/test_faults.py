@@ -29,7 +29,7 @@ from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from indexing.verify_memory import verify_memory
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, add_indexes, add_states, expire, roll_back
+from memgpt_rag.memory import Memory, add_indexes, add_states, add_words, expire, roll_back
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.commit import writing
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
@@ -106,6 +106,8 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
         "compact": lambda memory: compact(memory) and None,
         "index": index,
         "states": states,
+        "words": lambda memory: add_words(Memory.open(memory)) and None,
+        "add to words": lambda memory: change(beside, memory, update=False),
         "rollback": lambda memory: roll_back(memory, 1) and None,
         "expire": lambda memory: expire(memory, 1) and None,
     }
@@ -121,6 +123,8 @@ NAMES = [
     "compact",
     "index",
     "states",
+    "words",
+    "add to words",
     "rollback",
     "expire",
 ]
@@ -138,6 +142,8 @@ def base(jobs, tmp_path) -> Callable[[str], Path]:
         jobs["build"](folder)
         opened = Memory.open(folder)
         delete_entries(folder, opened.rows('record == "r3"'), opened.manifest)
+        if name == "add to words":
+            add_words(Memory.open(folder))
         return folder
 
     return make

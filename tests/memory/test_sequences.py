@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import bm25s
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,7 +23,8 @@ from tiny import HashEncoder, passage
 
 from indexing.change_memory import compact
 from indexing.verify_memory import verify_memory
-from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, expire, roll_back, versions
+from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_words, expire, roll_back, versions
+from memgpt_rag.memory.analysis import terms
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
 
 ENCODER = HashEncoder(dimension=48)
@@ -111,6 +113,23 @@ class Sequences(RuleBasedStateMachine):
         self.memory = Memory.open(self.folder)
         add_indexes(self.memory, indexes)
         self._changed()
+
+    @rule()
+    def words(self):
+        add_words(self.memory)
+        self._changed()
+
+    @precondition(lambda self: self.memory.manifest.words is not None)
+    @rule(text=TEXTS)
+    def search_by_words(self, text):
+        """Whatever has happened to the memory, what a term weighs is what it weighs in the texts that are there."""
+        rows = self.memory.rows()
+        other = bm25s.BM25()
+        other.index([terms(one.titled_text) for one in self.memory.passages(rows)], show_progress=False)
+        scores = other.get_scores(terms(text)) if terms(text) else np.zeros(len(rows), np.float32)
+        found = self.memory.candidates(key(text)[None], [text], len(rows))[0]
+        assert found.rows.tolist() == rows.tolist()
+        np.testing.assert_allclose(found.word_scores, scores, rtol=1e-4)
 
     @rule()
     def reopen(self):

@@ -11,7 +11,7 @@ from tiny import HashEncoder, passage
 
 from memgpt_rag.errors import ClusterError, MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_states
+from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_states, add_words
 from memgpt_rag.memory.states import decode, encode
 from memgpt_rag.ray_shards import RayShard, cluster, ray_shards
 
@@ -32,16 +32,24 @@ def write(folder: Path, numbers, encoder: HashEncoder = ENCODER, gone=(), **sett
 
 @pytest.fixture
 def parts(tmp_path) -> list[Path]:
-    return [write(tmp_path / f"part{number}", numbers) for number, numbers in enumerate(PARTS)]
+    parts = [write(tmp_path / f"part{number}", numbers) for number, numbers in enumerate(PARTS)]
+    for part in parts:
+        add_words(Memory.open(part))
+    return parts
 
 
 @pytest.fixture
 def whole(tmp_path) -> Memory:
-    return Memory.open(write(tmp_path / "whole", range(90)))
+    folder = write(tmp_path / "whole", range(90))
+    add_words(Memory.open(folder))
+    return Memory.open(folder)
+
+
+QUESTIONS = [f"Fact number {number}." for number in (3, 41, 77, 12)]
 
 
 def require_same(shards: Shards, whole: Memory) -> None:
-    queries = ENCODER.encode_queries([f"Fact number {number}." for number in (3, 41, 77, 12)])
+    queries = ENCODER.encode_queries(QUESTIONS)
     for k, where in [(1, None), (5, None), (7, "year == 1903"), (500, None), (9, "year < 1900")]:
         found, expected = shards.search(queries, k, where=where), whole.search(queries, k, where=where)
         # Which of two that are equally near comes first is a matter of the last bit.
@@ -49,6 +57,11 @@ def require_same(shards: Shards, whole: Memory) -> None:
         np.testing.assert_allclose(np.take_along_axis(queries @ whole.keys().T, found.rows, 1), found.scores, atol=1e-6)
         assert all(len(set(rows)) == len(rows) for rows in found.rows.tolist())
         assert found.passages == [whole.passages(rows) for rows in found.rows]
+    proposed = [of.candidates(queries, QUESTIONS, 4, where="year < 1905") for of in (shards, whole)]
+    for found, expected in zip(*proposed, strict=True):
+        assert len(found.rows) >= 4
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_allclose(found.word_scores, expected.word_scores, rtol=1e-6)
     assert (len(shards), shards.num_rows) == (len(whole), whole.num_rows)
     np.testing.assert_array_equal(shards.rows("year == 1903"), whole.rows("year == 1903"))
     rows = [89, 0, 40, 39, 42, 43, 0]
