@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag import cli_learning
+from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     SentenceGroup,
     encoder_option,
@@ -51,6 +52,7 @@ def main() -> None:
 )
 @encoder_option
 @k_option
+@search_options
 @click.option(
     "--where", metavar="CONDITION", help="Entries to search among, such as 'year >= 2020 and source == \"manual.txt\"'."
 )
@@ -76,6 +78,7 @@ def ask(
     mode: str,
     encoder: str | None,
     k: int,
+    search: SearchOptions,
     where: str | None,
     query: str,
     abstain: bool,
@@ -95,12 +98,15 @@ def ask(
         raise click.ClickException(
             f"No entry of {', '.join(map(str, memories))} matches {where!r}; widen the condition."
         )
+    if search.kind != "dense":
+        opened.word_statistics([])
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
     # One answer is over before weights in int8 have paid for themselves.
     several = question is None
     rag = RAG.open(memories, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
+    search.apply_to(rag)
     settings = {"mode": mode, "k": k, "where": where, "query": query, "abstain": abstain}
     settings["max_new_tokens"] = max_new_tokens
     if question is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     encoder_option,
     k_option,
@@ -26,11 +27,21 @@ from memgpt_rag.command_line import (
 @preset_option
 @encoder_option
 @k_option
+@search_options
 @click.option(
     "--steps", default=400, show_default=True, type=click.IntRange(min=1), help="Steps of the fit, of 8 questions each."
 )
-def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int, steps: int) -> None:
-    """Fit how the language model reads memory to questions with known answers.
+def calibrate(
+    memory: Path,
+    questions: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    steps: int,
+) -> None:
+    """Fit how the language model reads memory to questions with known answers, for scores of the search that is named.
 
     The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
     the model changes. For --preset compact of a model whose layers are all alike, a sweep says first which of them read
@@ -61,6 +72,7 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
     swept = not before.has_layers(decoder.windows)
     del decoder  # what it is like was the question
     rag = RAG.open(memory, model=model, config="quality" if swept else before, encoder=encoder)
+    search.apply_to(rag)
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     examples = [
         Example(question, answer, of, tuple(place for place, entry in enumerate(of) if holds(entry, answer)))
@@ -102,11 +114,14 @@ def calibrate(memory: Path, questions: Path, model: str, preset: str, encoder: s
 @preset_option
 @encoder_option
 @k_option
-def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int) -> None:
+@search_options
+def confidence(
+    memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int, search: SearchOptions
+) -> None:
     """Fit when an answer counts as supported to questions with known answers.
 
     Each question is answered with the entries that hold its answer and without them. What tells the two apart best is
-    kept for this model and embedding model.
+    kept for this model, embedding model and search.
     """
     from memgpt_rag.memory import Memory
     from memgpt_rag.questions import read_questions
@@ -122,6 +137,7 @@ def confidence(memory: Path, questions: Path, model: str, preset: str, encoder: 
 
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    search.apply_to(rag)
     with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
     file = decisions_file(model)

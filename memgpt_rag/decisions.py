@@ -189,9 +189,9 @@ class Decisions:
         return any(self.needs({**figures, "question_mass": mass}) for mass in (0.0, 1.0))
 
 
-def decision_key(decoder: str, layers: str, encoder: str) -> str:
-    """What decisions are kept under: the decoder's key among the presets, the layers that read memory, the encoder."""
-    return f"{decoder} {layers} {encoder}"
+def decision_key(decoder: str, layers: str, encoder: str, search: str = "") -> str:
+    """What decisions are kept under: the decoder's key among the presets, the layers that read memory, encoder and search."""
+    return f"{decoder} {layers} {encoder} {search}".rstrip()
 
 
 def decisions_for(key: str, own: Path) -> Decisions:

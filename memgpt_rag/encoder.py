@@ -25,7 +25,7 @@ Vectors = Float[np.ndarray, "texts dimension"]
 
 # Questions with their passages, one topic each: how far the right pair stands above the wrong ones is the unit of this
 # encoder's scores. Two languages, and the better one counts, so that an encoder of one language is measured in its own.
-_PAIRS = {
+PAIRS = {
     "en": [
         (
             "When did the lighthouse burn down?",
@@ -82,7 +82,7 @@ class Encoder(ABC):
             query_prompt=self.query_prompt,
             passage_prompt=self.passage_prompt,
             max_tokens=self.max_tokens,
-            score_contrast=round(max(self._contrast(pairs) for pairs in _PAIRS.values()), 4),
+            score_contrast=round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4),
             query_probe=encode_probe(query),
             passage_probe=encode_probe(passage),
         )

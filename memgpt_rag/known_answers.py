@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memgpt_rag.attend import attend
 from memgpt_rag.model import AttendedMemory
 from memgpt_rag.model.config import LayerFusion
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieve import Retrieved, attend
+from memgpt_rag.retrieve import Retrieved
 
 
 @dataclass(frozen=True)

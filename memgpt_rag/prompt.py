@@ -19,7 +19,6 @@ _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MARK = "\x00"
 
-NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
 _ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
 # What a reader is trained to say, in the question's language, where no entry holds the answer.
 NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
@@ -83,6 +82,12 @@ class Prompt:
         if self.is_chat:
             return self._ids(asked.rsplit("\n", 1)[0] + self._turn[1])
         return self._ids(asked)
+
+    def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What stands before a question's own words, and these words."""
+        before, _, _ = _ASK[language_of(question)].partition("{}")
+        asked = question.strip() if before.endswith("：") else " " + question.strip()
+        return self._ids(before.strip()), self._ids(asked)
 
     def answer_ids(self, question: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """An answer as it follows its question, and what ends it."""

@@ -18,6 +18,7 @@ from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
+from memgpt_rag.attend import attend
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder_of
 from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
@@ -27,7 +28,7 @@ from memgpt_rag.model.attached import Query
 from memgpt_rag.model.presets import decisions_file, decoder_key
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.prompt import Prompt
-from memgpt_rag.retrieve import Retrieved, Retriever, attend
+from memgpt_rag.retrieve import Retrieved, Retriever, Search
 
 
 class RAG:
@@ -42,9 +43,15 @@ class RAG:
     """
 
     def __init__(
-        self, memory: Searchable, encoder: Encoder, model: MemoryDecoder, *, states_folder: Path | None = None
+        self,
+        memory: Searchable,
+        encoder: Encoder,
+        model: MemoryDecoder,
+        *,
+        search: Search = Search(),
+        states_folder: Path | None = None,
     ):
-        self.retriever = Retriever(memory, encoder)
+        self.retriever = Retriever(memory, encoder, search)
         self.model = model
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
@@ -64,6 +71,7 @@ class RAG:
         model: str | Path = DEFAULT_GENERATOR,
         config: MemoryAttentionConfig | str = "quality",
         encoder: str | None = None,
+        search: Search = Search(),
         keep_states: bool = True,
         **loading: Any,
     ) -> RAG:
@@ -74,6 +82,7 @@ class RAG:
             model: language model, by hub name, folder, or the name of one that comes as a package.
             config: preset "quality" or "compact", or numbers of your own.
             encoder: name or folder of the memory's encoder, where it is not where it was when the memory was built.
+            search: how entries are looked for: by key, by words or by both, and whether a reranker looks again.
             keep_states: keep states that are computed in the user's cache folder, at most a gigabyte a model, so that
                 another process need not compute them again.
             loading: passed on to `MemoryDecoder.from_pretrained`.
@@ -87,7 +96,8 @@ class RAG:
         opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
         asking = load_encoder_of(opened.manifest.encoder, encoder)
         folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
-        return cls(opened, asking, MemoryDecoder.from_pretrained(model, config=config, **loading), states_folder=folder)
+        decoder = MemoryDecoder.from_pretrained(model, config=config, **loading)
+        return cls(opened, asking, decoder, search=search, states_folder=folder)
 
     def answer(self, question: str, **settings: Any) -> Answer:
         """Answer one question; the settings are those of `answer_all`."""
@@ -259,7 +269,7 @@ class RAG:
     def decision_key(self) -> str:
         """What decisions for these models, and the layers that read memory now, are kept under."""
         encoder, layers = self.retriever.memory.manifest.encoder.name, str(self.model.config.layers)
-        return decision_key(decoder_key(self.model.decoder.config), layers, encoder)
+        return decision_key(decoder_key(self.model.decoder.config), layers, encoder, self.retriever.search.key)
 
     def question_row(self, question: str, pasted: Sequence[Retrieved]) -> list[int]:
         """Tokens of a question, after the entries that are to stand in the prompt as text, the best one last."""

@@ -71,6 +71,9 @@ class RayShard:
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
         return self._ask("rows", where)  # type: ignore[no-any-return]
 
+    def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]:
+        return self._ask("keys", rows)  # type: ignore[no-any-return]
+
     def entry(self, row: int) -> Codes | None:
         return self._ask("entry", row)  # type: ignore[no-any-return]
 
@@ -122,6 +125,9 @@ class _Shard:
 
     def rows(self, where: Any) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.rows(where))
+
+    def keys(self, rows: Any) -> tuple[str | None, Any]:
+        return self._answer(lambda memory: memory.keys(rows))
 
     def entry(self, row: int) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.entry(row))

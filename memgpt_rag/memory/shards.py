@@ -60,6 +60,8 @@ class Searchable(Protocol):
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]: ...
 
+    def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]: ...
+
     def entry(self, row: int) -> Codes | None: ...
 
 
@@ -158,6 +160,16 @@ class Shards:
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
         """Rows of the entries that a filter lets through, or of all, in order."""
         return np.concatenate([shard.rows(where) + start for shard, start in zip(self.shards, self._starts)])
+
+    def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]:
+        """Keys of the given rows, in the order given."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        keys = np.empty((len(wanted), self.manifest.encoder.dimension), np.float32)
+        for shard, start in zip(self.shards, self._starts):
+            inside = (wanted >= start) & (wanted < start + shard.num_rows)
+            if inside.any():
+                keys[inside] = shard.keys(wanted[inside] - start)
+        return keys
 
     def entry(self, row: int) -> Codes | None:
         """Codes and scales of an entry's states; None where none are stored."""

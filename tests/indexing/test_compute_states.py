@@ -15,6 +15,7 @@ from indexing.compute_states import compute_states
 from indexing.engine import LocalEngine
 from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
+from memgpt_rag.attend import attend
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory, expire
@@ -23,7 +24,6 @@ from memgpt_rag.memory.states import decode
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.prompt import Prompt
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieve import attend
 
 pytestmark = pytest.mark.offline_models
 

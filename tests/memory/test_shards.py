@@ -66,6 +66,7 @@ def require_same(shards: Shards, whole: Memory) -> None:
     np.testing.assert_array_equal(shards.rows("year == 1903"), whole.rows("year == 1903"))
     rows = [89, 0, 40, 39, 42, 43, 0]
     assert shards.passages(rows) == whole.passages(rows)
+    np.testing.assert_array_equal(shards.keys(rows), whole.keys(rows))
 
 
 def test_shards_find_what_one_memory_finds(parts, whole):

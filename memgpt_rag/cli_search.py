@@ -1,0 +1,128 @@
+"""Options that say how entries are looked for, for every command that searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.retrieve import Kind, Search
+
+# Name of the reranker that is the language model itself.
+OWN_MODEL = "model"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What was given, before any model is loaded."""
+
+    kind: Kind
+    word_weight: float
+    rerank: str | None
+    depth: int
+    diversity: float
+    neighbours: int
+
+    def search(self) -> Search:
+        """The search, without the language model as a reranker, which `apply_to` adds.
+
+        Raises:
+            ModelError: no such reranker.
+        """
+        from memgpt_rag.retrieve import Search
+
+        reranker = None
+        if self.rerank not in (None, OWN_MODEL):
+            from memgpt_rag.rerank import CrossEncoderReranker
+
+            reranker = CrossEncoderReranker(str(self.rerank))
+        return Search(
+            kind=self.kind,
+            word_weight=self.word_weight,
+            reranker=reranker,
+            depth=self.depth,
+            diversity=self.diversity,
+            neighbours=self.neighbours,
+        )
+
+    def apply_to(self, rag: RAG) -> None:
+        """Let questions to `rag` be searched for so."""
+        from dataclasses import replace
+
+        from memgpt_rag.rerank import LikelihoodReranker
+
+        search = self.search()
+        if self.rerank == OWN_MODEL:
+            search = replace(search, reranker=LikelihoodReranker(rag.model, rag.prompt))
+        rag.retriever.search = search
+
+
+def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options, which arrive as one `search` of `SearchOptions`."""
+
+    @wraps(command)
+    def gathered(
+        *arguments: Any,
+        search: Kind,
+        word_weight: float,
+        rerank: str | None,
+        depth: int,
+        diversity: float,
+        neighbours: int,
+        **settings: Any,
+    ) -> Any:
+        options = SearchOptions(search, word_weight, rerank, depth, diversity, neighbours)
+        return command(*arguments, search=options, **settings)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered
+
+
+_OPTIONS = [
+    click.option(
+        "--search",
+        default="dense",
+        show_default=True,
+        type=click.Choice(["dense", "bm25", "hybrid"]),
+        help="Find entries by their keys, by their words, or by both; words need memgpt-index words.",
+    ),
+    click.option(
+        "--word-weight",
+        default=0.3,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Weight of words against keys in a hybrid search.",
+    ),
+    click.option(
+        "--rerank",
+        metavar="NAME",
+        help=f"Look again at the best entries: with a cross-encoder by name or folder, or, as {OWN_MODEL!r}, with the language model itself.",
+    ),
+    click.option(
+        "--depth",
+        default=50,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="How many entries each search proposes, and a reranker looks at.",
+    ),
+    click.option(
+        "--diversity",
+        default=0.0,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Above 0, prefer entries that say something new.",
+    ),
+    click.option(
+        "--neighbours",
+        default=0,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Join so many passages before and after an entry to it.",
+    ),
+]

@@ -1,0 +1,73 @@
+"""How searches by key and by words become one ranking.
+
+scores    (1 − w) · cosine / contrast + w · BM25 / best BM25     convex combination (Bruch, Gai and Ingber 2023, An
+          Analysis of Fusion Functions for Hybrid Retrieval); cosines count in units of the encoder's contrast, so that
+          one weight serves encoders whose cosines lie close together and others
+ranks     1 / (60 + rank by key) + 1 / (60 + rank by words)      reciprocal rank fusion (Cormack et al. 2009)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.memory import Candidates
+
+Fusion = Literal["scores", "ranks"]
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+_K = 60
+# The difference between the first and the hundredth place is about one unit, as between a right and a wrong cosine.
+_RANKS_UNIT = 1 / (_K + 1)
+
+
+def fuse(candidates: Candidates, fusion: Fusion, contrast: float, word_weight: float) -> Float[np.ndarray, " n"]:
+    """One score for each candidate, in units in which right and wrong entries are about 1 apart.
+
+    Args:
+        contrast: of the encoder, see `EncoderFingerprint.score_contrast`.
+        word_weight: w above; ranks weigh alike.
+    """
+    if fusion == "ranks":
+        by_key, by_words = _ranks(candidates.scores), _ranks(candidates.word_scores)
+        worded = np.where(candidates.word_scores > 0, 1 / (_K + by_words), 0)
+        return (1 / (_K + by_key) + worded) / 2 / _RANKS_UNIT
+    return (1 - word_weight) * candidates.scores / contrast + word_weight * word_share(candidates)
+
+
+def word_share(candidates: Candidates) -> Float[np.ndarray, " n"]:
+    """BM25 as a share of the best one."""
+    best = candidates.word_scores.max(initial=0)
+    return candidates.word_scores / best if best > 0 else candidates.word_scores
+
+
+def fit_word_weight(
+    judged: Sequence[Candidates],
+    contrast: float,
+    quality: Callable[[int, Float[np.ndarray, " n"]], float],
+    weights: Sequence[float] = tuple(np.linspace(0, 1, 21)),
+) -> tuple[float, list[float]]:
+    """The weight of words that ranks judged queries best.
+
+    Args:
+        judged: candidates of each query.
+        quality: tells how good an order is, such as nDCG@10, from the number of the query and the scores of its candidates.
+
+    Returns:
+        The weight, and the mean quality at each of the weights tried. Of equals, the one in the middle.
+    """
+    means = [
+        float(np.mean([quality(number, fuse(of, "scores", contrast, weight)) for number, of in enumerate(judged)]))
+        for weight in weights
+    ]
+    best = np.flatnonzero(np.isclose(means, max(means)))
+    return float(weights[int(best[len(best) // 2])]), means
+
+
+def _ranks(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Rank of each, from 1; equals in the order given."""
+    ranks = np.empty(len(scores))
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return ranks

@@ -1,0 +1,51 @@
+"""What stands before and after a passage in its document, joined to it where a passage alone says too little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import pyarrow.compute as pc
+
+from memgpt_rag.memory import Searchable
+from memgpt_rag.passage import Passage
+
+
+def with_neighbours(memory: Searchable, row: int, passage: Passage, reach: int) -> tuple[tuple[int, ...], Passage]:
+    """A passage with up to `reach` passages on either side, those under the same headings of the same document.
+
+    Returns:
+        The rows that it is made of, in reading order, and the passage, whose place is that of all of them.
+    """
+    same = (
+        (pc.field("source") == passage.source)
+        & (pc.field("record") == passage.record)
+        & (pc.field("title") == passage.title)
+    )
+    rows = [int(one) for one in memory.rows(same)]
+    parts = sorted(zip(memory.passages(rows), rows, strict=True), key=lambda part: (part[0].start, part[1] != row))
+    place = next(place for place, (_, one) in enumerate(parts) if one == row)
+    first = last = place
+    while first > max(0, place - reach) and _touch(parts[first - 1][0], parts[first][0]):
+        first -= 1
+    while last < min(len(parts) - 1, place + reach) and _touch(parts[last][0], parts[last + 1][0]):
+        last += 1
+    joined = parts[first : last + 1]
+    return tuple(one for _, one in joined), _join([part for part, _ in joined])
+
+
+# Between two passages of one document there is white space that was cut away; more is a passage that is no longer there.
+_GAP = 8
+
+
+def _touch(before: Passage, after: Passage) -> bool:
+    return 0 <= after.start - before.end <= _GAP
+
+
+def _join(parts: Sequence[Passage]) -> Passage:
+    first, last, text = parts[0], parts[-1], parts[0].text
+    for before, after in pairwise(parts):
+        gap = after.start - before.end
+        text += ("\n\n" if gap > 1 else " " * gap) + after.text
+    return first if len(parts) == 1 else replace(first, text=text, last=last.last, end=last.end)

@@ -1,0 +1,124 @@
+"""Rerankers: a second, slower look at what a search found. Each gives an entry a score for a question, higher is better.
+
+A score is told in units of the reranker's contrast: how much higher it rates a question's own passage than others'. So
+scores of searches and of rerankers can be added, and β of memory attention means the same for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.encoder import PAIRS
+from memgpt_rag.errors import ModelError
+from memgpt_rag.passage import Passage
+
+if TYPE_CHECKING:
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.prompt import Prompt
+
+
+class Reranker(ABC):
+    """Rates passages for a question."""
+
+    name: str
+
+    @abstractmethod
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        """How well each passage goes with the question, in numbers of any scale."""
+
+    def scores(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        """The same in units of the contrast."""
+        return self.rate(question, passages) / self.contrast
+
+    @cached_property
+    def contrast(self) -> float:
+        """How much higher a question rates its own passage than others', in the language where it tells them apart best.
+
+        Raises:
+            ModelError: the reranker rates wrong passages higher.
+        """
+        of_languages = []
+        for pairs in PAIRS.values():
+            told = [_passage(text) for _, text in pairs]
+            rated = np.stack([self.rate(question, told) for question, _ in pairs])
+            own = np.eye(len(pairs), dtype=bool)
+            of_languages.append(float(rated[own].mean() - rated[~own].mean()))
+        if max(of_languages) <= 0:
+            raise ModelError(
+                f"The reranker {self.name!r} rates wrong passages higher than right ones ({max(of_languages):.3g} on average); "
+                "name a model that was trained to rank passages."
+            )
+        return max(of_languages)
+
+
+class CrossEncoderReranker(Reranker):
+    """A cross-encoder of sentence-transformers, by hub name or folder: reads question and passage together.
+
+    Raises:
+        ModelError: no such model, or one that gives several numbers for a pair.
+    """
+
+    def __init__(self, name: str, *, device: str | None = None):
+        from sentence_transformers import CrossEncoder
+
+        try:
+            self._model = CrossEncoder(name, device=device)
+        except (OSError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"No reranker {name!r}: it is no folder here, and the Hugging Face hub did not give it ({reason})."
+            ) from error
+        if (labels := self._model.num_labels) != 1:
+            raise ModelError(
+                f"The model {name!r} gives {labels} numbers for a pair of texts; a reranker gives one. Name a cross-encoder."
+            )
+        self.name = name
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        import torch
+
+        pairs = [(question, passage.titled_text) for passage in passages]
+        # Without the sigmoid: it would press all good passages against 1.
+        rated = self._model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        return np.asarray(rated, np.float32)
+
+
+class LikelihoodReranker(Reranker):
+    """The language model itself: how likely the question is to whoever has read the passage.
+
+    Mean log-likelihood of the question's tokens, with the passage in memory attention and nothing else (Sachan et al. 2022,
+    Improving Passage Retrieval with Zero-Shot Question Generation). Passages are read once; their states are kept in the
+    model's cache.
+    """
+
+    def __init__(self, model: MemoryDecoder, prompt: Prompt, *, batch_size: int = 8):
+        self.name = f"likelihood of {model.name}"
+        self._model, self._prompt, self._batch_size = model, prompt, batch_size
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        import torch
+
+        before, asked = self._prompt.asked_ids(question)
+        ids = torch.tensor([[*before, *asked]], device=self._model.decoder.device)
+        kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
+        rated: list[float] = []
+        for start in range(0, len(passages), self._batch_size):
+            entries = [self._prompt.entry_ids(passage) for passage in passages[start : start + self._batch_size]]
+            rows = ids.expand(len(entries), -1)
+            with torch.inference_mode():
+                memory = self._model.attend([[entry] for entry in entries])
+                logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
+                said = torch.tensor(asked, device=ids.device).expand(len(entries), -1)
+                loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2).float(), said, reduction="none")
+            rated += (-loss.mean(1)).tolist()
+        return np.array(rated, np.float32)
+
+
+def _passage(text: str) -> Passage:
+    return Passage("", text, "", "", "", "line", 1, 1, 0, len(text))
