@@ -100,13 +100,16 @@ def ask(
         )
     if search.kind != "dense":
         opened.word_statistics([])
+    quiet_libraries()
+    looking = search.load()
     from memgpt_rag.rag import RAG
 
-    quiet_libraries()
     # One answer is over before weights in int8 have paid for themselves.
     several = question is None
-    rag = RAG.open(memories, model=model, config=preset, encoder=encoder, adapter=reader, int8_weights=several)
-    search.apply_to(rag)
+    rag = RAG.open(
+        memories, model=model, config=preset, encoder=encoder, search=looking, adapter=reader, int8_weights=several
+    )
+    search.add_own_model(rag)
     settings = {"mode": mode, "k": k, "where": where, "query": query, "abstain": abstain}
     settings["max_new_tokens"] = max_new_tokens
     if question is not None:

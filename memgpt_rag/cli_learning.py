@@ -71,8 +71,9 @@ def calibrate(
     before = calibrated_preset(preset, model, decoder.decoder.config)
     swept = not before.has_layers(decoder.windows)
     del decoder  # what it is like was the question
-    rag = RAG.open(memory, model=model, config="quality" if swept else before, encoder=encoder)
-    search.apply_to(rag)
+    config = "quality" if swept else before
+    rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load())
+    search.add_own_model(rag)
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     examples = [
         Example(question, answer, of, tuple(place for place, entry in enumerate(of) if holds(entry, answer)))
@@ -136,8 +137,8 @@ def confidence(
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
-    search.apply_to(rag)
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load())
+    search.add_own_model(rag)
     with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
     file = decisions_file(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ class SearchOptions:
     diversity: float
     neighbours: int
 
-    def search(self) -> Search:
-        """The search, without the language model as a reranker, which `apply_to` adds.
+    def load(self) -> Search:
+        """The search, without the language model as a reranker, which `add_own_model` adds.
 
         Raises:
             ModelError: no such reranker.
@@ -50,16 +50,13 @@ class SearchOptions:
             neighbours=self.neighbours,
         )
 
-    def apply_to(self, rag: RAG) -> None:
-        """Let questions to `rag` be searched for so."""
-        from dataclasses import replace
-
-        from memgpt_rag.rerank import LikelihoodReranker
-
-        search = self.search()
+    def add_own_model(self, rag: RAG) -> None:
+        """Let the language model of `rag` look again at what is found, where that was asked for."""
         if self.rerank == OWN_MODEL:
-            search = replace(search, reranker=LikelihoodReranker(rag.model, rag.prompt))
-        rag.retriever.search = search
+            from memgpt_rag.rerank import LikelihoodReranker
+
+            reranker = LikelihoodReranker(rag.model, rag.prompt)
+            rag.retriever.search = replace(rag.retriever.search, reranker=reranker)
 
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -60,6 +60,21 @@ def test_a_memory_goes_through_its_life(tmp_path):
     assert "is not as it was committed: its digest differs" in refused("memgpt-index", "verify", memory)
 
 
+def test_entries_are_found_by_their_words(tmp_path):
+    memory, source = tmp_path / "memory", write(tmp_path / "first.jsonl", *RECORDS)
+    build = ["build", source, "--memory", memory, "--encoder", "all-MiniLM-L6-v2"]
+    index(*build)
+    asked = ["ask", "What does the boat cost?", "--memory", memory, "--search", "hybrid"]
+    assert "has no words to be searched by; find them with: memgpt-index words" in refused("memgpt-rag", *asked)
+    assert "2 entries can be found by their words, too; version 2" in index("words", memory)
+    assert index("words", memory) == "", "that is done"
+    done = run("memgpt-rag", *asked, "-k", "1", "--rerank", "model", "--depth", "2")
+    assert done.returncode == 0 and "[1]  100%  first.jsonl, line 1" in done.stdout, done.stderr
+    assert "No reranker 'nobody/none': it is no folder here" in refused("memgpt-rag", *asked, "--rerank", "nobody/none")
+    again = index(*build[:-2], "--encoder", "all-MiniLM-L6-v2", "--replace", "--words")
+    assert "2 entries can be found by their words, too" in again
+
+
 def test_wrong_wishes_are_one_sentence(tmp_path):
     memory = tmp_path / "memory"
     index("build", write(tmp_path / "a.jsonl", *RECORDS), "--memory", memory, "--encoder", "all-MiniLM-L6-v2")

@@ -1,0 +1,135 @@
+"""Do answers get better when entries are searched for by words as well, and looked at again?
+
+    python benchmarks/searched_answers.py            every search on the same questions (half an hour)
+
+The reporting halves of the sets of benchmarks/answers.py, their memories and the preset as it is. Searches are by key alone;
+by key and by words; the same with the best --depth looked at again by the language model; and the same with the passages
+before and after each entry. Each figure is paired per question with the search by key; intervals are 95 %, by bootstrap. NLL
+is that of the gold answer per token; F1 counts characters in Chinese; "found" is the share of questions of which an entry
+among the first k holds the answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from itertools import cycle
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from benchmarks.answers import REPORTING, STATES_BYTES, build, gold_of, measure, with_config
+from benchmarks.question_sets import DATA, SETS, Question, interval, read_set, sample
+from memgpt_rag.command_line import quiet_libraries
+from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from memgpt_rag.memory import Memory, add_words
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model.presets import PRESETS
+from memgpt_rag.prompt import Prompt
+from memgpt_rag.rag import RAG
+from memgpt_rag.rerank import LikelihoodReranker
+from memgpt_rag.retrieve import Search
+
+FIGURES = ("nll", "em", "f1", "contains", "found")
+
+
+def searches(model: MemoryDecoder, depth: int) -> dict[str, Search]:
+    again = LikelihoodReranker(model, Prompt(model.tokenizer))
+    return {
+        "dense": Search(),
+        "hybrid": Search("hybrid"),
+        "hybrid + model": Search("hybrid", reranker=again, depth=depth),
+        "hybrid + neighbours": Search("hybrid", neighbours=1),
+    }
+
+
+def measure_set(
+    memory: Memory,
+    encoder: Encoder,
+    model: MemoryDecoder,
+    asked: list[Question],
+    args: argparse.Namespace,
+    language: str,
+) -> dict[str, list[dict[str, float]]]:
+    """Every question with every search, so that what is compared is measured side by side."""
+    rag = RAG(memory, encoder, with_config(model, args.preset))
+    rag.model.prefix_ids = rag.prompt.prefix_ids
+    ways = {name: of for name, of in searches(rag.model, args.depth).items() if name in ("dense", *args.searches)}
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for question in tqdm(asked, disable=None):
+        for name, search in ways.items():
+            rag.retriever.search = search
+            (found,) = rag.retriever.retrieve([question.text], args.k)
+            measured = measure(rag, question, found, args.preset, language)
+            rows[name].append({**measured, "found": float(bool(gold_of(question, found)))})
+    return rows
+
+
+def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, object]]:
+    """Means, and paired differences to the search by key with their intervals."""
+    return {
+        name: {
+            **{figure: round(statistics.fmean(row[figure] for row in of), 4) for figure in FIGURES},
+            "against dense": {
+                figure: [
+                    round(number, 4)
+                    for number in interval([mine[figure] - theirs[figure] for mine, theirs in zip(of, rows["dense"])])
+                ]
+                for figure in FIGURES
+            },
+        }
+        for name, of in rows.items()
+    }
+
+
+def print_table(name: str, count: int, summary: dict[str, dict]) -> None:
+    print(f"\n{name}: {count} questions")
+    print(f"{'search':<22}{'found':>7}{'NLL':>7}{'EM':>7}{'F1':>7}   against dense: found, NLL, EM, F1 (95 %)")
+    for search, of in summary.items():
+        versus = [
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*of["against dense"][one]) for one in ("found", "nll", "em", "f1")
+        ]
+        print(
+            f"{search:<22}{of['found']:>7.1%}{of['nll']:>7.3f}{of['em']:>7.1%}{of['f1']:>7.1%}   {'  '.join(versus)}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--questions", type=int, default=100, help="questions per set")
+    parser.add_argument("--articles", type=int, nargs="+", default=[100, 100, 100, 20], help="articles per half")
+    parser.add_argument("--searches", nargs="+", default=["hybrid", "hybrid + model", "hybrid + neighbours"])
+    parser.add_argument("--preset", default="quality", choices=PRESETS)
+    parser.add_argument("--depth", type=int, default=10, help="entries that are looked at again")
+    parser.add_argument("-k", type=int, default=4, help="entries per question")
+    parser.add_argument("--memories", type=Path, default=None, help="folder to keep the memories in for the next time")
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER)
+    parser.add_argument("--model", default=DEFAULT_GENERATOR)
+    parser.add_argument("--data", type=Path, default=DATA)
+    args = parser.parse_args()
+    quiet_libraries()
+    encoder, results = load_encoder(args.encoder), {}
+    model = MemoryDecoder.from_pretrained(args.model, states_cache_bytes=STATES_BYTES)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, articles in zip(args.sets, cycle(args.articles), strict=False):
+            records, of_set = read_set(args.data, name, articles)
+            memory = build(name, args.memories or Path(scratch), encoder, records)
+            if memory.manifest.words is None:
+                add_words(memory)
+                memory = Memory.open(memory.path)
+            asked = sample(of_set, REPORTING, args.questions)
+            rows = measure_set(memory, encoder, model, asked, args, SETS[name].language)
+            results[name] = {"questions": len(asked), "searches": summarise(rows)}
+            print_table(name, len(asked), results[name]["searches"])
+    print(json.dumps(results, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
