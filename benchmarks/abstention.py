@@ -27,7 +27,7 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
-from benchmarks.question_sets import DATA, LANGUAGES, Question, contains_answer, read_set, sample
+from benchmarks.question_sets import DATA, LANGUAGES, Question, read_set, sample
 from benchmarks.small_talk import inputs_without_need
 from memgpt_rag.answer import Answer
 from memgpt_rag.command_line import quiet_libraries
@@ -41,6 +41,7 @@ from memgpt_rag.decisions import (
     save_decisions,
 )
 from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.answer_judging import contains_answer
 from memgpt_rag.fit_decisions import SUPPORTED, Fit, Observation, fit
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS

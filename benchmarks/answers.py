@@ -31,17 +31,7 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answer_figures import PASTED, print_table, summarise
-from benchmarks.question_sets import (
-    DATA,
-    SETS,
-    Question,
-    contains_answer,
-    exact_match,
-    f1,
-    is_gold,
-    read_set,
-    sample,
-)
+from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
 from indexing.build_memory import build_memory
 from indexing.engine import LocalEngine
 from indexing.find_files import find_files
@@ -49,6 +39,7 @@ from indexing.split_passages import PassageSplitter
 from memgpt_rag.calibrate import END_WEIGHT, calibrate
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from memgpt_rag.evaluation.answer_judging import contains_answer, exact_match, f1
 from memgpt_rag.known_answers import Example, alike_batches, answer_losses
 from memgpt_rag.layer_sweep import sweep_layers
 from memgpt_rag.memory import Memory

@@ -23,9 +23,10 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import REPORTING, K, build, examples_of
-from benchmarks.question_sets import DATA, interval, read_set, sample
+from benchmarks.question_sets import DATA, read_set, sample
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import load_encoder
+from memgpt_rag.evaluation.significance import interval
 from memgpt_rag.known_answers import answer_losses
 from memgpt_rag.memory.states import encode
 from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights

@@ -8,11 +8,7 @@ XQuAD (CC BY-SA 4.0, github.com/google-deepmind/xquad), CMRC 2018 (CC BY-SA 4.0,
 from __future__ import annotations
 
 import json
-import re
-import string
 import sys
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,45 +111,3 @@ def sample(questions: Sequence[Question], half: int, count: int, seed: int = 0) 
     of_half = [question for question in questions if question.half == half]
     order = np.random.default_rng(seed).permutation(len(of_half))[:count]
     return [of_half[place] for place in sorted(order)]
-
-
-def normalise(text: str) -> str:
-    """Answers as SQuAD compares them: no case, punctuation or English articles."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = "".join(
-        " " if character in string.punctuation or unicodedata.category(character)[0] == "P" else character
-        for character in text
-    )
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def units(text: str, language: str) -> list[str]:
-    """Words in English; in Chinese, characters."""
-    return list(normalise(text).replace(" ", "")) if language == "zh" else normalise(text).split()
-
-
-def exact_match(answer: str, gold: Sequence[str], language: str) -> float:
-    return float(any(units(answer, language) == units(one, language) for one in gold))
-
-
-def contains_answer(answer: str, gold: Sequence[str], language: str) -> float:
-    said = "".join(units(answer, language))
-    return float(any("".join(units(one, language)) in said for one in gold))
-
-
-def f1(answer: str, gold: Sequence[str], language: str) -> float:
-    """Best overlap with a gold answer: harmonic mean of precision and recall over words, or characters."""
-    return max(_overlap(units(answer, language), units(one, language)) for one in gold)
-
-
-def _overlap(said: list[str], gold: list[str]) -> float:
-    shared = sum((Counter(said) & Counter(gold)).values())
-    return 2 * shared / (len(said) + len(gold)) if said or gold else 1.0
-
-
-def interval(differences: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of paired differences with its 95 % bootstrap interval."""
-    values = np.asarray(differences)
-    means = values[np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)

@@ -30,9 +30,11 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
-from benchmarks.question_sets import DATA, SETS, Question, exact_match, f1, interval, read_set, sample
+from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.answer_judging import exact_match, f1
+from memgpt_rag.evaluation.significance import interval
 from memgpt_rag.known_answers import Example, answer_losses
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter

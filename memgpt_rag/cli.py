@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag import cli_learning
+from memgpt_rag import cli_eval, cli_learning
 from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     SentenceGroup,
@@ -208,5 +208,5 @@ def _citations(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-for _command in cli_learning.COMMANDS:
+for _command in (*cli_learning.COMMANDS, cli_eval.evaluation):
     main.add_command(_command)

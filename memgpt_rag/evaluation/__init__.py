@@ -1,0 +1,1 @@
+"""How well a retriever finds and how well a memory answers, measured on questions whose right documents are known."""

@@ -1,0 +1,179 @@
+"""Measures the answers of a memory on questions with known answers: exact match, F1, containment, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from memgpt_rag.evaluation.answer_judging import contains_answer, exact_match, f1
+from memgpt_rag.evaluation.answered_questions import AnsweredQuestion
+from memgpt_rag.evaluation.process import machine, packages
+from memgpt_rag.evaluation.retrieval import SystemComparison, compare_systems
+from memgpt_rag.evaluation.significance import interval
+from memgpt_rag.evaluation.tables import Table
+
+if TYPE_CHECKING:
+    from memgpt_rag.answer import Answer, Mode
+    from memgpt_rag.rag import RAG
+
+KIND, VERSION = "memgpt_rag answers report", 1
+FIGURES = ("em", "f1", "contains")
+FOUND = "found"
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class JudgedAnswer:
+    """An answer and how right it is.
+
+    Attributes:
+        language: of the question: "en" counts words, "zh" characters.
+        values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them holds a right answer.
+    """
+
+    asked: AnsweredQuestion
+    text: str
+    language: str
+    values: dict[str, float]
+
+
+def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
+    """Compare an answer with the right ones, in the question's language."""
+    from memgpt_rag.prompt import language_of
+
+    language, gold = language_of(asked.question), asked.answers
+    values = {
+        "em": exact_match(answer.text, gold, language),
+        "f1": f1(answer.text, gold, language),
+        "contains": contains_answer(answer.text, gold, language),
+    }
+    if answer.citations:
+        entries = (citation.passage.titled_text for citation in answer.citations)
+        values[FOUND] = max(contains_answer(entry, gold, language) for entry in entries)
+    return JudgedAnswer(asked, answer.text, language, values)
+
+
+def evaluate_answers(
+    rag: RAG,
+    questions: Sequence[AnsweredQuestion],
+    *,
+    modes: Sequence[Mode] = ("memory",),
+    on_answers: Callable[[int], object] = lambda answers: None,
+    **settings: Any,
+) -> dict[str, list[JudgedAnswer]]:
+    """Ask every question in every mode.
+
+    Args:
+        on_answers: hears how many answers came.
+        settings: passed on to `RAG.answer_all`, such as k.
+
+    Returns:
+        Mode → answers, in the order of the questions.
+
+    Raises:
+        ValueError: no question or no mode.
+    """
+    if not questions or not modes:
+        raise ValueError(f"There are {len(questions)} questions and {len(modes)} modes; expected 1 or more of each.")
+    answers: dict[str, list[JudgedAnswer]] = {}
+    for mode in modes:
+        of_mode = answers[mode] = []
+        for start in range(0, len(questions), _BATCH):
+            block = questions[start : start + _BATCH]
+            told = rag.answer_all([asked.question for asked in block], mode=mode, **settings)
+            of_mode += [judge(asked, answer) for asked, answer in zip(block, told, strict=True)]
+            on_answers(len(block))
+    return answers
+
+
+def answers_report(
+    answers: Mapping[str, Sequence[JudgedAnswer]], *, command: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was measured as JSON can say it: means with intervals of each mode and language, differences, every answer.
+
+    Args:
+        about: models and memory.
+    """
+    first, *others = answers
+    compared = compare_systems(
+        [
+            (mode, first, figure, _by_question(answers[mode], figure), _by_question(answers[first], figure))
+            for mode in others
+            for figure in FIGURES
+        ]
+    )
+    languages = sorted({one.language for one in answers[first]})
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "about": dict(about),
+        "questions": len(answers[first]),
+        "modes": {
+            mode: {
+                "all": _means(of_mode),
+                **{language: _means([one for one in of_mode if one.language == language]) for language in languages},
+            }
+            for mode, of_mode in answers.items()
+        },
+        "comparisons": [_comparison(one) for one in compared],
+        "answers": [
+            {
+                "id": asked.asked.id,
+                "question": asked.asked.question,
+                "golden_answers": list(asked.asked.answers),
+                "language": asked.language,
+                "modes": {mode: {"answer": of[place].text, **of[place].values} for mode, of in answers.items()},
+            }
+            for place, asked in enumerate(answers[first])
+        ],
+        "provenance": {
+            "command": command,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "packages": packages(),
+        },
+    }
+
+
+def answers_table(report: Mapping[str, Any]) -> Table:
+    """Means of each mode, over all questions and, where there are two languages, over those of each."""
+    rows = []
+    for mode, parts in report["modes"].items():
+        for part, means in parts.items():
+            if part != "all" and len(parts) == 2:
+                continue
+            cells = [_cell(means.get(figure)) for figure in (*FIGURES, FOUND)]
+            rows.append([mode if part == "all" else f"  {part}", f"{means['questions']:,}", *cells])
+    note = (
+        "Means in per cent with their 95 % bootstrap intervals. EM and F1 as SQuAD has them, of words in English and of "
+        "characters in Chinese; contains: a right answer stands in the answer; found: one stands in an entry that was read."
+    )
+    return Table("How right answers are", note, ["mode", "questions", "EM", "F1", "contains", "found"], rows)
+
+
+def _by_question(answers: Sequence[JudgedAnswer], figure: str) -> dict[str, float]:
+    return {one.asked.id: one.values[figure] for one in answers}
+
+
+def _means(answers: Sequence[JudgedAnswer]) -> dict[str, Any]:
+    means: dict[str, Any] = {"questions": len(answers)}
+    for figure in (*FIGURES, FOUND):
+        if values := [one.values[figure] for one in answers if figure in one.values]:
+            means[figure] = dict(zip(("mean", "low", "high"), interval(values)))
+    return means
+
+
+def _cell(of: Mapping[str, float] | None) -> str:
+    return "–" if of is None else f"{of['mean']:.1%} [{of['low']:.1%}, {of['high']:.1%}]".replace("%", "")
+
+
+def _comparison(compared: SystemComparison) -> dict[str, Any]:
+    return {
+        "mode": compared.system,
+        "against": compared.against,
+        "figure": compared.measure,
+        **asdict(compared.figures),
+    }

@@ -1,0 +1,102 @@
+"""Documents of a judged set as a memory: embedded whole for a measurement, or found in a memory that is there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from memgpt_rag.encoder import Encoder
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.evaluation.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.systems import document_of
+from memgpt_rag.memory import Memory, MemoryWriter
+from memgpt_rag.passage import Passage
+
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a memory took to build.
+
+    Attributes:
+        build_seconds: from the documents to the committed memory.
+        encoding_seconds: the part of it in which the encoder worked; whatever is above is ours.
+        disk_bytes: of its files.
+    """
+
+    build_seconds: float
+    encoding_seconds: float
+    disk_bytes: int
+
+
+def embed_documents(
+    judged: JudgedSet, encoder: Encoder, folder: Path, *, on_block: Callable[[int], object] = lambda documents: None
+) -> tuple[Memory, Costs]:
+    """Embed every document whole, title and text, into a new memory that is searched exactly.
+
+    A text longer than the encoder reads is cut off by the encoder, as by any system that embeds whole documents.
+
+    Args:
+        folder: of the memory to write; must be new or empty.
+        on_block: hears how many documents got their key.
+
+    Raises:
+        MemoryFormatError: the folder holds something else.
+    """
+    began, encoding = time.perf_counter(), 0.0
+    fingerprint = encoder.fingerprint
+    with MemoryWriter(folder, metric="cosine" if encoder.normalised else "euclidean") as writer:
+        passages = _passages(judged)
+        while block := list(islice(passages, _BLOCK)):
+            writer.add_values(block)
+        for block in writer.value_blocks(_BLOCK):
+            started = time.perf_counter()
+            keys = encoder.encode_passages([passage.titled_text for passage in block])
+            encoding += time.perf_counter() - started
+            writer.add_keys(keys)
+            on_block(len(block))
+        # No tokenizer cut them: every passage is a document.
+        manifest = writer.commit(
+            fingerprint, splitting={"tokenizer": fingerprint.name, "max_tokens": 0}, job={"name": "evaluation"}
+        )
+    memory = Memory.open(folder)
+    disk_bytes = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
+    return memory, Costs(time.perf_counter() - began, encoding, disk_bytes)
+
+
+def _passages(judged: JudgedSet) -> Iterator[Passage]:
+    for line, (name, (title, text)) in enumerate(judged.documents.items(), 1):
+        yield Passage(name, text, title, judged.name, name, "line", line, line, 0, len(text))
+
+
+def with_documents_of(judged: JudgedSet, memory: Memory) -> tuple[JudgedSet, int]:
+    """The set as a memory that was built elsewhere holds it: its documents and those that stand beside them.
+
+    An entry belongs to the document that its `record` names, or else its `source`.
+
+    Returns:
+        The set, its documents now those of the memory and of the set together, and how many documents that are relevant
+        for some query have no entry, so that no search could find them.
+
+    Raises:
+        MismatchError: no entry belongs to a document that is relevant for a query.
+    """
+    there: dict[str, Document] = {}
+    rows = memory.rows()
+    for start in range(0, len(rows), _BLOCK):
+        for passage in memory.passages(rows[start : start + _BLOCK]):
+            there.setdefault(document_of(passage), Document(passage.title, passage.text))
+    relevant = {document for query in judged.judged for document in judged.relevant(query)}
+    missing = relevant - set(there)
+    if missing == relevant:
+        raise MismatchError(
+            f"No entry of {memory.path} belongs to a judged document: entries have records or sources such as "
+            f"{next(iter(there), '')!r}, and {judged.name} judges such as {next(iter(relevant))!r}; build the memory from records "
+            "with these ids."
+        )
+    documents: Mapping[str, Document] = {**there, **judged.documents}
+    return replace(judged, documents=documents), len(missing)

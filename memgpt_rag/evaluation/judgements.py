@@ -1,0 +1,49 @@
+"""Judgements as they are read line by line, whichever file they come from: what contradicts itself is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from memgpt_rag.errors import SourceError
+
+
+class Judgements:
+    """Grades of documents for queries, which queries and documents they may name, and that nothing is judged in two ways.
+
+    Args:
+        file: name of the file that judges.
+        queries, documents: those that can be judged; None where they are not known.
+
+    Attributes:
+        grades: query id → document id → grade.
+    """
+
+    def __init__(self, file: str, queries: Container[str] | None, documents: Container[str] | None):
+        self.grades: dict[str, dict[str, int]] = {}
+        self._file, self._queries, self._documents = file, queries, documents
+
+    def add(self, where: str, query: str, document: str, grade: str) -> None:
+        """Raises SourceError for an id that is unknown, a grade that is no whole number, or one that was another before."""
+        for kind, name, known in (("query", query, self._queries), ("document", document, self._documents)):
+            if known is not None and name not in known:
+                raise SourceError(
+                    f"{where}: judges the {kind} {name!r}, which is none of the {kind} ids; give both files the same ids."
+                )
+        try:
+            value = int(grade)
+        except ValueError as error:
+            raise SourceError(
+                f"{where}: the grade {grade!r} is no whole number; expected one such as 0, 1 or 2."
+            ) from error
+        before = self.grades.setdefault(query, {}).setdefault(document, value)
+        if before != value:
+            raise SourceError(
+                f"{where}: {document!r} has grade {value} for {query!r}, and had {before} before; keep one of them."
+            )
+
+    def require_some(self) -> None:
+        """Raises SourceError where nothing is relevant, so that nothing can be measured."""
+        if not any(grade > 0 for of_query in self.grades.values() for grade in of_query.values()):
+            raise SourceError(
+                f"{self._file} judges no document as relevant (grade 1 or more); nothing can be measured."
+            )

@@ -1,0 +1,214 @@
+"""Measures systems on a judged set: how good their rankings are, how sure that is, how fast they come, what they take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from memgpt_rag.evaluation.document_memory import Costs
+from memgpt_rag.evaluation.judged_set import JudgedSet
+from memgpt_rag.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures, per_query, recall_curve
+from memgpt_rag.evaluation.process import forget_peak, peak_bytes
+from memgpt_rag.evaluation.significance import Comparison, compare, holm, interval
+from memgpt_rag.evaluation.systems import Ranking, System
+from memgpt_rag.evaluation.trec import Run
+
+_BATCH = 64
+_WARM_UP = 3
+_DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 70, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a system answered; queries are encoded each time.
+
+    Attributes:
+        latency_ms: of single queries, by percentile: "p50", "p95", "p99".
+        timed: how many single queries these are of.
+        queries_per_second: in batches of 64.
+        peak_memory_bytes: largest resident set of the process in the meantime, models and mapped files included.
+    """
+
+    latency_ms: dict[str, float]
+    timed: int
+    queries_per_second: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class SystemFigures:
+    """What was measured of one system.
+
+    Attributes:
+        run: its ranking of each query that is measured.
+        values: name of a measure → query id → value.
+        means: name of a measure → mean, low and high end of its 95 % interval.
+        recall: mean share of the relevant documents among the first k, for several k.
+        speed: None for a run from a file.
+        costs: None where its memory was not built for this.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    run: Run
+    values: dict[str, dict[str, float]]
+    means: dict[str, tuple[float, float, float]]
+    recall: dict[int, float]
+    speed: Speed | None
+    costs: Costs | None
+
+
+@dataclass(frozen=True)
+class SystemComparison:
+    """One measure of two systems; p values are corrected for all comparisons of the report."""
+
+    system: str
+    against: str
+    measure: str
+    figures: Comparison
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        k: documents per query that the systems were asked for.
+        comparisons: of each later system with the first one, measure by measure.
+        missing_documents: relevant documents that the searched memory does not hold.
+    """
+
+    judged: JudgedSet
+    measures: tuple[str, ...]
+    k: int
+    systems: tuple[SystemFigures, ...]
+    comparisons: tuple[SystemComparison, ...]
+    missing_documents: int = 0
+
+
+def evaluate_retrieval(
+    judged: JudgedSet,
+    systems: Iterable[System] = (),
+    *,
+    runs: Mapping[str, Run] | None = None,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    k: int = 100,
+    latency_queries: int = 200,
+    missing_documents: int = 0,
+    on_system: Callable[[SystemFigures], object] = lambda figures: None,
+) -> Evaluation:
+    """Measure systems, and rankings that other programs wrote, on the queries of a set that have a relevant document.
+
+    Args:
+        systems: they are measured one after the other; an iterator may make each when its turn comes.
+        runs: rankings by the name to give to them.
+        measures: names such as "nDCG@10".
+        k: documents to ask for; more where a measure looks deeper.
+        latency_queries: single queries to time, spread over the set; all where there are fewer.
+        missing_documents: what `with_documents_of` counted, for the report.
+        on_system: hears of each system when its figures are known.
+
+    Raises:
+        ValueError: an unknown measure, k or a number of queries below 1, nothing to measure, two systems of one name, or
+            a ranking that is none: of unknown documents, with one twice, or with scores that increase.
+    """
+    runs = runs or {}
+    parse_measures(measures)
+    if k < 1 or latency_queries < 1:
+        raise ValueError(f"k is {k} and latency_queries is {latency_queries}; expected 1 or more of each.")
+    k = max(k, deepest_cutoff(measures))
+    found: list[SystemFigures] = []
+
+    def keep(figures: SystemFigures) -> None:
+        found.append(figures)
+        on_system(figures)
+
+    for system in systems:
+        _require_new(system.name, found)
+        run, speed = _ask(system, judged, k, latency_queries)
+        keep(_figures(judged, measures, k, system.name, run, speed, system))
+        del system  # the next one may be made in the memory that this one takes
+    for name, rankings in runs.items():
+        _require_new(name, found)
+        cut = {query: list(rankings.get(query, ()))[:k] for query in judged.judged}
+        keep(_figures(judged, measures, k, name, cut, None, None))
+    if not found:
+        raise ValueError("There is no system to measure; give at least one.")
+    compared = _against_first(found, measures)
+    return Evaluation(judged, tuple(measures), k, tuple(found), compared, missing_documents)
+
+
+def compare_systems(
+    pairs: Sequence[tuple[str, str, str, Mapping[str, float], Mapping[str, float]]],
+) -> tuple[SystemComparison, ...]:
+    """Compare pairs of systems, each measure query by query, and correct their p values for being several.
+
+    Args:
+        pairs: name of a system, of the one it is compared with, of the measure, and the values of both by query id.
+    """
+    compared = [
+        SystemComparison(system, against, measure, compare(mine, theirs))
+        for system, against, measure, mine, theirs in pairs
+    ]
+    corrected = holm([one.figures.p for one in compared])
+    return tuple(
+        replace(one, figures=replace(one.figures, p_holm=p)) for one, p in zip(compared, corrected, strict=True)
+    )
+
+
+def _against_first(found: Sequence[SystemFigures], measures: Sequence[str]) -> tuple[SystemComparison, ...]:
+    first, *others = found
+    return compare_systems(
+        [
+            (other.name, first.name, name, other.values[name], first.values[name])
+            for other in others
+            for name in measures
+        ]
+    )
+
+
+def _require_new(name: str, found: Sequence[SystemFigures]) -> None:
+    if any(figures.name == name for figures in found):
+        raise ValueError(f"Two systems are called {name!r}; give each a name of its own.")
+
+
+def _ask(system: System, judged: JudgedSet, k: int, latency_queries: int) -> tuple[dict[str, Ranking], Speed]:
+    """Rankings of all queries that are measured, and how fast they came."""
+    ids, texts = list(judged.judged), list(judged.judged.values())
+    for text in texts[:_WARM_UP]:  # the first queries pay for what is loaded then
+        system([text], k)
+    forget_peak()
+    run: dict[str, Ranking] = {}
+    began = time.perf_counter()
+    for start in range(0, len(ids), _BATCH):
+        rankings = system(texts[start : start + _BATCH], k)
+        run.update(zip(ids[start : start + _BATCH], rankings, strict=True))
+    per_second = len(ids) / (time.perf_counter() - began)
+    places = np.unique(np.linspace(0, len(ids) - 1, min(latency_queries, len(ids))).round().astype(int)).tolist()
+    seconds = []
+    for place in places:
+        began = time.perf_counter()
+        system([texts[place]], k)
+        seconds.append(time.perf_counter() - began)
+    latency = {f"p{percent}": 1000 * float(np.percentile(seconds, percent)) for percent in (50, 95, 99)}
+    return run, Speed(latency, len(places), per_second, peak_bytes())
+
+
+def _figures(
+    judged: JudgedSet, measures: Sequence[str], k: int, name: str, run: Run, speed: Speed | None, system: System | None
+) -> SystemFigures:
+    for query, ranking in run.items():
+        if any(later > sooner for (_, sooner), (_, later) in pairwise(ranking)):
+            raise ValueError(f"Scores of {name} for the query {query!r} increase; a ranking is best first.")
+    values = per_query(judged, run, measures)
+    means = {measure: interval(list(of.values())) for measure, of in values.items()}
+    depths = [depth for depth in _DEPTHS if depth < k] + [k]
+    about = dict(getattr(system, "about", {}))
+    return SystemFigures(
+        name, about, run, values, means, recall_curve(judged, run, depths), speed, getattr(system, "costs", None)
+    )
