@@ -55,7 +55,7 @@ class RayShard:
 
     def candidates(
         self,
-        vectors: Float[np.ndarray, "questions dimension"],
+        vectors: Float[np.ndarray, "questions dimension"] | None,
         questions: Sequence[str],
         k: int,
         *,
@@ -114,7 +114,7 @@ class _Shard:
     def word_statistics(self, questions: Sequence[str]) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.word_statistics(questions))
 
-    def candidates(self, vectors: np.ndarray, questions: Any, k: int, *settings: Any) -> tuple[str | None, Any]:
+    def candidates(self, vectors: np.ndarray | None, questions: Any, k: int, *settings: Any) -> tuple[str | None, Any]:
         where, exact, statistics = settings
         return self._answer(
             lambda memory: memory.candidates(vectors, questions, k, where=where, exact=exact, statistics=statistics)

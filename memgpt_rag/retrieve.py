@@ -145,9 +145,9 @@ class Retriever:
         """What the search finds, best first: as many as are looked at afterwards."""
         search, contrast = self.search, self.memory.manifest.encoder.score_contrast
         further = search.reranker is not None or search.diversity or search.neighbours
-        count, vectors = max(k, search.depth) if further else k, self.encoder.encode_queries(questions)
-        if search.kind == "dense":
-            found = self.memory.search(vectors, count, where=where)
+        vectors = None if search.kind == "bm25" else self.encoder.encode_queries(questions)
+        if vectors is not None and search.kind == "dense":
+            found = self.memory.search(vectors, max(k, search.depth) if further else k, where=where)
             return [_Ranked(*of, of[1] / contrast) for of in zip(found.rows, found.scores, strict=True)]
         proposed = self.memory.candidates(vectors, questions, max(k, search.depth), where=where)
         return [self._fused(of, contrast) for of in proposed]

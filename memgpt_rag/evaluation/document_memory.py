@@ -12,7 +12,7 @@ from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.evaluation.judged_set import Document, JudgedSet
 from memgpt_rag.evaluation.systems import document_of
-from memgpt_rag.memory import Memory, MemoryWriter
+from memgpt_rag.memory import Memory, MemoryWriter, add_words
 from memgpt_rag.passage import Passage
 
 _BLOCK = 256
@@ -34,7 +34,12 @@ class Costs:
 
 
 def embed_documents(
-    judged: JudgedSet, encoder: Encoder, folder: Path, *, on_block: Callable[[int], object] = lambda documents: None
+    judged: JudgedSet,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    words: bool = False,
+    on_block: Callable[[int], object] = lambda documents: None,
 ) -> tuple[Memory, Costs]:
     """Embed every document whole, title and text, into a new memory that is searched exactly.
 
@@ -42,6 +47,7 @@ def embed_documents(
 
     Args:
         folder: of the memory to write; must be new or empty.
+        words: let documents be found by their words, too.
         on_block: hears how many documents got their key.
 
     Raises:
@@ -63,6 +69,8 @@ def embed_documents(
         manifest = writer.commit(
             fingerprint, splitting={"tokenizer": fingerprint.name, "max_tokens": 0}, job={"name": "evaluation"}
         )
+    if words:
+        manifest = add_words(Memory.open(folder))
     memory = Memory.open(folder)
     disk_bytes = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
     return memory, Costs(time.perf_counter() - began, encoding, disk_bytes)

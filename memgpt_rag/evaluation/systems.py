@@ -1,12 +1,12 @@
 """What is measured: a system takes queries and gives, for each, documents with their scores. Here they are made by name.
 
-To measure another way of searching, add what makes its `Retriever` to `RETRIEVERS`. Heavy imports wait for the one asked for.
+A way of searching is "dense", "bm25" or "hybrid", alone or looked at again, as "hybrid+rerank".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memgpt_rag.passage import Passage
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from memgpt_rag.encoder import Encoder
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.memory import Searchable
-    from memgpt_rag.retrieve import Retriever
+    from memgpt_rag.retrieve import Retriever, Search
 
 Ranking = list[tuple[str, float]]
 
@@ -32,36 +32,55 @@ class System(Protocol):
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]: ...
 
 
-def _dense(memory: Searchable, encoder: Encoder) -> Retriever:
-    from memgpt_rag.retrieve import Retriever
+KINDS = ("dense", "bm25", "hybrid")
+_AGAIN = "+rerank"
+SEARCHES = (*KINDS, *(kind + _AGAIN for kind in KINDS))
 
-    return Retriever(memory, encoder)
+
+def is_reranked(name: str) -> bool:
+    return name.endswith(_AGAIN)
 
 
-RETRIEVERS: dict[str, Callable[[Searchable, Encoder], Retriever]] = {"dense": _dense}
+def needs_words(name: str) -> bool:
+    return not name.startswith("dense")
 
 
 def require_search(name: str) -> None:
     """Raises ValueError for a way of searching that is none, before anything is loaded for it."""
-    if name not in RETRIEVERS:
-        raise ValueError(f"No search {name!r}; expected one of {', '.join(RETRIEVERS)}.")
+    if name not in SEARCHES:
+        raise ValueError(f"No search {name!r}; expected one of {', '.join(SEARCHES)}.")
 
 
 def make_system(
-    search: str, memory: Searchable, encoder: Encoder, *, name: str | None = None, costs: Costs | None = None
+    search: str,
+    memory: Searchable,
+    encoder: Encoder,
+    settings: Search,
+    *,
+    name: str | None = None,
+    costs: Costs | None = None,
 ) -> RetrieverSystem:
     """The system that searches a memory in the way of that name.
 
     Args:
-        search: one of `RETRIEVERS`.
+        search: one of `SEARCHES`.
+        settings: weights and the reranker; which search it is and whether the reranker looks again, `search` says.
         name: for the report; None for the search with its encoder.
 
     Raises:
-        ValueError: there is no such way.
+        ValueError: there is no such way, or no reranker for it.
         MismatchError: the memory was embedded by another encoder.
+        MemoryFormatError: it has no words to be searched by.
     """
     require_search(search)
     from memgpt_rag.evaluation.judged_set import digest
+    from memgpt_rag.retrieve import Retriever
+
+    if is_reranked(search) and settings.reranker is None:
+        raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
+    reranker = settings.reranker if is_reranked(search) else None
+    kind = next(kind for kind in KINDS if search.startswith(kind))
+    retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
 
     fingerprint = encoder.fingerprint
     about = {
@@ -74,8 +93,13 @@ def make_system(
         "max_tokens": fingerprint.max_tokens,
         "entries": len(memory),
     }
+    if kind == "hybrid":
+        about["fusion"] = settings.fusion
+        about["word_weight"] = settings.word_weight
+    if reranker is not None:
+        about |= {"reranker": reranker.name, "rerank_weight": settings.rerank_weight, "depth": settings.depth}
     return RetrieverSystem(
-        name or f"{search} {fingerprint.name}", RETRIEVERS[search](memory, encoder), document_of, about, costs
+        name or f"{search} {fingerprint.name}", retriever, document_of, about, costs
     )
 
 

@@ -133,7 +133,7 @@ class Memory:
 
     def candidates(
         self,
-        vectors: Float[np.ndarray, "questions dimension"],
+        vectors: Float[np.ndarray, "questions dimension"] | None,
         questions: Sequence[str],
         k: int,
         *,
@@ -144,6 +144,7 @@ class Memory:
         """The k nearest entries of each question by its vector, and the k best by its words, BM25.
 
         Args:
+            vectors: None to look for words only; scores of keys are 0 then.
             where, exact: as for `search`.
             statistics: of all memories that are searched together, where this is one of several.
 
@@ -152,12 +153,17 @@ class Memory:
         """
         masks = self._masks(where)
         statistics = self.word_statistics(questions) if statistics is None else statistics
-        near, _ = self._nearest(vectors, k, masks, exact)
+        near = None if vectors is None else self._nearest(vectors, k, masks, exact)[0]
         proposed = []
-        for question, vector, rows in zip(questions, vectors, near, strict=True):
+        for place, question in enumerate(questions):
             by_words = scores_by_words(self.segments, masks, question, statistics)
-            rows = np.union1d(rows, best_rows(by_words, k))
-            scores = scores_of(self.keys(rows), vector[None], np.arange(len(rows))[None], self.manifest.metric)[0]
+            rows = best_rows(by_words, k)
+            if vectors is not None and near is not None:
+                rows = np.union1d(near[place], rows)
+                own = np.arange(len(rows))[None]
+                scores = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
+            else:
+                scores = np.zeros(len(rows), np.float32)
             proposed.append(Candidates(rows, scores, by_words[rows]).best(k))
         return proposed
 

@@ -47,7 +47,7 @@ class Searchable(Protocol):
 
     def candidates(
         self,
-        vectors: Float[np.ndarray, "questions dimension"],
+        vectors: Float[np.ndarray, "questions dimension"] | None,
         questions: Sequence[str],
         k: int,
         *,
@@ -128,7 +128,7 @@ class Shards:
 
     def candidates(
         self,
-        vectors: Float[np.ndarray, "questions dimension"],
+        vectors: Float[np.ndarray, "questions dimension"] | None,
         questions: Sequence[str],
         k: int,
         *,

@@ -110,6 +110,13 @@ def test_the_best_k_of_either_search_are_proposed(memory, k):
         assert set(found.rows.tolist()) == wanted
 
 
+def test_without_vectors_words_alone_propose(memory):
+    for question, found in zip(QUESTIONS, memory.candidates(None, QUESTIONS, 20), strict=True):
+        by_words = oracle(memory, question)
+        assert found.rows.tolist() == np.flatnonzero(by_words).tolist()
+        np.testing.assert_allclose(found.word_scores, by_words[found.rows], rtol=1e-5)
+
+
 def test_a_condition_holds_for_both_searches(memory):
     vectors = ENCODER.encode_queries(QUESTIONS)
     for found in memory.candidates(vectors, QUESTIONS, 9, where="first >= 3 and first < 6"):
