@@ -10,12 +10,14 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from memgpt_rag.bundled import E5_ENCODER
+from memgpt_rag.cli_search import OWN_MODEL, SearchOptions, refining_options, search_options
 from memgpt_rag.command_line import (
     SentenceGroup,
     encoder_option,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from memgpt_rag.evaluation.judged_set import JudgedSet
     from memgpt_rag.evaluation.systems import System
     from memgpt_rag.memory import Memory
+    from memgpt_rag.retrieve import Search
 
 
 @click.group(name="eval", cls=SentenceGroup)
@@ -60,8 +63,10 @@ def evaluation() -> None:
     default=("dense",),
     show_default=True,
     metavar="NAME",
-    help="Ways of searching.",
+    help="Way of searching: dense, bm25 or hybrid, or one of them and +rerank; given again, ways are compared.",
 )
+@refining_options
+@model_option
 @click.option("-k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents to find per query.")
 @click.option(
     "--measures",
@@ -91,6 +96,8 @@ def retrieval(
     encoders: tuple[str, ...],
     memory: Path | None,
     searches: tuple[str, ...],
+    search: SearchOptions,
+    model: str,
     k: int,
     measures: str,
     latency_queries: int,
@@ -107,14 +114,16 @@ def retrieval(
     from memgpt_rag.evaluation.layouts import read_judged_set
     from memgpt_rag.evaluation.measures import parse_measures
     from memgpt_rag.evaluation.report import read_report
-    from memgpt_rag.evaluation.systems import require_search
+    from memgpt_rag.evaluation.systems import is_reranked, require_search
     from memgpt_rag.evaluation.trec import read_run
 
     # What is wrong with what was asked for is told before a model is loaded.
     names = [name.strip() for name in measures.split(",") if name.strip()]
     parse_measures(names)
-    for search in searches:
-        require_search(search)
+    for name in searches:
+        require_search(name)
+    if search.rerank is None and any(map(is_reranked, searches)):
+        raise click.UsageError("A search with +rerank needs a reranker; name one with --rerank.")
     if memory is not None and len(encoders) > 1:
         raise click.UsageError("A memory has one encoder; give --encoder once, where it has moved.")
     if output is not None and output.is_file():
@@ -144,10 +153,11 @@ def retrieval(
         systems: Iterator[System] = iter(())
         if opened is not None:
             quiet_libraries()
-            systems = _systems_of(opened, encoders[0] if encoders else None, searches)
+            systems = _systems_of(opened, encoders[0] if encoders else None, searches, _settings(search, model))
         elif encoders or not runs:
             quiet_libraries()
-            systems = _embedded(judged, tuple(dict.fromkeys(encoders or (E5_ENCODER,))), searches, Path(folder))
+            names_of = tuple(dict.fromkeys(encoders or (E5_ENCODER,)))
+            systems = _embedded(judged, names_of, searches, _settings(search, model), Path(folder))
         measured = evaluate_retrieval(
             judged,
             systems,
@@ -168,31 +178,45 @@ def retrieval(
         click.echo(f"Written: {', '.join(map(str, written))}.")
 
 
-def _systems_of(memory: Memory, encoder: str | None, searches: tuple[str, ...]) -> Iterator[System]:
+def _settings(options: SearchOptions, model: str) -> Search:
+    """Weights and the reranker of searches, the language model itself among them."""
+    search = options.load()
+    if options.rerank != OWN_MODEL:
+        return search
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.prompt import Prompt
+    from memgpt_rag.rerank import LikelihoodReranker
+
+    decoder = MemoryDecoder.from_pretrained(model)
+    return replace(search, reranker=LikelihoodReranker(decoder, Prompt(decoder.tokenizer)))
+
+
+def _systems_of(memory: Memory, encoder: str | None, searches: tuple[str, ...], settings: Search) -> Iterator[System]:
     from memgpt_rag.encoder import load_encoder_of
     from memgpt_rag.evaluation.systems import make_system
 
     loaded = load_encoder_of(memory.manifest.encoder, encoder)
     for search in searches:
-        yield make_system(search, memory, loaded)
+        yield make_system(search, memory, loaded, settings)
 
 
 def _embedded(
-    judged: JudgedSet, encoders: tuple[str, ...], searches: tuple[str, ...], folder: Path
+    judged: JudgedSet, encoders: tuple[str, ...], searches: tuple[str, ...], settings: Search, folder: Path
 ) -> Iterator[System]:
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
     from tqdm import tqdm
 
     from memgpt_rag.encoder import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
-    from memgpt_rag.evaluation.systems import make_system
+    from memgpt_rag.evaluation.systems import make_system, needs_words
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
         with tqdm(desc=name, total=len(judged.documents), unit="document", disable=None) as bar:
-            memory, costs = embed_documents(judged, encoder, folder / str(number), on_block=bar.update)
+            words = any(map(needs_words, searches))
+            memory, costs = embed_documents(judged, encoder, folder / str(number), words=words, on_block=bar.update)
         for search in searches:
-            yield make_system(search, memory, encoder, costs=costs)
+            yield make_system(search, memory, encoder, settings, costs=costs)
 
 
 @evaluation.command()
@@ -211,6 +235,7 @@ def _embedded(
 )
 @encoder_option
 @k_option
+@search_options
 @click.option(
     "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
 )
@@ -223,6 +248,7 @@ def answers(
     modes: tuple[Mode, ...],
     encoder: str | None,
     k: int,
+    search: SearchOptions,
     max_new_tokens: int,
     output: Path | None,
 ) -> None:
@@ -235,6 +261,8 @@ def answers(
     from memgpt_rag.memory import Memory
 
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
+    if search.kind != "dense":
+        Memory.open(memory).word_statistics([])
     Memory.open(memory)
     from tqdm import tqdm
 
@@ -243,11 +271,13 @@ def answers(
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, int8_weights=True)
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), int8_weights=True)
+    search.add_own_model(rag)
     with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
         judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
     about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
+    about["search"] = rag.retriever.search.key or "dense"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     report = answers_report(judged, command=command, about=about)
     click.echo(to_plain(answers_table(report)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,12 @@ OWN_MODEL = "model"
 class SearchOptions:
     """What was given, before any model is loaded."""
 
-    kind: Kind
     word_weight: float
     rerank: str | None
     depth: int
     diversity: float
     neighbours: int
+    kind: Kind = "dense"
 
     def load(self) -> Search:
         """The search, without the language model as a reranker, which `add_own_model` adds.
@@ -61,34 +61,32 @@ class SearchOptions:
 
 def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the options, which arrive as one `search` of `SearchOptions`."""
+    return _KIND(refining_options(command))
+
+
+def refining_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that has a --search of its own, or none."""
+    names = [field.name for field in fields(SearchOptions)]
 
     @wraps(command)
-    def gathered(
-        *arguments: Any,
-        search: Kind,
-        word_weight: float,
-        rerank: str | None,
-        depth: int,
-        diversity: float,
-        neighbours: int,
-        **settings: Any,
-    ) -> Any:
-        options = SearchOptions(search, word_weight, rerank, depth, diversity, neighbours)
-        return command(*arguments, search=options, **settings)
+    def gathered(*arguments: Any, **settings: Any) -> Any:
+        options = {name: settings.pop(name) for name in names if name in settings}
+        return command(*arguments, search=SearchOptions(**options), **settings)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(_REFINING):
         gathered = option(gathered)
     return gathered
 
 
-_OPTIONS = [
-    click.option(
-        "--search",
-        default="dense",
-        show_default=True,
-        type=click.Choice(["dense", "bm25", "hybrid"]),
-        help="Find entries by their keys, by their words, or by both; words need memgpt-index words.",
-    ),
+_KIND = click.option(
+    "--search",
+    "kind",
+    default="dense",
+    show_default=True,
+    type=click.Choice(["dense", "bm25", "hybrid"]),
+    help="Find entries by their keys, by their words, or by both; words need memgpt-index words.",
+)
+_REFINING = [
     click.option(
         "--word-weight",
         default=0.3,

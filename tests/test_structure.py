@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -116,14 +117,19 @@ def test_every_option_is_in_the_help_and_every_command_in_the_readme():
     from indexing.cli import main as index
     from memgpt_rag.cli import main as rag
 
-    for name, group in (("memgpt-index", index), ("memgpt-rag", rag)):
+    def commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
         for command in group.commands.values():
-            assert f"{name} {command.name}" in README
-            assert command.help
-            for parameter in command.params:
-                assert not isinstance(parameter, click.Option) or parameter.help, (
-                    f"{name} {command.name} {parameter.name}"
-                )
+            yield f"{name} {command.name}", command
+            if isinstance(command, click.Group):
+                yield from commands(f"{name} {command.name}", command)
+
+    every = dict([*commands("memgpt-index", index), *commands("memgpt-rag", rag)])
+    assert {"memgpt-rag eval retrieval", "memgpt-rag eval answers"} <= set(every)
+    for name, command in every.items():
+        assert name in README
+        assert command.help
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
 
 
 def test_ci_runs_the_readmes_test_command():

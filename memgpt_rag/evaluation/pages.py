@@ -37,11 +37,11 @@ circle, rect { fill: currentColor; }
 
 def to_markdown(report: Mapping[str, Any]) -> str:
     """The report's tables as Markdown."""
-    parts = [f"# {_title(report)}", ""]
+    parts = [f"# {_markdown(_title(report))}", ""]
     for table in [*report_tables(report), *winners_and_losers(report), provenance(report)]:
-        parts += [f"## {table.title}", ""]
+        parts += [f"## {_markdown(table.title)}", ""]
         if table.note:
-            parts += [table.note, ""]
+            parts += [_markdown(table.note), ""]
         parts += [_markdown_row(table.head), "|" + "---|" * len(table.head), *map(_markdown_row, table.rows), ""]
     return "\n".join(parts)
 
@@ -74,8 +74,12 @@ def _title(report: Mapping[str, Any]) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    told = [re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(cell.replace("|", "\\|").split())) for cell in cells]
-    return f"| {' | '.join(told)} |"
+    return f"| {' | '.join(_markdown(cell) for cell in cells)} |"
+
+
+def _markdown(text: str) -> str:
+    """A text in one line, without elements of HTML, which Markdown would let through."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.replace("|", "\\|").split()))
 
 
 def _html_table(table: Table) -> str:

@@ -39,7 +39,7 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
     for number, (name, line) in enumerate(lines.items()):
         points = [place(x, y) for x, y in sorted(line.items())]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        dash = _DASHES[number // _COLOURS % len(_DASHES)] if number >= _COLOURS else _DASHES[number % len(_DASHES)]
+        dash = _DASHES[(number + number // _COLOURS) % len(_DASHES)]
         told = "; ".join(f"{x}: {y:.3f}" for x, y in sorted(line.items()))
         parts.append(
             f'<g class="c{number % _COLOURS}"><title>{escape(name)} — {told}</title>'

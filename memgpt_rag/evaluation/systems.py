@@ -55,7 +55,7 @@ def make_system(
     search: str,
     memory: Searchable,
     encoder: Encoder,
-    settings: Search,
+    settings: Search | None = None,
     *,
     name: str | None = None,
     costs: Costs | None = None,
@@ -64,7 +64,8 @@ def make_system(
 
     Args:
         search: one of `SEARCHES`.
-        settings: weights and the reranker; which search it is and whether the reranker looks again, `search` says.
+        settings: weights and the reranker, None for those that hold by default; which search it is and whether the reranker
+            looks again, `search` says.
         name: for the report; None for the search with its encoder.
 
     Raises:
@@ -74,8 +75,9 @@ def make_system(
     """
     require_search(search)
     from memgpt_rag.evaluation.judged_set import digest
-    from memgpt_rag.retrieve import Retriever
+    from memgpt_rag.retrieve import Retriever, Search
 
+    settings = settings or Search()
     if is_reranked(search) and settings.reranker is None:
         raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
     reranker = settings.reranker if is_reranked(search) else None
@@ -98,9 +100,7 @@ def make_system(
         about["word_weight"] = settings.word_weight
     if reranker is not None:
         about |= {"reranker": reranker.name, "rerank_weight": settings.rerank_weight, "depth": settings.depth}
-    return RetrieverSystem(
-        name or f"{search} {fingerprint.name}", retriever, document_of, about, costs
-    )
+    return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, document_of, about, costs)
 
 
 def document_of(passage: Passage) -> str:

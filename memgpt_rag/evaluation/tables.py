@@ -60,7 +60,10 @@ def quality(report: Mapping[str, Any]) -> Table:
         ]
         for system in report["systems"]
     ]
-    note = "Means over the measured queries, with their 95 % bootstrap intervals; higher is better."
+    note = (
+        f"Means over the {report['data']['measured_queries']:,} measured queries, with their 95 % bootstrap intervals, of the "
+        f"first {report['k']:,} documents found; higher is better."
+    )
     return Table("How well documents are found", note, ["system", *report["measures"]], rows)
 
 

@@ -1,0 +1,106 @@
+"""memgpt-rag eval as a shell runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import KNOWLEDGE, KNOWN, refused, run
+from conftest import ROOT
+
+LIBRARY = ROOT / "examples" / "beir"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("eval") / "report"
+    done = run("memgpt-rag", "eval", "retrieval", LIBRARY, "--encoder", "all-MiniLM-L6-v2", "--output", folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("How well documents are found\nsystem ")
+    assert f"Written: {folder / 'report.json'}, " in done.stdout
+    return folder
+
+
+@pytest.mark.offline_models
+def test_a_folder_of_beir_is_measured_with_one_command(measured):
+    report = json.loads((measured / "report.json").read_text(encoding="utf-8"))
+    (system,) = report["systems"]
+    assert system["name"] == "dense all-MiniLM-L6-v2"
+    assert 0.3 < system["measures"]["nDCG@10"]["mean"] < 0.6
+    assert report["provenance"]["command"].startswith("memgpt-rag eval retrieval ")
+    assert sorted(path.name for path in measured.iterdir()) == [
+        *("dense-all-MiniLM-L6-v2.trec", "report.html", "report.json", "report.md")
+    ]
+
+
+@pytest.mark.offline_models
+def test_a_ranking_is_measured_against_the_report_that_it_came_with(measured):
+    ranking = measured / "dense-all-MiniLM-L6-v2.trec"
+    done = run("memgpt-rag", "eval", "retrieval", LIBRARY, "--run", ranking, "--against", measured / "report.json")
+    assert done.returncode == 0, done.stderr
+    assert f"Compared with the report {measured / 'report.json'}" in done.stdout
+    assert done.stdout.count("0 / 12 / 0") == 5, "the same ranking has the same figures"
+    assert "p50" not in done.stdout, "a ranking from a file has no times"
+
+
+@pytest.mark.offline_models
+def test_a_memory_is_measured_by_the_records_of_its_entries(tmp_path):
+    memory, fields = tmp_path / "memory", ("--id-field", "_id")
+    built = run("memgpt-index", "build", LIBRARY / "corpus.jsonl", "--memory", memory, *fields)
+    assert built.returncode == 0, built.stderr
+    done = run("memgpt-rag", "eval", "retrieval", LIBRARY, "--memory", memory, "-k", "10", "--measures", "R@10, RR")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["system", "R@10", "RR"]
+    assert "dense multilingual-e5-small-4bit" in done.stdout
+
+
+@pytest.mark.offline_models
+def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
+    lines = [json.dumps({"question": asked, "golden_answers": [gold]}, ensure_ascii=False) for asked, gold in KNOWN]
+    (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    modes = ("--mode", "memory", "--mode", "closed", "--max-new-tokens", "16")
+    done = run(
+        *("memgpt-rag", "eval", "answers", tmp_path / "asked.jsonl", "--memory", memory),
+        *(*modes, "--output", tmp_path / "answers.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("How right answers are\nmode ")
+    report = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    means = {mode: parts["all"]["contains"]["mean"] for mode, parts in report["modes"].items()}
+    assert means["memory"] > 0.5 > means["closed"]
+    assert [one["question"] for one in report["answers"]] == [asked for asked, _ in KNOWN]
+    assert report["about"]["encoder"] == "multilingual-e5-small-4bit"
+
+
+def test_what_cannot_be_measured_is_one_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "report.json").write_text("{}")
+    for ranking in ("one", "two"):
+        (tmp_path / f"{ranking}.trec").write_text("q1 Q0 en-1 1 0.5 same\n")
+    other = json.dumps({"_id": "d1", "text": "other"})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "corpus.jsonl").write_text(other)
+    command = "memgpt-rag", "eval", "retrieval"
+    for arguments, sentence in (
+        ([tmp_path / "gone"], "gone does not exist; expected a folder with corpus.jsonl"),
+        ([tmp_path / "empty"], "empty has neither queries.jsonl nor topics.*"),
+        ([KNOWLEDGE / "notices.jsonl"], "tells answers and no documents, so that search cannot be judged by it"),
+        ([LIBRARY, "--split", "dev"], "has no file dev.tsv; its splits are: test. Name one of them with --split."),
+        ([LIBRARY, "--measures", "nDGC@10"], "No measure 'nDGC@10'; expected one of nDCG, R, RR"),
+        ([LIBRARY, "--search", "telepathy"], "No search 'telepathy'; expected one of dense"),
+        ([LIBRARY, "--against", tmp_path / "report.json"], "report.json is no report of memgpt-rag eval retrieval"),
+        ([LIBRARY, "--memory", tmp_path / "empty"], "empty is not a memory: it has no manifest.json"),
+        ([LIBRARY, "--encoder", "no/such-encoder"], "No embedding model 'no/such-encoder': it is no folder here"),
+        ([LIBRARY, "--run", tmp_path / "gone.trec"], "gone.trec cannot be read: No such file or directory"),
+    ):
+        told = refused(*command, *arguments)
+        assert sentence in told
+        assert told.count("\n") == 1
+    runs = [part for ranking in ("one", "two") for part in ("--run", tmp_path / f"{ranking}.trec")]
+    assert "have the same tag; change the last column" in refused(*command, LIBRARY, *runs, status=2)
+    assert "A memory has one encoder" in refused(
+        *command, LIBRARY, "--memory", "m", "--encoder", "a", "--encoder", "b", status=2
+    )
+    asked = "memgpt-rag", "eval", "answers", KNOWLEDGE / "notices.jsonl", "--memory", tmp_path / "empty"
+    assert "notices.jsonl, line 1: its question is missing" in refused(*asked)
