@@ -101,10 +101,10 @@ _REFINING = [
     ),
     click.option(
         "--depth",
-        default=50,
+        default=20,
         show_default=True,
         type=click.IntRange(min=1),
-        help="How many entries each search proposes, and a reranker looks at.",
+        help="How many of the best entries a reranker, or --diversity, looks at.",
     ),
     click.option(
         "--diversity",

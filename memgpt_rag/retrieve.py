@@ -23,6 +23,10 @@ Kind = Literal["dense", "bm25", "hybrid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+# How many entries each of two searches proposes, so that the fused ranking knows those that only one of them ranks high.
+_PROPOSED = 100
+
+
 @dataclass(frozen=True)
 class Search:
     """How entries are looked for.
@@ -33,7 +37,7 @@ class Search:
         word_weight: of words against keys in "hybrid" by scores, 0 to 1.
         reranker: takes a second look at the best entries; None for none.
         rerank_weight: of its scores against those of the search, 0 to 1.
-        depth: how many entries each search proposes, and the reranker looks at.
+        depth: how many of the best entries the reranker, or the search for diversity, looks at.
         diversity: 0 takes entries by relevance alone; above that, up to 1, those that say something new, too.
         neighbours: how many passages before and after an entry to join to it.
 
@@ -45,8 +49,8 @@ class Search:
     fusion: Fusion = "scores"
     word_weight: float = 0.3
     reranker: Reranker | None = None
-    rerank_weight: float = 0.5
-    depth: int = 50
+    rerank_weight: float = 0.3
+    depth: int = 20
     diversity: float = 0.0
     neighbours: int = 0
 
@@ -149,7 +153,7 @@ class Retriever:
         if vectors is not None and search.kind == "dense":
             found = self.memory.search(vectors, max(k, search.depth) if further else k, where=where)
             return [_Ranked(*of, of[1] / contrast) for of in zip(found.rows, found.scores, strict=True)]
-        proposed = self.memory.candidates(vectors, questions, max(k, search.depth), where=where)
+        proposed = self.memory.candidates(vectors, questions, max(k, search.depth, _PROPOSED), where=where)
         return [self._fused(of, contrast) for of in proposed]
 
     def _fused(self, proposed: Candidates, contrast: float) -> _Ranked:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from memgpt_rag.encoder import Encoder
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.memory import Searchable
-    from memgpt_rag.retrieve import Retriever, Search
+    from memgpt_rag.retrieve import Kind, Retriever, Search
 
 Ranking = list[tuple[str, float]]
 
@@ -32,7 +32,7 @@ class System(Protocol):
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]: ...
 
 
-KINDS = ("dense", "bm25", "hybrid")
+KINDS: tuple[Kind, ...] = ("dense", "bm25", "hybrid")
 _AGAIN = "+rerank"
 SEARCHES = (*KINDS, *(kind + _AGAIN for kind in KINDS))
 
