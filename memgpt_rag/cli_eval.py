@@ -234,6 +234,8 @@ def answers(
     from memgpt_rag.evaluation.answered_questions import read_answered
     from memgpt_rag.memory import Memory
 
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
     Memory.open(memory)
     from tqdm import tqdm
