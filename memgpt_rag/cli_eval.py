@@ -188,7 +188,9 @@ def _settings(options: SearchOptions, model: str) -> Search:
     from memgpt_rag.rerank import LikelihoodReranker
 
     decoder = MemoryDecoder.from_pretrained(model)
-    return replace(search, reranker=LikelihoodReranker(decoder, Prompt(decoder.tokenizer)))
+    prompt = Prompt(decoder.tokenizer)
+    decoder.prefix_ids = prompt.prefix_ids
+    return replace(search, reranker=LikelihoodReranker(decoder, prompt))
 
 
 def _systems_of(memory: Memory, encoder: str | None, searches: tuple[str, ...], settings: Search) -> Iterator[System]:
@@ -260,6 +262,8 @@ def answers(
     from memgpt_rag.evaluation.answered_questions import read_answered
     from memgpt_rag.memory import Memory
 
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
     if search.kind != "dense":
         Memory.open(memory).word_statistics([])

@@ -8,7 +8,6 @@ ranks     1 / (60 + rank by key) + 1 / (60 + rank by words)      reciprocal rank
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -41,29 +40,6 @@ def word_share(candidates: Candidates) -> Float[np.ndarray, " n"]:
     """BM25 as a share of the best one."""
     best = candidates.word_scores.max(initial=0)
     return candidates.word_scores / best if best > 0 else candidates.word_scores
-
-
-def fit_word_weight(
-    judged: Sequence[Candidates],
-    contrast: float,
-    quality: Callable[[int, Float[np.ndarray, " n"]], float],
-    weights: Sequence[float] = tuple(np.linspace(0, 1, 21)),
-) -> tuple[float, list[float]]:
-    """The weight of words that ranks judged queries best.
-
-    Args:
-        judged: candidates of each query.
-        quality: tells how good an order is, such as nDCG@10, from the number of the query and the scores of its candidates.
-
-    Returns:
-        The weight, and the mean quality at each of the weights tried. Of equals, the one in the middle.
-    """
-    means = [
-        float(np.mean([quality(number, fuse(of, "scores", contrast, weight)) for number, of in enumerate(judged)]))
-        for weight in weights
-    ]
-    best = np.flatnonzero(np.isclose(means, max(means)))
-    return float(weights[int(best[len(best) // 2])]), means
 
 
 def _ranks(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -95,11 +95,15 @@ class LikelihoodReranker(Reranker):
     Mean log-likelihood of the question's tokens, with the passage in memory attention and nothing else (Sachan et al. 2022,
     Improving Passage Retrieval with Zero-Shot Question Generation). Passages are read once; their states are kept in the
     model's cache.
+
+    Args:
+        model: with the prefix of `prompt`.
+        max_tokens: longest part of a passage that is read, from its beginning; passages that the index job cut are shorter.
     """
 
-    def __init__(self, model: MemoryDecoder, prompt: Prompt, *, batch_size: int = 8):
+    def __init__(self, model: MemoryDecoder, prompt: Prompt, *, max_tokens: int = 256, batch_size: int = 8):
         self.name = f"likelihood of {model.name}"
-        self._model, self._prompt, self._batch_size = model, prompt, batch_size
+        self._model, self._prompt, self._max_tokens, self._batch_size = model, prompt, max_tokens, batch_size
 
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
         import torch
@@ -109,7 +113,8 @@ class LikelihoodReranker(Reranker):
         kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
         rated: list[float] = []
         for start in range(0, len(passages), self._batch_size):
-            entries = [self._prompt.entry_ids(passage) for passage in passages[start : start + self._batch_size]]
+            batch = passages[start : start + self._batch_size]
+            entries = [self._prompt.entry_ids(passage)[: self._max_tokens] for passage in batch]
             rows = ids.expand(len(entries), -1)
             with torch.inference_mode():
                 memory = self._model.attend([[entry] for entry in entries])

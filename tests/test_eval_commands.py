@@ -102,5 +102,8 @@ def test_what_cannot_be_measured_is_one_sentence(tmp_path):
     assert "A memory has one encoder" in refused(
         *command, LIBRARY, "--memory", "m", "--encoder", "a", "--encoder", "b", status=2
     )
+    nowhere = tmp_path / "no" / "answers.json"
+    told = refused("memgpt-rag", "eval", "answers", "asked.jsonl", "--memory", "m", "--output", nowhere, status=2)
+    assert "answers.json cannot be written; name a file in a folder that is there" in told
     asked = "memgpt-rag", "eval", "answers", KNOWLEDGE / "notices.jsonl", "--memory", tmp_path / "empty"
     assert "notices.jsonl, line 1: its question is missing" in refused(*asked)

@@ -82,7 +82,8 @@ def test_nothing_is_pickled_and_nothing_read_is_executed():
         assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & roots(path), path
         text = path.read_text(encoding="utf-8")
         for call in ("torch.load", "allow_pickle", "trust_remote_code", "eval(", "exec("):
-            assert call not in text.replace(".eval()", ""), f"{call} in {path}"
+            # As a word of its own: retrieval( is no eval(.
+            assert not re.search(rf"(?<!\w){re.escape(call)}", text.replace(".eval()", "")), f"{call} in {path}"
 
 
 def test_importing_does_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 
 from memgpt_rag.errors import SourceError
@@ -29,12 +30,9 @@ class Judgements:
                 raise SourceError(
                     f"{where}: judges the {kind} {name!r}, which is none of the {kind} ids; give both files the same ids."
                 )
-        try:
-            value = int(grade)
-        except ValueError as error:
-            raise SourceError(
-                f"{where}: the grade {grade!r} is no whole number; expected one such as 0, 1 or 2."
-            ) from error
+        if not re.fullmatch(r"[+-]?[0-9]{1,9}", grade):
+            raise SourceError(f"{where}: the grade {grade!r} is no whole number; expected one such as 0, 1 or 2.")
+        value = int(grade)
         before = self.grades.setdefault(query, {}).setdefault(document, value)
         if before != value:
             raise SourceError(

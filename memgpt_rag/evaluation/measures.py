@@ -6,6 +6,7 @@ judged documents, also those that were not found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def parse_measures(names: Sequence[str]) -> dict[str, Any]:
     parsed = {}
     for name in names:
         base, at, cutoff = name.partition("@")
-        whole = cutoff.isascii() and cutoff.isdigit() and int(cutoff) > 0
+        whole = re.fullmatch(r"[1-9][0-9]{0,5}", cutoff) is not None
         if base not in NAMES or (at and not whole) or (not at and base in ("R", "P", "Success")):
             raise ValueError(
                 f"No measure {name!r}; expected one of {', '.join(NAMES)} with a cutoff, such as {', '.join(DEFAULT_MEASURES)}."

@@ -118,7 +118,7 @@ def evaluate_retrieval(
             a ranking that is none: of unknown documents, with one twice, or with scores that increase.
     """
     runs = runs or {}
-    parse_measures(measures)
+    measures = tuple(parse_measures(measures))  # each once
     if k < 1 or latency_queries < 1:
         raise ValueError(f"k is {k} and latency_queries is {latency_queries}; expected 1 or more of each.")
     k = max(k, deepest_cutoff(measures))
@@ -140,7 +140,7 @@ def evaluate_retrieval(
     if not found:
         raise ValueError("There is no system to measure; give at least one.")
     compared = _against_first(found, measures)
-    return Evaluation(judged, tuple(measures), k, tuple(found), compared, missing_documents)
+    return Evaluation(judged, measures, k, tuple(found), compared, missing_documents)
 
 
 def compare_systems(

@@ -12,7 +12,7 @@ from typing import Any
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.judged_set import Document, JudgedSet, merge_equal
-from memgpt_rag.evaluation.text_source import place, read_text
+from memgpt_rag.evaluation.text_source import place, read_text, whole
 
 _EXPECTED = (
     'the layout of SQuAD, {"data": [{"paragraphs": [{"context": "…", "qas": [{"id": "…", "question": "…", '
@@ -79,4 +79,4 @@ def _text(record: Any, name: str, where: str) -> str:
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise SourceError(f"{where}: its {name} is {'empty' if value == '' else repr(value)}; expected {_EXPECTED}.")
-    return value.strip()
+    return whole(value.strip(), f"{where}: its {name}")

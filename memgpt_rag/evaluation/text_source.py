@@ -79,4 +79,19 @@ def text_of(record: dict[str, Any], name: str, where: str, expected: str, *, emp
     if not isinstance(value, str) or not (empty or value.strip()):
         found = "missing" if value is None else "empty" if isinstance(value, str) else repr(value)
         raise SourceError(f"{where}: its {name} is {found}; expected {expected}.")
-    return value.strip()
+    return whole(value.strip(), f"{where}: its {name}")
+
+
+def whole(text: str, what: str) -> str:
+    r"""The text, if it can be written as UTF-8: JSON may hold half of a character, such as "\ud83d".
+
+    Raises:
+        SourceError: it cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"{what} holds half of a character ({text[error.start]!r}); write both halves, or the character itself."
+        ) from error
+    return text

@@ -69,7 +69,7 @@ def test_the_recall_curve_agrees_with_the_measure():
     assert curve[1] == 0 < curve[2] < curve[4] == curve[100]
 
 
-@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@0", "nDCG@x", "nDCG@", "R", "P", "AP(rel=2)", "", "nDCG@١"])
+@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@0", "nDCG@x", "nDCG@", "R", "P", "AP(rel=2)", "", "nDCG@١", "R@010"])
 def test_a_measure_that_is_none_is_refused(name):
     with pytest.raises(ValueError, match=r"No measure '.*'; expected one of nDCG, R, RR, AP, P, Success with a cutoff"):
         parse_measures(["AP", name])

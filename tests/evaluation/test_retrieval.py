@@ -103,7 +103,8 @@ def test_later_systems_are_compared_with_the_first_and_p_is_corrected_for_all(me
 def test_a_measure_that_looks_deeper_than_k_gets_what_it_looks_at(tmp_path):
     encoder = HashEncoder()
     memory, _ = embed_documents(LIBRARY, encoder, tmp_path / "memory")
-    deep = evaluate_retrieval(LIBRARY, [make_system("dense", memory, encoder)], measures=["R@50"], k=5)
+    deep = evaluate_retrieval(LIBRARY, [make_system("dense", memory, encoder)], measures=["R@50", "R@50"], k=5)
+    assert list(deep.systems[0].means) == ["R@50"], "a measure that is named twice is told once"
     assert deep.k == 50
     assert deep.systems[0].means["R@50"] == (1.0, 1.0, 1.0), "there are fifty documents"
 

