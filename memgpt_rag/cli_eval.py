@@ -5,7 +5,6 @@ Heavy imports wait until one runs.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import tempfile
@@ -16,20 +15,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memgpt_rag import cli_eval_answers
 from memgpt_rag.bundled import E5_ENCODER
-from memgpt_rag.cli_search import OWN_MODEL, SearchOptions, refining_options, search_options
+from memgpt_rag.cli_search import OWN_MODEL, SearchOptions, refining_options
 from memgpt_rag.command_line import (
     SentenceGroup,
     encoder_option,
-    k_option,
     memory_option,
     model_option,
-    preset_option,
     quiet_libraries,
 )
 
 if TYPE_CHECKING:
-    from memgpt_rag.answer import Mode
     from memgpt_rag.evaluation.judged_set import JudgedSet
     from memgpt_rag.evaluation.systems import System
     from memgpt_rag.memory import Memory
@@ -222,72 +219,38 @@ def _embedded(
 
 
 @evaluation.command()
-@click.argument("questions", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
 @memory_option
-@model_option
-@preset_option
-@click.option(
-    "--mode",
-    "modes",
-    multiple=True,
-    default=("memory",),
-    show_default=True,
-    type=click.Choice(["memory", "prompt", "closed"]),
-    help="Entries in attention, in the prompt, or none; given again, modes are compared.",
-)
+@click.option("--split", default="test", show_default=True, help="Of a BEIR folder, the file in qrels/ that judges.")
 @encoder_option
-@k_option
-@search_options
-@click.option(
-    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
-)
-@click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
-def answers(
-    questions: Path,
-    memory: Path,
-    model: str,
-    preset: str,
-    modes: tuple[Mode, ...],
-    encoder: str | None,
-    k: int,
-    search: SearchOptions,
-    max_new_tokens: int,
-    output: Path | None,
-) -> None:
-    """Measure how right the answers to QUESTIONS are.
+@click.option("--measure", default="nDCG@10", show_default=True, help="What is to be high: nDCG, R, RR, AP or P.")
+def weight(data: Path, memory: Path, split: str, encoder: str | None, measure: str) -> None:
+    """Find out how much words are to weigh against keys in a hybrid search, on the judged queries of DATA.
 
-    QUESTIONS is JSON Lines, each {"id": "…", "question": "…", "golden_answers": ["…"]}, or a .json file in the layout of
-    SQuAD. English answers are compared word by word, Chinese ones character by character.
+    The memory holds the documents of DATA, a record each, and their words. What is found goes into --word-weight.
     """
-    from memgpt_rag.evaluation.answered_questions import read_answered
+    from memgpt_rag.evaluation.layouts import read_judged_set
+    from memgpt_rag.evaluation.measures import parse_measures
+
+    parse_measures([measure])
+    judged = read_judged_set(data, split)
+    from memgpt_rag.encoder import load_encoder_of
+    from memgpt_rag.evaluation.document_memory import with_documents_of
+    from memgpt_rag.evaluation.word_weight import fit_word_weight
     from memgpt_rag.memory import Memory
 
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
-    asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
-    if search.kind != "dense":
-        Memory.open(memory).word_statistics([])
-    Memory.open(memory)
-    from tqdm import tqdm
-
-    from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
-    from memgpt_rag.evaluation.tables import compared, to_plain
-    from memgpt_rag.rag import RAG
-
+    opened = Memory.open(memory)
+    opened.word_statistics([])
+    judged, _ = with_documents_of(judged, opened)
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), int8_weights=True)
-    search.add_own_model(rag)
-    with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
-        judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
-    about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
-    about["encoder"] = rag.retriever.memory.manifest.encoder.name
-    about["search"] = rag.retriever.search.key or "dense"
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    report = answers_report(judged, command=command, about=about)
-    click.echo(to_plain(answers_table(report)))
-    if report["comparisons"]:
-        renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
-        click.echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
-    if output is not None:
-        output.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
-        click.echo(f"\nWritten: {output}.")
+    fitted = fit_word_weight(judged, opened, load_encoder_of(opened.manifest.encoder, encoder), measure=measure)
+    for tried, mean in fitted.means.items():
+        click.echo(f"{tried:.2f}  {mean:.4f}" + ("  <" if tried == fitted.best else ""))
+    gain = fitted.against
+    click.echo(
+        f"--word-weight {fitted.best:g} is best on {len(judged.judged):,} queries. On the half that a weight was not fitted to, "
+        f"{measure} is {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] against the better one of keys and words alone."
+    )
+
+
+evaluation.add_command(cli_eval_answers.answers)

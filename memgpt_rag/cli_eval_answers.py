@@ -1,0 +1,96 @@
+"""memgpt-rag eval answers: how right answers are. Heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memgpt_rag.cli_search import SearchOptions, search_options
+from memgpt_rag.command_line import (
+    encoder_option,
+    k_option,
+    memory_option,
+    model_option,
+    preset_option,
+    quiet_libraries,
+)
+
+if TYPE_CHECKING:
+    from memgpt_rag.answer import Mode
+
+
+@click.command()
+@click.argument("questions", type=click.Path(path_type=Path))
+@memory_option
+@model_option
+@preset_option
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    default=("memory",),
+    show_default=True,
+    type=click.Choice(["memory", "prompt", "closed"]),
+    help="Entries in attention, in the prompt, or none; given again, modes are compared.",
+)
+@encoder_option
+@k_option
+@search_options
+@click.option(
+    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
+def answers(
+    questions: Path,
+    memory: Path,
+    model: str,
+    preset: str,
+    modes: tuple[Mode, ...],
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    max_new_tokens: int,
+    output: Path | None,
+) -> None:
+    """Measure how right the answers to QUESTIONS are.
+
+    QUESTIONS is JSON Lines, each {"id": "…", "question": "…", "golden_answers": ["…"]}, or a .json file in the layout of
+    SQuAD. English answers are compared word by word, Chinese ones character by character.
+    """
+    from memgpt_rag.evaluation.answered_questions import read_answered
+    from memgpt_rag.memory import Memory
+
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
+    asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
+    if search.kind != "dense":
+        Memory.open(memory).word_statistics([])
+    Memory.open(memory)
+    from tqdm import tqdm
+
+    from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
+    from memgpt_rag.evaluation.tables import compared, to_plain
+    from memgpt_rag.rag import RAG
+
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), int8_weights=True)
+    search.add_own_model(rag)
+    with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
+        judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
+    about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
+    about["encoder"] = rag.retriever.memory.manifest.encoder.name
+    about["search"] = rag.retriever.search.key or "dense"
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    report = answers_report(judged, command=command, about=about)
+    click.echo(to_plain(answers_table(report)))
+    if report["comparisons"]:
+        renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
+        click.echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
+    if output is not None:
+        output.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
+        click.echo(f"\nWritten: {output}.")
