@@ -57,12 +57,16 @@ def test_a_ranking_is_measured_against_the_report_that_it_came_with(measured):
 @pytest.mark.offline_models
 def test_a_memory_is_measured_by_the_records_of_its_entries(tmp_path):
     memory, fields = tmp_path / "memory", ("--id-field", "_id")
-    built = run("memgpt-index", "build", LIBRARY / "corpus.jsonl", "--memory", memory, *fields)
+    corpus = (LIBRARY / "corpus.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "part.jsonl").write_text("".join(line for line in corpus if '"zh-7"' not in line), encoding="utf-8")
+    built = run("memgpt-index", "build", tmp_path / "part.jsonl", "--memory", memory, *fields)
     assert built.returncode == 0, built.stderr
     done = run("memgpt-rag", "eval", "retrieval", LIBRARY, "--memory", memory, "-k", "10", "--measures", "R@10, RR")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].split() == ["system", "R@10", "RR"]
     assert "dense multilingual-e5-small-4bit" in done.stdout
+    assert "beir: 50 documents; 12 of 12 queries have a relevant one and are measured." in done.stderr
+    assert f"Relevant documents without an entry in {memory}, which no search can find: 1." in done.stderr
 
 
 @pytest.mark.offline_models
