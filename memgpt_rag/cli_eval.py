@@ -168,6 +168,10 @@ def retrieval(
     report = reports.make_report(measured, command=command, source=str(data))
     if earlier is not None:
         report["against"] = reports.against(report, earlier, str(against))
+    told = f"{judged.name}: {len(judged.documents):,} documents; {len(judged.judged):,} of {len(judged.queries):,} queries have"
+    click.echo(f"{told} a relevant one and are measured.", err=True)
+    if missing:
+        click.echo(f"Relevant documents without an entry in {memory}, which no search can find: {missing:,}.", err=True)
     for table in report_tables(report):
         click.echo(f"{to_plain(table)}\n")
     if output is not None:

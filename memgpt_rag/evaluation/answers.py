@@ -151,7 +151,9 @@ def answers_table(report: Mapping[str, Any]) -> Table:
         "Means in per cent with their 95 % bootstrap intervals. EM and F1 as SQuAD has them, of words in English and of "
         "characters in Chinese; contains: a right answer stands in the answer; found: one stands in an entry that was read."
     )
-    return Table("How right answers are", note, ["mode", "questions", "EM", "F1", "contains", "found"], rows)
+    return Table(
+        "How right answers are", note, ["mode", "questions", "EM, %", "F1, %", "contains, %", "found, %"], rows
+    )
 
 
 def _by_question(answers: Sequence[JudgedAnswer], figure: str) -> dict[str, float]:
