@@ -38,9 +38,9 @@ class SearchOptions:
 
         reranker = None
         if self.rerank not in (None, OWN_MODEL):
-            from memgpt_rag.rerank import CrossEncoderReranker
+            from memgpt_rag.rerank import load_reranker
 
-            reranker = CrossEncoderReranker(str(self.rerank))
+            reranker = load_reranker(str(self.rerank))
         return Search(
             kind=self.kind,
             word_weight=self.word_weight,
@@ -97,7 +97,8 @@ _REFINING = [
     click.option(
         "--rerank",
         metavar="NAME",
-        help=f"Look again at the best entries: with a cross-encoder by name or folder, or, as {OWN_MODEL!r}, with the language model itself.",
+        help="Look again at the best entries: with a cross-encoder by name or folder; as tokens:NAME, with the tokens of an "
+        f"embedding model; or, as {OWN_MODEL!r}, with the language model itself.",
     ),
     click.option(
         "--depth",

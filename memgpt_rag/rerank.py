@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.bundled import encoder_folder
 from memgpt_rag.encoder import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.passage import Passage
@@ -70,10 +71,7 @@ class CrossEncoderReranker(Reranker):
         try:
             self._model = CrossEncoder(name, device=device)
         except (OSError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"No reranker {name!r}: it is no folder here, and the Hugging Face hub did not give it ({reason})."
-            ) from error
+            raise _no_model(name, error) from error
         if (labels := self._model.num_labels) != 1:
             raise ModelError(
                 f"The model {name!r} gives {labels} numbers for a pair of texts; a reranker gives one. Name a cross-encoder."
@@ -87,6 +85,42 @@ class CrossEncoderReranker(Reranker):
         # Without the sigmoid: it would press all good passages against 1.
         rated = self._model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
         return np.asarray(rated, np.float32)
+
+
+class LateInteractionReranker(Reranker):
+    """An embedding model of sentence-transformers, token by token: each token of the question looks for its nearest one.
+
+    Mean over the question's tokens of the highest cosine with a token of the passage (Khattab and Zaharia 2020, ColBERT). A
+    model that was trained to embed whole texts does it without further training. Vectors of passages are kept, the latest
+    `max_cached` of them.
+
+    Raises:
+        ModelError: no such model.
+    """
+
+    def __init__(self, name: str, *, device: str | None = None, max_cached: int = 4096):
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self._model = SentenceTransformer(str(encoder_folder(name) or name), device=device)
+        except (OSError, ValueError) as error:
+            raise _no_model(name, error) from error
+        self.name = f"tokens of {name}"
+        self._of_passage = lru_cache(max_cached)(self._vectors)
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        asked = self._vectors(question)
+        return np.array(
+            [float((asked @ self._of_passage(one.titled_text).T).max(axis=1).mean()) for one in passages], np.float32
+        )
+
+    def _vectors(self, text: str) -> Float[np.ndarray, "tokens dimension"]:
+        vectors = self._model.encode(text or " ", output_value="token_embeddings", show_progress_bar=False)
+        found = vectors.float().cpu().numpy()
+        unit: Float[np.ndarray, "tokens dimension"] = found / np.maximum(
+            np.linalg.norm(found, axis=1, keepdims=True), 1e-12
+        )
+        return unit
 
 
 class LikelihoodReranker(Reranker):
@@ -123,6 +157,23 @@ class LikelihoodReranker(Reranker):
                 loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2).float(), said, reduction="none")
             rated += (-loss.mean(1)).tolist()
         return np.array(rated, np.float32)
+
+
+def load_reranker(name: str) -> Reranker:
+    """A cross-encoder by hub name or folder; after "tokens:", an embedding model that is read token by token.
+
+    Raises:
+        ModelError: no such model, or none that reranks.
+    """
+    kind, _, of = name.partition(":")
+    return LateInteractionReranker(of) if kind == "tokens" and of else CrossEncoderReranker(name)
+
+
+def _no_model(name: str, error: Exception) -> ModelError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"No reranker {name!r}: it is no folder here, and the Hugging Face hub did not give it ({reason})."
+    )
 
 
 def _passage(text: str) -> Passage:

@@ -12,7 +12,7 @@ from memgpt_rag.encoder import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.prompt import Prompt
-from memgpt_rag.rerank import CrossEncoderReranker, LikelihoodReranker, Reranker
+from memgpt_rag.rerank import CrossEncoderReranker, LikelihoodReranker, Reranker, load_reranker
 from memgpt_rag.tokenizer import byte_tokenizer
 
 QUESTION = "Where does the ferry go?"
@@ -119,6 +119,27 @@ def test_a_model_that_is_no_reranker_is_refused(tmp_path):
 
     with pytest.raises(ModelError, match="The reranker 'contrary' rates wrong passages higher than right ones"):
         Contrary().scores(QUESTION, PASSAGES)
+
+
+@pytest.mark.offline_models
+def test_tokens_are_compared_as_colbert_does(tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    from memgpt_rag.bundled import encoder_folder
+
+    reranker = load_reranker("tokens:all-MiniLM-L6-v2")
+    plain = SentenceTransformer(str(encoder_folder("all-MiniLM-L6-v2")))
+    texts = [QUESTION, *(one.titled_text for one in PASSAGES)]
+    asked, *told = [
+        torch.nn.functional.normalize(of, dim=-1)
+        for of in plain.encode(texts, output_value="token_embeddings", show_progress_bar=False)
+    ]
+    expected = [float((asked @ of.T).max(dim=1).values.mean()) for of in told]
+    for _ in range(2):  # the second time from what was kept
+        np.testing.assert_allclose(reranker.rate(QUESTION, PASSAGES), expected, atol=1e-4)
+    assert int(np.argmax(expected)) == 0 and reranker.contrast > 0.1
+    with pytest.raises(ModelError, match="No reranker 'nobody/none': it is no folder here"):
+        load_reranker("tokens:nobody/none")
 
 
 @pytest.mark.offline_models
