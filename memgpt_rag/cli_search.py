@@ -23,6 +23,7 @@ class SearchOptions:
 
     word_weight: float
     rerank: str | None
+    rerank_weight: float | None
     depth: int
     diversity: float
     neighbours: int
@@ -45,6 +46,7 @@ class SearchOptions:
             kind=self.kind,
             word_weight=self.word_weight,
             reranker=reranker,
+            rerank_weight=self.rerank_weight,
             depth=self.depth,
             diversity=self.diversity,
             neighbours=self.neighbours,
@@ -99,6 +101,11 @@ _REFINING = [
         metavar="NAME",
         help="Look again at the best entries: with a cross-encoder by name or folder; as tokens:NAME, with the tokens of an "
         f"embedding model; or, as {OWN_MODEL!r}, with the language model itself.",
+    ),
+    click.option(
+        "--rerank-weight",
+        type=click.FloatRange(0, 1),
+        help="Weight of the reranker's scores against those of the search; without it, what suits the reranker.",
     ),
     click.option(
         "--depth",

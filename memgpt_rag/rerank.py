@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 class Reranker(ABC):
-    """Rates passages for a question."""
+    """Rates passages for a question.
+
+    Attributes:
+        weight: of its scores against those of the search, from 0 to 1, where the search does not say.
+    """
 
     name: str
+    weight: float
 
     @abstractmethod
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
@@ -65,6 +70,8 @@ class CrossEncoderReranker(Reranker):
         ModelError: no such model, or one that gives several numbers for a pair.
     """
 
+    weight = 0.8
+
     def __init__(self, name: str, *, device: str | None = None):
         from sentence_transformers import CrossEncoder
 
@@ -97,6 +104,8 @@ class LateInteractionReranker(Reranker):
     Raises:
         ModelError: no such model.
     """
+
+    weight = 0.5
 
     def __init__(self, name: str, *, device: str | None = None, max_cached: int = 4096):
         from sentence_transformers import SentenceTransformer
@@ -134,6 +143,8 @@ class LikelihoodReranker(Reranker):
         model: with the prefix of `prompt`.
         max_tokens: longest part of a passage that is read, from its beginning; passages that the index job cut are shorter.
     """
+
+    weight = 0.3
 
     def __init__(self, model: MemoryDecoder, prompt: Prompt, *, max_tokens: int = 256, batch_size: int = 8):
         self.name = f"likelihood of {model.name}"

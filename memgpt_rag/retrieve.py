@@ -36,7 +36,7 @@ class Search:
         fusion: how "hybrid" makes one ranking of two, see `memgpt_rag.fusion`.
         word_weight: of words against keys in "hybrid" by scores, 0 to 1.
         reranker: takes a second look at the best entries; None for none.
-        rerank_weight: of its scores against those of the search, 0 to 1.
+        rerank_weight: of its scores against those of the search, 0 to 1; None for the reranker's own.
         depth: how many of the best entries the reranker, or the search for diversity, looks at.
         diversity: 0 takes entries by relevance alone; above that, up to 1, those that say something new, too.
         neighbours: how many passages before and after an entry to join to it.
@@ -49,7 +49,7 @@ class Search:
     fusion: Fusion = "scores"
     word_weight: float = 0.3
     reranker: Reranker | None = None
-    rerank_weight: float = 0.3
+    rerank_weight: float | None = None
     depth: int = 20
     diversity: float = 0.0
     neighbours: int = 0
@@ -60,18 +60,25 @@ class Search:
         if self.fusion not in FUSIONS:
             raise ValueError(f"There is no fusion {self.fusion!r}; expected one of {', '.join(FUSIONS)}.")
         for name in ("word_weight", "rerank_weight", "diversity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1.")
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; expected 0 to 1.")
         if self.depth < 1 or self.neighbours < 0:
             raise ValueError(
                 f"depth is {self.depth} and neighbours {self.neighbours}; expected 1 or more, and 0 or more."
             )
 
     @property
+    def weight_of_reranker(self) -> float:
+        """`rerank_weight`, or the reranker's own; 0 without one."""
+        if self.reranker is None:
+            return 0.0
+        return self.reranker.weight if self.rerank_weight is None else self.rerank_weight
+
+    @property
     def key(self) -> str:
         """Tells ways of scoring apart, for what is fitted to scores; empty for the plain search by key."""
         fusion = f" {self.fusion} {self.word_weight:g}" if self.kind == "hybrid" else ""
-        again = "" if self.reranker is None else f" {self.reranker.name} {self.rerank_weight:g}"
+        again = "" if self.reranker is None else f" {self.reranker.name} {self.weight_of_reranker:g}"
         return "" if self == Search() else f"{self.kind}{fusion}{again}"
 
 
@@ -173,7 +180,8 @@ class Retriever:
             return ranked
         again = search.reranker.scores(question, self.memory.passages(ranked.rows[:count]))
         before = ranked.standardised
-        both = (1 - search.rerank_weight) * before[:count] + search.rerank_weight * again
+        weight = search.weight_of_reranker
+        both = (1 - weight) * before[:count] + weight * again
         order = np.argsort(-both, kind="stable")
         behind = both.min() - (before[:count].min() - before[count:])
         standardised = np.concatenate([both[order], behind])

@@ -99,7 +99,11 @@ def make_system(
         about["fusion"] = settings.fusion
         about["word_weight"] = settings.word_weight
     if reranker is not None:
-        about |= {"reranker": reranker.name, "rerank_weight": settings.rerank_weight, "depth": settings.depth}
+        about |= {
+            "reranker": reranker.name,
+            "rerank_weight": retriever.search.weight_of_reranker,
+            "depth": settings.depth,
+        }
     return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, document_of, about, costs)
 
 

@@ -37,7 +37,7 @@ QUESTIONS = ["When does the ferry to the island leave?", "公园几点开门？"
 class Shortest(Reranker):
     """Rates a passage by how short it is; its contrast is 1."""
 
-    name, contrast = "shortest", 1.0
+    name, contrast, weight = "shortest", 1.0, 0.25
 
     def rate(self, question, passages):
         return np.array([-len(one.text) for one in passages], np.float32)
@@ -126,7 +126,7 @@ def test_a_reranker_alone_orders_what_it_looks_at_and_leaves_the_rest_behind(mem
 
 
 def test_a_reranker_is_weighed_against_the_search(memory, by_key):
-    search = Search(reranker=Shortest(), rerank_weight=0.25, depth=7)
+    search = Search(reranker=Shortest(), depth=7)  # with the weight that it says itself
     lengths = np.array([len(text) for text in TEXTS])
     expected = 0.75 * by_key / ENCODER.fingerprint.score_contrast - 0.25 * lengths
     assert rows(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 7)) == order(expected, 7)
