@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from memgpt_rag.fusion import Fusion
     from memgpt_rag.rag import RAG
     from memgpt_rag.retrieve import Kind, Search
 
@@ -22,6 +23,7 @@ class SearchOptions:
     """What was given, before any model is loaded."""
 
     word_weight: float
+    fusion: Fusion
     rerank: str | None
     rerank_weight: float | None
     depth: int
@@ -45,6 +47,7 @@ class SearchOptions:
         return Search(
             kind=self.kind,
             word_weight=self.word_weight,
+            fusion=self.fusion,
             reranker=reranker,
             rerank_weight=self.rerank_weight,
             depth=self.depth,
@@ -95,6 +98,13 @@ _REFINING = [
         show_default=True,
         type=click.FloatRange(0, 1),
         help="Weight of words against keys in a hybrid search.",
+    ),
+    click.option(
+        "--fusion",
+        default="scores",
+        show_default=True,
+        type=click.Choice(["scores", "ranks"]),
+        help="How a hybrid search makes one ranking of two: weighted scores, or reciprocal ranks.",
     ),
     click.option(
         "--rerank",
