@@ -70,6 +70,34 @@ def test_a_memory_is_measured_by_the_records_of_its_entries(tmp_path):
 
 
 @pytest.mark.offline_models
+def test_searches_by_words_are_measured_and_their_weight_is_fitted(tmp_path):
+    memory, encoder = tmp_path / "memory", ("--encoder", "all-MiniLM-L6-v2")
+    built = run("memgpt-index", "build", LIBRARY / "corpus.jsonl", "--memory", memory, "--id-field", "_id", *encoder)
+    assert built.returncode == 0, built.stderr
+    weight = "memgpt-rag", "eval", "weight", LIBRARY, "--memory", memory
+    assert "has no words to be searched by; find them with: memgpt-index words" in refused(*weight)
+    assert run("memgpt-index", "words", memory).returncode == 0
+    done = run(*weight)
+    assert done.returncode == 0, done.stderr
+    *tried, last = done.stdout.splitlines()
+    means = {float(line.split()[0]): float(line.split()[1]) for line in tried}
+    (best,) = [float(line.split()[0]) for line in tried if line.endswith("<")]
+    assert means[best] == max(means.values()) and last.startswith(f"--word-weight {best:g} is best on 12 queries")
+    searches = [of for name in ("hybrid", "dense", "bm25", "hybrid+rerank") for of in ("--search", name)]
+    command = "memgpt-rag", "eval", "retrieval", LIBRARY, "--memory", memory, *searches, "--measures", "nDCG@10"
+    assert "A search with +rerank needs a reranker; name one with --rerank" in refused(*command, status=2)
+    again = "--word-weight", str(best), "--rerank", "tokens:all-MiniLM-L6-v2"
+    done = run(*command, *again, "--output", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    systems = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["systems"]
+    found = {system["about"]["search"]: system["measures"]["nDCG@10"]["mean"] for system in systems}
+    assert found["hybrid"] == pytest.approx(means[best], abs=1e-4)
+    assert found["dense"] == pytest.approx(means[0.0], abs=1e-4)
+    assert found["bm25"] == pytest.approx(means[1.0], abs=1e-4)
+    assert systems[3]["about"]["reranker"] == "tokens of all-MiniLM-L6-v2"
+
+
+@pytest.mark.offline_models
 def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     lines = [json.dumps({"question": asked, "golden_answers": [gold]}, ensure_ascii=False) for asked, gold in KNOWN]
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")
