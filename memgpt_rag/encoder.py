@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
+from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.errors import MissingPackageError, ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
 
@@ -61,6 +62,8 @@ class Encoder(ABC):
     query_prompt: str
     passage_prompt: str
     max_tokens: int
+    backend: str = "torch"
+    precision: str = "fp32"
 
     @abstractmethod
     def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
@@ -85,6 +88,8 @@ class Encoder(ABC):
             score_contrast=round(max(self._contrast(pairs) for pairs in _PAIRS.values()), 4),
             query_probe=encode_probe(query),
             passage_probe=encode_probe(passage),
+            backend=self.backend,
+            precision=self.precision,
         )
 
     def _contrast(self, pairs: list[tuple[str, str]]) -> float:
@@ -105,9 +110,13 @@ class SentenceTransformersEncoder(Encoder):
         folder: folder to load instead of `name`, for models that come as packages.
         query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
         normalise: scale vectors to unit length, as cosine needs.
+        backend: the program that runs its network: "torch", "openvino" or "onnx".
+        precision: numbers that it computes in: "fp32", "bf16" or "int8".
 
     Raises:
-        ModelError: no such model.
+        ModelError: no such model, or one that loses too much at that precision.
+        MissingPackageError: the backend is not installed.
+        ValueError: no such backend or precision.
     """
 
     def __init__(
@@ -119,9 +128,17 @@ class SentenceTransformersEncoder(Encoder):
         passage_prompt: str | None = None,
         normalise: bool = True,
         device: str | None = None,
+        backend: str = "torch",
+        precision: str = "fp32",
     ):
         from sentence_transformers import SentenceTransformer
 
+        from memgpt_rag.encoding.backends import require_known
+        from memgpt_rag.encoding.word_counts import counter
+
+        self.backend, self.precision = require_known(backend, precision)
+        if self.backend != "torch":
+            device = "cpu"
         try:
             self._model = SentenceTransformer(str(folder or name), device=device)
         except (OSError, ValueError) as error:
@@ -137,6 +154,9 @@ class SentenceTransformersEncoder(Encoder):
         self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
         longest = self._model.max_seq_length or 0
         self.max_tokens = int(longest) if math.isfinite(longest) else 0
+        self._count = counter(self._model.tokenizer)
+        if (self.backend, self.precision) != ("torch", "fp32"):
+            self._change_network()
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self._encode(texts, self.query_prompt, "query")
@@ -145,21 +165,45 @@ class SentenceTransformersEncoder(Encoder):
         return self._encode(texts, self.passage_prompt, "document")
 
     def count_tokens(self, text: str) -> int:
-        tokenizer = self._model.tokenizer
-        if callable(tokenizer):
-            return len(list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)  # static embeddings have one of another kind
+        return self._count(text)
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         encode = self._model.encode_query if task == "query" else self._model.encode_document
-        vectors: Vectors = encode(
-            list(texts),
-            prompt=prompt,
-            normalize_embeddings=self.normalised,
-            convert_to_numpy=True,
-            show_progress_bar=False,
+
+        def batch(texts: list[str]) -> Vectors:
+            vectors: Vectors = encode(
+                texts,
+                prompt=prompt,
+                batch_size=len(texts),
+                normalize_embeddings=self.normalised,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            return vectors.astype(np.float32, copy=False)
+
+        if len(texts) == 1:
+            return batch(list(texts))
+        return in_batches(batch, texts, self._count, max_tokens=self.max_tokens)
+
+    def _change_network(self) -> None:
+        """Let the backend compute at the precision, once it is known that little is lost."""
+        from platformdirs import user_cache_path
+
+        from memgpt_rag.encoding.backends import network_digest, put_on
+        from memgpt_rag.encoding.quality import judged, keep_loss, kept_loss, loss_between
+
+        folder, key = (
+            user_cache_path("memgpt_rag") / "networks",
+            network_digest(self._model, self.backend, self.precision),
         )
-        return vectors.astype(np.float32, copy=False)
+        loss = kept_loss(folder, key)
+        exact = judged(self.encode_passages) if loss is None else None
+        put_on(self._model, self.name, self.backend, self.precision, key)
+        if loss is None and exact is not None:
+            loss = loss_between(exact, judged(self.encode_passages))
+            keep_loss(folder, key, loss)
+        assert loss is not None
+        loss.require_small(self.name, f"{self.precision} on {self.backend}")
 
 
 class E5Encoder(Encoder):
@@ -193,20 +237,54 @@ class E5Encoder(Encoder):
         return tokens - self._added_tokens
 
 
+class ShortenedEncoder(Encoder):
+    """The first numbers of another encoder's vectors (Kusupati et al. 2022, "Matryoshka Representation Learning").
+
+    Models that were trained for it lose little by it; any other loses more, which is for its user to measure.
+    """
+
+    def __init__(self, encoder: Encoder, dimension: int):
+        self._encoder, self.dimension = encoder, dimension
+        self.name, self.normalised, self.max_tokens = encoder.name, encoder.normalised, encoder.max_tokens
+        self.query_prompt, self.passage_prompt = encoder.query_prompt, encoder.passage_prompt
+        self.backend, self.precision = encoder.backend, encoder.precision
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._first(self._encoder.encode_queries(texts))
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._first(self._encoder.encode_passages(texts))
+
+    def count_tokens(self, text: str) -> int:
+        return self._encoder.count_tokens(text)
+
+    def _first(self, vectors: Vectors) -> Vectors:
+        first = np.ascontiguousarray(vectors[:, : self.dimension])
+        return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12) if self.normalised else first
+
+
 def load_encoder(
     name: str = DEFAULT_ENCODER,
     *,
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
     normalise: bool = True,
+    backend: str = "torch",
+    precision: str = "fp32",
+    dimension: int | None = None,
 ) -> Encoder:
     """Load an encoder by name or folder.
 
+    Args:
+        backend, precision: as for `SentenceTransformersEncoder`.
+        dimension: of a vector, its first so many numbers; None for all.
+
     Raises:
-        ModelError: no such model.
-        MissingPackageError: it comes as a package that is not installed.
-        ValueError: a prompt or raw vectors asked of an encoder that cannot give them.
+        ModelError: no such model, or one that loses too much at that precision.
+        MissingPackageError: it comes as a package, or runs on one, that is not installed.
+        ValueError: something asked of an encoder that it cannot give.
     """
+    encoder: Encoder
     if name == E5_ENCODER:
         fixed = (
             query_prompt in (None, E5Encoder.query_prompt),
@@ -217,14 +295,36 @@ def load_encoder(
             raise ValueError(
                 f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are."
             )
-        return E5Encoder()
-    return SentenceTransformersEncoder(
-        name, folder=encoder_folder(name), query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=normalise
-    )
+        if (backend, precision) != ("torch", "fp32"):
+            raise ValueError(
+                f"The encoder {name} has its own engine, in 4 bits; leave backend and precision as they are, or name another encoder."
+            )
+        encoder = E5Encoder()
+    else:
+        encoder = SentenceTransformersEncoder(
+            name,
+            folder=encoder_folder(name),
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            normalise=normalise,
+            backend=backend,
+            precision=precision,
+        )
+    if dimension is None:
+        return encoder
+    whole = encoder.encode_queries([PROBE_QUERY]).shape[1]
+    if not 0 < dimension <= whole:
+        raise ValueError(
+            f"dimension is {dimension}; vectors of {name} have {whole} numbers, of which the first can be kept."
+        )
+    return encoder if dimension == whole else ShortenedEncoder(encoder, dimension)
 
 
 def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Encoder:
-    """The encoder that embedded a memory, with its prompts.
+    """The encoder that embedded a memory, with its prompts, to ask it.
+
+    Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
+    vector is the better one, and whoever asks need not have what the job had.
 
     Args:
         stored: the memory's fingerprint of it.
@@ -233,12 +333,14 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Enco
     Raises:
         ModelError: no such model.
     """
-    return load_encoder(
+    encoder = load_encoder(
         name or stored.name,
         query_prompt=stored.query_prompt,
         passage_prompt=stored.passage_prompt,
         normalise=stored.normalised,
     )
+    shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
+    return ShortenedEncoder(encoder, stored.dimension) if shorter else encoder
 
 
 def _first_line(error: BaseException) -> str:
