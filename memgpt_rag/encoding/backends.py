@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -48,10 +48,11 @@ def require_known(backend: str, precision: str) -> tuple[Backend, Precision]:
     """Raises ValueError: no such program, or none that computes in such numbers."""
     if backend not in PRECISIONS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(PRECISIONS)}.")
-    known = PRECISIONS[cast("Backend", backend)]
-    if precision not in known:
-        raise ValueError(f"precision is {precision!r}; the backend {backend} computes in {', '.join(known)}.")
-    return cast("Backend", backend), cast("Precision", precision)
+    if precision not in PRECISIONS[backend]:
+        raise ValueError(
+            f"precision is {precision!r}; the backend {backend} computes in {', '.join(PRECISIONS[backend])}."
+        )
+    return backend, precision
 
 
 def put_on(model: Any, name: str, backend: Backend, precision: Precision, key: str) -> None:

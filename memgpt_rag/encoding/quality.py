@@ -44,8 +44,9 @@ class Loss:
 
 def judged(encode: Encode) -> Float[np.ndarray, "texts dimension"]:
     """Unit vectors of the known texts."""
-    vectors = np.concatenate([encode(JUDGED_QUERIES), encode(JUDGED_PASSAGES)])
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors: np.ndarray = np.concatenate([encode(JUDGED_QUERIES), encode(JUDGED_PASSAGES)])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
 
 
 def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.ndarray, "texts dimension"]) -> Loss:
