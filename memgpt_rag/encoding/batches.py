@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-# Measured for MiniLM on one core (benchmarks/embedding.py): half and twice as many are within 2 %.
-BUDGET_TOKENS = 4096
+# Measured for MiniLM on one core (benchmarks/embedding.py): half and twice as many are within 4 %.
+BUDGET_TOKENS = 2048
 # Short texts take longer to prepare than to compute.
 _MOST_TEXTS = 128
 

@@ -30,9 +30,10 @@ class Int8Product(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         rows = x.reshape(-1, self.in_features)
-        least, most = torch.aminmax(rows, dim=1, keepdim=True)
-        scale = torch.maximum(most, least.neg_()).div_(_LARGEST).clamp_(min=1e-30)
-        codes = torch.addcdiv(_half(rows), rows, scale).to(torch.uint8)  # cutting a positive number after .5 rounds it
+        # Two passes, each of which has a fast form; torch.aminmax over rows takes twenty times as long.
+        largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+        scale = largest.div_(_LARGEST).clamp_(min=1e-30)
+        codes = (rows * scale.reciprocal()).add_(_ZERO + 0.5).to(torch.uint8)  # cut off after adding a half: rounded
         product = torch.ops.onednn.qlinear_pointwise(
             codes, 1.0, _ZERO, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -50,7 +51,3 @@ def to_int8(network: nn.Module) -> int:
     for parent, name, child in found:
         setattr(parent, name, Int8Product(child))
     return len(found)
-
-
-def _half(rows: Tensor) -> Tensor:
-    return torch.full((1, 1), _ZERO + 0.5, dtype=rows.dtype)
