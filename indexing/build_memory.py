@@ -232,6 +232,8 @@ def require_same_way(
     pairs: list[tuple[str, Any, Any]] = [
         ("metric", manifest.metric, metric),
         ("metadata", manifest.metadata, metadata),
+        ("backend", manifest.encoder.backend, encoder.backend),
+        ("precision", manifest.encoder.precision, encoder.precision),
     ]
     pairs += [(what, manifest.splitting.get(what), splitting[what]) for what in splitting]
     differs = [f"{what} {was!r} against {now!r}" for what, was, now in pairs if was != now]

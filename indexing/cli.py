@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexing import cli_changes
+from indexing.cli_encoding import Encoding, encoding_options, keep_keys_option, keeping
 from indexing.cli_options import (
     COLUMN_TYPES,
     SIZE,
@@ -24,7 +25,7 @@ from indexing.cli_options import (
     sources_argument,
     workplace_options,
 )
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS, GEMMA
+from memgpt_rag.bundled import GEMMA
 from memgpt_rag.command_line import SentenceGroup, quiet_libraries
 
 if TYPE_CHECKING:
@@ -45,16 +46,6 @@ def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[s
     return columns
 
 
-encoder_option = click.option(
-    "--encoder",
-    "encoder_name",
-    default=E5_ENCODER,
-    show_default=True,
-    metavar="NAME",
-    help=f"Embedding model: a sentence-transformers name or folder, or one that comes as a package ({', '.join(ENCODERS)}).",
-)
-
-
 @click.group(cls=SentenceGroup)
 def main() -> None:
     """Build memories: folders of documents become key-value memories that a language model attends to."""
@@ -63,11 +54,8 @@ def main() -> None:
 @main.command()
 @sources_argument
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
-@encoder_option
-@click.option(
-    "--query-prompt", metavar="TEXT", help="Text before a query, where the model's own configuration does not say."
-)
-@click.option("--passage-prompt", metavar="TEXT", help="Text before a passage, likewise.")
+@encoding_options
+@keep_keys_option
 @click.option(
     "--generator",
     metavar="NAME",
@@ -117,9 +105,8 @@ def main() -> None:
 def build(
     sources: tuple[Path | str, ...],
     memory: Path,
-    encoder_name: str,
-    query_prompt: str | None,
-    passage_prompt: str | None,
+    encoding: Encoding,
+    keep_keys: bool,
     generator: str | None,
     max_tokens: int,
     preset: str | None,
@@ -143,14 +130,14 @@ def build(
     was stopped goes on where it was.
     """
     from indexing.build_memory import PassageStream, build_memory
-    from indexing.engine import EncoderRecipe, SplitterRecipe
+    from indexing.engine import SplitterRecipe
     from indexing.find_files import find_files
     from indexing.forecast import require_memory
     from indexing.plan import plan_memory, size, table
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
-    encoder = EncoderRecipe(encoder_name, query_prompt, passage_prompt, metric == "cosine")
+    encoder = encoding.recipe(normalise=metric == "cosine")
     with workplace.open(encoder, SplitterRecipe(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
@@ -166,8 +153,8 @@ def build(
         report = build_memory(
             files,
             memory,
-            engine,
-            tokenizer_name=generator or encoder_name,
+            keeping(engine, keep_keys),
+            tokenizer_name=generator or encoding.encoder_name,
             options=options,
             metric="cosine" if metric == "cosine" else "euclidean",
             replace=replace,
@@ -188,7 +175,7 @@ def build(
 
 @main.command()
 @sources_argument
-@encoder_option
+@encoding_options
 @click.option(
     "--generator",
     default=GEMMA,
@@ -207,7 +194,7 @@ def build(
 @reading_options
 def plan(
     sources: tuple[Path | str, ...],
-    encoder_name: str,
+    encoding: Encoding,
     generator: str,
     max_tokens: int,
     recall: float,
@@ -223,13 +210,13 @@ def plan(
     index and which states it is to have, and how large it may get.
     """
     from indexing.build_memory import PassageStream
-    from indexing.engine import DecoderRecipe, EncoderRecipe, LocalEngine, SplitterRecipe
+    from indexing.engine import DecoderRecipe, LocalEngine, SplitterRecipe
     from indexing.find_files import find_files
     from indexing.forecast import Wish, forecast, forecast_table
     from indexing.plan import plan_memory
 
     quiet_libraries()
-    files, encoder = find_files(sources, reading.exclude), EncoderRecipe(encoder_name)()
+    files, encoder = find_files(sources, reading.exclude), encoding.recipe()()
     engine = LocalEngine(encoder, SplitterRecipe(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)

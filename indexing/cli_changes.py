@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexing.cli_encoding import keep_keys_option, keeping
 from indexing.cli_options import (
     LATENCY,
     Reading,
@@ -42,7 +43,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
 def _changing(command: Callable[..., None]) -> Callable[..., None]:
     """What reading sources into a memory that is there takes."""
     return sources_argument(
-        memory_option(encoder_option(workplace_options(log_options(reading_options(dry_run_option(command))))))
+        memory_option(
+            encoder_option(keep_keys_option(workplace_options(log_options(reading_options(dry_run_option(command))))))
+        )
     )
 
 
@@ -228,6 +231,7 @@ def _change(
     reading: Reading,
     workplace: Workplace,
     log: JobLog,
+    keep_keys: bool,
     dry_run: bool,
     update: bool,
 ) -> None:
@@ -240,13 +244,13 @@ def _change(
     manifest = Memory.open(memory).manifest
     files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    recipe = EncoderRecipe(encoder or stored.name, stored.query_prompt, stored.passage_prompt, stored.normalised)
+    recipe = EncoderRecipe.of(stored, encoder)
     tokenizer = None if splitting["tokenizer"] == stored.name else str(splitting["tokenizer"])
     with workplace.open(recipe, SplitterRecipe(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
             memory,
-            engine,
+            keeping(engine, keep_keys),
             options=reading.options(manifest.metadata),
             update=update,
             dry_run=dry_run,

@@ -18,6 +18,7 @@ from memgpt_rag.passage import Passage
 if TYPE_CHECKING:
     from indexing.split_passages import PassageSplitter
     from memgpt_rag.encoder import Encoder, Vectors
+    from memgpt_rag.fingerprint import EncoderFingerprint
     from memgpt_rag.model import MemoryDecoder
 
 
@@ -65,12 +66,32 @@ class LocalEngine:
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """How to load an encoder, for whoever needs it: this process, or a worker elsewhere."""
+    """How to load an encoder, for whoever needs it: this process, or a worker elsewhere; as `load_encoder` takes it."""
 
     name: str
     query_prompt: str | None = None
     passage_prompt: str | None = None
     normalise: bool = True
+    backend: str = "torch"
+    precision: str = "fp32"
+    dimension: int | None = None
+
+    @classmethod
+    def of(cls, stored: EncoderFingerprint, name: str | None = None) -> EncoderRecipe:
+        """What embeds passages as those of a memory were.
+
+        Args:
+            name: of the encoder, where it is not where it was.
+        """
+        return cls(
+            name or stored.name,
+            stored.query_prompt,
+            stored.passage_prompt,
+            stored.normalised,
+            stored.backend,
+            stored.precision,
+            stored.dimension,
+        )
 
     def __call__(self) -> Encoder:
         from memgpt_rag.encoder import load_encoder
@@ -80,6 +101,9 @@ class EncoderRecipe:
             query_prompt=self.query_prompt,
             passage_prompt=self.passage_prompt,
             normalise=self.normalise,
+            backend=self.backend,
+            precision=self.precision,
+            dimension=self.dimension,
         )
 
 

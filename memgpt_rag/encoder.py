@@ -6,17 +6,15 @@ fingerprint, which a memory keeps and compares.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
-from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.bundled import E5_ENCODER, encoder_folder
+from memgpt_rag.errors import MissingPackageError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
 
 DEFAULT_ENCODER = E5_ENCODER
@@ -61,6 +59,8 @@ class Encoder(ABC):
     query_prompt: str
     passage_prompt: str
     max_tokens: int
+    backend: str = "torch"
+    precision: str = "fp32"
 
     @abstractmethod
     def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
@@ -85,6 +85,8 @@ class Encoder(ABC):
             score_contrast=round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4),
             query_probe=encode_probe(query),
             passage_probe=encode_probe(passage),
+            backend=self.backend,
+            precision=self.precision,
         )
 
     def _contrast(self, pairs: list[tuple[str, str]]) -> float:
@@ -95,71 +97,6 @@ class Encoder(ABC):
         scores = asked @ told.T if self.normalised else -distances
         own = np.eye(len(pairs), dtype=bool)
         return float(scores[own].mean() - scores[~own].mean())
-
-
-class SentenceTransformersEncoder(Encoder):
-    """A sentence-transformers model, by hub name or folder.
-
-    Args:
-        name: how the user named the model; kept in the fingerprint.
-        folder: folder to load instead of `name`, for models that come as packages.
-        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
-        normalise: scale vectors to unit length, as cosine needs.
-
-    Raises:
-        ModelError: no such model.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        folder: Path | None = None,
-        query_prompt: str | None = None,
-        passage_prompt: str | None = None,
-        normalise: bool = True,
-        device: str | None = None,
-    ):
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            self._model = SentenceTransformer(str(folder or name), device=device)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"No embedding model {name!r}: it is no folder here, it is none of the models that come as packages "
-                f"({', '.join(ENCODERS)}), and the Hugging Face hub did not give it ({_first_line(error)})."
-            ) from error
-        prompts = self._model.prompts or {}
-        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
-        self.name = name
-        self.normalised = normalise
-        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
-        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
-        longest = self._model.max_seq_length or 0
-        self.max_tokens = int(longest) if math.isfinite(longest) else 0
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self.query_prompt, "query")
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self.passage_prompt, "document")
-
-    def count_tokens(self, text: str) -> int:
-        tokenizer = self._model.tokenizer
-        if callable(tokenizer):
-            return len(list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)  # static embeddings have one of another kind
-
-    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
-        encode = self._model.encode_query if task == "query" else self._model.encode_document
-        vectors: Vectors = encode(
-            list(texts),
-            prompt=prompt,
-            normalize_embeddings=self.normalised,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
-        return vectors.astype(np.float32, copy=False)
 
 
 class E5Encoder(Encoder):
@@ -199,14 +136,26 @@ def load_encoder(
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
     normalise: bool = True,
+    backend: str = "torch",
+    precision: str = "fp32",
+    dimension: int | None = None,
 ) -> Encoder:
     """Load an encoder by name or folder.
 
+    Args:
+        backend: the program that runs its network: "torch", "openvino" or "onnx".
+        precision: numbers that it computes in: "fp32", "bf16" or "int8".
+        dimension: of a vector, its first so many numbers; None for all.
+
     Raises:
-        ModelError: no such model.
-        MissingPackageError: it comes as a package that is not installed.
-        ValueError: a prompt or raw vectors asked of an encoder that cannot give them.
+        ModelError: no such model, or one that loses too much at that precision.
+        MissingPackageError: it comes as a package, or runs on one, that is not installed.
+        ValueError: something asked of an encoder that it cannot give.
     """
+    from memgpt_rag.encoding.sentence_encoder import SentenceTransformersEncoder
+    from memgpt_rag.encoding.shortened import ShortenedEncoder
+
+    encoder: Encoder
     if name == E5_ENCODER:
         fixed = (
             query_prompt in (None, E5Encoder.query_prompt),
@@ -217,14 +166,36 @@ def load_encoder(
             raise ValueError(
                 f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are."
             )
-        return E5Encoder()
-    return SentenceTransformersEncoder(
-        name, folder=encoder_folder(name), query_prompt=query_prompt, passage_prompt=passage_prompt, normalise=normalise
-    )
+        if (backend, precision) != ("torch", "fp32"):
+            raise ValueError(
+                f"The encoder {name} has its own engine, in 4 bits; leave backend and precision as they are, or name another encoder."
+            )
+        encoder = E5Encoder()
+    else:
+        encoder = SentenceTransformersEncoder(
+            name,
+            folder=encoder_folder(name),
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            normalise=normalise,
+            backend=backend,
+            precision=precision,
+        )
+    if dimension is None:
+        return encoder
+    whole = encoder.encode_queries([PROBE_QUERY]).shape[1]
+    if not 0 < dimension <= whole:
+        raise ValueError(
+            f"dimension is {dimension}; vectors of {name} have {whole} numbers, of which the first can be kept."
+        )
+    return encoder if dimension == whole else ShortenedEncoder(encoder, dimension)
 
 
 def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Encoder:
-    """The encoder that embedded a memory, with its prompts.
+    """The encoder that embedded a memory, with its prompts, to ask it.
+
+    Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
+    vector is the better one, and whoever asks need not have what the job had.
 
     Args:
         stored: the memory's fingerprint of it.
@@ -233,13 +204,13 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Enco
     Raises:
         ModelError: no such model.
     """
-    return load_encoder(
+    from memgpt_rag.encoding.shortened import ShortenedEncoder
+
+    encoder = load_encoder(
         name or stored.name,
         query_prompt=stored.query_prompt,
         passage_prompt=stored.passage_prompt,
         normalise=stored.normalised,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
+    return ShortenedEncoder(encoder, stored.dimension) if shorter else encoder

@@ -40,6 +40,8 @@ class EncoderFingerprint:
         score_contrast: how much higher a question scores with its own passage than with others', the unit in which
             retrieval scores of this encoder are counted.
         query_probe, passage_probe: base64 of little-endian float16 vectors of the probe texts.
+        backend, precision: what ran it and in which numbers, as in `memgpt_rag.encoding.backends`. Jobs keep to both; whoever
+            asks need not, since vectors are what must match. Memories do not say "torch" and "fp32", which was all there was.
     """
 
     name: str
@@ -51,16 +53,20 @@ class EncoderFingerprint:
     score_contrast: float
     query_probe: str
     passage_probe: str
+    backend: str = "torch"
+    precision: str = "fp32"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        usual = {"backend": "torch", "precision": "fp32"}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> EncoderFingerprint:
         """Raises MemoryFormatError where a field is missing, unknown or of the wrong type."""
         kinds = {"str": str, "int": int, "bool": bool, "float": float}
         wanted = {name: kinds[str(kind)] for name, kind in cls.__annotations__.items()}
-        wrong = [name for name, kind in wanted.items() if type(fields.get(name)) is not kind]
+        given = {"backend": "torch", "precision": "fp32", **fields}
+        wrong = [name for name, kind in wanted.items() if type(given.get(name)) is not kind]
         wrong += sorted(set(fields) - set(wanted))
         if wrong:
             raise MemoryFormatError(

@@ -1,0 +1,75 @@
+"""What rounding an encoder's network costs, measured on known texts before it is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.encoding.known_texts import JUDGED_PASSAGES, JUDGED_QUERIES
+from memgpt_rag.errors import ModelError
+
+Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dimension"]]
+
+# MiniLM in int8 on OpenVINO lost .0025 on average and .003 of nDCG@10 at most (benchmarks/embedding.py).
+MOST_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How far vectors are from those in fp32.
+
+    Attributes:
+        mean, worst: one minus the cosine, of all known texts and of the one where it is largest.
+    """
+
+    mean: float
+    worst: float
+
+    def require_small(self, name: str, way: str, most: float = MOST_LOSS) -> None:
+        """Raises ModelError: vectors are so far from those in fp32 that searches would find other entries."""
+        if not self.mean <= most:
+            raise ModelError(
+                f"{name!r} loses too much in {way}: its vectors of known texts are {self.mean:.4f} from those in fp32 on average "
+                f"(one minus the cosine; at most {most} is accepted), {self.worst:.4f} at worst; choose another precision or "
+                "another backend."
+            )
+
+
+def judged(encode: Encode) -> Float[np.ndarray, "texts dimension"]:
+    """Unit vectors of the known texts."""
+    vectors: np.ndarray = np.concatenate([encode(JUDGED_QUERIES), encode(JUDGED_PASSAGES)])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
+def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.ndarray, "texts dimension"]) -> Loss:
+    distances = 1 - (exact * rounded).sum(axis=1)
+    return Loss(float(distances.mean()), float(distances.max()))
+
+
+def kept_loss(folder: Path, key: str) -> Loss | None:
+    """What was measured before for the same network, rounded in the same way; None where that is not known."""
+    try:
+        fields = json.loads(_file(folder, key).read_text(encoding="utf-8"))
+        return Loss(float(fields["mean"]), float(fields["worst"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_loss(folder: Path, key: str, loss: Loss) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, encoding="utf-8", delete=False) as file:
+        json.dump(asdict(loss), file)
+    Path(file.name).replace(_file(folder, key))
+
+
+def _file(folder: Path, key: str) -> Path:
+    texts = repr((JUDGED_QUERIES, JUDGED_PASSAGES))
+    return folder / f"{hashlib.sha256(f'{key} {texts}'.encode()).hexdigest()[:24]}.json"

@@ -1,0 +1,119 @@
+"""Any model of sentence-transformers as an encoder: by hub name or folder, on a program and in numbers of choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memgpt_rag.bundled import ENCODERS
+from memgpt_rag.encoder import Encoder, Vectors
+from memgpt_rag.encoding.backends import network_digest, put_on, require_known
+from memgpt_rag.encoding.batches import in_batches
+from memgpt_rag.encoding.quality import judged, keep_loss, kept_loss, loss_between
+from memgpt_rag.encoding.word_counts import counter
+from memgpt_rag.errors import ModelError
+
+
+class SentenceTransformersEncoder(Encoder):
+    """A sentence-transformers model, by hub name or folder.
+
+    Args:
+        name: how the user named the model; kept in the fingerprint.
+        folder: folder to load instead of `name`, for models that come as packages.
+        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
+        normalise: scale vectors to unit length, as cosine needs.
+        backend: the program that runs its network: "torch", "openvino" or "onnx".
+        precision: numbers that it computes in: "fp32", "bf16" or "int8".
+
+    Raises:
+        ModelError: no such model, or one that loses too much at that precision.
+        MissingPackageError: the backend is not installed.
+        ValueError: no such backend or precision.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        normalise: bool = True,
+        device: str | None = None,
+        backend: str = "torch",
+        precision: str = "fp32",
+    ):
+        from sentence_transformers import SentenceTransformer
+
+        self.backend, self.precision = self._way = require_known(backend, precision)
+        if self.backend != "torch":
+            device = "cpu"
+        try:
+            self._model = SentenceTransformer(str(folder or name), device=device)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"No embedding model {name!r}: it is no folder here, it is none of the models that come as packages "
+                f"({', '.join(ENCODERS)}), and the Hugging Face hub did not give it ({_first_line(error)})."
+            ) from error
+        prompts = self._model.prompts or {}
+        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
+        self.name = name
+        self.normalised = normalise
+        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
+        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
+        longest = self._model.max_seq_length or 0
+        self.max_tokens = int(longest) if math.isfinite(longest) else 0
+        self._count = counter(self._model.tokenizer)
+        if self._way != ("torch", "fp32"):
+            self._change_network()
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.query_prompt, "query")
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.passage_prompt, "document")
+
+    def count_tokens(self, text: str) -> int:
+        return self._count(text)
+
+    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+
+        def batch(texts: list[str]) -> Vectors:
+            vectors: Vectors = encode(
+                texts,
+                prompt=prompt,
+                batch_size=len(texts),
+                normalize_embeddings=self.normalised,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            return vectors.astype(np.float32, copy=False)
+
+        if len(texts) == 1:
+            return batch(list(texts))
+        return in_batches(batch, texts, self._count, max_tokens=self.max_tokens)
+
+    def _change_network(self) -> None:
+        """Let the backend compute at the precision, once it is known that little is lost."""
+        from platformdirs import user_cache_path
+
+        folder, key = (
+            user_cache_path("memgpt_rag") / "networks",
+            network_digest(self._model, *self._way),
+        )
+        loss = kept_loss(folder, key)
+        exact = judged(self.encode_passages) if loss is None else None
+        put_on(self._model, self.name, *self._way, key)
+        if loss is None and exact is not None:
+            loss = loss_between(exact, judged(self.encode_passages))
+            keep_loss(folder, key, loss)
+        assert loss is not None
+        loss.require_small(self.name, f"{self.precision} on {self.backend}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
