@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import bm25s
 import numpy as np
 import pytest
 from tiny import HashEncoder, passage
 
-from memgpt_rag.memory import Memory
+from indexing.verify_memory import verify_memory
+from memgpt_rag.memory import Memory, versions
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.analysis import terms
 from memgpt_rag.memory.files import describe
 from memgpt_rag.memory.states import decode
 
@@ -34,16 +37,17 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     assert [[one.id for one in row] for row in found.passages] == [[f"doc#{n}" for n in row] for row in found.rows]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
 def test_the_golden_files_are_as_their_manifest_says(version):
     for segment in disk.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
             assert describe(disk.segment_dir(GOLDEN / version, segment.name) / name) == file
 
 
-def test_version_3_opens_with_its_deletions_metadata_and_history():
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_deletions_metadata_and_history_are_read(version):
     encoder = HashEncoder(dimension=16)
-    memory = Memory.open(GOLDEN / "v3", encoder=encoder.fingerprint)
+    memory = Memory.open(GOLDEN / version, encoder=encoder.fingerprint)
     numbers = [0, 2, 3, 4, 5]
     assert memory.rows().tolist() == numbers
     expected = [
@@ -59,7 +63,23 @@ def test_version_3_opens_with_its_deletions_metadata_and_history():
         states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
         np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
     assert memory.entry(4) is None, "it came after the states"
-    assert Memory.open(GOLDEN / "v3", version=1).rows().tolist() == [0, 1, 2, 3]
+    earliest = min(one.commit for one in versions(GOLDEN / version))
+    assert Memory.open(GOLDEN / version, version=earliest).rows().tolist() == [0, 1, 2, 3]
+
+
+def test_words_an_index_and_a_precision_of_version_4_are_read():
+    memory = Memory.open(GOLDEN / "v4")
+    found = memory.candidates(None, ["the fact of number 4"], 9)[0]
+    texts = [one.titled_text for one in memory.passages(memory.rows())]
+    other = bm25s.BM25()
+    other.index([terms(text) for text in texts], show_progress=False)
+    scores = other.get_scores(terms("the fact of number 4"))
+    assert len(texts) == len(found.rows) == 5
+    np.testing.assert_allclose(sorted(found.word_scores), sorted(scores), rtol=1e-5)
+    assert memory.segments[0].index is not None and memory.segments[1].index is None
+    assert (memory.manifest.encoder.backend, memory.manifest.encoder.precision) == ("openvino", "int8")
+    assert Memory.open(GOLDEN / "v3").manifest.encoder.precision == "fp32", "which it does not say"
+    assert verify_memory(GOLDEN / "v4") == []
 
 
 def test_states_of_version_2_are_read():
