@@ -1,7 +1,7 @@
 """What counts as a term: texts and queries become the terms that a search by words compares.
 
-English words without stop words, stemmed; of Chinese, Japanese and Korean, which write no spaces, every two neighbouring
-characters. An index keeps the name of its analysis, and a query is analysed in the same way.
+English words without stop words, stemmed; of Chinese, Japanese and Korean, whose words no space tells apart, every character
+and every two neighbouring ones. An index keeps the name of its analysis, and a query is analysed in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from memgpt_rag.errors import MemoryFormatError
 
-ANALYSIS = "english-snowball+han-bigrams-1"
+ANALYSIS = "english-snowball+han-1-2-grams-1"
 
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 _RUN = re.compile(rf"([{_HAN}]+)|[^\W_{_HAN}]{{2,}}")
@@ -35,10 +35,8 @@ def terms(text: str) -> list[str]:
         if run[1] is None:
             if word not in stop_words:
                 found.append(stem(word))
-        elif len(word) == 1:
-            found.append(word)
         else:
-            found += [word[place : place + 2] for place in range(len(word) - 1)]
+            found += [*word, *(word[place : place + 2] for place in range(len(word) - 1))]
     return found
 
 

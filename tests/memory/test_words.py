@@ -146,9 +146,9 @@ def test_english_terms_are_those_of_bm25s(text):
     assert terms(text) == others
 
 
-def test_names_are_taken_apart_and_chinese_becomes_pairs():
+def test_names_are_taken_apart_and_chinese_becomes_characters_and_pairs():
     assert terms("readFile(read_file)") == ["read", "file", "read", "file"]
-    assert terms("公园开门 GPT4") == ["公园", "园开", "开门", "gpt4"]
+    assert terms("公园开门 GPT4") == [*"公园开门", "公园", "园开", "开门", "gpt4"]
     assert terms("我 ab ａｂ") == ["我", "ab", "ab"]
 
 
