@@ -24,9 +24,10 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import REPORTING, STATES_BYTES, build, gold_of, measure, with_config
-from benchmarks.question_sets import DATA, SETS, Question, interval, read_set, sample
+from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
+from memgpt_rag.evaluation.significance import interval
 from memgpt_rag.memory import Memory, add_words
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
