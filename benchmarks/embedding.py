@@ -58,9 +58,9 @@ def core_seconds(job: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def engine_of(encoder: Encoder) -> LocalEngine:
-    """Made anew for each build, so that none profits from words that an earlier one counted."""
-    return LocalEngine(encoder, SplitterRecipe(None, MAX_TOKENS)(lambda: encoder))
+def engine_of(encoder: Encoder, kept: Path | None = None) -> LocalEngine:
+    """Keeps cuts in a folder, as the command does."""
+    return LocalEngine(encoder, SplitterRecipe(None, MAX_TOKENS, kept)(lambda: encoder))
 
 
 def measure_builds(
@@ -81,7 +81,8 @@ def measure_builds(
         plain.encode(texts[:64])
 
         def build(encoder: Encoder, folder: str) -> None:
-            build_memory(files, Path(scratch) / folder, engine_of(encoder), tokenizer_name=name)
+            kept = Path(scratch) / f"cache of {folder}"  # of its own, so that no first build profits from another
+            build_memory(files, Path(scratch) / folder, engine_of(encoder, kept), tokenizer_name=name)
 
         times: dict[str, list[float]] = {"plain": [], **{" ".join(way): [] for way in ways}, "again, 1 % changed": []}
         for turn in range(repeats):
