@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memgpt_rag.memory import Memory, Metric, add_indexes
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
+from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for, exact_search, one_thread
 
 Rows = Int[np.ndarray, "queries k"]
-IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
+IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]
 RECALL = 0.98
 K = 10
 # Milliseconds of one query: below that, nobody waits for an exact search.
@@ -79,7 +79,8 @@ def choose_index(
     """Choose an index for keys.
 
     Args:
-        kind: "auto" takes whatever is fastest; "hnsw" and "ivf" that kind, if it is faster than exact search at all.
+        kind: "auto" takes whatever is fastest; "hnsw", "ivf" and "codes", short codes of all keys whose best ones are scored by
+            the keys themselves, that kind, if it is faster than exact search at all.
         recall: how many of the 10 nearest it has to find, on average.
         queries: vectors such as will be searched for; None for some of the keys, whose own row does not count.
         fast_enough: milliseconds for which "auto" does not look for anything faster.
@@ -179,12 +180,12 @@ def training_rows(rows: int) -> int:
     return min(rows, _TRAINING * lists_for(rows))
 
 
-def index_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
-    """Size of an index: codes, and numbers of rows or links."""
-    return rows * (dimension + (8 if kind == "ivf" else 4 * 2 * 32 + 16))
+def index_bytes(kind: Literal["ivf", "hnsw", "codes"], rows: int, dimension: int) -> int:
+    """Size of an index: codes of a byte for each number, the longest that are tried, and numbers of rows or links."""
+    return rows * (dimension + {"ivf": 8, "hnsw": 4 * 2 * 32 + 16, "codes": 0}[kind])
 
 
-def building_bytes(kind: Literal["ivf", "hnsw"], rows: int, dimension: int) -> int:
+def building_bytes(kind: Literal["ivf", "hnsw", "codes"], rows: int, dimension: int) -> int:
     """Memory that building an index takes: itself, and the sample that it is trained on."""
     return index_bytes(kind, rows, dimension) + 4 * dimension * training_rows(rows)
 
@@ -203,6 +204,10 @@ def _candidates(
         on_step(f"building {lists} lists")
         settings = IndexSettings(f"IVF{lists},SQ8", "nprobe=1", 4)
         yield ApproximateIndex.build(keys, settings, metric, sample=sample)
+    if kind in ("auto", "codes") and building_bytes("codes", *keys.shape) <= most_bytes:
+        for factory in codes_for(keys.shape[1]):
+            on_step(f"making {factory} codes")
+            yield ApproximateIndex.build(keys, IndexSettings(factory, "", 1), metric, sample=sample)
     graph = kind == "hnsw" or (kind == "auto" and len(keys) <= LARGEST_GRAPH)
     if graph and building_bytes("hnsw", *keys.shape) <= most_bytes:
         on_step("building a graph")
@@ -212,6 +217,9 @@ def _candidates(
 def _searches(index: ApproximateIndex) -> Iterator[IndexSettings]:
     """Ways to search an index, those that look at few keys first."""
     factory = index.settings.factory
+    if not index.settings.parameters:
+        yield from (IndexSettings(factory, "", candidates) for candidates in (*_CANDIDATES, 16))
+        return
     name, efforts = EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
     for effort in efforts:
         for candidates in _CANDIDATES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexing import cli_changes
-from indexing.cli_encoding import Encoding, encoding_options, keep_keys_option, keeping
+from indexing.cli_encoding import Encoding, encoding_options, keep_keys_option, keeping, splitter_of
 from indexing.cli_options import (
     COLUMN_TYPES,
     SIZE,
@@ -130,7 +130,6 @@ def build(
     was stopped goes on where it was.
     """
     from indexing.build_memory import PassageStream, build_memory
-    from indexing.engine import SplitterRecipe
     from indexing.find_files import find_files
     from indexing.forecast import require_memory
     from indexing.plan import plan_memory, size, table
@@ -138,7 +137,7 @@ def build(
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
     encoder = encoding.recipe(normalise=metric == "cosine")
-    with workplace.open(encoder, SplitterRecipe(generator, max_tokens)) as engine:
+    with workplace.open(encoder, splitter_of(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
             plan = plan_memory(
@@ -210,14 +209,14 @@ def plan(
     index and which states it is to have, and how large it may get.
     """
     from indexing.build_memory import PassageStream
-    from indexing.engine import DecoderRecipe, LocalEngine, SplitterRecipe
+    from indexing.engine import DecoderRecipe, LocalEngine
     from indexing.find_files import find_files
     from indexing.forecast import Wish, forecast, forecast_table
     from indexing.plan import plan_memory
 
     quiet_libraries()
     files, encoder = find_files(sources, reading.exclude), encoding.recipe()()
-    engine = LocalEngine(encoder, SplitterRecipe(generator, max_tokens)(lambda: encoder))
+    engine = LocalEngine(encoder, splitter_of(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else ("quality", "compact")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexing.cli_encoding import keep_keys_option, keeping
+from indexing.cli_encoding import keep_keys_option, keeping, splitter_of
 from indexing.cli_options import (
     LATENCY,
     Reading,
@@ -237,7 +237,7 @@ def _change(
 ) -> None:
     from indexing.change_memory import add_sources
     from indexing.choose_index import RECALL
-    from indexing.engine import EncoderRecipe, SplitterRecipe
+    from indexing.engine import EncoderRecipe
     from indexing.find_files import find_files
     from memgpt_rag.memory import Memory
 
@@ -246,7 +246,7 @@ def _change(
     quiet_libraries()
     recipe = EncoderRecipe.of(stored, encoder)
     tokenizer = None if splitting["tokenizer"] == stored.name else str(splitting["tokenizer"])
-    with workplace.open(recipe, SplitterRecipe(tokenizer, int(splitting["max_tokens"]))) as engine:
+    with workplace.open(recipe, splitter_of(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
             memory,

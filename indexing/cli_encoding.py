@@ -12,7 +12,7 @@ import click
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS
 
 if TYPE_CHECKING:
-    from indexing.engine import EncoderRecipe, Engine
+    from indexing.engine import EncoderRecipe, Engine, SplitterRecipe
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ def encoding_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_encoding = option(with_encoding)
     return with_encoding
+
+
+def splitter_of(tokenizer: str | None, max_tokens: int) -> SplitterRecipe:
+    """How to cut, with what earlier jobs of this user found out."""
+    from platformdirs import user_cache_path
+
+    from indexing.engine import SplitterRecipe
+
+    return SplitterRecipe(tokenizer, max_tokens, user_cache_path("memgpt_rag"))
 
 
 def keeping(engine: Engine, keep_keys: bool) -> Engine:

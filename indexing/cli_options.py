@@ -233,7 +233,7 @@ index_option = click.option(
     "kind",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "exact", "hnsw", "ivf"]),
+    type=click.Choice(["auto", "exact", "hnsw", "ivf", "codes"]),
     help="How keys are searched; auto looks at all of them while that is fast enough, and else measures.",
 )
 recall_option = click.option(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from indexing.find_files import SourceFile
@@ -113,17 +114,24 @@ class SplitterRecipe:
 
     Attributes:
         tokenizer: a language model's name; None to count with the encoder's.
+        kept: folder where texts' cuts are kept for the next job; None to find them anew.
     """
 
     tokenizer: str | None
     max_tokens: int
+    kept: Path | None = None
 
     def __call__(self, encoder: Callable[[], Encoder]) -> PassageSplitter:
         """`encoder` is called where its tokenizer is needed."""
         from indexing.split_passages import PassageSplitter
 
         count = encoder().count_tokens if self.tokenizer is None else token_counter(self.tokenizer)
-        return PassageSplitter(count, self.max_tokens)
+        if self.kept is None:
+            return PassageSplitter(count, self.max_tokens)
+        from indexing.kept_cuts import KeptCuts
+
+        name = self.tokenizer or encoder().name
+        return PassageSplitter(count, self.max_tokens, KeptCuts(self.kept, name, count, self.max_tokens))
 
 
 @dataclass(frozen=True)

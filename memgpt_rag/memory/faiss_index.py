@@ -20,7 +20,13 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.format import Metric
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
-_KINDS = (faiss.IndexHNSW, faiss.IndexIVF)
+# Codes that are all looked at, a few bits or bytes a key; they take no settings and no filter.
+_CODES = tuple(
+    getattr(faiss, name)
+    for name in ("IndexScalarQuantizer", "IndexPQFastScan", "IndexRaBitQFastScan")
+    if hasattr(faiss, name)
+)
+_KINDS = (faiss.IndexHNSW, faiss.IndexIVF, *_CODES)
 # Rows that are scored at once when candidates are refined.
 _REFINED = 2**16
 
@@ -80,8 +86,8 @@ class IndexSettings:
     """What an approximate index is, and how it is searched.
 
     Attributes:
-        factory: its description in FAISS's own language, such as "HNSW32_SQ8" or "IVF512,SQ8".
-        parameters: of the search, likewise, such as "efSearch=64" or "nprobe=16".
+        factory: its description in FAISS's own language, such as "HNSW32_SQ8", "IVF512,SQ8" or "RaBitQfs".
+        parameters: of the search, likewise, such as "efSearch=64" or "nprobe=16"; empty where there are none.
         candidates: how many rows it proposes for each one that is wanted; the best by their keys are kept.
     """
 
@@ -95,13 +101,17 @@ class IndexSettings:
 
 
 class ApproximateIndex:
-    """An index that looks at a part of the keys only; row i is the i-th key."""
+    """An index that looks at a part of the keys only, or at short codes of all; row i is the i-th key."""
 
     def __init__(self, index: faiss.Index, settings: IndexSettings, metric: Metric):
         self._index, self.settings, self._metric = index, settings, metric
-        faiss.ParameterSpace().set_index_parameters(index, settings.parameters)
+        if settings.parameters:
+            faiss.ParameterSpace().set_index_parameters(index, settings.parameters)
         # Read back, and said with each search: the same index may be searched with other settings in the meantime.
-        self._effort: int = index.hnsw.efSearch if isinstance(index, faiss.IndexHNSW) else index.nprobe
+        self._is_codes = isinstance(index, _CODES)
+        self._effort: int = (
+            0 if self._is_codes else index.hnsw.efSearch if isinstance(index, faiss.IndexHNSW) else index.nprobe
+        )
 
     @classmethod
     def build(
@@ -158,9 +168,11 @@ class ApproximateIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         count = len(keys) if allowed is None else int(allowed.sum())
         wanted = min(k * self.settings.candidates, count)
-        if 20 * count <= len(keys) or 2 * wanted >= len(keys):
+        unfiltered = self._is_codes and allowed is not None
+        if unfiltered or 20 * count <= len(keys) or 2 * wanted >= len(keys):
             return exact_search(keys, queries, k, self._metric, allowed)
-        _, candidates = self._index.search(queries, wanted, params=self._parameters(allowed))
+        parameters = None if self._is_codes else self._parameters(allowed)
+        _, candidates = self._index.search(queries, wanted, params=parameters)
         scores = scores_of(keys, queries, candidates, self._metric)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         rows, scores = np.take_along_axis(candidates, best, axis=1), np.take_along_axis(scores, best, axis=1)
@@ -201,6 +213,14 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def codes_for(dimension: int) -> list[str]:
+    """Ways to make a key short that this release of FAISS has: 4 bits for every 4 numbers (product quantization, André et
+    al. 2015), a bit for each number (RaBitQ, Gao and Long 2024), a byte for each.
+    """
+    bits = [f"PQ{dimension // 4}x4fs"] if dimension % 4 == 0 else []
+    return [*bits, *(["RaBitQfs"] if hasattr(faiss, "IndexRaBitQFastScan") else []), "SQ8"]
 
 
 def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:

@@ -15,7 +15,7 @@ from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search
+from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for, exact_search
 
 COUNT, DIMENSION = 6000, 64
 
@@ -44,7 +44,7 @@ def memory(keys, tmp_path_factory):
 
 def times(monkeypatch, exact: float, approximate: float) -> None:
     """Searches take as long as is said here, whatever the machine; those of an index a little longer each time."""
-    taken = iter([exact, *(approximate + step / 1000 for step in range(99))])
+    taken = iter([exact, *(approximate + step / 1000 for step in range(999))])
     monkeypatch.setattr(choose, "_milliseconds", lambda search, queries: next(taken))
 
 
@@ -80,6 +80,33 @@ def test_an_index_finds_most_of_what_is_nearest_with_the_scores_of_the_keys(keys
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, truth, strict=True)]) > 0.9
     np.testing.assert_allclose(scores, np.take_along_axis(queries @ keys.T, rows, axis=1), atol=1e-5)
     assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("factory", codes_for(DIMENSION))
+def test_codes_of_all_keys_scored_by_the_keys_find_what_exact_search_finds(keys, factory, metric, tmp_path, rng):
+    index = ApproximateIndex.build(keys, IndexSettings(factory, "", 16), metric)
+    with (tmp_path / "codes").open("wb") as file:
+        index.write(file)
+    index = ApproximateIndex.read(tmp_path / "codes", index.settings, rows=COUNT, dimension=DIMENSION, metric=metric)
+    queries = keys[:300]
+    (truth, best), (rows, scores) = exact_search(keys, queries, 10, metric), index.search(keys, queries, 10)
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, truth, strict=True)]) > 0.97
+    assert (scores <= best + 1e-3).all()
+    assert (rows[:, 0] == np.arange(300)).all()
+    allowed = rng.random(COUNT) < 0.5
+    np.testing.assert_array_equal(
+        index.search(keys, queries, 5, allowed)[0], exact_search(keys, queries, 5, metric, allowed)[0]
+    )
+
+
+def test_codes_are_chosen_where_they_are_fastest(keys, monkeypatch):
+    times(monkeypatch, exact=5.0, approximate=1.0)
+    choice = choose_index(keys, "cosine", kind="codes", recall=0.97)
+    assert choice.index is not None
+    assert choice.index.settings.factory == codes_for(DIMENSION)[0]
+    assert choice.index.settings.candidates > 1
+    assert choice.recall > 0.95
 
 
 def test_keys_that_are_searched_fast_enough_need_no_index(keys):
@@ -176,14 +203,19 @@ def test_settings_are_of_a_search_not_of_the_index_that_others_search_too(keys, 
 
 
 def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeypatch):
-    least = {kind: building_bytes(kind, COUNT, DIMENSION) for kind in ("ivf", "hnsw")}
-    assert least["ivf"] < least["hnsw"]
+    least = {kind: building_bytes(kind, COUNT, DIMENSION) for kind in ("codes", "ivf", "hnsw")}
+    assert least["codes"] < least["ivf"] < least["hnsw"]
     steps: list[str] = []
-    for most, expected in [(least["ivf"] - 1, []), (least["ivf"], ["lists"]), (least["hnsw"], ["lists", "graph"])]:
+    for most, expected in [
+        (least["codes"] - 1, []),
+        (least["codes"], ["codes"]),
+        (least["ivf"], ["lists", "codes"]),
+        (least["hnsw"], ["lists", "codes", "graph"]),
+    ]:
         times(monkeypatch, exact=5.0, approximate=1.0)
         steps.clear()
         choose_index(keys, "cosine", recall=0.9, most_bytes=most, on_step=steps.append)
-        assert [step.split()[-1] for step in steps] == expected
+        assert list(dict.fromkeys(step.split()[-1] for step in steps)) == expected
     assert choose_index(keys, "cosine", most_bytes=0).index is None
 
 
