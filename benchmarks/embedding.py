@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from embedding_peers import PEERS
-from judged_sets import DATA, SETS, ndcg
-
+from benchmarks.embedding_peers import PEERS
+from benchmarks.judged_sets import DATA, load
+from benchmarks.retrieval import figures_of, titled
 from indexing.build_memory import PassageStream, build_memory
 from indexing.engine import EncoderRecipe, LocalEngine, SplitterRecipe
 from indexing.find_files import find_files
@@ -49,6 +49,7 @@ WAYS: list[Way] = [
     ("onnx", "int8"),
 ]
 EXACT: Way = ("torch", "fp32")
+JUDGED = ("cranfield", "cisi", "xquad-en")
 MAX_TOKENS = 160
 
 
@@ -110,13 +111,16 @@ def measure_builds(
 
 def measure_quality(name: str, ways: Sequence[Way], data: Path) -> dict[str, Any]:
     """nDCG@10 with questions in fp32, as memories are asked; the loss is that against keys in fp32."""
-    sets = {of: read(data) for of, read in SETS.items()}
+    sets = {of: load(of, data) for of in JUDGED}
     exact = load_encoder(name)
-    asked = {of: exact.encode_queries(one.questions) for of, one in sets.items()}
+    asked = {of: exact.encode_queries(list(one.judged.values())) for of, one in sets.items()}
     results: dict[str, Any] = {}
     for way in ways:
         encoder = exact if way == EXACT else load_encoder(name, backend=way[0], precision=way[1])
-        of_way = {of: ndcg(one, encoder.encode_passages(one.documents), asked[of]) for of, one in sets.items()}
+        of_way = {
+            of: figures_of(one, asked[of] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
+            for of, one in sets.items()
+        }
         results[" ".join(way)] = {of: round(value, 4) for of, value in of_way.items()}
         losses = [results[" ".join(EXACT)][of] - value for of, value in of_way.items()]
         results[" ".join(way)]["worst loss"] = round(max(losses), 4)
