@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexing import cli_changes
-from indexing.cli_encoding import Encoding, encoding_options, keep_keys_option, keeping, splitter_of
+from indexing.cli_embedding import Embedding, embedding_options, keep_keys_option, keeping, splitter_of
 from indexing.cli_options import (
     COLUMN_TYPES,
     SIZE,
@@ -54,7 +54,7 @@ def main() -> None:
 @main.command()
 @sources_argument
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
-@encoding_options
+@embedding_options
 @keep_keys_option
 @click.option(
     "--generator",
@@ -105,7 +105,7 @@ def main() -> None:
 def build(
     sources: tuple[Path | str, ...],
     memory: Path,
-    encoding: Encoding,
+    embedding: Embedding,
     keep_keys: bool,
     generator: str | None,
     max_tokens: int,
@@ -136,7 +136,7 @@ def build(
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
-    encoder = encoding.recipe(normalise=metric == "cosine")
+    encoder = embedding.recipe(normalise=metric == "cosine")
     with workplace.open(encoder, splitter_of(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
@@ -153,7 +153,7 @@ def build(
             files,
             memory,
             keeping(engine, keep_keys),
-            tokenizer_name=generator or encoding.encoder_name,
+            tokenizer_name=generator or embedding.encoder_name,
             options=options,
             metric="cosine" if metric == "cosine" else "euclidean",
             replace=replace,
@@ -174,7 +174,7 @@ def build(
 
 @main.command()
 @sources_argument
-@encoding_options
+@embedding_options
 @click.option(
     "--generator",
     default=GEMMA,
@@ -193,7 +193,7 @@ def build(
 @reading_options
 def plan(
     sources: tuple[Path | str, ...],
-    encoding: Encoding,
+    embedding: Embedding,
     generator: str,
     max_tokens: int,
     recall: float,
@@ -215,7 +215,7 @@ def plan(
     from indexing.plan import plan_memory
 
     quiet_libraries()
-    files, encoder = find_files(sources, reading.exclude), encoding.recipe()()
+    files, encoder = find_files(sources, reading.exclude), embedding.recipe()()
     engine = LocalEngine(encoder, splitter_of(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexing.cli_encoding import keep_keys_option, keeping, splitter_of
+from indexing.cli_embedding import keep_keys_option, keeping, splitter_of
 from indexing.cli_options import (
     LATENCY,
     Reading,

@@ -105,12 +105,12 @@ class SentenceTransformersEncoder(Encoder):
             user_cache_path("memgpt_rag") / "networks",
             network_digest(self._model, *self._way),
         )
-        loss = kept_loss(folder, key)
+        loss = kept_loss(folder, f"{key} {self.precision}")
         exact = judged(self.encode_passages) if loss is None else None
         put_on(self._model, self.name, *self._way, key)
         if loss is None and exact is not None:
             loss = loss_between(exact, judged(self.encode_passages))
-            keep_loss(folder, key, loss)
+            keep_loss(folder, f"{key} {self.precision}", loss)
         assert loss is not None
         loss.require_small(self.name, f"{self.precision} on {self.backend}")
 

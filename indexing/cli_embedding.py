@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Embedding:
     """The encoder that a new memory is to have, as the options say."""
 
     encoder_name: str
@@ -40,17 +40,17 @@ class Encoding:
         )
 
 
-def encoding_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which encoder and how; the command gets them as `encoding`."""
+def embedding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which encoder and how; the command gets them as `embedding`."""
 
     @functools.wraps(command)
-    def with_encoding(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in Encoding.__dataclass_fields__}
-        command(encoding=Encoding(**fields), **settings)
+    def with_embedding(**settings: Any) -> None:
+        fields = {name: settings.pop(name) for name in Embedding.__dataclass_fields__}
+        command(embedding=Embedding(**fields), **settings)
 
     for option in reversed(_OPTIONS):
-        with_encoding = option(with_encoding)
-    return with_encoding
+        with_embedding = option(with_embedding)
+    return with_embedding
 
 
 def splitter_of(tokenizer: str | None, max_tokens: int) -> SplitterRecipe:
