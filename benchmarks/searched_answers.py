@@ -4,7 +4,9 @@
 
 The reporting halves of the sets of benchmarks/answers.py, their memories and the preset as it is. Searches are by key alone;
 by key and by words; the same with the best --depth looked at again by the language model; and the same with the passages
-before and after each entry. Each figure is paired per question with the search by key; intervals are 95 %, by bootstrap. NLL
+before and after each entry. Presets are fitted to scores of the search by key: so β, the bias by score, is first multiplied by whichever of --factors
+gives each search, that by key too, the lowest NLL on --fitting questions of the other halves.
+Each figure is paired per question with the search by key; intervals are 95 %, by bootstrap. NLL
 is that of the gold answer per token; F1 counts characters in Chinese; "found" is the share of questions of which an entry
 among the first k holds the answer.
 """
@@ -16,18 +18,21 @@ import json
 import statistics
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import REPORTING, STATES_BYTES, build, gold_of, measure, with_config
+from benchmarks.answers import CHOOSING, REPORTING, STATES_BYTES, build, examples_of, gold_of, measure, with_config
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
 from memgpt_rag.evaluation.significance import interval
+from memgpt_rag.known_answers import answer_losses
 from memgpt_rag.memory import Memory, add_words
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
@@ -53,22 +58,39 @@ def measure_set(
     memory: Memory,
     encoder: Encoder,
     model: MemoryDecoder,
+    fitting: list[Question],
     asked: list[Question],
     args: argparse.Namespace,
     language: str,
-) -> dict[str, list[dict[str, float]]]:
-    """Every question with every search, so that what is compared is measured side by side."""
+) -> tuple[dict[str, float], dict[str, list[dict[str, float]]]]:
+    """The factor of β of each search; and every question with every search, so that what is compared is side by side."""
     rag = RAG(memory, encoder, with_config(model, args.preset))
-    rag.model.prefix_ids = rag.prompt.prefix_ids
+    rag.model.prefix_ids, preset = rag.prompt.prefix_ids, rag.model.config
     ways = {name: of for name, of in searches(rag.model, args.depth).items() if name in ("dense", *args.searches)}
+    factors = {name: best_factor(rag, search, fitting, args) for name, search in ways.items()}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for question in tqdm(asked, disable=None):
         for name, search in ways.items():
             rag.retriever.search = search
+            rag.model.config = replace(preset, score_bias=preset.score_bias * factors[name])
             (found,) = rag.retriever.retrieve([question.text], args.k)
             measured = measure(rag, question, found, args.preset, language)
             rows[name].append({**measured, "found": float(bool(gold_of(question, found)))})
-    return rows
+    rag.model.config = preset
+    return factors, rows
+
+
+@torch.no_grad()
+def best_factor(rag: RAG, search: Search, fitting: list[Question], args: argparse.Namespace) -> float:
+    """What to multiply β with, so that known answers are likeliest."""
+    rag.retriever.search = search
+    losses = dict.fromkeys(args.factors, 0.0)
+    for question in fitting if len(losses) > 1 else []:
+        (found,) = rag.retriever.retrieve([question.text], args.k)
+        for factor in losses:
+            (loss,), _ = answer_losses(rag, examples_of([question], [found]), score_bias_factor=factor)
+            losses[factor] += float(loss)
+    return min(losses, key=losses.__getitem__)
 
 
 def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, object]]:
@@ -88,8 +110,8 @@ def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, ob
     }
 
 
-def print_table(name: str, count: int, summary: dict[str, dict]) -> None:
-    print(f"\n{name}: {count} questions")
+def print_table(name: str, count: int, factors: dict[str, float], summary: dict[str, dict]) -> None:
+    print(f"\n{name}: {count} questions; β times {', '.join(f'{of:g} ({search})' for search, of in factors.items())}")
     print(f"{'search':<22}{'found':>7}{'NLL':>7}{'EM':>7}{'F1':>7}   against dense: found, NLL, EM, F1 (95 %)")
     for search, of in summary.items():
         versus = [
@@ -107,6 +129,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100, help="questions per set")
     parser.add_argument("--articles", type=int, nargs="+", default=[100, 100, 100, 20], help="articles per half")
     parser.add_argument("--searches", nargs="+", default=["hybrid", "hybrid + model", "hybrid + neighbours"])
+    parser.add_argument("--factors", nargs="+", type=float, default=[0.5, 0.7, 1.0, 1.4, 2.0], help="of β, to try")
+    parser.add_argument("--fitting", type=int, default=40, help="questions per set to choose the factor by")
     parser.add_argument("--preset", default="quality", choices=PRESETS)
     parser.add_argument("--depth", type=int, default=10, help="entries that are looked at again")
     parser.add_argument("-k", type=int, default=4, help="entries per question")
@@ -126,9 +150,10 @@ def main() -> None:
                 add_words(memory)
                 memory = Memory.open(memory.path)
             asked = sample(of_set, REPORTING, args.questions)
-            rows = measure_set(memory, encoder, model, asked, args, SETS[name].language)
-            results[name] = {"questions": len(asked), "searches": summarise(rows)}
-            print_table(name, len(asked), results[name]["searches"])
+            fitting = sample(of_set, CHOOSING, args.fitting)
+            factors, rows = measure_set(memory, encoder, model, fitting, asked, args, SETS[name].language)
+            results[name] = {"questions": len(asked), "factors": factors, "searches": summarise(rows)}
+            print_table(name, len(asked), factors, results[name]["searches"])
     print(json.dumps(results, ensure_ascii=False))
 
 
