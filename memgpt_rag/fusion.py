@@ -1,8 +1,9 @@
 """How searches by key and by words become one ranking.
 
-scores    (1 − w) · cosine / contrast + w · BM25 / best BM25     convex combination (Bruch, Gai and Ingber 2023, An
+scores    (1 − w) · cosine / contrast + w · 2 · BM25 / limit     convex combination (Bruch, Gai and Ingber 2023, An
           Analysis of Fusion Functions for Hybrid Retrieval); cosines count in units of the encoder's contrast, so that
-          one weight serves encoders whose cosines lie close together and others
+          one weight serves encoders whose cosines lie close together and others; BM25 as a share of what a question's
+          terms can give at most, so that words count little where few are shared, as between languages
 ranks     1 / (60 + rank by key) + 1 / (60 + rank by words)      reciprocal rank fusion (Cormack et al. 2009)
 """
 
@@ -18,6 +19,8 @@ from memgpt_rag.memory import Candidates
 Fusion = Literal["scores", "ranks"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 _K = 60
+# An entry that answers a question holds about half of the weight of its terms.
+_SHARE = 0.5
 # The difference between the first and the hundredth place is about one unit, as between a right and a wrong cosine.
 _RANKS_UNIT = 1 / (_K + 1)
 
@@ -37,9 +40,8 @@ def fuse(candidates: Candidates, fusion: Fusion, contrast: float, word_weight: f
 
 
 def word_share(candidates: Candidates) -> Float[np.ndarray, " n"]:
-    """BM25 as a share of the best one."""
-    best = candidates.word_scores.max(initial=0)
-    return candidates.word_scores / best if best > 0 else candidates.word_scores
+    """BM25 in units in which right and wrong entries are about 1 apart."""
+    return candidates.word_scores / (_SHARE * max(candidates.word_limit, 1e-9))
 
 
 def _ranks(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

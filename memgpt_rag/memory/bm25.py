@@ -43,18 +43,28 @@ class WordStatistics:
         return WordStatistics(self.entries + other.entries, self.length + other.length, both)
 
 
+def word_limit(query: Mapping[str, int], statistics: WordStatistics) -> float:
+    """What no entry's score can reach: that of one that says nothing but the query's terms, for ever."""
+    return sum(times * _idf(statistics, term) for term, times in query.items())
+
+
 def word_scores(words: StoredWords, query: Mapping[str, int], statistics: WordStatistics) -> Float[np.ndarray, " rows"]:
     """BM25 of every row; 0 where no term of the query occurs."""
     scores = np.zeros(len(words.lengths), np.float32)
     mean = max(1, statistics.length) / max(1, statistics.entries)
     for term, times in query.items():
         rows, counts = words.postings(term)
-        holding = statistics.containing.get(term, 0)
-        if not len(rows) or not holding:
+        if not len(rows) or not statistics.containing.get(term, 0):
             continue
-        weight = times * math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
-        scores[rows] += weight * counts / (counts + K1 * (1 - B + B * words.lengths[rows] / mean))
+        scores[rows] += (
+            times * _idf(statistics, term) * counts / (counts + K1 * (1 - B + B * words.lengths[rows] / mean))
+        )
     return scores
+
+
+def _idf(statistics: WordStatistics, term: str) -> float:
+    holding = statistics.containing.get(term, 0)
+    return math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
 
 
 def containing(words: StoredWords, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:

@@ -22,18 +22,20 @@ class Candidates:
         rows: row of each entry.
         scores: cosine of question and key; in a Euclidean memory, minus their distance.
         word_scores: BM25, 0 where no word is shared.
+        word_limit: what no BM25 can reach for this question, also of terms that no entry holds.
     """
 
     rows: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
     word_scores: Float[np.ndarray, " n"]
+    word_limit: float
 
     def best(self, k: int) -> Candidates:
         """Those that are among the best k of either score, first rows first among equals."""
         by_key = np.argsort(-self.scores, kind="stable")[:k]
         by_words = np.argsort(-self.word_scores, kind="stable")[:k]
         kept = np.union1d(by_key, by_words[self.word_scores[by_words] > 0])
-        return Candidates(self.rows[kept], self.scores[kept], self.word_scores[kept])
+        return Candidates(self.rows[kept], self.scores[kept], self.word_scores[kept], self.word_limit)
 
 
 def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str]) -> WordStatistics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.analysis import require_analysis
-from memgpt_rag.memory.bm25 import WordStatistics
+from memgpt_rag.memory.analysis import require_analysis, terms
+from memgpt_rag.memory.bm25 import WordStatistics, word_limit
 from memgpt_rag.memory.candidates import Candidates, best_rows, scores_by_words, statistics_of
 from memgpt_rag.memory.faiss_index import Found, first_not_unit, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
@@ -164,7 +165,8 @@ class Memory:
                 scores = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
             else:
                 scores = np.zeros(len(rows), np.float32)
-            proposed.append(Candidates(rows, scores, by_words[rows]).best(k))
+            limit = word_limit(Counter(terms(question)), statistics)
+            proposed.append(Candidates(rows, scores, by_words[rows], limit).best(k))
         return proposed
 
     def _masks(self, where: str | pc.Expression | None) -> list[Bool[np.ndarray, " rows"] | None]:

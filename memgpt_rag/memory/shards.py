@@ -148,6 +148,7 @@ class Shards:
                 np.concatenate([of.rows + start for of, start in zip(of_question, self._starts)]),
                 np.concatenate([of.scores for of in of_question]),
                 np.concatenate([of.word_scores for of in of_question]),
+                of_question[0].word_limit,
             ).best(k)
             for of_question in zip(*of_shards, strict=True)
         ]

@@ -69,7 +69,7 @@ def use(folder: Path) -> list:
     ]
     proposed = memory.candidates(ENCODER.encode_passages(["Fact number 3."]), ["Fact number 3."], 2)[0]
     return [
-        [part.tobytes() for part in vars(proposed).values()],
+        [np.asarray(part).tobytes() for part in vars(proposed).values()],
         memory.passages(rows),
         memory.keys().tobytes(),
         found.rows.tolist(),

@@ -92,10 +92,23 @@ def test_a_search_by_words_goes_by_bm25_and_finds_no_strangers(memory, by_words)
         np.testing.assert_allclose([entry.score for entry in of], [scores[entry.row] for entry in of], rtol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def limits():
+    """What BM25 would be of an entry that said nothing but the question's terms, for ever."""
+    of_texts = [set(terms(text)) for text in TEXTS]
+
+    def idf(term):
+        holding = sum(term in of for of in of_texts)
+        return np.log(1 + (len(TEXTS) - holding + 0.5) / (holding + 0.5))
+
+    return np.array([[sum(map(idf, terms(question)))] for question in QUESTIONS])
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_a_hybrid_search_adds_both_scores(memory, by_key, by_words, weight):
+def test_a_hybrid_search_adds_both_scores(memory, by_key, by_words, limits, weight):
     contrast = ENCODER.fingerprint.score_contrast
-    expected = (1 - weight) * by_key / contrast + weight * by_words / by_words.max(1, keepdims=True)
+    assert (by_words < limits).all()
+    expected = (1 - weight) * by_key / contrast + weight * 2 * by_words / limits
     found = Retriever(memory, ENCODER, Search("hybrid", word_weight=weight)).retrieve(QUESTIONS, 7)
     for of, scores in zip(found, expected, strict=True):
         np.testing.assert_allclose([entry.score for entry in of], -np.sort(-scores), rtol=1e-4, atol=1e-5)
@@ -114,7 +127,7 @@ def test_ranks_are_fused_by_their_reciprocals(memory, by_key, by_words):
 
 
 def test_words_that_nobody_shares_change_nothing():
-    candidates = Candidates(np.arange(3), np.array([0.5, 0.2, 0.1]), np.zeros(3))
+    candidates = Candidates(np.arange(3), np.array([0.5, 0.2, 0.1]), np.zeros(3), 0.0)
     np.testing.assert_allclose(fuse(candidates, "scores", 0.1, 0.4), [3.0, 1.2, 0.6])
 
 
