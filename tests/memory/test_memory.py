@@ -233,8 +233,8 @@ def scramble(path: Path) -> None:
         (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
-            lambda folder: edit_manifest(folder, version=4),
-            "is of version 4 and this release reads up to version 3; upgrade memgpt_rag",
+            lambda folder: edit_manifest(folder, version=5),
+            "is of version 5 and this release reads up to version 4; upgrade memgpt_rag",
         ),
         (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
         (lambda folder: edit_manifest(folder, commit=-1), "is damaged: ValueError at number -1"),
