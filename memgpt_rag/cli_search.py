@@ -94,7 +94,7 @@ _KIND = click.option(
 _REFINING = [
     click.option(
         "--word-weight",
-        default=0.45,
+        default=0.25,
         show_default=True,
         type=click.FloatRange(0, 1),
         help="Weight of words against keys in a hybrid search.",

@@ -47,7 +47,7 @@ class Search:
 
     kind: Kind = "dense"
     fusion: Fusion = "scores"
-    word_weight: float = 0.45
+    word_weight: float = 0.25
     reranker: Reranker | None = None
     rerank_weight: float | None = None
     depth: int = 20
