@@ -22,7 +22,7 @@ p { color: var(--soft); max-width: 46rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--rule); }
-th { font-weight: 600; } td { overflow-wrap: anywhere; min-width: 4rem; }
+th { font-weight: 600; } td { overflow-wrap: break-word; min-width: 5rem; }
 td:first-child { max-width: 30rem; min-width: 8rem; }
 .plots { display: flex; flex-wrap: wrap; gap: 2rem; } .plots > div { flex: 1 1 24rem; max-width: 36rem; }
 svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; } svg text { fill: var(--ink); }
