@@ -127,7 +127,7 @@ def _words(memory: Memory) -> Iterator[str]:
             again = write_words(Path(folder) / "words", segment.values.blocks(_BLOCK))
         name = segment.described.file("words")
         if name is None or segment.described.files[name] != again:
-            yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index words"
+            yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index compact"
 
 
 def difference(memory: Path, before: int, after: int | None) -> tuple[list[str], list[str]]:

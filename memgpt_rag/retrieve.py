@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["dense", "bm25", "hybrid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
 # How many entries each of two searches proposes, so that the fused ranking knows those that only one of them ranks high.
-_PROPOSED = 100
+PROPOSED = 100
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class Retriever:
         if vectors is not None and search.kind == "dense":
             found = self.memory.search(vectors, max(k, search.depth) if further else k, where=where)
             return [_Ranked(*of, of[1] / contrast) for of in zip(found.rows, found.scores, strict=True)]
-        proposed = self.memory.candidates(vectors, questions, max(k, search.depth, _PROPOSED), where=where)
+        proposed = self.memory.candidates(vectors, questions, max(k, search.depth, PROPOSED), where=where)
         return [self._fused(of, contrast) for of in proposed]
 
     def _fused(self, proposed: Candidates, contrast: float) -> _Ranked:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memgpt_rag.passage import Passage
+from memgpt_rag.retrieve import KINDS, Retriever, Search
 
 if TYPE_CHECKING:
     from memgpt_rag.encoder import Encoder
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.memory import Searchable
-    from memgpt_rag.retrieve import Kind, Retriever, Search
 
 Ranking = list[tuple[str, float]]
 
@@ -32,7 +32,6 @@ class System(Protocol):
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]: ...
 
 
-KINDS: tuple[Kind, ...] = ("dense", "bm25", "hybrid")
 _AGAIN = "+rerank"
 SEARCHES = (*KINDS, *(kind + _AGAIN for kind in KINDS))
 
@@ -55,7 +54,7 @@ def make_system(
     search: str,
     memory: Searchable,
     encoder: Encoder,
-    settings: Search | None = None,
+    settings: Search = Search(),
     *,
     name: str | None = None,
     costs: Costs | None = None,
@@ -64,8 +63,7 @@ def make_system(
 
     Args:
         search: one of `SEARCHES`.
-        settings: weights and the reranker, None for those that hold by default; which search it is and whether the reranker
-            looks again, `search` says.
+        settings: weights and the reranker; which search it is and whether the reranker looks again, `search` says.
         name: for the report; None for the search with its encoder.
 
     Raises:
@@ -75,9 +73,7 @@ def make_system(
     """
     require_search(search)
     from memgpt_rag.evaluation.judged_set import digest
-    from memgpt_rag.retrieve import Retriever, Search
 
-    settings = settings or Search()
     if is_reranked(search) and settings.reranker is None:
         raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
     reranker = settings.reranker if is_reranked(search) else None

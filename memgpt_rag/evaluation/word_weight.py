@@ -14,9 +14,9 @@ from memgpt_rag.evaluation.significance import Comparison, compare
 from memgpt_rag.evaluation.systems import document_of
 from memgpt_rag.fusion import fuse
 from memgpt_rag.memory import Candidates, Searchable
+from memgpt_rag.retrieve import PROPOSED
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
-_PROPOSED = 100
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def fit_word_weight(
     """
     memory.manifest.encoder.require_match(encoder.fingerprint)
     ids, texts = list(judged.judged), list(judged.judged.values())
-    proposed = memory.candidates(encoder.encode_queries(texts), texts, _PROPOSED)
+    proposed = memory.candidates(encoder.encode_queries(texts), texts, PROPOSED)
     documents = [[document_of(passage) for passage in memory.passages(of.rows)] for of in proposed]
     contrast = memory.manifest.encoder.score_contrast
     values: dict[float, dict[str, float]] = {}

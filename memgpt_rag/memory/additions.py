@@ -78,10 +78,10 @@ def add_words(memory: Memory) -> disk.Manifest:
         for segment in memory.segments:
             described = segment.described
             if described.file("words") != name:
-                if not (segment.folder / name).exists():  # else an earlier version has it
-                    write_words(segment.folder / name, segment.values.blocks(_BLOCK))
-                    files.sync_folder(segment.folder)
-                stored = files.describe(segment.folder / name)
+                # Where an earlier version has the file, the same bytes take its place: that is quick, and sure.
+                fresh = segment.folder / f"{name}.new"
+                stored = write_words(fresh, segment.values.blocks(_BLOCK))
+                files.rename(fresh, segment.folder / name)
                 described = replace(described, files=described.with_file(name, stored, described.file("words")))
             segments.append(described)
         number, job = memory.manifest.commit + 1, {"name": "words"}

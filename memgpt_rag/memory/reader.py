@@ -151,6 +151,7 @@ class Memory:
 
         Raises:
             MemoryFormatError: the memory has no words.
+            ValueError, MismatchError: as for `search`.
         """
         masks = self._masks(where)
         statistics = self.word_statistics(questions) if statistics is None else statistics

@@ -95,7 +95,7 @@ class OpenSegment:
         """
         if (name := self.described.file("words")) is None:
             return None
-        return StoredWords.open(self._committed(name, "words"), len(self))
+        return StoredWords.open(self._committed(name, "compact"), len(self))
 
     @cached_property
     def live_length(self) -> int:

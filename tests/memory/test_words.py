@@ -17,7 +17,7 @@ from tiny import HashEncoder, passage
 from indexing.change_memory import compact
 from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_words
+from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_words, expire, roll_back
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.analysis import ANALYSIS, terms
 from memgpt_rag.memory.commit import publish
@@ -203,7 +203,7 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
     first = memory.segments[0]
     path = first.folder / first.described.file("words")
     write_words(path, [passages(TEXTS[1:5] + TEXTS[:1])])  # as many bytes, of other rows
-    with pytest.raises(MemoryFormatError, match=r"is not the file that was committed .* memgpt-index words"):
+    with pytest.raises(MemoryFormatError, match=r"is not the file that was committed .* memgpt-index compact"):
         Memory.open(memory.path).word_statistics(QUESTIONS)
     # A manifest that has their digest, so that only looking for the words again can tell.
     copy = tmp_path / "copy"
@@ -215,3 +215,23 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
         file.write_text(json.dumps(manifest))
     shutil.rmtree(copy / disk.VERSIONS)
     assert any("are not those of its entries" in fault for fault in verify_memory(copy))
+    # What both are told to do helps.
+    for folder in (memory.path, copy):
+        compact(folder)
+        expire(folder, 1)
+        assert verify_memory(folder) == []
+        assert_equals_oracle(Memory.open(folder))
+
+
+def test_words_that_an_earlier_version_left_are_not_trusted(tmp_path):
+    memory = write(tmp_path / "memory", TEXTS)
+    path = memory.segments[0].folder / disk.words_name(ANALYSIS)
+    add_words(memory)
+    roll_back(memory.path, 1)
+    held = Memory.open(memory.path, version=2)
+    assert held.word_statistics(QUESTIONS).entries == len(TEXTS)
+    write_words(path.with_name("other"), [passages(TEXTS[::-1])])
+    path.with_name("other").replace(path)
+    add_words(Memory.open(memory.path))
+    assert_equals_oracle(Memory.open(memory.path))
+    assert_equals_oracle(held)
