@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,26 +18,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memgpt_rag.memory import Memory, Metric, add_indexes
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for, exact_search, one_thread
+from memgpt_rag.memory.faiss_index import ApproximateIndex, exact_search, one_thread
+from memgpt_rag.memory.index_kinds import FEWEST_KEYS, Kind, build_indexes, kinds_for, ways_to_search
+from memgpt_rag.memory.index_kinds import NEAREST as K
 
 Rows = Int[np.ndarray, "queries k"]
 IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]
 RECALL = 0.98
-K = 10
 # Milliseconds of one query: below that, nobody waits for an exact search.
 FAST_ENOUGH = 1.0
 QUERIES = 400
-_TRAINING = 100  # keys for each of an IVF's lists
-_CANDIDATES = (1, 2, 4, 8)
-# How much of an index a search looks at.
-EFFORTS = {
-    "ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
-    "hnsw": ("efSearch", (16, 32, 64, 128, 256, 512)),
-}
 # How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
 _NEARLY = 0.01
-# Building a graph takes a hundred times as long as building lists.
-LARGEST_GRAPH = 300_000
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def choose_index(
     """
     if not 0 < recall <= 1:
         raise ValueError(f"recall is {recall}; expected more than 0 and at most 1.")
-    if len(keys) <= 4 * K:
+    if len(keys) <= FEWEST_KEYS:
         return Choice(None, 1.0, 0.0, 0.0, 0.0)
     own: Int[np.ndarray, " queries"] | None = None
     if queries is None:
@@ -107,8 +99,9 @@ def choose_index(
             return none
         best = none
         half = np.arange(len(queries)) % 2 == 0
-        for built in _candidates(keys, metric, kind, most_bytes, seed, on_step):
-            for settings in _searches(built):
+        kinds: Sequence[Kind] = kinds_for(len(keys)) if kind == "auto" else (kind,)
+        for built in build_indexes(keys, metric, kinds, most_bytes=most_bytes, seed=seed, on_step=on_step):
+            for settings in ways_to_search(built):
                 found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
                 if _recall(found, truth[half]) < recall:
                     continue
@@ -168,63 +161,6 @@ def index_memory(
         }
         add_indexes(memory, indexes)
     return chosen
-
-
-def lists_for(rows: int) -> int:
-    """How many lists an IVF over so many keys has."""
-    return int(max(16, min(4 * np.sqrt(rows), rows / 40)))
-
-
-def training_rows(rows: int) -> int:
-    """How many of so many keys an IVF is trained on."""
-    return min(rows, _TRAINING * lists_for(rows))
-
-
-def index_bytes(kind: Literal["ivf", "hnsw", "codes"], rows: int, dimension: int) -> int:
-    """Size of an index: codes of a byte for each number, the longest that are tried, and numbers of rows or links."""
-    return rows * (dimension + {"ivf": 8, "hnsw": 4 * 2 * 32 + 16, "codes": 0}[kind])
-
-
-def building_bytes(kind: Literal["ivf", "hnsw", "codes"], rows: int, dimension: int) -> int:
-    """Memory that building an index takes: itself, and the sample that it is trained on."""
-    return index_bytes(kind, rows, dimension) + 4 * dimension * training_rows(rows)
-
-
-def _candidates(
-    keys: np.ndarray,
-    metric: Metric,
-    kind: IndexKind,
-    most_bytes: float,
-    seed: int,
-    on_step: Callable[[str], object],
-) -> Iterator[ApproximateIndex]:
-    lists = lists_for(len(keys))
-    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: training_rows(len(keys))])
-    if kind in ("auto", "ivf") and building_bytes("ivf", *keys.shape) <= most_bytes:
-        on_step(f"building {lists} lists")
-        settings = IndexSettings(f"IVF{lists},SQ8", "nprobe=1", 4)
-        yield ApproximateIndex.build(keys, settings, metric, sample=sample)
-    if kind in ("auto", "codes") and building_bytes("codes", *keys.shape) <= most_bytes:
-        for factory in codes_for(keys.shape[1]):
-            on_step(f"making {factory} codes")
-            yield ApproximateIndex.build(keys, IndexSettings(factory, "", 1), metric, sample=sample)
-    graph = kind == "hnsw" or (kind == "auto" and len(keys) <= LARGEST_GRAPH)
-    if graph and building_bytes("hnsw", *keys.shape) <= most_bytes:
-        on_step("building a graph")
-        yield ApproximateIndex.build(keys, IndexSettings("HNSW32_SQ8", "efSearch=16", 4), metric, sample=sample)
-
-
-def _searches(index: ApproximateIndex) -> Iterator[IndexSettings]:
-    """Ways to search an index, those that look at few keys first."""
-    factory = index.settings.factory
-    if not index.settings.parameters:
-        yield from (IndexSettings(factory, "", candidates) for candidates in (*_CANDIDATES, 16))
-        return
-    name, efforts = EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
-    for effort in efforts:
-        for candidates in _CANDIDATES:
-            if name == "nprobe" or candidates * K <= 2 * effort:
-                yield IndexSettings(factory, f"{name}={effort}", candidates)
 
 
 def _search(index: ApproximateIndex, keys: np.ndarray, query: np.ndarray) -> object:

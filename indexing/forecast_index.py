@@ -12,10 +12,18 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from indexing.choose_index import EFFORTS, LARGEST_GRAPH, QUERIES, building_bytes, index_bytes, lists_for, training_rows
-from indexing.choose_index import K as NEAREST
+from indexing.choose_index import QUERIES
 from memgpt_rag.memory import Metric
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
+from memgpt_rag.memory.index_kinds import (
+    EFFORTS,
+    LARGEST_GRAPH,
+    NEAREST,
+    building_bytes,
+    index_bytes,
+    lists_for,
+    training_rows,
+)
 
 # Keys among which searches are measured.
 _SCANNED = 20_000

@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,8 @@ from memgpt_rag.command_line import (
 )
 
 if TYPE_CHECKING:
+    from memgpt_rag.encoder import Encoder
+    from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.evaluation.judged_set import JudgedSet
     from memgpt_rag.evaluation.systems import System
     from memgpt_rag.memory import Memory
@@ -75,6 +77,11 @@ def evaluation() -> None:
     "--latency-queries", default=200, show_default=True, type=click.IntRange(min=1), help="Single queries to time."
 )
 @click.option(
+    "--indexes",
+    is_flag=True,
+    help="Measure as well how fast approximate indexes of the keys are searched, and how much of the nearest they find.",
+)
+@click.option(
     "--run",
     "runs",
     multiple=True,
@@ -98,6 +105,7 @@ def retrieval(
     k: int,
     measures: str,
     latency_queries: int,
+    indexes: bool,
     runs: tuple[Path, ...],
     output: Path | None,
     against: Path | None,
@@ -123,6 +131,8 @@ def retrieval(
         raise click.UsageError("A search with +rerank needs a reranker; name one with --rerank.")
     if memory is not None and len(encoders) > 1:
         raise click.UsageError("A memory has one encoder; give --encoder once, where it has moved.")
+    if indexes and runs and memory is None and not encoders:
+        raise click.UsageError("--indexes needs keys to measure; give --memory or --encoder beside --run.")
     if output is not None and output.is_file():
         raise click.UsageError(f"{output} is a file; name a folder for --output.")
     judged = read_judged_set(data, split)
@@ -131,17 +141,31 @@ def retrieval(
         raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
     earlier = None if against is None else read_report(against)
 
+    from tqdm import tqdm
+
+    from memgpt_rag.encoder import load_encoder_of
     from memgpt_rag.evaluation import report as reports
     from memgpt_rag.evaluation.document_memory import with_documents_of
+    from memgpt_rag.evaluation.index_curves import measured_indexes, require_enough
     from memgpt_rag.evaluation.report_folder import write_folder
     from memgpt_rag.evaluation.retrieval import evaluate_retrieval
     from memgpt_rag.evaluation.tables import report_tables, to_plain
     from memgpt_rag.memory import Memory
 
+    curves: list[dict[str, Any]] = []
+
+    def on_memory(of: Memory, encoder: Encoder) -> None:
+        """When the systems of a memory were measured."""
+        if indexes:
+            with tqdm(desc=f"indexes of {encoder.name}", unit="index", disable=None) as bar:
+                curves.append(measured_indexes(judged, of, encoder, on_step=lambda step: bar.update()))
+
     opened, missing = None, 0
     if memory is not None:
         opened = Memory.open(memory)
         judged, missing = with_documents_of(judged, opened)
+    if indexes:
+        require_enough(len(judged.documents) if opened is None else len(opened))
     if earlier is not None:
         reports.require_same_documents(
             judged.name, len(judged.documents), judged.documents_digest, earlier, str(against)
@@ -150,11 +174,12 @@ def retrieval(
         systems: Iterator[System] = iter(())
         if opened is not None:
             quiet_libraries()
-            systems = _systems_of(opened, encoders[0] if encoders else None, searches, _settings(search, model))
+            loaded = load_encoder_of(opened.manifest.encoder, encoders[0] if encoders else None)
+            systems = _systems_of(opened, loaded, searches, _settings(search, model), on_memory)
         elif encoders or not runs:
             quiet_libraries()
             names_of = tuple(dict.fromkeys(encoders or (E5_ENCODER,)))
-            systems = _embedded(judged, names_of, searches, _settings(search, model), Path(folder))
+            systems = _embedded(judged, names_of, searches, _settings(search, model), Path(folder), on_memory)
         measured = evaluate_retrieval(
             judged,
             systems,
@@ -165,7 +190,7 @@ def retrieval(
             missing_documents=missing,
         )
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    report = reports.make_report(measured, command=command, source=str(data))
+    report = reports.make_report(measured, command=command, source=str(data), indexes=curves)
     if earlier is not None:
         report["against"] = reports.against(report, earlier, str(against))
     told = f"{judged.name}: {len(judged.documents):,} documents; {len(judged.judged):,} of {len(judged.queries):,} queries have"
@@ -194,32 +219,42 @@ def _settings(options: SearchOptions, model: str) -> Search:
     return replace(search, reranker=LikelihoodReranker(decoder, prompt))
 
 
-def _systems_of(memory: Memory, encoder: str | None, searches: tuple[str, ...], settings: Search) -> Iterator[System]:
-    from memgpt_rag.encoder import load_encoder_of
+def _systems_of(
+    memory: Memory,
+    encoder: Encoder,
+    searches: tuple[str, ...],
+    settings: Search,
+    on_memory: Callable[[Memory, Encoder], object],
+    costs: Costs | None = None,
+) -> Iterator[System]:
     from memgpt_rag.evaluation.systems import make_system
 
-    loaded = load_encoder_of(memory.manifest.encoder, encoder)
     for search in searches:
-        yield make_system(search, memory, loaded, settings)
+        yield make_system(search, memory, encoder, settings, costs=costs)
+    on_memory(memory, encoder)
 
 
 def _embedded(
-    judged: JudgedSet, encoders: tuple[str, ...], searches: tuple[str, ...], settings: Search, folder: Path
+    judged: JudgedSet,
+    encoders: tuple[str, ...],
+    searches: tuple[str, ...],
+    settings: Search,
+    folder: Path,
+    on_memory: Callable[[Memory, Encoder], object],
 ) -> Iterator[System]:
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
     from tqdm import tqdm
 
     from memgpt_rag.encoder import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
-    from memgpt_rag.evaluation.systems import make_system, needs_words
+    from memgpt_rag.evaluation.systems import needs_words
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
         with tqdm(desc=name, total=len(judged.documents), unit="document", disable=None) as bar:
             words = any(map(needs_words, searches))
             memory, costs = embed_documents(judged, encoder, folder / str(number), words=words, on_block=bar.update)
-        for search in searches:
-            yield make_system(search, memory, encoder, settings, costs=costs)
+        yield from _systems_of(memory, encoder, searches, settings, on_memory, costs)
 
 
 @evaluation.command()

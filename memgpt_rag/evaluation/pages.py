@@ -56,6 +56,11 @@ def to_html(report: Mapping[str, Any]) -> str:
     speeds = {of["name"]: of["speed"]["queries_per_second"] for of in systems if of["speed"] is not None}
     if speeds:
         plots.append(("Queries per second", bar_plot("Queries per second", speeds, "queries/s")))
+    for indexes in report.get("indexes", ()):
+        name = f"Recall against queries per second, {indexes['encoder']}"
+        plots.append(
+            (name, line_plot(name, _frontiers(indexes), "queries/s on one thread", "recall of the ten nearest"))
+        )
     drawn = "".join(f"<div><h2>{escape(title)}</h2>{plot}</div>" for title, plot in plots)
     before, after = report_tables(report), [*winners_and_losers(report), provenance(report)]
     title = escape(_title(report))
@@ -66,6 +71,18 @@ def to_html(report: Mapping[str, Any]) -> str:
         f'{"".join(map(_html_table, before))}<div class="plots">{drawn}</div>\n{"".join(map(_html_table, after))}'
         "</body>\n</html>\n"
     )
+
+
+def _frontiers(indexes: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Index → queries per second → recall, the best ways to search each."""
+    return {
+        curve["index"]: {
+            max(1, round(point["queries_per_second"])): point["recall"]
+            for point in curve["points"]
+            if point["frontier"]
+        }
+        for curve in indexes["curves"]
+    }
 
 
 def _title(report: Mapping[str, Any]) -> str:

@@ -32,9 +32,9 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{step / 5:.1f}</text>')
     shown = -math.inf
     for x in xs:
-        at, _ = place(x, 0)
-        if at - shown >= 26:
-            shown = at
+        (at, _), room = place(x, 0), 12 + 3.5 * len(str(x))
+        if at - room >= shown:
+            shown = at + 3.5 * len(str(x))
             parts.append(f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{x}</text>')
     for number, (name, line) in enumerate(lines.items()):
         points = [place(x, y) for x, y in sorted(line.items())]

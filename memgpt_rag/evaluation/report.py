@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,12 +19,15 @@ KIND, VERSION = "memgpt_rag retrieval report", 1
 _FIRST = 10  # found documents that a report keeps of each query; the run files have them all
 
 
-def make_report(evaluation: Evaluation, *, command: str, source: str) -> dict[str, Any]:
+def make_report(
+    evaluation: Evaluation, *, command: str, source: str, indexes: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Everything that was measured, with all that is needed to measure it again.
 
     Args:
         command: what was run.
         source: where the data was read from.
+        indexes: what `measured_indexes` gave for the keys that were searched.
     """
     judged = evaluation.judged
     return {
@@ -43,6 +46,7 @@ def make_report(evaluation: Evaluation, *, command: str, source: str) -> dict[st
         "k": evaluation.k,
         "systems": [_system(system) for system in evaluation.systems],
         "comparisons": [comparison_json(one) for one in evaluation.comparisons],
+        "indexes": list(indexes),
         "queries": {
             query: {"text": text, "digest": judged.query_digests[query], "relevant": judged.relevant(query)}
             for query, text in judged.judged.items()

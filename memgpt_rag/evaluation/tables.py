@@ -38,6 +38,7 @@ def to_plain(table: Table) -> str:
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """All tables of a report that have something to show."""
     tables = [quality(report), cost(report)]
+    tables += [searched(of) for of in report.get("indexes", ())]
     if report["comparisons"]:
         first = report["systems"][0]["name"]
         tables.append(compared(report["comparisons"], f"Compared with {first}", "The same queries of both systems."))
@@ -92,6 +93,39 @@ def cost(report: Mapping[str, Any]) -> Table:
     )
     head = ["system", "p50, ms", "p95, ms", "p99, ms", "queries/s", "memory", "built in", "over encoding", "disk"]
     return Table("How fast, and what it takes", note, head, rows)
+
+
+_RECALLS = (0.9, 0.95, 0.98, 0.99)
+
+
+def searched(indexes: Mapping[str, Any]) -> Table:
+    """Of each index, the fastest ways to find enough, for several meanings of enough, and the one that finds most."""
+    rows = []
+    for curve in indexes["curves"]:
+        best = [point for point in curve["points"] if point["frontier"]]  # by growing recall and falling speed
+        best.sort(key=lambda point: point["recall"])
+        enough = [next((at for at, of in enumerate(best) if of["recall"] >= recall), None) for recall in _RECALLS]
+        for at in sorted({len(best) - 1, *(at for at in enough if at is not None)}):
+            point = best[at]
+            looks = [point["parameters"]] * bool(point["parameters"]) + [f"{point['candidates']} candidates"]
+            exact = curve["disk_bytes"] == 0
+            rows.append(
+                [
+                    curve["index"] if exact else f"{curve['index']}, {', '.join(looks)}",
+                    f"{point['recall']:.3f}",
+                    f"{point['queries_per_second']:,.0f}",
+                    *(f"{point['latency_ms'][part]:.2f}" for part in ("p50", "p95", "p99")),
+                    "–" if exact else f"{curve['build_seconds']:.1f} s",
+                    "–" if exact else _bytes(curve["disk_bytes"]),
+                ]
+            )
+    note = (
+        f"Searches of {indexes['keys']:,} keys of {indexes['dimension']} numbers on one thread, with queries that are encoded "
+        "already; recall of the ten nearest. Of each index the fastest searches that find "
+        f"{', '.join(f'{of:.0%}' for of in _RECALLS)} are shown, as far as there are any, and the one that finds most."
+    )
+    head = ["index", "recall", "queries/s", "p50, ms", "p95, ms", "p99, ms", "built in", "disk"]
+    return Table(f"How fast keys of {indexes['encoder']} are searched", note, head, rows)
 
 
 def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) -> Table:

@@ -15,7 +15,6 @@ from tiny import HashEncoder
 from indexing import forecast as forecasts
 from indexing import forecast_index
 from indexing.build_memory import PassageStream, build_memory
-from indexing.choose_index import building_bytes, lists_for
 from indexing.engine import LocalEngine
 from indexing.find_files import find_files
 from indexing.forecast import Wish, forecast, forecast_table
@@ -25,6 +24,7 @@ from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.index_kinds import building_bytes, lists_for
 
 
 @pytest.fixture

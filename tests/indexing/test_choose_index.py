@@ -10,12 +10,13 @@ from tiny import HashEncoder, passage
 
 from indexing import choose_index as choose
 from indexing import cli_options
-from indexing.choose_index import Choice, building_bytes, choose_index, index_memory
+from indexing.choose_index import Choice, choose_index, index_memory
 from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for, exact_search
+from memgpt_rag.memory.index_kinds import building_bytes
 
 COUNT, DIMENSION = 6000, 64
 
