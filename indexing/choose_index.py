@@ -100,7 +100,7 @@ def choose_index(
         best = none
         half = np.arange(len(queries)) % 2 == 0
         kinds: Sequence[Kind] = kinds_for(len(keys)) if kind == "auto" else (kind,)
-        for built in build_indexes(keys, metric, kinds, most_bytes=most_bytes, seed=seed, on_step=on_step):
+        for built, _ in build_indexes(keys, metric, kinds, most_bytes=most_bytes, seed=seed, on_step=on_step):
             for settings in ways_to_search(built):
                 found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
                 if _recall(found, truth[half]) < recall:

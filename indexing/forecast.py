@@ -9,6 +9,7 @@ import math
 import resource
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,12 +24,15 @@ from indexing.forecast_index import IndexForecast, forecast_indexes, timed
 from indexing.plan import Plan, size
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.memory import MemoryWriter, Metric
+from memgpt_rag.memory.analysis import terms
 
 if TYPE_CHECKING:
     from memgpt_rag.model import MemoryDecoder
 
 # Entries that are written to see how long that takes.
 _WRITTEN = 4096
+# Of the file of words: a row and how often it holds the term; where a term begins and where its rows do; how long an entry is.
+_POSTING_BYTES, _TERM_BYTES, _LENGTH_BYTES = 6, 16, 4
 # What a job remembers of an entry that it has read, until its caches are full.
 _SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
 
@@ -60,6 +64,7 @@ class Forecast:
         reading_seconds, embedding_seconds, writing_seconds: to read and cut, to give every entry its key, and to write both.
         exact_milliseconds: of one search among all keys, on one thread.
         index: what a search is to use.
+        words: bytes and seconds of finding entries by their words, too.
         states: by preset, bytes on disk and seconds to compute them.
         peak_bytes: of memory that the job takes, but for files that are mapped.
     """
@@ -71,6 +76,7 @@ class Forecast:
     writing_seconds: float
     exact_milliseconds: float
     index: IndexForecast
+    words: tuple[float, float]
     states: dict[str, tuple[float, float]]
     peak_bytes: float
 
@@ -120,6 +126,7 @@ def forecast(
         _writing_seconds(plan, keys, encoder) * entries,
         exact.milliseconds,
         index,
+        _words(plan),
         {preset: _states(plan, load()) for preset, load in models.items()},
         taken + max(seen, index.memory_bytes),  # what has been read is forgotten by the time that an index is built
     )
@@ -139,6 +146,7 @@ def forecast_table(plan: Plan, expected: Forecast, wish: Wish = Wish()) -> str:
             f"{expected.exact_milliseconds:.2f} ms",
         ),
     ]
+    rows.append(("words", size(expected.words[0]), f"{expected.words[1]:,.0f} s to find; optional"))
     for name, (bytes_, seconds) in expected.states.items():
         rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
     rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))
@@ -176,6 +184,17 @@ def _writing_seconds(plan: Plan, keys: np.ndarray, encoder: Encoder) -> float:
             writer.add_keys(journal.keys(texts))
         writer.commit(encoder.fingerprint, splitting={"tokenizer": "", "max_tokens": 0}, job={"name": "plan"})
         return (time.perf_counter() - began) / _WRITTEN
+
+
+def _words(plan: Plan) -> tuple[float, float]:
+    """Postings grow with the entries, different terms with the square root of their number (Heaps 1978)."""
+    terms("The first call loads stop words.")
+    counted, seconds = timed(lambda: [Counter(terms(passage.titled_text)) for passage in plan.sample])
+    scale = plan.report.entries / len(plan.sample)
+    different = set().union(*counted)
+    of_terms = sum(len(term.encode()) + _TERM_BYTES for term in different) * math.sqrt(scale)
+    of_entries = sum(_POSTING_BYTES * len(of) + _LENGTH_BYTES for of in counted) * scale
+    return of_terms + of_entries, seconds * scale
 
 
 def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:

@@ -7,22 +7,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from indexing.choose_index import QUERIES
 from memgpt_rag.memory import Metric
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, exact_search, one_thread
+from memgpt_rag.memory.faiss_index import ApproximateIndex, exact_search, one_thread
 from memgpt_rag.memory.index_kinds import (
-    EFFORTS,
-    LARGEST_GRAPH,
     NEAREST,
+    build_indexes,
     building_bytes,
     index_bytes,
+    kinds_for,
     lists_for,
     training_rows,
+    ways_to_search,
 )
 
 # Keys among which searches are measured.
@@ -65,29 +66,26 @@ def forecast_indexes(
 def _approximate(
     scanned: np.ndarray, queries: np.ndarray, entries: int, recall: float, metric: Metric, choosing: float
 ) -> list[IndexForecast]:
-    """Lists and graphs over a few keys, and what they would be over all; to choose between them, all are built."""
+    """Indexes over a few keys, and what they would be over all; to choose between them, all are built."""
     rows, dimension = scanned.shape
     scale, found, building = entries / rows, [], choosing
     truth = exact_search(scanned, queries, NEAREST, metric)[0]
-    kinds: list[Literal["ivf", "hnsw"]] = ["ivf", "hnsw"] if entries <= LARGEST_GRAPH else ["ivf"]
-    for kind in kinds:
-        factory = f"IVF{lists_for(rows)},SQ8" if kind == "ivf" else "HNSW32_SQ8"
-        setting, efforts = EFFORTS[kind]
-        settings = IndexSettings(factory, f"{setting}={efforts[0]}", 4)
-        index, seconds = timed(partial(ApproximateIndex.build, scanned, settings, metric))
-        for effort in efforts:
-            tuned = index.with_settings(IndexSettings(factory, f"{setting}={effort}", 4))
-            rows_found = tuned.search(scanned, queries, NEAREST)[0]
-            if (rows_found[:, :, None] == truth[:, None]).any(axis=1).mean() >= recall:
-                break
-        taken = _milliseconds(partial(_search, tuned, scanned), queries)
-        # Lists get longer, and more, by the square root of the rows; a walk through a graph by their logarithm.
-        longer = math.sqrt(scale) if kind == "ivf" else math.log(entries) / math.log(rows)
-        more = _work_of_lists(entries) / _work_of_lists(rows) if kind == "ivf" else scale * longer
-        building += seconds * more + _TRIES * _SEARCHES * taken * longer / 1000
-        name = f"IVF{lists_for(entries)},SQ8" if kind == "ivf" else "HNSW32_SQ8"
-        sizes = index_bytes(kind, entries, dimension), building_bytes(kind, entries, dimension)
-        found.append(IndexForecast(name, taken * longer, 0, *sizes))
+    # Lists get longer, and more, by the square root of the rows; a walk through a graph by their logarithm.
+    walk = math.log(entries) / math.log(rows)
+    longer = {"ivf": math.sqrt(scale), "codes": scale, "hnsw": walk}
+    more = {"ivf": _work_of_lists(entries) / _work_of_lists(rows), "codes": scale, "hnsw": scale * walk}
+    for kind in kinds_for(entries):
+        for index, seconds in build_indexes(scanned, metric, (kind,)):
+            for settings in ways_to_search(index):
+                tuned = index.with_settings(settings)
+                rows_found = tuned.search(scanned, queries, NEAREST)[0]
+                if (rows_found[:, :, None] == truth[:, None]).any(axis=1).mean() >= recall:
+                    break
+            taken = _milliseconds(partial(_search, tuned, scanned), queries)
+            building += seconds * more[kind] + _TRIES * _SEARCHES * taken * longer[kind] / 1000
+            name = f"IVF{lists_for(entries)},SQ8" if kind == "ivf" else index.settings.factory
+            sizes = index_bytes(kind, entries, dimension), building_bytes(kind, entries, dimension)
+            found.append(IndexForecast(name, taken * longer[kind], 0, *sizes))
     return [replace(one, seconds=building) for one in found]
 
 

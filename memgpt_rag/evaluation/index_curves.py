@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -101,7 +101,7 @@ def index_curves(
         on_step("searching all keys")
         exact = _timed(lambda query: exact_search(keys, query, NEAREST, metric), queries, truth)
         curves = [IndexCurve(EXACT, 0.0, 0, (IndexPoint("", 1, *exact),))]
-        for index, seconds in _with_seconds(build_indexes(keys, metric, kinds_for(len(keys)), on_step=on_step)):
+        for index, seconds in build_indexes(keys, metric, kinds_for(len(keys)), on_step=on_step):
             points = []
             for settings in ways_to_search(index):
                 search = partial(index.with_settings(settings).search, keys, k=NEAREST)
@@ -149,15 +149,6 @@ def _timed(
         seconds.append(time.perf_counter() - began)
     latency = {f"p{percent}": 1000 * float(np.percentile(seconds, percent)) for percent in (50, 95, 99)}
     return recall, len(seconds) / sum(seconds), latency
-
-
-def _with_seconds(indexes: Iterator[ApproximateIndex]) -> Iterator[tuple[ApproximateIndex, float]]:
-    """Each index with the seconds that building it took."""
-    while True:
-        began = time.perf_counter()
-        if (index := next(indexes, None)) is None:
-            return
-        yield index, time.perf_counter() - began
 
 
 class _Counter:

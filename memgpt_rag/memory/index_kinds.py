@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -21,17 +22,17 @@ FEWEST_KEYS = 4 * NEAREST
 _TRAINING = 100  # keys for each of an IVF's lists
 _CANDIDATES = (1, 2, 4, 8)
 # How much of an index a search looks at.
-EFFORTS = {
+_EFFORTS = {
     "ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
     "hnsw": ("efSearch", (16, 32, 64, 128, 256, 512)),
 }
 # Building a graph takes a hundred times as long as building lists.
-LARGEST_GRAPH = 300_000
+_LARGEST_GRAPH = 300_000
 
 
 def kinds_for(rows: int) -> tuple[Kind, ...]:
     """Those worth trying for so many keys."""
-    return tuple(kind for kind in KINDS if kind != "hnsw" or rows <= LARGEST_GRAPH)
+    return tuple(kind for kind in KINDS if kind != "hnsw" or rows <= _LARGEST_GRAPH)
 
 
 def build_indexes(
@@ -42,8 +43,8 @@ def build_indexes(
     most_bytes: float = math.inf,
     seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
-) -> Iterator[ApproximateIndex]:
-    """Indexes over all keys, each built when its turn comes.
+) -> Iterator[tuple[ApproximateIndex, float]]:
+    """Indexes over all keys, each built when its turn comes, and how many seconds that took.
 
     Args:
         most_bytes: of memory that building may take; what takes more is left out.
@@ -61,8 +62,9 @@ def build_indexes(
         if building_bytes(kind, *keys.shape) <= most_bytes:
             for factory, parameters, candidates, step in ways[kind]:
                 on_step(step)
-                settings = IndexSettings(factory, parameters, candidates)
-                yield ApproximateIndex.build(keys, settings, metric, sample=sample)
+                settings, began = IndexSettings(factory, parameters, candidates), time.perf_counter()
+                index = ApproximateIndex.build(keys, settings, metric, sample=sample)
+                yield index, time.perf_counter() - began
 
 
 def ways_to_search(index: ApproximateIndex) -> Iterator[IndexSettings]:
@@ -71,7 +73,7 @@ def ways_to_search(index: ApproximateIndex) -> Iterator[IndexSettings]:
     if not index.settings.parameters:
         yield from (IndexSettings(factory, "", candidates) for candidates in (*_CANDIDATES, 16))
         return
-    name, efforts = EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
+    name, efforts = _EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
     for effort in efforts:
         for candidates in _CANDIDATES:
             if name == "nprobe" or candidates * NEAREST <= 2 * effort:

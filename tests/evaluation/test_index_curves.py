@@ -46,7 +46,7 @@ def test_recalls_are_those_of_each_index_searched_again_beside_numpy(keys, queri
     steps: list[str] = []
     exact, *approximate = index_curves(keys, queries, metric, on_step=steps.append)
     assert (exact.index, exact.disk_bytes, exact.points[0].recall) == ("exact", 0, 1.0)
-    again = {index.settings.factory: index for index in build_indexes(keys, metric, ("ivf", "codes", "hnsw"))}
+    again = {index.settings.factory: index for index, _ in build_indexes(keys, metric, ("ivf", "codes", "hnsw"))}
     assert [curve.index for curve in approximate] == list(again)
     assert len(steps) == 1 + len(again)
     for curve in approximate:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from indexing.plan import Plan, plan_memory, size
 from indexing.read_options import ReadOptions
 from indexing.split_passages import PassageSplitter
 from memgpt_rag.errors import SourceError
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Memory, add_words
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.index_kinds import building_bytes, lists_for
 
@@ -166,8 +167,30 @@ def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     assert (one.states, one.index.kind) == ({}, "exact")
     assert one.disk_bytes == plan.keys_bytes + plan.values_bytes
     told = forecast_table(plan, one)
-    assert [line.split()[0] for line in told.splitlines()] == ["values", "keys", "journal", "search", "memory", "all"]
+    assert [line.split()[0] for line in told.splitlines()] == [
+        *("values", "keys", "journal", "search", "words", "memory", "all")
+    ]
     assert size(plan.keys_bytes) in told
+
+
+def test_a_forecast_tells_what_words_take(tmp_path):
+    subjects, verbs = (
+        ["ferry", "harbour", "garden", "library", "museum", "tower"],
+        ["opens", "closes", "repairs", "welcomes", "sells"],
+    )
+    lines = [
+        {"text": f"The {a} of district {number} {verb} every {b} beside number {number * 7 % 400}."}
+        for number, (a, verb, b) in enumerate(product(subjects * 5, verbs, subjects))
+    ]
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    plan = planned(tmp_path / "lines.jsonl")
+    build(tmp_path / "lines.jsonl", tmp_path / "memory", HashEncoder())
+    manifest = add_words(Memory.open(tmp_path / "memory"))
+    actual = manifest.segments[0].file("words")
+    assert actual is not None
+    expected, seconds = forecast(plan, HashEncoder(), {}).words
+    assert expected == pytest.approx(manifest.segments[0].files[actual].bytes, rel=0.25)
+    assert seconds > 0
 
 
 def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatch):
