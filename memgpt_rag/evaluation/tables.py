@@ -122,7 +122,7 @@ def searched(indexes: Mapping[str, Any]) -> Table:
     note = (
         f"Searches of {indexes['keys']:,} keys of {indexes['dimension']} numbers on one thread, with queries that are encoded "
         "already; recall of the ten nearest. Of each index the fastest searches that find "
-        f"{', '.join(f'{of:.0%}' for of in _RECALLS)} are shown, as far as there are any, and the one that finds most."
+        f"{', '.join(f'{100 * of:.0f}' for of in _RECALLS)} % are shown, as far as there are any, and the one that finds most."
     )
     head = ["index", "recall", "queries/s", "p50, ms", "p95, ms", "p99, ms", "built in", "disk"]
     return Table(f"How fast keys of {indexes['encoder']} are searched", note, head, rows)
