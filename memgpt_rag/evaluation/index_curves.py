@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.evaluation.judged_set import JudgedSet
+from memgpt_rag.evaluation.process import percentiles_ms
 from memgpt_rag.memory import Memory, Metric
 from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, exact_search, one_thread
 from memgpt_rag.memory.index_kinds import NEAREST, build_indexes, kinds_for, ways_to_search
@@ -147,8 +148,7 @@ def _timed(
         began = time.perf_counter()
         search(query[None])
         seconds.append(time.perf_counter() - began)
-    latency = {f"p{percent}": 1000 * float(np.percentile(seconds, percent)) for percent in (50, 95, 99)}
-    return recall, len(seconds) / sum(seconds), latency
+    return recall, len(seconds) / sum(seconds), percentiles_ms(seconds)
 
 
 class _Counter:

@@ -13,7 +13,7 @@ import numpy as np
 from memgpt_rag.evaluation.document_memory import Costs
 from memgpt_rag.evaluation.judged_set import JudgedSet
 from memgpt_rag.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures, per_query, recall_curve
-from memgpt_rag.evaluation.process import forget_peak, peak_bytes
+from memgpt_rag.evaluation.process import forget_peak, peak_bytes, percentiles_ms
 from memgpt_rag.evaluation.significance import Comparison, compare, holm, interval
 from memgpt_rag.evaluation.systems import Ranking, System
 from memgpt_rag.evaluation.trec import Run
@@ -195,8 +195,7 @@ def _ask(system: System, judged: JudgedSet, k: int, latency_queries: int) -> tup
         began = time.perf_counter()
         system([texts[place]], k)
         seconds.append(time.perf_counter() - began)
-    latency = {f"p{percent}": 1000 * float(np.percentile(seconds, percent)) for percent in (50, 95, 99)}
-    return run, Speed(latency, len(places), per_second, peak_bytes())
+    return run, Speed(percentiles_ms(seconds), len(places), per_second, peak_bytes())
 
 
 def _figures(

@@ -7,7 +7,7 @@ import pytest
 from tiny import HashEncoder
 
 from memgpt_rag.evaluation.document_memory import embed_documents
-from memgpt_rag.evaluation.index_curves import index_curves, measured_indexes
+from memgpt_rag.evaluation.index_curves import IndexCurve, index_curves, measured_indexes
 from memgpt_rag.evaluation.judged_set import Document, JudgedSet
 from memgpt_rag.evaluation.pages import to_html, to_markdown
 from memgpt_rag.evaluation.report import make_report, read_report
@@ -39,6 +39,11 @@ def queries(keys) -> np.ndarray:
     return unit(keys[rng.permutation(COUNT)[:QUERIES]] + 0.1 * rng.normal(size=(QUERIES, DIMENSION)))
 
 
+@pytest.fixture(scope="module")
+def curves(keys, queries) -> list[IndexCurve]:
+    return index_curves(keys, queries, "cosine")
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_recalls_are_those_of_each_index_searched_again_beside_numpy(keys, queries, metric):
     likeness = queries @ keys.T if metric == "cosine" else -np.linalg.norm(queries[:, None] - keys[None], axis=2)
@@ -61,16 +66,16 @@ def test_recalls_are_those_of_each_index_searched_again_beside_numpy(keys, queri
         assert curve.build_seconds > 0
 
 
-def test_the_size_is_that_of_the_file_of_the_index(keys, queries, tmp_path):
-    (curve,) = [of for of in index_curves(keys, queries, "cosine") if of.index == "SQ8"]
+def test_the_size_is_that_of_the_file_of_the_index(keys, curves, tmp_path):
+    (curve,) = [of for of in curves if of.index == "SQ8"]
     index = ApproximateIndex.build(keys, IndexSettings("SQ8", "", 1), "cosine")
     with (tmp_path / "index").open("wb") as file:
         index.write(file)
     assert curve.disk_bytes == (tmp_path / "index").stat().st_size > COUNT * DIMENSION
 
 
-def test_on_the_frontier_is_what_nothing_beats(keys, queries):
-    for curve in index_curves(keys, queries, "cosine"):
+def test_on_the_frontier_is_what_nothing_beats(curves):
+    for curve in curves:
         frontier = curve.frontier()
         for point in curve.points:
             beaten = any(
