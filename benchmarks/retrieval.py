@@ -145,6 +145,15 @@ def measure_set(
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     memory = memory_of(judged, encoder, folder)
+    found = {} if arguments.only_rerankers else measure_searches(judged, encoder, memory, arguments)
+    if rerankers:
+        found["looked at again"] = look_again(judged, encoder, memory, rerankers, arguments)
+    return found
+
+
+def measure_searches(
+    judged: JudgedSet, encoder: Encoder, memory: Memory, arguments: argparse.Namespace
+) -> dict[str, Any]:
     made = (make_system(name, memory, encoder, name=name) for name in ("hybrid", "dense", "bm25"))
     measured = evaluate_retrieval(judged, made, measures=MEASURES)
     show(measured, arguments.data, arguments.output, f"{judged.name} {encoder.name}")
@@ -167,17 +176,20 @@ def measure_set(
             name: round(mean, 4) for name, mean in encoder_alone(judged, encoder.name).items()
         }
         print(f"dense by brute force: {found['dense by brute force']}")
-    if rerankers:
-        part = part_of(judged, arguments.rerank)
-        looking = [Search(reranker=one, depth=arguments.depth) for one in rerankers]
-        made = chain(
-            [make_system("hybrid", memory, encoder, name="hybrid")],
-            (make_system("hybrid+rerank", memory, encoder, of, name=f"hybrid, {of.reranker.name}") for of in looking),
-        )
-        again = evaluate_retrieval(part, made, measures=MEASURES, latency_queries=8)
-        show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
-        found["looked at again"] = told(again)
     return found
+
+
+def look_again(
+    judged: JudgedSet, encoder: Encoder, memory: Memory, rerankers: list[Reranker], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    looking = [Search(reranker=one, depth=arguments.depth) for one in rerankers]
+    made = chain(
+        [make_system("hybrid", memory, encoder, name="hybrid")],
+        (make_system("hybrid+rerank", memory, encoder, of, name=f"hybrid, {of.reranker.name}") for of in looking),
+    )
+    again = evaluate_retrieval(part_of(judged, arguments.rerank), made, measures=MEASURES, latency_queries=8)
+    show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
+    return told(again)
 
 
 def main() -> None:
@@ -189,6 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--rerank", type=int, default=100, help="queries that they look at")
     parser.add_argument("--depth", type=int, default=10, help="documents that they look at for each")
+    parser.add_argument("--only-rerankers", action="store_true", help="leave out what is not looked at again")
     parser.add_argument("--oracle", action="store_true", help="embed everything a second time, without this project")
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--memories", type=Path, help="folder to keep the memories in for the next time")
