@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from memgpt_rag.prompt import Prompt
 
 
+# Logits that are held at once: a question of three hundred tokens has 80 million a passage in a vocabulary such as Gemma's.
+_MOST_LOGITS = 2**27
+
+
 class Reranker(ABC):
     """Rates passages for a question.
 
@@ -156,17 +160,18 @@ class LikelihoodReranker(Reranker):
         before, asked = self._prompt.asked_ids(question)
         ids = torch.tensor([[*before, *asked]], device=self._model.decoder.device)
         kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
-        rated: list[float] = []
-        for start in range(0, len(passages), self._batch_size):
-            batch = passages[start : start + self._batch_size]
+        vocabulary = self._model.decoder.config.get_text_config().vocab_size
+        size = max(1, min(self._batch_size, _MOST_LOGITS // (len(asked) * vocabulary)))
+        said, rated = torch.tensor(asked, device=ids.device), list[float]()
+        for start in range(0, len(passages), size):
+            batch = passages[start : start + size]
             entries = [self._prompt.entry_ids(passage)[: self._max_tokens] for passage in batch]
             rows = ids.expand(len(entries), -1)
             with torch.inference_mode():
                 memory = self._model.attend([[entry] for entry in entries])
                 logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
-                said = torch.tensor(asked, device=ids.device).expand(len(entries), -1)
-                loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2).float(), said, reduction="none")
-            rated += (-loss.mean(1)).tolist()
+                # One row after the other: each makes a copy of its logits in fp32.
+                rated += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
         return np.array(rated, np.float32)
 
 

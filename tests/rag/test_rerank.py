@@ -8,6 +8,7 @@ import torch
 from tiny import passage, tiny_decoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertTokenizerFast
 
+from memgpt_rag import rerank
 from memgpt_rag.encoder import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
@@ -50,7 +51,11 @@ def cross_encoder(folder, labels=1, seed=0):
     return folder
 
 
-def test_the_likelihood_of_a_question_is_that_after_the_passage_in_a_prompt():
+@pytest.mark.parametrize("most_logits", [None, 1])
+def test_the_likelihood_of_a_question_is_that_after_the_passage_in_a_prompt(most_logits, monkeypatch):
+    """Also where the logits of two passages would be too many at once."""
+    if most_logits is not None:
+        monkeypatch.setattr(rerank, "_MOST_LOGITS", most_logits)
     tokenizer = byte_tokenizer()
     decoder = tiny_decoder("qwen3", len(tokenizer))
     model, prompt = MemoryDecoder(decoder, tokenizer, config=MemoryAttentionConfig()), Prompt(tokenizer)
