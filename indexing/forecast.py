@@ -25,14 +25,13 @@ from indexing.plan import Plan, size
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.memory import MemoryWriter, Metric
 from memgpt_rag.memory.analysis import terms
+from memgpt_rag.memory.words import words_bytes
 
 if TYPE_CHECKING:
     from memgpt_rag.model import MemoryDecoder
 
 # Entries that are written to see how long that takes.
 _WRITTEN = 4096
-# Of the file of words: a row and how often it holds the term; where a term begins and where its rows do; how long an entry is.
-_POSTING_BYTES, _TERM_BYTES, _LENGTH_BYTES = 6, 16, 4
 # What a job remembers of an entry that it has read, until its caches are full.
 _SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
 
@@ -190,11 +189,11 @@ def _words(plan: Plan) -> tuple[float, float]:
     """Postings grow with the entries, different terms with the square root of their number (Heaps 1978)."""
     terms("The first call loads stop words.")
     counted, seconds = timed(lambda: [Counter(terms(passage.titled_text)) for passage in plan.sample])
-    scale = plan.report.entries / len(plan.sample)
     different = set().union(*counted)
-    of_terms = sum(len(term.encode()) + _TERM_BYTES for term in different) * math.sqrt(scale)
-    of_entries = sum(_POSTING_BYTES * len(of) + _LENGTH_BYTES for of in counted) * scale
-    return of_terms + of_entries, seconds * scale
+    scale = plan.report.entries / len(plan.sample)
+    more = math.sqrt(scale)
+    text, postings = sum(len(term.encode()) for term in different), sum(map(len, counted))
+    return words_bytes(text * more, len(different) * more, postings * scale, plan.report.entries), seconds * scale
 
 
 def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:

@@ -81,6 +81,9 @@ def _approximate(
                 rows_found = tuned.search(scanned, queries, NEAREST)[0]
                 if (rows_found[:, :, None] == truth[:, None]).any(axis=1).mean() >= recall:
                     break
+            else:
+                building += seconds * more[kind]  # it is built, and not taken
+                continue
             taken = _milliseconds(partial(_search, tuned, scanned), queries)
             building += seconds * more[kind] + _TRIES * _SEARCHES * taken * longer[kind] / 1000
             name = f"IVF{lists_for(entries)},SQ8" if kind == "ivf" else index.settings.factory

@@ -98,6 +98,30 @@ def test_searches_by_words_are_measured_and_their_weight_is_fitted(tmp_path):
 
 
 @pytest.mark.offline_models
+def test_indexes_of_a_memory_are_measured(tmp_path):
+    data, encoder = tmp_path / "many", ("--encoder", "all-MiniLM-L6-v2")
+    (data / "qrels").mkdir(parents=True)
+    lines = (json.dumps({"_id": f"d{number}", "text": f"Room {number}."}) for number in range(1000))
+    (data / "corpus.jsonl").write_text("\n".join(lines))
+    (data / "queries.jsonl").write_text(json.dumps({"_id": "q1", "text": "Which is room 7?"}))
+    (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td7\t1\n")
+    memory, command = tmp_path / "memory", ("memgpt-rag", "eval", "retrieval", data, "--indexes")
+    built = run("memgpt-index", "build", data / "corpus.jsonl", "--memory", memory, "--id-field", "_id", *encoder)
+    assert built.returncode == 0, built.stderr
+    for place in (("--memory", memory), encoder):
+        done = run(*command, *place, "--measures", "R@10", "--output", tmp_path / "report")
+        assert done.returncode == 0, done.stderr
+        assert "How fast keys of all-MiniLM-L6-v2 are searched" in done.stdout
+        (indexes,) = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["indexes"]
+        assert (indexes["keys"], indexes["queries"], indexes["dimension"]) == (1000, 1, 384)
+        assert [point["recall"] for point in indexes["curves"][0]["points"]] == [1.0]
+    few = "There are 50 keys; indexes are measured over 1,000 or more; leave out --indexes."
+    assert few in refused("memgpt-rag", "eval", "retrieval", LIBRARY, "--indexes", *encoder)
+    told = refused(*command, "--run", tmp_path / "report" / "dense-all-MiniLM-L6-v2.trec", status=2)
+    assert "--indexes needs keys to measure; give --memory or --encoder beside --run." in told
+
+
+@pytest.mark.offline_models
 def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     lines = [json.dumps({"question": asked, "golden_answers": [gold]}, ensure_ascii=False) for asked, gold in KNOWN]
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -102,8 +102,7 @@ def searched(indexes: Mapping[str, Any]) -> Table:
     """Of each index, the fastest ways to find enough, for several meanings of enough, and the one that finds most."""
     rows = []
     for curve in indexes["curves"]:
-        best = [point for point in curve["points"] if point["frontier"]]  # by growing recall and falling speed
-        best.sort(key=lambda point: point["recall"])
+        best = sorted((point for point in curve["points"] if point["frontier"]), key=lambda point: point["recall"])
         enough = [next((at for at, of in enumerate(best) if of["recall"] >= recall), None) for recall in _RECALLS]
         for at in sorted({len(best) - 1, *(at for at in enough if at is not None)}):
             point = best[at]

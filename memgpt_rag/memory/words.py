@@ -126,6 +126,11 @@ class StoredWords:
         return self._rows[first:end], self._counts[first:end]
 
 
+def words_bytes(text: float, terms: float, postings: float, rows: float) -> float:
+    """Size of a file of words but for its header, from the bytes of its terms and the numbers of the rest."""
+    return text + 2 * 8 * (terms + 1) + (4 + 2) * postings + 4 * rows
+
+
 def _plausible(arrays: dict[str, np.ndarray], rows: int) -> bool:
     """Whether every number points at something that there is."""
     for starts, of in (("term_starts", "terms"), ("starts", "rows")):
