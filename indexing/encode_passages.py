@@ -12,6 +12,8 @@ from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.journal import Journal
 
 BLOCK = 256
+# The first blocks are small, so that a job which is killed soon has something to go on from, however slow its encoder is.
+FIRST_BLOCK = 16
 
 
 def encode_values(
@@ -54,14 +56,16 @@ def encode_values(
 
 
 def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterator[list[str]]:
-    """Texts that have no key yet, in row order."""
+    """Texts that have no key yet, in row order: a few at first, and twice as many each time, up to a whole block."""
     texts: list[str] = []
+    size = min(FIRST_BLOCK, BLOCK)
     for passages in writer.value_blocks(BLOCK):
         of_block = [passage.titled_text for passage in passages]
         texts += of_block if known is None else [text for text in of_block if known.of_text(text) is None]
-        while len(texts) >= BLOCK:
-            yield texts[:BLOCK]
-            del texts[:BLOCK]
+        while len(texts) >= size:
+            yield texts[:size]
+            del texts[:size]
+            size = min(2 * size, BLOCK)
     if texts:
         yield texts
 

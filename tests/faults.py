@@ -25,7 +25,8 @@ class Watched:
             return real
 
         def change(*arguments):
-            self._on_change(name, arguments)
+            if name != "open" or arguments[1] & os.O_ACCMODE or Path(arguments[0]).is_dir():
+                self._on_change(name, arguments)
             return real(*arguments)
 
         return change

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from memgpt_rag.errors import BusyError, MemoryFormatError
 from memgpt_rag.memory import files
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.plain_files import require_plain
 
 
 @contextmanager
@@ -24,7 +25,9 @@ def writing(memory: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another job holds it.
+        MemoryFormatError: something in the folder is no plain file or folder; nothing was removed then.
     """
+    require_plain(memory)
     lock = FileLock(memory / disk.LOCK)
     try:
         lock.acquire(timeout=0)
@@ -71,6 +74,7 @@ def versions(memory: Path) -> list[disk.Manifest]:
         MemoryFormatError: no memory there, or a damaged one.
     """
     present = disk.read_manifest(memory)
+    require_plain(memory)
     earlier = [commit for commit in disk.commits(memory) if commit < present.commit]
     return [*(disk.parse_manifest(disk.version_path(memory, commit)) for commit in earlier), present]
 
@@ -116,7 +120,12 @@ def forget(memory: Path, before: int) -> list[int]:
 
 
 def sweep(memory: Path) -> None:
-    """Remove what no manifest names: leftovers of jobs that did not commit, and files of versions that were forgotten."""
+    """Remove what no manifest names: leftovers of jobs that did not commit, and files of versions that were forgotten.
+
+    Raises:
+        MemoryFormatError: something in the folder is no plain file or folder; nothing was removed then.
+    """
+    require_plain(memory)
     kept: dict[str, set[str]] = {}
     if (memory / disk.MANIFEST).exists():
         manifests = versions(memory)

@@ -2,18 +2,36 @@
 
 What must survive a crash is synced before anything names it: first a file's bytes, then the folder that holds its name,
 then, by a rename, the file that refers to it.
+
+A memory may have been sent by anybody, so nothing here follows a link: a link in place of a file is refused, a new file
+never takes the place of one that is there, and what is removed is a name in the memory, never what the name leads to.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from memgpt_rag.errors import MemoryFormatError
 
 _BLOCK = 2**20
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +71,30 @@ class NewFile(io.RawIOBase):
 
 
 def create(path: Path) -> int:
-    """Handle of a new file to write into; `close` it."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    """Handle of a new file to write into; `close` it.
+
+    Raises:
+        FileExistsError: there is something of that name.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain file to read.
+
+    Raises:
+        MemoryFormatError: it is a link, a pipe, a device or a folder.
+        FileNotFoundError: it is missing.
+    """
+    handle = _open_plain(path, os.O_RDONLY)
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def kind_of(mode: int) -> str:
+    """Name what stands at a path, from its `st_mode`: "a file", "a folder", "a symbolic link"."""
+    return _KINDS.get(stat.S_IFMT(mode), "no file")
 
 
 def close(handle: int) -> None:
@@ -68,8 +108,12 @@ def resize(handle: int, size: int) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to the end of a file, and to the disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    """Add to the end of a plain file of one name, and to the disk.
+
+    Raises:
+        MemoryFormatError: it is anything else, so that something outside the memory would be written to.
+    """
+    handle = _open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         done = 0
         while done < len(data):
@@ -92,10 +136,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """With all folders above it, each durable in the one that holds it."""
+    """With all folders above it, each durable in the one that holds it; another job may make them at the same time."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
-        os.mkdir(one)  # noqa: PTH102 - one place for all calls of the operating system
+        with suppress(FileExistsError):
+            os.mkdir(one)  # noqa: PTH102 - one place for all calls of the operating system
         sync_folder(one.parent)
 
 
@@ -106,7 +151,7 @@ def rename(path: Path, new: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """A file, or a folder with all that is in it; what is not there is left alone."""
+    """A file, or a folder with all that is in it; what is not there is left alone. Of a link, only the link goes."""
     if path.is_dir() and not path.is_symlink():
         for child in sorted(path.iterdir()):
             remove(child)
@@ -115,17 +160,55 @@ def remove(path: Path) -> None:
         os.unlink(path)  # noqa: PTH108
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder unless something is in it, which another job may have put there a moment ago."""
+    try:
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
 def describe(path: Path) -> StoredFile:
-    """Size and digest of a file that is there."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
+    """Size and digest of a plain file that is there."""
+    digest, size = hashlib.sha256(), 0
+    with reading(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-    return StoredFile(path.stat().st_size, digest.hexdigest())
+            size += len(block)
+    return StoredFile(size, digest.hexdigest())
 
 
 def cut(path: Path, size: int) -> None:
-    """Take away what a file has beyond a size."""
-    handle = os.open(path, os.O_WRONLY)
+    """Take away what a plain file of one name has beyond a size."""
+    handle = _open_plain(path, os.O_WRONLY)
     resize(handle, size)
     close(handle)
+
+
+def _open_plain(path: Path, flags: int) -> int:
+    """Without waiting for whoever is at the other end of a pipe."""
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise not_plain(path, os.lstat(path).st_mode) from error
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise not_plain(path, found.st_mode)
+    if flags & os.O_ACCMODE != os.O_RDONLY and found.st_nlink > 1:
+        os.close(handle)
+        raise MemoryFormatError(
+            f"{path} is known by {found.st_nlink} names (hard links), so that writing to it would change another file; remove it."
+        )
+    return handle
+
+
+def not_plain(path: Path, mode: int) -> MemoryFormatError:
+    """The sentence about something in a memory that is neither a plain file nor a plain folder, or the other of the two."""
+    return MemoryFormatError(
+        f"{path} is {kind_of(mode)}; a memory holds plain files in plain folders. Do not use what somebody sent you like "
+        "this; nothing was changed."
+    )

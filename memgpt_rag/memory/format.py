@@ -50,7 +50,7 @@ import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
-from memgpt_rag.memory.files import StoredFile
+from memgpt_rag.memory.files import StoredFile, reading
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
@@ -243,7 +243,7 @@ def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
         raise MemoryFormatError(
             f"{memory} does not exist; build a memory there with: memgpt-index build SOURCE --memory {memory}"
         )
-    if not memory.is_dir() or not path.is_file():
+    if not memory.is_dir() or not (path.exists() or path.is_symlink()):
         raise MemoryFormatError(
             f"{memory} is not a memory: it has no {MANIFEST}; name a folder that memgpt-index build wrote."
         )
@@ -282,9 +282,14 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         MemoryFormatError: it is missing, or neither.
     """
-    if not path.is_file() or path.is_symlink() or path.stat().st_size > _MAX_MANIFEST:
-        raise MemoryFormatError(f"{path} is missing, or is no plain file of at most {_MAX_MANIFEST:,} bytes.")
-    return path.read_bytes()
+    try:
+        with reading(path) as file:
+            content = file.read(_MAX_MANIFEST + 1)
+    except FileNotFoundError as error:
+        raise MemoryFormatError(f"{path} is missing; restore it, or build the memory again.") from error
+    if len(content) > _MAX_MANIFEST:
+        raise MemoryFormatError(f"{path} has more than {_MAX_MANIFEST:,} bytes, which no manifest has.")
+    return content
 
 
 def _parse(fields: dict[str, Any]) -> Manifest:

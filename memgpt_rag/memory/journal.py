@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ class Journal:
         self.path = memory / disk.JOURNAL
         self._encoder = json.dumps(encoder.to_json(), sort_keys=True).encode()
         self._blocks: dict[bytes, tuple[int, int, int]] = {}
-        if self.path.exists():
+        if self.path.exists() or self.path.is_symlink():
             self._read()
 
     def __len__(self) -> int:
@@ -49,7 +50,7 @@ class Journal:
     def keys(self, texts: Sequence[str]) -> Float[np.ndarray, "n dimension"]:
         """Keys of a block of texts, which the journal must have."""
         start, rows, dimension = self._blocks[self._digest(texts)]
-        with self.path.open("rb") as file:
+        with files.reading(self.path) as file:
             file.seek(start)
             return np.frombuffer(file.read(4 * rows * dimension), dtype="<f4").reshape(rows, dimension)
 
@@ -84,8 +85,9 @@ class Journal:
 
     def _read(self) -> None:
         """Find the whole records; what comes after the last of them is removed."""
-        size, end = self.path.stat().st_size, 0
-        with self.path.open("rb") as file:
+        end = 0
+        with files.reading(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
             while head := file.read(_HEAD.size):
                 if len(head) < _HEAD.size:
                     break

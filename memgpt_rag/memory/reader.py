@@ -21,6 +21,7 @@ from memgpt_rag.memory.bm25 import WordStatistics, word_limit
 from memgpt_rag.memory.candidates import Candidates, best_rows, scores_by_words, statistics_of
 from memgpt_rag.memory.faiss_index import Found, first_not_unit, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
+from memgpt_rag.memory.plain_files import require_plain
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.states import Codes
 from memgpt_rag.passage import Passage
@@ -81,6 +82,7 @@ class Memory:
         path = Path(path)
         for attempt in range(_TRIES):
             manifest = disk.read_manifest(path, version)
+            require_plain(path)
             try:
                 segments = [OpenSegment(path, manifest, segment) for segment in manifest.segments]
                 break

@@ -123,7 +123,8 @@ class OpenSegment:
     def _open_live(self) -> Bool[np.ndarray, " rows"] | None:
         if (name := self.described.file("deleted")) is None:
             return None
-        bits = np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8)
+        with files.reading(self.folder / name) as file:
+            bits = np.frombuffer(file.read(), dtype=np.uint8)
         deleted = np.unpackbits(bits, bitorder="little").astype(bool)
         if len(bits) != -(-len(self) // 8) or deleted.sum() != self.described.deleted or deleted[len(self) :].any():
             raise MemoryFormatError(

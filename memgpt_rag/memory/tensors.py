@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.memory.files import reading
 
 # Tensors of a file in their order: name → (type there, type in numpy, shape).
 Regions = dict[str, tuple[str, str, tuple[int, ...]]]
@@ -42,7 +43,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         MemoryFormatError: not a file of this form.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             length = int.from_bytes(file.read(8), "little")
             fields = json.loads(file.read(length)) if 0 < length <= _MAX_HEADER else None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

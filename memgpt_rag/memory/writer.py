@@ -31,6 +31,7 @@ from memgpt_rag.memory.words import write_words
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024
+_TRIES = 20
 
 
 class MemoryWriter:
@@ -79,9 +80,8 @@ class MemoryWriter:
         self._committed = False
 
     def __enter__(self) -> MemoryWriter:
-        files.make_folder(self.memory)
+        self._hold()  # where that fails, all that is there belongs to somebody else
         try:
-            self._held.enter_context(commits.writing(self.memory))
             exists = (self.memory / disk.MANIFEST).exists()
             self._number = disk.read_manifest(self.memory).commit + 1 if exists else 1
             if exists and not self._replace:
@@ -95,6 +95,17 @@ class MemoryWriter:
             self._release()
             raise
         return self
+
+    def _hold(self) -> None:
+        """Take the lock. A job that came to nothing may remove the folder in between; then it is made once more."""
+        for attempt in range(_TRIES):
+            files.make_folder(self.memory)
+            try:
+                self._held.enter_context(commits.writing(self.memory))
+                return
+            except FileNotFoundError:
+                if attempt == _TRIES - 1:
+                    raise
 
     def add_values(self, passages: Sequence[Passage]) -> None:
         """Append entries; the n-th value ever added is row n of the new segment.
@@ -233,11 +244,13 @@ class MemoryWriter:
         self._release()
 
     def _release(self) -> None:
-        """Remove the folder where nothing came of it, and let go of the lock: not before, for then it may be another job's."""
+        """Remove the folder where nothing came of it, and let go of the lock: not before, for then it may be another job's.
+
+        Called by the holder of the lock only. Once the lock's name is gone, another job may begin, so folders go if empty.
+        """
         if not (self.memory / disk.MANIFEST).exists() and not (self.memory / disk.JOURNAL).exists():
             for name in (disk.SEGMENTS, disk.VERSIONS, disk.LOCK):
                 files.remove(self.memory / name)
             for folder in self._missing_folders:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    files.remove(folder)
+                files.remove_if_empty(folder)
         self._held.close()

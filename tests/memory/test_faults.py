@@ -8,7 +8,6 @@ with the same bytes as one that was never stopped.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,10 +18,10 @@ import faiss
 import numpy as np
 import pytest
 from faults import Disk, count_changes, killed_at
+from jobs import build, contents, write_sources
 from tiny import HashEncoder
 
 from indexing import encode_passages
-from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources, compact, delete_entries
 from indexing.engine import LocalEngine
 from indexing.find_files import find_files
@@ -44,21 +43,6 @@ def small_blocks_and_one_thread(monkeypatch):
     faiss.omp_set_num_threads(1)
     yield
     faiss.omp_set_num_threads(threads)
-
-
-def write_sources(folder: Path, numbers) -> Path:
-    folder.mkdir(exist_ok=True)
-    records = ({"id": f"r{number}", "text": f"Bench {number} was given by family {number * 7}."} for number in numbers)
-    (folder / "benches.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    return folder
-
-
-def build(sources: Path, memory: Path, **settings) -> None:
-    encoder = HashEncoder(dimension=32)
-    splitter = PassageSplitter(encoder.count_tokens)
-    build_memory(
-        find_files([sources]), memory, engine=LocalEngine(encoder, splitter), tokenizer_name="hash", **settings
-    )
 
 
 def change(sources: Path, memory: Path, *, update: bool) -> None:
@@ -147,14 +131,6 @@ def base(jobs, tmp_path) -> Callable[[str], Path]:
         return folder
 
     return make
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != disk.LOCK
-    }
 
 
 def state(folder: Path) -> tuple | None:

@@ -95,7 +95,7 @@ def test_states_of_another_shape_or_without_numbers_are_refused(tmp_path, rng):
         writer.add(states(rng, 3))
     with (
         pytest.raises(ValueError, match="The states of an entry hold NaN or infinity"),
-        StatesWriter(tmp_path / "states", shape(), LENGTHS) as writer,
+        StatesWriter(tmp_path / "other", shape(), LENGTHS) as writer,
     ):
         writer.add(np.full((3, 2, 2, 3, 8), np.nan, dtype=np.float32))
 

@@ -1,0 +1,117 @@
+"""First builds of one folder at the same time, refused and killed at random: one wins, and its bytes are right.
+
+pytest tests/indexing/test_concurrent_builds.py --thorough      fifty rounds of two, three and twenty jobs
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from jobs import build, contents, write_sources
+from tiny import HashEncoder
+
+from indexing.verify_memory import verify_memory
+from memgpt_rag.errors import BusyError, MemgptRagError
+from memgpt_rag.memory import MemoryWriter
+from memgpt_rag.memory import format as disk
+
+_CONTEXT = multiprocessing.get_context("fork")
+
+
+def _job(sources: Path, memory: Path, start, delay: float, done) -> None:
+    start.wait()
+    time.sleep(delay)
+    try:
+        build(sources, memory)
+        done.put("built")
+    except BusyError:
+        done.put("refused")
+    except BaseException as error:
+        done.put(f"{type(error).__name__}: {error}")
+        raise
+
+
+@pytest.mark.parametrize("jobs", [2, 3, 20])
+def test_of_first_builds_at_the_same_time_one_wins(jobs, tmp_path, pytestconfig):
+    sources = write_sources(tmp_path / "sources", range(40))
+    build(sources, tmp_path / "alone")
+    whole = contents(tmp_path / "alone")
+    for number in range(50 if pytestconfig.getoption("--thorough") else 4):
+        memory, random = tmp_path / f"memory{number}", Random(100 * jobs + number)
+        start, done = _CONTEXT.Event(), _CONTEXT.SimpleQueue()
+        processes = [
+            _CONTEXT.Process(target=_job, args=(sources, memory, start, random.random() * 0.02, done))
+            for _ in range(jobs)
+        ]
+        for process in processes:
+            process.start()
+        start.set()
+        killed = random.sample(processes, random.randrange(jobs))
+        for process in killed:
+            time.sleep(random.random() * 0.01)
+            os.kill(process.pid, signal.SIGKILL)
+        for process in processes:
+            process.join()
+        spared = [process for process in processes if process not in killed]
+        assert all(process.exitcode == 0 for process in spared), f"round {number}: {_told(done)}"
+        if not (memory / disk.MANIFEST).exists():  # the one that was not refused was killed
+            build(sources, memory)
+        assert verify_memory(memory) == [], f"round {number}"
+        build(sources, memory)  # nothing to do but to clear up what killed jobs left
+        assert contents(memory) == whole, f"round {number}"
+
+
+def _told(done) -> list[str]:
+    told = []
+    while not done.empty():
+        told.append(done.get())
+    return told
+
+
+def test_a_job_that_is_refused_leaves_the_running_one_alone(tmp_path):
+    """Also before that one has written anything by which it could be told from leftovers."""
+    memory = tmp_path / "memory"
+    with MemoryWriter(memory) as running:
+        before = sorted(memory.rglob("*"))
+        for _ in range(2):
+            with pytest.raises(BusyError, match="Another job is writing to"), MemoryWriter(memory):
+                pass
+        assert sorted(memory.rglob("*")) == before
+        assert running.base is None
+    assert not memory.exists()
+
+
+def test_a_build_that_is_killed_among_its_first_passages_goes_on(tmp_path, monkeypatch):
+    """Fewer than a whole block of texts were embedded when the machine went down."""
+    sources, memory = write_sources(tmp_path / "sources", range(40)), tmp_path / "memory"
+    embedded, encode = [], HashEncoder.encode_passages
+
+    class StoppedError(MemgptRagError):
+        pass
+
+    def failing(self, texts):
+        if any(text.startswith("Bench") for text in texts):
+            embedded.append(len(texts))
+            if sum(embedded) > 20:
+                raise StoppedError
+        return encode(self, texts)
+
+    monkeypatch.setattr(HashEncoder, "encode_passages", failing)
+    with pytest.raises(StoppedError):
+        build(sources, memory)
+    monkeypatch.setattr(
+        HashEncoder, "encode_passages", lambda self, texts: embedded.append(len(texts)) or encode(self, texts)
+    )
+    first = embedded[0]
+    embedded.clear()
+    build(sources, memory)
+    assert first >= 16
+    assert (
+        sum(number for number in embedded if number > 8) == 40 - first
+    )  # the fingerprint's own texts come in twos to eights
