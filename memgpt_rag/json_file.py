@@ -1,0 +1,119 @@
+"""JSON that others wrote: read within bounds, refused where it is damaged, replaced in one step.
+
+The standard reader takes NaN and Infinity, which JSON does not have, turns 1e999 into infinity, and answers deep nesting
+with a RecursionError. Whoever reads a file of a user or of a model folder reads it here. Knows no file's content.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_DEPTH = 64  # far more than any file of ours or of a model folder, far less than any walk over it can bear
+_MAX_DIGITS = 40  # of an integer; every one of them is a float, too
+
+
+def read_json(path: str | Path, *, max_bytes: int) -> Any:
+    """Return the value that a JSON file holds.
+
+    Args:
+        max_bytes: size of the largest file that is read.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it holds no sound JSON, in the sense of `parse_json`, is larger, or is no plain file; the message is a
+            reason to put into a sentence with the file's name.
+    """
+    # Without waiting: opening a named pipe would wait for a writer for ever.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("no plain file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(handle)
+    if len(data) > max_bytes:
+        raise ValueError(f"more than {max_bytes:,} bytes")
+    return parse_json(data)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, in UTF-8 with or without a byte order mark where it is bytes.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, deeper than `MAX_DEPTH`, a number that is none (NaN, Infinity, 1e999) or has too
+            many digits, or half of a character (as the escape "d83d" alone); the message is a reason to put into a sentence.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"not UTF-8 (byte {error.start:,})") from None
+    try:
+        value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON ({error.msg} at line {error.lineno:,}, column {error.colno:,})") from None
+    except RecursionError:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from None
+    _require_shallow(value)
+    if "\\ud" in text or "\\uD" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a character, in a string") from None
+    return value
+
+
+def replace_json(path: str | Path, value: Any) -> None:
+    """Write a value as a JSON file, which takes the place of an earlier one in one step.
+
+    Raises:
+        OSError: it cannot be written; an earlier file is as it was.
+        ValueError: a number that is none.
+    """
+    path = Path(path)
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits.lstrip('-')):,} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"a number that is too large ({digits[:_MAX_DIGITS]})")
+    return number
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} where a number is expected")
+
+
+def _require_shallow(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [one for one in level if isinstance(one, dict | list)]
+        if not containers:
+            return
+        level = [part for one in containers for part in (one.values() if isinstance(one, dict) else one)]
+    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
