@@ -35,7 +35,12 @@ memory_option = click.option(
     "--memory", required=True, type=click.Path(path_type=Path), help="Folder of the memory to change."
 )
 encoder_option = click.option(
-    "--encoder", metavar="NAME", help="The memory's embedding model, where it is not where it was."
+    "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
+)
+generator_option = click.option(
+    "--generator",
+    metavar="NAME",
+    help="The language model whose tokenizer counts the memory's passages; needed where it does not come as a package.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 
@@ -44,7 +49,11 @@ def _changing(command: Callable[..., None]) -> Callable[..., None]:
     """What reading sources into a memory that is there takes."""
     return sources_argument(
         memory_option(
-            encoder_option(keep_keys_option(workplace_options(log_options(reading_options(dry_run_option(command))))))
+            encoder_option(
+                generator_option(
+                    keep_keys_option(workplace_options(log_options(reading_options(dry_run_option(command)))))
+                )
+            )
         )
     )
 
@@ -228,6 +237,7 @@ def _change(
     *,
     sources: tuple[Path | str, ...],
     encoder: str | None,
+    generator: str | None,
     reading: Reading,
     workplace: Workplace,
     log: JobLog,
@@ -239,13 +249,25 @@ def _change(
     from indexing.choose_index import RECALL
     from indexing.engine import EncoderRecipe
     from indexing.find_files import find_files
+    from memgpt_rag.bundled import GENERATORS
+    from memgpt_rag.encoder import encoder_name
     from memgpt_rag.memory import Memory
+    from memgpt_rag.named_models import require_named
 
     manifest = Memory.open(memory).manifest
     files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    recipe = EncoderRecipe.of(stored, encoder)
-    tokenizer = None if splitting["tokenizer"] == stored.name else str(splitting["tokenizer"])
+    recipe = EncoderRecipe.of(stored, encoder_name(stored, encoder, [memory]))
+    tokenizer = None
+    if splitting["tokenizer"] != stored.name:
+        tokenizer = require_named(
+            splitting["tokenizer"],
+            generator,
+            bundled=GENERATORS,
+            what="tokenizer",
+            option="--generator",
+            memories=[memory],
+        )
     with workplace.open(recipe, splitter_of(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
@@ -261,7 +283,7 @@ def _change(
     click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
     click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
     if report.commit is not None:
-        recalls = [segment.index["recall"] for segment in manifest.segments if segment.index]
+        recalls = [segment.index.get("recall", RECALL) for segment in manifest.segments if segment.index]
         index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)
 
 

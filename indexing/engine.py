@@ -78,14 +78,14 @@ class EncoderRecipe:
     dimension: int | None = None
 
     @classmethod
-    def of(cls, stored: EncoderFingerprint, name: str | None = None) -> EncoderRecipe:
+    def of(cls, stored: EncoderFingerprint, name: str) -> EncoderRecipe:
         """What embeds passages as those of a memory were.
 
         Args:
-            name: of the encoder, where it is not where it was.
+            name: of the encoder, see `memgpt_rag.encoder.encoder_name`.
         """
         return cls(
-            name or stored.name,
+            name,
             stored.query_prompt,
             stored.passage_prompt,
             stored.normalised,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +14,16 @@ from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.memory import Manifest, Memory, versions
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.analysis import ANALYSIS
-from memgpt_rag.memory.faiss_index import first_not_unit
+from memgpt_rag.memory.faiss_index import exact_search, first_not_unit
 from memgpt_rag.memory.files import describe
+from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.words import write_words
 
 _BLOCK = 1024
 # How far the score of a key with itself may lie below that of its nearest key: what rounding does.
 _ROUNDING = 1e-5
+# Of an index: how many keys are looked up, how many of the nearest count, and by how much it may miss what it once found.
+_QUERIES, _NEAREST, _FEWER = 100, 10, 0.1
 
 
 def verify_memory(
@@ -54,7 +57,13 @@ def verify_memory(
         return faults
     try:
         opened = Memory.open(memory)
-        return [*_values(opened), *_keys(opened, neighbours, on_step), *_states(opened), *_words(opened)]
+        return [
+            *_values(opened),
+            *_keys(opened, neighbours, on_step),
+            *_indexes(memory, kept, on_step),
+            *_states(opened),
+            *_words(opened),
+        ]
     except MemgptRagError as error:
         return [str(error)]
 
@@ -107,6 +116,30 @@ def _strangers(memory: Memory, rows: np.ndarray) -> Iterator[str]:
     for row, other, missed in zip(rows, found.rows[:, 0], found.scores[:, 0] > own + near, strict=True):
         if missed and row != other:
             yield f"The key of row {row} in {memory.path} finds row {other} first."
+
+
+def _indexes(memory: Path, kept: Sequence[Manifest], on_step: Callable[[str], object]) -> Iterator[str]:
+    """Every index of every version finds about as many of the nearest as was measured when it was chosen."""
+    checked: set[tuple[str, str]] = set()
+    for manifest in kept:
+        for described in manifest.segments:
+            name = described.file("index")
+            if name is None or (described.name, name) in checked:
+                continue
+            checked.add((described.name, name))
+            on_step(f"{described.name}/{name}")
+            segment = OpenSegment(memory, manifest, described)
+            assert segment.index is not None and described.index is not None
+            queries = segment.keys[np.unique(np.linspace(0, len(segment) - 1, _QUERIES).astype(np.int64))]
+            k = min(_NEAREST, len(segment))
+            found, _ = segment.index.search(segment.keys, queries, k)
+            nearest, _ = exact_search(segment.keys, queries, k, manifest.metric)
+            recall = float((found[:, :, None] == nearest[:, None]).any(axis=1).mean())
+            if recall < described.index.get("recall", 0.0) - _FEWER:
+                yield (
+                    f"{segment.folder / name} finds {recall:.3f} of the {k} nearest keys, and {described.index['recall']:.3f} when it was "
+                    "chosen; make it again with: memgpt-index rebuild-index"
+                )
 
 
 def _states(memory: Memory) -> Iterator[str]:

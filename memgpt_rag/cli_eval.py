@@ -174,7 +174,7 @@ def retrieval(
         systems: Iterator[System] = iter(())
         if opened is not None:
             quiet_libraries()
-            loaded = load_encoder_of(opened.manifest.encoder, encoders[0] if encoders else None)
+            loaded = load_encoder_of(opened.manifest.encoder, encoders[0] if encoders else None, memories=[opened.path])
             systems = _systems_of(opened, loaded, searches, _settings(search, model), on_memory)
         elif encoders or not runs:
             quiet_libraries()
@@ -282,7 +282,8 @@ def weight(data: Path, memory: Path, split: str, encoder: str | None, measure: s
     opened.word_statistics([])
     judged, _ = with_documents_of(judged, opened)
     quiet_libraries()
-    fitted = fit_word_weight(judged, opened, load_encoder_of(opened.manifest.encoder, encoder), measure=measure)
+    asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[memory])
+    fitted = fit_word_weight(judged, opened, asking, measure=measure)
     for tried, mean in fitted.means.items():
         click.echo(f"{tried:.2f}  {mean:.4f}" + ("  <" if tried == fitted.best else ""))
     gain = fitted.against

@@ -35,7 +35,7 @@ preset_option = click.option(
     help="Memory in all layers, or in the global layers only.",
 )
 encoder_option = click.option(
-    "--encoder", metavar="NAME", help="The memory's embedding model, where it has moved since."
+    "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
 )
 k_option = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from memgpt_rag.bundled import E5_ENCODER, encoder_folder
-from memgpt_rag.errors import MissingPackageError
-from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe
+from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
+from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe, is_contrast
+from memgpt_rag.named_models import require_named
 
 DEFAULT_ENCODER = E5_ENCODER
 
@@ -75,6 +77,12 @@ class Encoder(ABC):
     @cached_property
     def fingerprint(self) -> EncoderFingerprint:
         query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
+        contrast = round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4)
+        if not is_contrast(contrast):
+            raise ModelError(
+                f"The encoder {self.name!r} cannot search: of eight questions and their passages, the right ones score {contrast} "
+                "above the wrong ones on average. Name a model that was trained to embed questions and passages."
+            )
         return EncoderFingerprint(
             name=self.name,
             dimension=len(query),
@@ -82,7 +90,7 @@ class Encoder(ABC):
             query_prompt=self.query_prompt,
             passage_prompt=self.passage_prompt,
             max_tokens=self.max_tokens,
-            score_contrast=round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4),
+            score_contrast=contrast,
             query_probe=encode_probe(query),
             passage_probe=encode_probe(passage),
             backend=self.backend,
@@ -191,7 +199,7 @@ def load_encoder(
     return encoder if dimension == whole else ShortenedEncoder(encoder, dimension)
 
 
-def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Encoder:
+def load_encoder_of(stored: EncoderFingerprint, name: str | None = None, *, memories: Sequence[Path] = ()) -> Encoder:
     """The encoder that embedded a memory, with its prompts, to ask it.
 
     Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
@@ -199,18 +207,28 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None) -> Enco
 
     Args:
         stored: the memory's fingerprint of it.
-        name: name or folder of the encoder, where it is not where it was when the memory was built.
+        name: name or folder of the encoder, where it does not come as a package.
+        memories: folders of the memories that are asked, from inside of which nothing is loaded.
 
     Raises:
-        ModelError: no such model.
+        ModelError: no such model, or one that only the memory names and that does not come as a package.
     """
     from memgpt_rag.encoding.shortened import ShortenedEncoder
 
     encoder = load_encoder(
-        name or stored.name,
+        encoder_name(stored, name, memories),
         query_prompt=stored.query_prompt,
         passage_prompt=stored.passage_prompt,
         normalise=stored.normalised,
     )
     shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
     return ShortenedEncoder(encoder, stored.dimension) if shorter else encoder
+
+
+def encoder_name(stored: EncoderFingerprint, name: str | None, memories: Sequence[Path] = ()) -> str:
+    """Return the name of a memory's encoder, as `require_named` allows it: bundled, or named by the user.
+
+    Raises:
+        ModelError: neither.
+    """
+    return require_named(stored.name, name, bundled=ENCODERS, what="encoder", option="--encoder", memories=memories)

@@ -24,6 +24,10 @@ SAME_STATES = 0.999
 # Cosine between probe vectors of one model in different precisions was above .999, between "query: " and "passage: "
 # before the same text below .97.
 SAME_PROBE = 0.99
+MAX_DIMENSION = 2**16
+_MAX_LAYERS = 2**12
+# Of encoders that were measured, those with unit vectors have .1 to .6.
+_LEAST_CONTRAST, _MOST_CONTRAST = 1e-4, 1e6
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,23 @@ class EncoderFingerprint:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> EncoderFingerprint:
-        """Raises MemoryFormatError where a field is missing, unknown or of the wrong type."""
+        """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
         kinds = {"str": str, "int": int, "bool": bool, "float": float}
         wanted = {name: kinds[str(kind)] for name, kind in cls.__annotations__.items()}
         given = {"backend": "torch", "precision": "fp32", **fields}
         wrong = [name for name, kind in wanted.items() if type(given.get(name)) is not kind]
         wrong += sorted(set(fields) - set(wanted))
+        if not wrong:
+            wrong = [
+                *([] if 0 < given["dimension"] <= MAX_DIMENSION else ["dimension"]),
+                *([] if given["max_tokens"] >= 0 else ["max_tokens"]),
+                # Scores are divided by it: at 0, and where it is no number, every share of attention would be none either.
+                *([] if is_contrast(given["score_contrast"]) else ["score_contrast"]),
+                *(name for name in ("query_probe", "passage_probe") if not _is_probe(given[name], given["dimension"])),
+            ]
         if wrong:
             raise MemoryFormatError(
-                f"The manifest's encoder has missing, unknown or ill-typed fields: {', '.join(wrong)}."
+                f"The manifest's encoder has missing, unknown or impossible fields: {', '.join(wrong)}."
             )
         return cls(**fields)
 
@@ -131,16 +143,22 @@ class StatesFingerprint:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StatesFingerprint:
-        """Raises MemoryFormatError where a field is missing, unknown or of the wrong type."""
+        """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
         wrong = sorted(set(fields) ^ set(cls.__annotations__))
         for name, kind in cls.__annotations__.items():
             value = fields.get(name)
             fits = {"str": isinstance(value, str), "int": type(value) is int and value > 0}
             is_ids = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
             wrong += [] if name in wrong or fits.get(str(kind), is_ids) else [name]
+        if not wrong:
+            wrong = [
+                *([] if fields["kv_heads"] * fields["head_dim"] <= MAX_DIMENSION else ["kv_heads", "head_dim"]),
+                *([] if 0 < len(fields["layers"]) == len(set(fields["layers"])) <= _MAX_LAYERS else ["layers"]),
+                *([] if _is_probe(fields["probe"]) else ["probe"]),
+            ]
         if wrong:
             raise MemoryFormatError(
-                f"The manifest's states have missing, unknown or ill-typed fields: {', '.join(wrong)}."
+                f"The manifest's states have missing, unknown or impossible fields: {', '.join(wrong)}."
             )
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
@@ -176,6 +194,23 @@ class StatesFingerprint:
 
 def encode_probe(vector: Float[np.ndarray, " dimension"]) -> str:
     return base64.b64encode(vector.astype("<f2").tobytes()).decode("ascii")
+
+
+def is_contrast(value: float) -> bool:
+    """Whether a mean difference of scores can be the unit in which scores are counted."""
+    return _LEAST_CONTRAST <= value <= _MOST_CONTRAST  # of NaN, neither holds
+
+
+def _is_probe(text: str, dimension: int | None = None) -> bool:
+    """Whether a text is a vector that another one can be compared with."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    if not data or len(data) % 2 or len(data) // 2 != (dimension or len(data) // 2):
+        return False
+    vector = np.frombuffer(data, dtype="<f2").astype(np.float32)
+    return bool(np.isfinite(vector).all() and vector.any())
 
 
 def _cosine(one: str, other: str) -> float:

@@ -81,7 +81,7 @@ class RAG:
             memory: folder of the memory; or several, which are searched as one.
             model: language model, by hub name, folder, or the name of one that comes as a package.
             config: preset "quality" or "compact", or numbers of your own.
-            encoder: name or folder of the memory's encoder, where it is not where it was when the memory was built.
+            encoder: name or folder of the memory's encoder; needed where that does not come as a package.
             search: how entries are looked for: by key, by words or by both, and whether a reranker looks again.
             keep_states: keep states that are computed in the user's cache folder, at most a gigabyte a model, so that
                 another process need not compute them again.
@@ -94,7 +94,7 @@ class RAG:
         """
         folders = [memory] if isinstance(memory, str | Path) else memory
         opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
-        asking = load_encoder_of(opened.manifest.encoder, encoder)
+        asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[Path(folder) for folder in folders])
         folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
         decoder = MemoryDecoder.from_pretrained(model, config=config, **loading)
         return cls(opened, asking, decoder, search=search, states_folder=folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.format import Metric
+from memgpt_rag.memory.index_file import IndexFile
+from memgpt_rag.memory.index_settings import IndexSettings
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # Codes that are all looked at, a few bits or bytes a key; they take no settings and no filter.
@@ -26,7 +27,6 @@ _CODES = tuple(
     for name in ("IndexScalarQuantizer", "IndexPQFastScan", "IndexRaBitQFastScan")
     if hasattr(faiss, name)
 )
-_KINDS = (faiss.IndexHNSW, faiss.IndexIVF, *_CODES)
 # Rows that are scored at once when candidates are refined.
 _REFINED = 2**16
 
@@ -81,25 +81,6 @@ def scores_of(
     return scores
 
 
-@dataclass(frozen=True)
-class IndexSettings:
-    """What an approximate index is, and how it is searched.
-
-    Attributes:
-        factory: its description in FAISS's own language, such as "HNSW32_SQ8", "IVF512,SQ8" or "RaBitQfs".
-        parameters: of the search, likewise, such as "efSearch=64" or "nprobe=16"; empty where there are none.
-        candidates: how many rows it proposes for each one that is wanted; the best by their keys are kept.
-    """
-
-    factory: str
-    parameters: str
-    candidates: int
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> IndexSettings:
-        return cls(str(fields["factory"]), str(fields["parameters"]), int(fields["candidates"]))
-
-
 class ApproximateIndex:
     """An index that looks at a part of the keys only, or at short codes of all; row i is the i-th key."""
 
@@ -134,20 +115,18 @@ class ApproximateIndex:
     def read(
         cls, path: Path, settings: IndexSettings, *, rows: int, dimension: int, metric: Metric
     ) -> ApproximateIndex:
-        """Raises MemoryFormatError: the file is not an index of that many keys of that dimension and metric."""
-        index = _read(path, "make it again with: memgpt-index rebuild-index")
-        found = (isinstance(index, _KINDS), index.ntotal, index.d, index.metric_type)
-        if found != (True, rows, dimension, _METRIC_TYPE[metric]):
-            raise MemoryFormatError(
-                f"{path} holds {type(index).__name__} over {index.ntotal} keys of dimension {index.d}; expected an index over "
-                f"{rows} keys of dimension {dimension}, {metric}; make it again with: memgpt-index rebuild-index"
-            )
+        """Read an index that `write` wrote.
+
+        Raises:
+            MemoryFormatError: the file is not an index of these settings over that many keys of that dimension and metric.
+        """
+        remedy = "make it again with: memgpt-index rebuild-index"
+        IndexFile(path, rows=rows, dimension=dimension, metric=metric).require_sound(settings, remedy)
         try:
-            return cls(index, settings, metric)
-        except RuntimeError as error:
-            raise MemoryFormatError(
-                f"{path} does not take the settings {settings.parameters!r}; make it again with: memgpt-index rebuild-index"
-            ) from error
+            return cls(faiss.read_index(str(path)), settings, metric)
+        except (RuntimeError, MemoryError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); {remedy}") from error
 
     def write(self, file: Any) -> None:
         """Into anything with `write`."""
@@ -187,23 +166,6 @@ class ApproximateIndex:
         return faiss.SearchParametersIVF(nprobe=self._effort, **selected)
 
 
-def read_flat_keys(path: Path, *, rows: int, dimension: int, metric: Metric) -> Float[np.ndarray, "rows dimension"]:
-    """Keys that are stored as an exact FAISS index, which versions 1 and 2 did.
-
-    Raises:
-        MemoryFormatError: the file is not an index of that many keys of that dimension and metric.
-    """
-    index = _read(path, "build the memory again.")
-    found, expected = (index.ntotal, index.d, index.metric_type), (rows, dimension, _METRIC_TYPE[metric])
-    if found != expected:
-        raise MemoryFormatError(
-            f"{path} holds {found[0]} keys of dimension {found[1]} (metric type {found[2]}); the manifest says "
-            f"{expected[0]} of dimension {expected[1]} (metric type {expected[2]}); build the memory again."
-        )
-    keys: np.ndarray = index.reconstruct_n(0, rows) if rows else np.empty((0, dimension), np.float32)
-    return keys
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Searches on one thread, for measurements that mean the same on every machine."""
@@ -231,11 +193,3 @@ def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:
 
 def _selector(allowed: Bool[np.ndarray, " rows"] | None) -> faiss.IDSelector | None:
     return None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-
-
-def _read(path: Path, remedy: str) -> faiss.Index:
-    try:
-        return faiss.read_index(str(path))
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); {remedy}") from error

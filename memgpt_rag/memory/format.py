@@ -50,7 +50,9 @@ import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
+from memgpt_rag.json_file import parse_json
 from memgpt_rag.memory.files import StoredFile, reading
+from memgpt_rag.memory.index_settings import IndexSettings
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
@@ -99,7 +101,6 @@ _DELETED = re.compile(rf"deleted-{_HEX}\.bits")
 _INDEX = re.compile(rf"index-{_HEX}\.faiss")
 _WORDS = re.compile(rf"words-{_HEX}\.safetensors")
 _OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX, "words": _WORDS}
-MAX_DIMENSION = 2**16
 _MAX_MANIFEST = 2**28
 
 
@@ -259,9 +260,9 @@ def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
 def parse_manifest(path: Path) -> Manifest:
     """Raises MemoryFormatError as `read_manifest`."""
     try:
-        fields = json.loads(read_bytes(path))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise MemoryFormatError(f"{path} is damaged: it is not JSON ({error}); build the memory again.") from error
+        fields = parse_json(read_bytes(path))
+    except ValueError as error:
+        raise MemoryFormatError(f"{path} is damaged ({error}); build the memory again.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise MemoryFormatError(f"{path} is not the manifest of a memory: it does not say format {FORMAT!r}.")
     if fields.get("version") not in READABLE:
@@ -307,12 +308,10 @@ def _parse(fields: dict[str, Any]) -> Manifest:
     metadata = {} if old else {str(name): str(kind) for name, kind in fields["metadata"].items()}
     values_schema(metadata)
     encoder = EncoderFingerprint.from_json(fields["encoder"])
-    if not 0 < encoder.dimension <= MAX_DIMENSION:
-        raise ValueError(f"dimension {encoder.dimension}")
     manifest = Manifest(
         metric=fields["metric"],
         encoder=encoder,
-        splitting=dict(fields["splitting"]),
+        splitting=_splitting(fields["splitting"]),
         job={"name": "build", **fields["sources"]} if old else dict(fields["job"]),
         segments=segments,
         states=states,
@@ -347,9 +346,15 @@ def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool)
     )
     if wrong or deleted > entries:
         raise ValueError(f"files {sorted(files)} of segment {name}")
-    if index is not None and not {"factory", "parameters", "candidates"} <= set(index):
-        raise ValueError(f"index of segment {name}")
+    if index is not None:
+        IndexSettings.from_json(index)
     return Segment(name, entries, files, deleted, index)
+
+
+def _splitting(fields: Any) -> dict[str, Any]:
+    if not isinstance(fields.get("tokenizer"), str) or _count(fields.get("max_tokens")) > 2**24:
+        raise ValueError(f"splitting {fields!r:.200}")
+    return dict(fields)
 
 
 def _count(value: Any) -> int:

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for
+from memgpt_rag.memory.faiss_index import ApproximateIndex, codes_for
 from memgpt_rag.memory.format import Metric
+from memgpt_rag.memory.index_settings import IndexSettings
 
 Kind = Literal["ivf", "hnsw", "codes"]
 KINDS: tuple[Kind, ...] = ("ivf", "codes", "hnsw")

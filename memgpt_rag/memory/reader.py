@@ -27,6 +27,8 @@ from memgpt_rag.memory.states import Codes
 from memgpt_rag.passage import Passage
 
 _TRIES = 5
+# Keys and queries have length 1 to three digits each.
+_MOST_COSINE = 1.01
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,10 @@ class Memory:
             if count and k
             for rows, scores in [segment.search(vectors, min(k, count), mask, exact=exact)]
         ]
+        if self.manifest.metric == "cosine" and any((scores > _MOST_COSINE).any() for _, scores in found):
+            raise MemoryFormatError(
+                f"Some keys of {self.path} are not of length 1, so that scores mean nothing; find out which with: memgpt-index verify"
+            )
         if not found:
             return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
         if len(found) == 1:

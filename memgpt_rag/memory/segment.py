@@ -11,7 +11,9 @@ from jaxtyping import Bool, Float
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import files
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, IndexSettings, exact_search, read_flat_keys
+from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, exact_search
+from memgpt_rag.memory.index_file import IndexFile
+from memgpt_rag.memory.index_settings import IndexSettings
 from memgpt_rag.memory.keys import open_keys
 from memgpt_rag.memory.states import StatesShape, StoredStates
 from memgpt_rag.memory.values import StoredValues
@@ -79,12 +81,13 @@ class OpenSegment:
         name, settings = self.described.file("index"), self.described.index
         if name is None or settings is None:
             return None
-        path = self._committed(name, "rebuild-index")
-        try:
-            of = IndexSettings.from_json(settings)
-        except (TypeError, ValueError) as error:
-            raise MemoryFormatError(f"The settings of {path} cannot be read ({error}).") from error
-        return ApproximateIndex.read(path, of, rows=len(self), dimension=self._dimension, metric=self._metric)
+        return ApproximateIndex.read(
+            self._committed(name, "rebuild-index"),
+            IndexSettings.from_json(settings),
+            rows=len(self),
+            dimension=self._dimension,
+            metric=self._metric,
+        )
 
     @cached_property
     def words(self) -> StoredWords | None:
@@ -117,8 +120,8 @@ class OpenSegment:
     def _open_keys(self) -> Float[np.ndarray, "rows dimension"]:
         if disk.KEYS in self.described.files:
             return open_keys(self.folder / disk.KEYS, len(self), self._dimension)
-        path = self.folder / disk.FLAT_KEYS
-        return read_flat_keys(path, rows=len(self), dimension=self._dimension, metric=self._metric)
+        file = IndexFile(self.folder / disk.FLAT_KEYS, rows=len(self), dimension=self._dimension, metric=self._metric)
+        return file.keys("build the memory again.")
 
     def _open_live(self) -> Bool[np.ndarray, " rows"] | None:
         if (name := self.described.file("deleted")) is None:

@@ -163,11 +163,23 @@ class StoredStates:
 
         Raises:
             IndexError: there is no such row.
+            MemoryFormatError: they are no numbers.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"States of row {row} were asked for; there are rows 0 to {len(self) - 1}.")
         tokens = slice(*self.offsets[row : row + 2])
-        return self._codes[tokens], None if self._scales is None else self._scales[tokens]
+        codes, scales = self._codes[tokens], None if self._scales is None else self._scales[tokens]
+        if not _are_numbers(codes if scales is None else scales):
+            raise MemoryFormatError(
+                f"The states of row {row} hold NaN or infinity; compute them again with: memgpt-index states"
+            )
+        return codes, scales
+
+
+def _are_numbers(codes: Shaped[np.ndarray, ...]) -> bool:
+    if codes.dtype == np.uint16:  # bf16: all bits of the exponent are set
+        return not bool(((codes & 0x7F80) == 0x7F80).any())
+    return codes.dtype.kind == "i" or bool(np.isfinite(codes).all())
 
 
 def encode(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.arrow_file import require_plain_batches
 from memgpt_rag.memory.files import NewFile, StoredFile
 from memgpt_rag.passage import Passage
 
@@ -64,11 +65,13 @@ class StoredValues:
     @classmethod
     def open(cls, path: Path, schema: pa.Schema, rows: int) -> StoredValues:
         """Raises MemoryFormatError: the file does not hold that many rows of that schema."""
+        require_plain_batches(path, rows)
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
             if (names := file.schema.names) != schema.names or not file.schema.equals(schema):
                 raise MemoryFormatError(f"{path} has columns {names}; expected {schema.names}; build the memory again.")
             batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+            batches = [batch for batch in batches if batch.num_rows]
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise MemoryFormatError(f"{path} is not an Arrow file ({error}); build the memory again.") from error
         values = cls(path, batches, schema)

@@ -15,8 +15,9 @@ from memgpt_rag.evaluation.report_folder import write_folder
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
 from memgpt_rag.evaluation.systems import make_system
 from memgpt_rag.evaluation.tables import searched
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, one_thread
+from memgpt_rag.memory.faiss_index import ApproximateIndex, one_thread
 from memgpt_rag.memory.index_kinds import build_indexes
+from memgpt_rag.memory.index_settings import IndexSettings
 
 COUNT, DIMENSION, QUERIES = 3000, 32, 150
 

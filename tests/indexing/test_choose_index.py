@@ -15,8 +15,9 @@ from indexing.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings, codes_for, exact_search
+from memgpt_rag.memory.faiss_index import ApproximateIndex, codes_for, exact_search
 from memgpt_rag.memory.index_kinds import building_bytes
+from memgpt_rag.memory.index_settings import IndexSettings
 
 COUNT, DIMENSION = 6000, 64
 

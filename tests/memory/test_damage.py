@@ -22,12 +22,13 @@ from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_states, add_words
 from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
+from memgpt_rag.memory.faiss_index import ApproximateIndex
 from memgpt_rag.memory.files import describe
+from memgpt_rag.memory.index_settings import IndexSettings
 from memgpt_rag.memory.states import encode
 
 ENCODER = HashEncoder(dimension=16)
-STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA")
+STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, add_indexes, add_states, add_words, expire, roll_back
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.commit import writing
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
+from memgpt_rag.memory.faiss_index import ApproximateIndex
+from memgpt_rag.memory.index_settings import IndexSettings
 from memgpt_rag.memory.states import encode
 
 
@@ -67,7 +68,7 @@ def index(memory: Path) -> None:
 def states(memory: Path) -> None:
     add_states(
         Memory.open(memory),
-        StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA"),
+        StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA=="),
         lambda rows: [2 + row for row in rows],
         lambda rows: (encode(np.random.default_rng(row).normal(size=(2 + row, 1, 2, 1, 4)), "int8") for row in rows),
     )

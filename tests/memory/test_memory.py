@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pytest
 from tiny import HashEncoder, passage
 
-from memgpt_rag.errors import MemoryFormatError, MismatchError
+from memgpt_rag.errors import MemoryFormatError, MismatchError, ModelError
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.memory import format as disk
 from memgpt_rag.memory.commit import publish
@@ -229,7 +231,7 @@ def scramble(path: Path) -> None:
     "damage, match",
     [
         (lambda folder: (folder / disk.MANIFEST).unlink(), "is not a memory: it has no manifest.json"),
-        (lambda folder: (folder / disk.MANIFEST).write_text("{"), "is damaged: it is not JSON"),
+        (lambda folder: (folder / disk.MANIFEST).write_text("{"), r"is damaged \(broken JSON"),
         (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
@@ -242,8 +244,8 @@ def scramble(path: Path) -> None:
             lambda folder: edit_manifest(folder, segments=[{"name": "../../etc", "entries": 5, "files": {}}]),
             "segment name '../../etc'",
         ),
-        (lambda folder: edit_manifest(folder, states={}), "states have missing, unknown or ill-typed fields: dtype"),
-        (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or ill-typed fields: name, dimension"),
+        (lambda folder: edit_manifest(folder, states={}), "states have missing, unknown or impossible fields: dtype"),
+        (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or impossible fields: name, dimension"),
         (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
         (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.safetensors has \d+ bytes; the manifest says"),
         (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.safetensors is not a safetensors file"),
@@ -290,3 +292,57 @@ def test_passages_say_where_they_are_from():
     assert replace(one, last=18).place == "manual.txt, lines 12–18"
     assert one.titled_text == "Title 3\nFact number 3."
     assert replace(one, title="").titled_text == "Fact number 3."
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("score_contrast", value) for value in (0.0, 1e-300, -0.2, 1e300, 1)),
+        ("max_tokens", -1),
+        ("dimension", 0),
+        ("dimension", 2**17),
+        ("query_probe", ""),
+        ("query_probe", "not base64"),
+        ("passage_probe", base64.b64encode(bytes(128)).decode()),  # of no length, so that no cosine is a number
+        ("passage_probe", base64.b64encode(b"\x00\x7e" * 64).decode()),  # NaN
+        ("query_probe", base64.b64encode(b"\x00\x3c" * 15).decode()),  # of another dimension
+    ],
+)
+def test_numbers_of_a_manifest_that_cannot_be_meant_are_refused(field, value, folder):
+    encoder = json.loads((folder / disk.MANIFEST).read_text())["encoder"]
+    edit_manifest(folder, encoder={**encoder, field: value})
+    with pytest.raises(MemoryFormatError, match=f"encoder has missing, unknown or impossible fields: {field}"):
+        Memory.open(folder)
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "1e999", "9" * 5000])
+def test_a_manifest_with_what_is_no_number_is_refused_by_its_path(literal, folder):
+    text = (folder / disk.MANIFEST).read_text()
+    (folder / disk.MANIFEST).write_text(re.sub(r'("score_contrast": )[0-9.]+', rf"\g<1>{literal}", text))
+    with pytest.raises(MemoryFormatError, match=r"manifest\.json is damaged"):
+        Memory.open(folder)
+
+
+def test_a_manifest_without_the_longest_passage_is_refused(folder):
+    edit_manifest(folder, splitting={"tokenizer": "hash"})
+    with pytest.raises(MemoryFormatError, match=r"manifest\.json is damaged"):
+        Memory.open(folder)
+
+
+def test_an_encoder_that_cannot_tell_right_from_wrong_embeds_no_memory():
+    class Deaf(HashEncoder):
+        def encode_passages(self, texts):
+            return np.tile(np.eye(1, self._dimension, dtype=np.float32), (len(texts), 1))
+
+    with pytest.raises(
+        ModelError, match=r"The encoder 'hash' cannot search: .* the right ones score 0\.0 above the wrong ones"
+    ):
+        _ = Deaf().fingerprint
+
+
+def test_keys_that_are_too_long_give_no_answer(folder):
+    """A memory whose digests are right, so that only its scores can tell."""
+    opened = Memory.open(folder)
+    with pytest.raises(MemoryFormatError, match=r"Some keys of .* are not of length 1.* memgpt-index verify"):
+        opened.segments[0].keys = 5 * np.array(opened.segments[0].keys)
+        opened.search(opened.segments[0].keys[:1] / 5, 1)

@@ -25,7 +25,8 @@ from indexing.change_memory import compact
 from indexing.verify_memory import verify_memory
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_words, expire, roll_back, versions
 from memgpt_rag.memory.analysis import terms
-from memgpt_rag.memory.faiss_index import ApproximateIndex, IndexSettings
+from memgpt_rag.memory.faiss_index import ApproximateIndex
+from memgpt_rag.memory.index_settings import IndexSettings
 
 ENCODER = HashEncoder(dimension=48)
 SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
@@ -101,14 +102,14 @@ class Sequences(RuleBasedStateMachine):
         self._changed()
         assert self.memory.num_rows == len(self.entries)
 
-    @rule(factory=st.sampled_from([None, "IVF2,Flat", "HNSW8,Flat"]))
+    @rule(factory=st.sampled_from(["IVF2,Flat", "HNSW8,Flat"]))
     def index(self, factory):
         """Small enough to be as good as exact: both lists are looked at, and the graph is."""
-        settings = IndexSettings(str(factory), "nprobe=2" if factory == "IVF2,Flat" else "efSearch=64", 1)
+        settings = IndexSettings(factory, "nprobe=2" if factory == "IVF2,Flat" else "efSearch=64", 1)
         indexes = {
             segment.described.name: (ApproximateIndex.build(segment.keys, settings, "cosine"), asdict(settings))
             for segment in self.memory.segments
-            if factory is not None and len(segment) > 2
+            if len(segment) > 2
         }
         self.memory = Memory.open(self.folder)
         add_indexes(self.memory, indexes)

@@ -17,7 +17,7 @@ from memgpt_rag.memory.states import decode, encode
 from memgpt_rag.ray_shards import RayShard, cluster, ray_shards
 
 ENCODER = HashEncoder(dimension=64)
-STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "AAAA")
+STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")
 PARTS = [range(40), range(40, 43), range(43, 90)]
 
 

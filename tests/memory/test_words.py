@@ -202,6 +202,7 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
     assert verify_memory(memory.path) == []
     first = memory.segments[0]
     path = first.folder / first.described.file("words")
+    path.unlink()
     write_words(path, [passages(TEXTS[1:5] + TEXTS[:1])])  # as many bytes, of other rows
     with pytest.raises(MemoryFormatError, match=r"is not the file that was committed .* memgpt-index compact"):
         Memory.open(memory.path).word_statistics(QUESTIONS)

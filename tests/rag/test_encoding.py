@@ -246,5 +246,5 @@ def test_fingerprints_say_what_is_unusual_and_those_of_old_memories_are_read():
     assert EncoderFingerprint.from_json(fields) == usual
     rounded = EncoderFingerprint.from_json({**fields, "backend": "openvino", "precision": "int8"})
     assert EncoderFingerprint.from_json(rounded.to_json()) == rounded != usual
-    with pytest.raises(MemoryFormatError, match="ill-typed fields: precision"):
+    with pytest.raises(MemoryFormatError, match="impossible fields: precision"):
         EncoderFingerprint.from_json({**fields, "precision": 8})

@@ -1,0 +1,49 @@
+"""Decides whose word names a model: a memory's for models that come as packages, the user's for all others.
+
+A memory may come from anybody. If its manifest could name any folder or hub model, its sender would choose what is fetched
+and loaded here, a folder that lies in the memory itself among others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from memgpt_rag.errors import ModelError
+
+
+def require_named(
+    in_memory: str,
+    by_user: str | None,
+    *,
+    bundled: Sequence[str],
+    what: str,
+    option: str,
+    memories: Sequence[Path] = (),
+) -> str:
+    """Return the name of the model to load.
+
+    Args:
+        in_memory: what the memory's manifest says.
+        by_user: what the user says; None where nothing was said.
+        bundled: names of the models of this kind that come as packages.
+        what: the kind of model, for the error.
+        option: how the user names one, likewise.
+        memories: folders of memories, from inside of which nothing is loaded.
+
+    Raises:
+        ModelError: only the memory names the model, and it does not come as a package; or it lies in a memory.
+    """
+    if by_user is None:
+        if in_memory in bundled:
+            return in_memory
+        raise ModelError(
+            f"This memory says that its {what} is {in_memory!r}, which does not come as a package ({', '.join(bundled)}), and "
+            f"a memory alone cannot choose what is loaded here; if you trust that model, name it: {option} {in_memory!r}"
+        )
+    for memory in memories:
+        if Path(by_user).exists() and memory.resolve() in (Path(by_user).resolve(), *Path(by_user).resolve().parents):
+            raise ModelError(
+                f"The {what} {by_user!r} lies in the memory {memory}, and no model is loaded from inside a memory; name one elsewhere."
+            )
+    return by_user
