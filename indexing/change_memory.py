@@ -120,7 +120,12 @@ def compact(memory: Path, *, progress: bool = False) -> Manifest:
             for _ in writer.value_blocks(_BLOCK):
                 pass
             for part in _parts(rows):
-                writer.add_keys(base.keys(part))
+                try:
+                    writer.add_keys(base.keys(part))
+                except ValueError as error:  # what the memory holds is copied as it is, and this no job of ours wrote
+                    raise MemoryFormatError(
+                        f"{memory} cannot be compacted: {error} Find out what is wrong with: memgpt-index verify"
+                    ) from error
                 bar.update(len(part))
         writer.copy_states(rows)
         manifest = base.manifest

@@ -114,7 +114,8 @@ def forget(memory: Path, before: int) -> list[int]:
     forgotten = [commit for commit in disk.commits(memory) if commit < before]
     for commit in forgotten:
         files.remove(disk.version_path(memory, commit))
-    files.sync_folder(memory / disk.VERSIONS)
+    if forgotten:
+        files.sync_folder(memory / disk.VERSIONS)
     sweep(memory)
     return forgotten
 
