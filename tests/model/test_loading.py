@@ -131,8 +131,9 @@ def test_modules_of_a_folder_are_not_imported(tmp_path, monkeypatch):
 @pytest.mark.parametrize("setting", ["model_args", "model_kwargs"])
 @pytest.mark.parametrize("load", [SentenceTransformersEncoder, LateInteractionReranker])
 def test_no_pickle_is_opened_because_a_folder_says_so(load, setting, tmp_path):
-    """sentence-transformers hands such settings of a folder to transformers, which then opens any pickle."""
+    """sentence-transformers hands such settings of a folder to transformers, which then opens any pickle to see its type."""
     folder = embedding_model(tmp_path / "model")
+    change_json(folder / "config.json", dtype=None)
     (folder / WEIGHTS).unlink()
     torch.save({"embeddings.word_embeddings.weight": Marks(tmp_path / "MARK")}, folder / "pytorch_model.bin")
     change_json(folder / "sentence_bert_config.json", **{setting: {"weights_only": False}})
