@@ -116,7 +116,7 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
         gguf = source.place(Path(scratch))
         plain = Path(scratch) / "plain"
-        with loading(kind, name, gguf):
+        with loading(kind, name, scratch):
             model, found = AutoModelForCausalLM.from_pretrained(
                 scratch,
                 gguf_file=gguf.name,

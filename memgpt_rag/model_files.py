@@ -70,7 +70,7 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
             f"The {kind} {name!r} needs Python code of its own, which is never run; name a model that transformers and "
             "sentence-transformers know without it."
         )
-    reason = _reason(error)
+    reason = "it is a file; name a folder" if Path(source).is_file() else _reason(error)
     if isinstance(error, ImportError):
         return (
             f"The {kind} {name!r} needs a package that is not installed ({reason}); install it, or name another model."
