@@ -69,7 +69,7 @@ def measure_builds(
 ) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
-    plain = SentenceTransformer(str(encoder_folder(name) or name), device="cpu")
+    plain = SentenceTransformer(str(encoder_folder(name) or name), device="cpu", trust_remote_code=False)
     loaded = {way: EncoderRecipe(name, backend=way[0], precision=way[1])() for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
         first = loaded[EXACT]

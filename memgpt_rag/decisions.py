@@ -5,7 +5,6 @@ neither models nor how the decisions are fitted to questions.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,15 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.json_file import number, read_json, replace_json
 from memgpt_rag.prompt import language_of
 
 NEIGHBOURS = 8  # entries whose scores are looked at, however few are read
 UNKNOWN = math.nan
+# All that an answer's decisions can look at.
+FIGURES = ("score", "lead", "overlap", "overlap_lead", "question_mass", "mass", "share", "log_prob")
+_MOST = 1e6  # of any weight; its inverse is the least scale
+_MAX_BYTES = 2**22  # of a user's file
 # Written by `benchmarks/abstention.py fit --save`.
 FITTED = Path(__file__).with_name("decisions.json")
 GENERAL = "general"
@@ -95,7 +99,7 @@ class Figure:
     scale: float
 
     def __call__(self, value: float) -> float:
-        return 0.0 if math.isnan(value) else self.weight * (value - self.typical) / self.scale
+        return 0.0 if not math.isfinite(value) else self.weight * (value - self.typical) / self.scale
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,21 @@ class Logistic:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Logistic:
-        """A model from what `dataclasses.asdict` made of one; raises ValueError or TypeError where it is none."""
+        """A model from what `dataclasses.asdict` made of one; raises ValueError, TypeError or KeyError where it is none."""
+        unknown = sorted(set(values["figures"]) - set(FIGURES))
+        if unknown:
+            raise ValueError(f"there is no figure {', '.join(unknown)}")
         figures = {
-            name: Figure(**{part: float(number) for part, number in of.items()})
+            name: Figure(
+                number(of["weight"], f"weight of {name}", -_MOST, _MOST),
+                number(of["typical"], f"typical {name}", -_MOST, _MOST),
+                number(of["scale"], f"scale of {name}", 1 / _MOST, _MOST),
+            )
             for name, of in values["figures"].items()
         }
-        if any(figure.scale <= 0 for figure in figures.values()):
-            raise ValueError("a scale is not above 0")
-        return cls(figures, float(values["bias"]), float(values["threshold"]))
+        return cls(
+            figures, number(values["bias"], "bias", -_MOST, _MOST), number(values["threshold"], "threshold", 0, 1)
+        )
 
 
 def fit_logistic(
@@ -219,7 +230,7 @@ def read_decisions(file: Path) -> dict[str, dict[str, Logistic]]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, max_bytes=_MAX_BYTES)
         read = {key: {name: Logistic.from_dict(one) for name, one in of.items()} for key, of in content.items()}
         unknown = sorted({name for of in read.values() for name in of} - set(Decisions.__annotations__))
         if unknown:
@@ -240,10 +251,7 @@ def save_decisions(file: Path, key: str, **fitted: Logistic) -> None:
     kept = read_decisions(file)
     kept[key] = {**kept.get(key, {}), **fitted}
     content = {key: {name: asdict(one) for name, one in of.items()} for key, of in kept.items()}
-    new = file.with_suffix(".new")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        new.replace(file)
+        replace_json(file, content)
     except OSError as error:
         raise ModelError(f"{file} cannot be written: {error.strerror}; make its folder writable.") from error

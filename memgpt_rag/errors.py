@@ -38,3 +38,11 @@ class MissingPackageError(MemgptRagError):
 
     def __init__(self, package: str, what_for: str, install: str):
         super().__init__(f"{what_for} needs the package {package}, which is not installed; run: {install}")
+
+
+def first_line(error: BaseException | str, most: int = 200) -> str:
+    """What an error of a library says first, to be put into a sentence: one line of printable characters, without its full stop."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = "".join(one if one.isprintable() else " " for one in lines[0]) if lines else type(error).__name__
+    said = said.strip().rstrip(".")
+    return said if len(said) <= most else f"{said[:most]}…"

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 MAX_DEPTH = 64  # far more than any file of ours or of a model folder, far less than any walk over it can bear
 _MAX_DIGITS = 40  # of an integer; every one of them is a float, too
+_SHOWN = 60  # characters of a wrong value
 
 
 def read_json(path: str | Path, *, max_bytes: int) -> Any:
@@ -56,17 +57,37 @@ def parse_json(text: str | bytes) -> Any:
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8 (byte {error.start:,})") from None
     try:
-        value = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_no_number)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON ({error.msg} at line {error.lineno:,}, column {error.colno:,})") from None
+        line = f"line {error.lineno:,}, " if "\n" in text else ""
+        raise ValueError(f"broken JSON ({error.msg} at {line}column {error.colno:,})") from None
     except RecursionError:
         raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from None
     _require_shallow(value)
     if "\\ud" in text or "\\uD" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("half of a character, in a string") from None
+        except UnicodeEncodeError as error:
+            half, before = error.object[error.start], error.object[max(0, error.start - _SHOWN) : error.start]
+            raise ValueError(f"half of a character ({half!r} after {before!r})") from None
+    return value
+
+
+def number(value: Any, name: str, low: float, high: float) -> float:
+    """Return a number that was read, if it is one.
+
+    Args:
+        name: what it is called, for the error.
+        low, high: the least and the greatest that it may be.
+
+    Raises:
+        ValueError: it is of another type, NaN, or beyond these.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        told = repr(value)
+        raise ValueError(
+            f"{name} is {told if len(told) <= _SHOWN else told[:_SHOWN] + '…'}, not a number from {low:g} to {high:g}"
+        )
     return value
 
 
@@ -107,6 +128,9 @@ def _finite(digits: str) -> float:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} where a number is expected")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_finite, parse_constant=_no_number)
 
 
 def _require_shallow(value: Any) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
+from memgpt_rag.errors import ModelError, first_line
 from memgpt_rag.passage import Passage
 
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -107,11 +108,26 @@ class Prompt:
 
     @cached_property
     def _turn(self) -> tuple[str, str]:
-        """A user's turn of the chat template, before and after the place of entries and question."""
+        """A user's turn of the chat template, before and after the place of entries and question.
+
+        Raises:
+            ModelError: the template fails, or leaves the message out.
+        """
         messages = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}]
-        turn: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        before, after = turn.split(_MARK)
+        try:
+            turn: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program, in a sandbox, and may raise anything
+            raise self._bad_template(first_line(error)) from error
+        if turn.count(_MARK) != 1:
+            raise self._bad_template(f"it says a message {turn.count(_MARK)} times, not once")
+        before, _, after = turn.partition(_MARK)
         return before, after
+
+    def _bad_template(self, reason: str) -> ModelError:
+        return ModelError(
+            f"The chat template of the language model {self.tokenizer.name_or_path!r} cannot be used ({reason}); download the "
+            "model again, or name another one."
+        )
 
     @cached_property
     def _ids(self) -> Callable[[str], tuple[int, ...]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from memgpt_rag.errors import SourceError
+from memgpt_rag.json_file import parse_json
 
 _EXPECTED = 'expected an object such as {"question": "…", "answer": "…"}'
 
@@ -32,9 +31,9 @@ def read_questions(path: str | Path) -> list[tuple[str, str]]:
 
 def _pair(line: str, where: str) -> tuple[str, str]:
     try:
-        record: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{where}: broken JSON ({error.msg} at column {error.colno}); {_EXPECTED}.") from error
+        record = parse_json(line)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}; {_EXPECTED}.") from error
     if not isinstance(record, dict):
         raise SourceError(f"{where}: no object; {_EXPECTED}.")
     answers = record.get("answers", [])

@@ -73,7 +73,7 @@ class RAG:
         encoder: str | None = None,
         search: Search = Search(),
         keep_states: bool = True,
-        **loading: Any,
+        **settings: Any,
     ) -> RAG:
         """Open a memory for questions.
 
@@ -85,7 +85,7 @@ class RAG:
             search: how entries are looked for: by key, by words or by both, and whether a reranker looks again.
             keep_states: keep states that are computed in the user's cache folder, at most a gigabyte a model, so that
                 another process need not compute them again.
-            loading: passed on to `MemoryDecoder.from_pretrained`.
+            settings: passed on to `MemoryDecoder.from_pretrained`.
 
         Raises:
             MemoryFormatError: no memory there, or a damaged one.
@@ -96,7 +96,7 @@ class RAG:
         opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
         asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[Path(folder) for folder in folders])
         folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
-        decoder = MemoryDecoder.from_pretrained(model, config=config, **loading)
+        decoder = MemoryDecoder.from_pretrained(model, config=config, **settings)
         return cls(opened, asking, decoder, search=search, states_folder=folder)
 
     def answer(self, question: str, **settings: Any) -> Answer:

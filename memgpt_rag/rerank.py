@@ -17,6 +17,7 @@ from jaxtyping import Float
 from memgpt_rag.bundled import encoder_folder
 from memgpt_rag.encoder import PAIRS
 from memgpt_rag.errors import ModelError
+from memgpt_rag.model_files import loading, require_all_whole
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from memgpt_rag.prompt import Prompt
 
 
+_KIND = "reranker"
 # Logits that are held at once: a question of three hundred tokens has 80 million a passage in a vocabulary such as Gemma's.
 _MOST_LOGITS = 2**27
 
@@ -71,7 +73,7 @@ class CrossEncoderReranker(Reranker):
     """A cross-encoder of sentence-transformers, by hub name or folder: reads question and passage together.
 
     Raises:
-        ModelError: no such model, or one that gives several numbers for a pair.
+        ModelError: no such model, one with weights missing, or one that gives several numbers for a pair.
     """
 
     weight = 0.8
@@ -79,10 +81,8 @@ class CrossEncoderReranker(Reranker):
     def __init__(self, name: str, *, device: str | None = None):
         from sentence_transformers import CrossEncoder
 
-        try:
-            self._model = CrossEncoder(name, device=device)
-        except (OSError, ValueError) as error:
-            raise _no_model(name, error) from error
+        with loading(_KIND, name), require_all_whole(_KIND, name, unused=()):  # it may read what a pooler gives
+            self._model = CrossEncoder(name, device=device, trust_remote_code=False)
         if (labels := self._model.num_labels) != 1:
             raise ModelError(
                 f"The model {name!r} gives {labels} numbers for a pair of texts; a reranker gives one. Name a cross-encoder."
@@ -114,10 +114,9 @@ class LateInteractionReranker(Reranker):
     def __init__(self, name: str, *, device: str | None = None, max_cached: int = 4096):
         from sentence_transformers import SentenceTransformer
 
-        try:
-            self._model = SentenceTransformer(str(encoder_folder(name) or name), device=device)
-        except (OSError, ValueError) as error:
-            raise _no_model(name, error) from error
+        folder = encoder_folder(name)
+        with loading(_KIND, name, folder), require_all_whole(_KIND, name):
+            self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
         self.name = f"tokens of {name}"
         self._of_passage = lru_cache(max_cached)(self._vectors)
 
@@ -183,13 +182,6 @@ def load_reranker(name: str) -> Reranker:
     """
     kind, _, of = name.partition(":")
     return LateInteractionReranker(of) if kind == "tokens" and of else CrossEncoderReranker(name)
-
-
-def _no_model(name: str, error: Exception) -> ModelError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ModelError(
-        f"No reranker {name!r}: it is no folder here, and the Hugging Face hub did not give it ({reason})."
-    )
 
 
 def _passage(text: str) -> Passage:

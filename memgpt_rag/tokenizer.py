@@ -10,8 +10,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from memgpt_rag.bundled import GENERATORS, generator_folder
-from memgpt_rag.errors import ModelError
+from memgpt_rag.model_files import loading
 
+KIND = "language model"
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
@@ -22,23 +23,13 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
         name: hub name, folder, or the name of a model that comes as a package.
 
     Raises:
-        ModelError: no such model.
+        ModelError: no such model, or a damaged one.
         MissingPackageError: it comes as a package that is not installed.
     """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(generator_folder(str(name)) or name)
-    except (OSError, ValueError, KeyError) as error:
-        raise no_model(name, error) from error
+    source = generator_folder(str(name)) or name
+    with loading(KIND, name, source, packages=GENERATORS):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return tokenizer
-
-
-def no_model(name: str | Path, error: Exception) -> ModelError:
-    """The sentence for a language model that cannot be had."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return ModelError(
-        f"No language model {str(name)!r}: it is no folder with a model here, it is none of the models that come as packages "
-        f"({', '.join(GENERATORS)}), and the Hugging Face hub did not give it ({reason})."
-    )
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
-from memgpt_rag.json_file import MAX_DEPTH, parse_json, read_json, replace_json
+from memgpt_rag.json_file import MAX_DEPTH, number, parse_json, read_json, replace_json
 
 DAMAGED = {
-    "not JSON": (b'{"a": ', r"broken JSON \(Expecting value at line 1, column 7\)"),
-    "empty": (b"", r"broken JSON \(Expecting value at line 1, column 1\)"),
+    "not JSON": (b'{"a": ', r"broken JSON \(Expecting value at column 7\)"),
+    "empty": (b"", r"broken JSON \(Expecting value at column 1\)"),
+    "two lines": (b'{"a": 1,\n"b"}', r"broken JSON \(Expecting ':' delimiter at line 2, column 4\)"),
     "binary": (b'"\xff"', r"not UTF-8 \(byte 1\)"),
     "NaN": (b'{"a": NaN}', "NaN where a number is expected"),
     "Infinity": (b"[-Infinity]", "-Infinity where a number is expected"),
@@ -22,7 +23,7 @@ DAMAGED = {
     "digits": (b"[-" + b"9" * 5000 + b"]", "a number of 5,000 digits"),
     "deeper than the stack": (b"[" * 200_000 + b"]" * 200_000, f"nested more than {MAX_DEPTH} levels deep"),
     "deeper than any file": (b'{"a":' * 65 + b"1" + b"}" * 65, f"nested more than {MAX_DEPTH} levels deep"),
-    "half a character": (b'{"\\ud83d": 1}', "half of a character"),
+    "half a character": (b'{"a \\ud83d": 1}', r"half of a character \('.ud83d' after '\{\"a '\)"),
 }
 
 
@@ -55,6 +56,14 @@ def test_a_file_is_read_up_to_its_bound_only(tmp_path):
         read_json(tmp_path, max_bytes=5)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none", max_bytes=5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308, 10**400, -1, True, "1", None, [1], "9" * 1000])
+def test_what_is_no_number_in_its_range_is_refused(value):
+    with pytest.raises(ValueError, match=r"^scale is .*, not a number from 0 to 1e\+06$") as refused:
+        number(value, "scale", 0, 1e6)
+    assert len(str(refused.value)) < 150
+    assert number(1, "scale", 0, 1e6) == number(1.0, "scale", 0, 1e6)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):

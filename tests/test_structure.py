@@ -81,9 +81,35 @@ def test_nothing_is_pickled_and_nothing_read_is_executed():
     for path in SOURCES:
         assert not {"pickle", "dill", "joblib", "shelve", "marshal"} & roots(path), path
         text = path.read_text(encoding="utf-8")
-        for call in ("torch.load", "allow_pickle", "trust_remote_code", "eval(", "exec("):
+        for call in ("torch.load", "allow_pickle", "weights_only=False", "eval(", "exec("):
             # As a word of its own: retrieval( is no eval(.
             assert not re.search(rf"(?<!\w){re.escape(call)}", text.replace(".eval()", "")), f"{call} in {path}"
+
+
+def loads(path: Path) -> Iterator[tuple[ast.Call, str]]:
+    """Calls that load a model, a tokenizer or a configuration of others, with what is called."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        own = called.startswith(("MemoryDecoder.", "MemGPT."))  # which load by such calls themselves
+        from_modules = any(keyword.arg == "modules" for keyword in node.keywords)
+        if (
+            called.endswith(("SentenceTransformer", "CrossEncoder", "SparseEncoder", "pipeline")) and not from_modules
+        ) or (called.endswith((".from_pretrained", ".from_config")) and not own):
+            yield node, called
+
+
+def test_no_model_of_others_is_loaded_without_saying_that_its_code_does_not_run():
+    found = set()
+    for path in (*SOURCES, *ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/**/*.py")):
+        for call, called in loads(path):
+            said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert said.get("trust_remote_code") == "False", f"{called} in {path}, line {call.lineno}"
+            found.add(called)
+    assert {
+        "SentenceTransformer", "CrossEncoder", "AutoTokenizer.from_pretrained", "AutoModelForCausalLM.from_pretrained",
+    } <= found  # fmt: skip
 
 
 def test_importing_does_nothing():

@@ -6,14 +6,15 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, BertConfig, BertTokenizerFast, PreTrainedModel
 
-from memgpt_rag.encoder import Encoder
+from memgpt_rag.encoder import PAIRS, Encoder
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.passage import Passage
 from memgpt_rag.tokenizer import byte_tokenizer
@@ -75,6 +76,33 @@ def tiny_decoder(architecture: str, vocabulary: int = VOCABULARY, **loading: Any
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.25)
     return decoder
+
+
+def tiny_bert(folder: Path, kind: Any = AutoModel, labels: int = 1, seed: int = 0) -> Path:
+    """A BERT of random weights over characters, saved as a user's folder is: an embedding model, or one with a head."""
+    letters = sorted(
+        {character for passages in PAIRS.values() for pair in passages for one in pair for character in one.lower()}
+    )
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=labels,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind.from_config(config)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, 0, 0.3)
+    model.save_pretrained(folder)
+    return folder
 
 
 def random_ids(count: int, seed: int) -> list[int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from jaxtyping import Float
 
 from memgpt_rag.encoding.known_texts import JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.errors import ModelError
+from memgpt_rag.json_file import number, read_json, replace_json
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dimension"]]
 
@@ -58,17 +57,14 @@ def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.
 def kept_loss(folder: Path, key: str) -> Loss | None:
     """What was measured before for the same network, rounded in the same way; None where that is not known."""
     try:
-        fields = json.loads(_file(folder, key).read_text(encoding="utf-8"))
-        return Loss(float(fields["mean"]), float(fields["worst"]))
+        fields = read_json(_file(folder, key), max_bytes=1000)
+        return Loss(*(number(fields[name], name, -1, 2) for name in ("mean", "worst")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def keep_loss(folder: Path, key: str, loss: Loss) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, encoding="utf-8", delete=False) as file:
-        json.dump(asdict(loss), file)
-    Path(file.name).replace(_file(folder, key))
+    replace_json(_file(folder, key), asdict(loss))
 
 
 def _file(folder: Path, key: str) -> Path:

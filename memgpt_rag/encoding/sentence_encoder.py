@@ -14,7 +14,7 @@ from memgpt_rag.encoding.backends import network_digest, put_on, require_known
 from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.encoding.quality import judged, keep_loss, kept_loss, loss_between
 from memgpt_rag.encoding.word_counts import counter
-from memgpt_rag.errors import ModelError
+from memgpt_rag.model_files import loading, require_all_whole
 
 
 class SentenceTransformersEncoder(Encoder):
@@ -29,7 +29,7 @@ class SentenceTransformersEncoder(Encoder):
         precision: numbers that it computes in: "fp32", "bf16" or "int8".
 
     Raises:
-        ModelError: no such model, or one that loses too much at that precision.
+        ModelError: no such model, one with weights missing, or one that loses too much at that precision.
         MissingPackageError: the backend is not installed.
         ValueError: no such backend or precision.
     """
@@ -51,13 +51,9 @@ class SentenceTransformersEncoder(Encoder):
         self.backend, self.precision = self._way = require_known(backend, precision)
         if self.backend != "torch":
             device = "cpu"
-        try:
-            self._model = SentenceTransformer(str(folder or name), device=device)
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"No embedding model {name!r}: it is no folder here, it is none of the models that come as packages "
-                f"({', '.join(ENCODERS)}), and the Hugging Face hub did not give it ({_first_line(error)})."
-            ) from error
+        kind = "embedding model"
+        with loading(kind, name, folder, packages=ENCODERS), require_all_whole(kind, name):
+            self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
         prompts = self._model.prompts or {}
         of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
         self.name = name
@@ -113,7 +109,3 @@ class SentenceTransformersEncoder(Encoder):
             keep_loss(folder, f"{key} {self.precision}", loss)
         assert loss is not None
         loss.require_small(self.name, f"{self.precision} on {self.backend}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

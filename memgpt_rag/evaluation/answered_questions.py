@@ -8,7 +8,7 @@ from typing import Any
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.squad import read_squad
-from memgpt_rag.evaluation.text_source import json_lines, text_of, whole
+from memgpt_rag.evaluation.text_source import json_lines, text_of
 
 _EXPECTED = 'an object such as {"id": "q1", "question": "…", "golden_answers": ["…"]}'
 
@@ -52,4 +52,4 @@ def _answers(record: dict[str, Any], where: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not found or not all(isinstance(one, str) and one.strip() for one in found):
         told = "missing" if found is None else repr(found)[:60]
         raise SourceError(f"{where}: its {key} is {told}; expected {_EXPECTED}.")
-    return tuple(dict.fromkeys(whole(one.strip(), f"{where}: its {key}") for one in found))
+    return tuple(dict.fromkeys(one.strip() for one in found))

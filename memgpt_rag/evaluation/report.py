@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from memgpt_rag.errors import MismatchError, SourceError
+from memgpt_rag.errors import MismatchError, SourceError, first_line
 from memgpt_rag.evaluation.process import machine, packages
 from memgpt_rag.evaluation.retrieval import Evaluation, SystemComparison, SystemFigures, compare_systems
-from memgpt_rag.evaluation.text_source import place, read_text
+from memgpt_rag.evaluation.text_source import read_text
+from memgpt_rag.json_file import number, parse_json
 
 KIND, VERSION = "memgpt_rag retrieval report", 1
 
+_MOST = 1e9  # of any measure
 _FIRST = 10  # found documents that a report keeps of each query; the run files have them all
 
 
@@ -90,9 +91,9 @@ def read_report(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        report = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{place(path, error.lineno)}: broken JSON ({error.msg}); name a report.json.") from error
+        report = parse_json(read_text(path))
+    except ValueError as error:
+        raise SourceError(f"{path.name}: {error}; name a report.json.") from error
     if not isinstance(report, dict) or report.get("kind") != KIND:
         raise SourceError(f"{path} is no report of memgpt-rag eval retrieval; name a report.json that it wrote.")
     if report.get("version") != VERSION:
@@ -102,7 +103,31 @@ def read_report(path: str | Path) -> dict[str, Any]:
     missing = [name for name in ("data", "queries", "systems", "measures") if not report.get(name)]
     if missing:
         raise SourceError(f"{path} is a report without {', '.join(missing)}; write it again.")
+    try:
+        _require_sound(report)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SourceError(f"{path} is a damaged report ({_reason(error)}); write it again.") from error
     return report
+
+
+def _require_sound(report: dict[str, Any]) -> None:
+    """Raises an error of Python where something that `against` compares is missing, of another type, or no number."""
+    data, queries = report["data"], report["queries"]
+    number(data["documents"], "documents", 0, 2**48)
+    texts = [data["name"], data["documents_digest"], *report["measures"], *(of["digest"] for of in queries.values())]
+    for system in report["systems"]:
+        texts.append(system["name"])
+        for measure in report["measures"]:
+            values = system["per_query"][measure]
+            for query in queries:
+                number(values[query], f"{measure} of the query {query!r}", -_MOST, _MOST)
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} where a text is expected")
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
 
 
 def require_same_documents(name: str, documents: int, digest: str, other: Mapping[str, Any], other_name: str) -> None:

@@ -5,14 +5,14 @@ Rajpurkar et al. 2016, SQuAD. XQuAD, CMRC 2018, DRCD, COVID-QA and MLQA have the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.judged_set import Document, JudgedSet, merge_equal
-from memgpt_rag.evaluation.text_source import place, read_text, whole
+from memgpt_rag.evaluation.text_source import read_text
+from memgpt_rag.json_file import parse_json
 
 _EXPECTED = (
     'the layout of SQuAD, {"data": [{"paragraphs": [{"context": "…", "qas": [{"id": "…", "question": "…", '
@@ -31,11 +31,9 @@ def read_squad(path: str | Path) -> JudgedSet:
     """
     path = Path(path)
     try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise SourceError(
-            f"{place(path, error.lineno)}: broken JSON ({error.msg} at column {error.colno}); expected {_EXPECTED}."
-        ) from error
+        content = parse_json(read_text(path))
+    except ValueError as error:
+        raise SourceError(f"{path.name}: {error}; expected {_EXPECTED}.") from error
     paragraphs = list(_paragraphs(content, path))
     documents, became = merge_equal((name, Document("", _text(of, "context", where))) for where, name, of in paragraphs)
     if not documents:
@@ -79,4 +77,4 @@ def _text(record: Any, name: str, where: str) -> str:
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise SourceError(f"{where}: its {name} is {'empty' if value == '' else repr(value)}; expected {_EXPECTED}.")
-    return whole(value.strip(), f"{where}: its {name}")
+    return value.strip()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from memgpt_rag.errors import SourceError
+from memgpt_rag.json_file import parse_json
 
 
 def read_text(path: Path) -> str:
@@ -54,11 +54,9 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]
     """
     for where, line in numbered_lines(path):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SourceError(
-                f"{where}: broken JSON ({error.msg} at column {error.colno}); expected {expected}."
-            ) from error
+            record = parse_json(line)
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}; expected {expected}.") from error
         if not isinstance(record, dict):
             raise SourceError(f"{where}: no object; expected {expected}.")
         yield where, record
@@ -79,19 +77,4 @@ def text_of(record: dict[str, Any], name: str, where: str, expected: str, *, emp
     if not isinstance(value, str) or not (empty or value.strip()):
         found = "missing" if value is None else "empty" if isinstance(value, str) else repr(value)
         raise SourceError(f"{where}: its {name} is {found}; expected {expected}.")
-    return whole(value.strip(), f"{where}: its {name}")
-
-
-def whole(text: str, what: str) -> str:
-    r"""The text, if it can be written as UTF-8: JSON may hold half of a character, such as "\ud83d".
-
-    Raises:
-        SourceError: it cannot.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(
-            f"{what} holds half of a character ({text[error.start]!r}); write both halves, or the character itself."
-        ) from error
-    return text
+    return value.strip()

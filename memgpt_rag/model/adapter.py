@@ -7,7 +7,6 @@ was pretrained: no state ever depends on an adapter, and none has to be switched
 from __future__ import annotations
 
 import copy
-import json
 import re
 import warnings
 from itertools import chain
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from memgpt_rag.errors import MismatchError, MissingPackageError, ModelError
+from memgpt_rag.errors import MismatchError, MissingPackageError, ModelError, first_line
 from memgpt_rag.fingerprint import PROBE_PASSAGE, SAME_STATES
+from memgpt_rag.json_file import read_json, replace_json
+from memgpt_rag.model.adapter_files import SETTINGS, WEIGHTS, AdapterSettings, linear_maps, read_settings, read_weights
 from memgpt_rag.model.decoder import MemoryDecoder
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 # Beside the files of peft: the model that the adapter was trained on, and what it makes of a probe passage.
 READER = "reader.json"
+_MAX_BYTES = 2**22  # of that file; a probe of ten thousand numbers has a tenth of a million
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _ATTENTION = re.compile(r"attn|attention")
@@ -44,11 +44,9 @@ def reading_modules(decoder: PreTrainedModel) -> list[str]:
     Raises:
         ModelError: the decoder has none that can be told by name.
     """
-    maps = []
-    for name, module in decoder.named_modules():
-        layer = _LAYER.search(name)
-        if layer and isinstance(module, nn.Linear | Conv1D):
-            maps.append((int(layer[1]), name[layer.end() :], name))
+    maps = [
+        (int(layer[1]), name[layer.end() :], name) for name in linear_maps(decoder) if (layer := _LAYER.search(name))
+    ]
     layers = max((layer for layer, _, _ in maps), default=-1) + 1
     reads = [
         name
@@ -77,19 +75,10 @@ def add_adapter(
         MissingPackageError: peft is not installed.
         ModelError: no part of the decoder is known to read.
     """
-    peft = _peft()
-    reads = reading_modules(model.writer)
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=rank,
-        lora_alpha=scale * rank,
-        lora_dropout=dropout,
-        target_modules=reads,
-        fan_in_fan_out=isinstance(model.writer.get_submodule(reads[0]), Conv1D),
-    )
+    settings = AdapterSettings(rank, scale * rank, dropout, tuple(reading_modules(model.writer)))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        adapter = _adapted(model.writer, config)
+        adapter = _adapted(model.writer, settings)
     model.read_with(adapter.get_base_model())
     return adapter
 
@@ -100,7 +89,7 @@ def save_adapter(model: MemoryDecoder, adapter: PeftModel, folder: str | Path) -
     adapter.peft_config["default"].base_model_name_or_path = model.name
     adapter.save_pretrained(str(folder), save_embedding_layers=False)
     probe = [round(number, 3) for number in _probe(model).tolist()]
-    (folder / READER).write_text(json.dumps({"model": model.name, "probe": probe}) + "\n", encoding="utf-8")
+    replace_json(folder / READER, {"model": model.name, "probe": probe})
 
 
 def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
@@ -113,14 +102,14 @@ def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
     """
     folder = Path(folder)
     try:
-        reader: Any = json.loads((folder / READER).read_text(encoding="utf-8"))
-        name, probe = reader["model"], torch.tensor(reader["probe"], dtype=torch.float32)
+        reader: Any = read_json(folder / READER, max_bytes=_MAX_BYTES)
+        name, probe = str(reader["model"]), torch.tensor(reader["probe"], dtype=torch.float32)
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} holds no reader: it has no {READER}; name a folder that memgpt-rag train wrote."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, f"{READER}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _damaged(folder, f"{READER}: {first_line(error)}") from error
     here = _probe(model)
     agreement = float(torch.cosine_similarity(probe, here, dim=0)) if probe.shape == here.shape else 0.0
     if not agreement >= SAME_STATES:
@@ -128,20 +117,19 @@ def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
             f"The reader in {folder} was trained on {name!r} and is to read with {model.name!r}, which reads the same text "
             f"otherwise (cosine {agreement:.3f}). Load the model that it was trained on, or train another reader."
         )
-    peft, weights = _peft(), folder / "adapter_model.safetensors"
-    absent = [file.name for file in (folder / "adapter_config.json", weights) if not file.is_file()]
+    absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if absent:
         raise _damaged(folder, f"{absent[0]} is missing")
     try:
-        config = peft.LoraConfig.from_pretrained(str(folder))
-        config.base_model_name_or_path = None  # a name for people; the probe above has told the model
-        adapter = _adapted(model.writer, config)
-        loaded = peft.set_peft_model_state_dict(adapter, load_file(weights))
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise _damaged(folder, (str(error).splitlines() or [type(error).__name__])[-1].strip()) from error
-    missing = [name for name in loaded.missing_keys if "lora_" in name]
-    if missing or loaded.unexpected_keys:
-        raise _damaged(folder, f"{len(missing)} weights are missing and {len(loaded.unexpected_keys)} belong nowhere")
+        settings = read_settings(folder / SETTINGS, model.writer)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, f"{SETTINGS}: {first_line(error)}") from error
+    try:
+        weights = read_weights(folder / WEIGHTS, settings, model.writer)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _damaged(folder, f"{WEIGHTS}: {first_line(error)}") from error
+    adapter = _adapted(model.writer, settings)
+    _peft().set_peft_model_state_dict(adapter, weights)
     adapter.eval().requires_grad_(False)
     model.read_with(adapter.get_base_model())
     return adapter
@@ -159,7 +147,16 @@ def _damaged(folder: Path, reason: str) -> ModelError:
     return ModelError(f"The reader in {folder} is damaged ({reason.rstrip('.')}); train it again.")
 
 
-def _adapted(decoder: PreTrainedModel, config: Any) -> PeftModel:
+def _adapted(decoder: PreTrainedModel, settings: AdapterSettings) -> PeftModel:
+    config = _peft().LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.modules),
+        fan_in_fan_out=isinstance(decoder.get_submodule(settings.modules[0]), Conv1D),
+        init_lora_weights=True,  # others, such as "pissa", take a part of the weights that are shared away from them
+    )
     with warnings.catch_warnings():
         # peft asks transformers for a property by its old name.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

@@ -9,13 +9,22 @@ from typing import Any, Literal
 import torch
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.json_file import number
 from memgpt_rag.model.attention import PerHead
 
+_MOST = 1e4  # of any number here: they are factors on logits or logits, and even half precision holds them
 PerLayer = float | tuple[float | tuple[float, ...], ...]
 
 
-def _flat(value: PerLayer | tuple[float, ...]) -> list[float]:
-    return [one for part in value for one in _flat(part)] if isinstance(value, tuple) else [value]
+def _flat(value: PerLayer) -> list[Any]:
+    """Every number of one, of those of layers, or of those of layers and heads."""
+    of_layers = value if isinstance(value, tuple) else (value,)
+    return [one for of_heads in of_layers for one in (of_heads if isinstance(of_heads, tuple) else (of_heads,))]
+
+
+def _are_layers(layers: Any) -> bool:
+    numbers = isinstance(layers, tuple) and all(type(layer) is int and layer >= 0 for layer in layers)
+    return numbers and len(set(layers)) == len(layers)
 
 
 def _tuples(value: Any) -> Any:
@@ -45,13 +54,21 @@ class MemoryAttentionConfig:
     top_m: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, str) and self.layers not in ("all", "global"):
+        if self.layers not in ("all", "global") and not _are_layers(self.layers):
             raise ValueError(
                 f'layers is {self.layers!r}; expected "all", "global" or layer numbers such as (5, 11, 17).'
             )
-        if min(_flat(self.inverse_temperature)) <= 0:
+        temperatures = [number(one, "inverse_temperature", 0, _MOST) for one in _flat(self.inverse_temperature)]
+        if not min(temperatures, default=0) > 0:
             raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
-        if self.top_m is not None and self.top_m < 1:
+        number(self.score_bias, "score_bias", -_MOST, _MOST)
+        for name, value in (
+            ("offset", self.offset),
+            ("null_score", 0.0 if self.null_score is None else self.null_score),
+        ):
+            for one in _flat(value):
+                number(one, name, -_MOST, _MOST)
+        if self.top_m is not None and not (type(self.top_m) is int and 1 <= self.top_m < 2**31):
             raise ValueError(f"top_m is {self.top_m}; expected 1 or more, or None for every memory token.")
 
     @classmethod
@@ -59,8 +76,10 @@ class MemoryAttentionConfig:
         """A configuration from what `dataclasses.asdict` made of one, also after a journey through JSON.
 
         Raises:
-            ValueError: a name that no configuration has, or a number out of its range.
+            ValueError: a name that no configuration has, or a number that is none or out of its range.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"{values!r} is no configuration.")
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(

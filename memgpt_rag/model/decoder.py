@@ -14,14 +14,15 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from memgpt_rag.bundled import GEMMA, generator_folder
+from memgpt_rag.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import attending, recording, retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
-from memgpt_rag.tokenizer import load_tokenizer, no_model
+from memgpt_rag.model_files import loading, require_whole
+from memgpt_rag.tokenizer import KIND, load_tokenizer
 
 DEFAULT_GENERATOR = GEMMA
 
@@ -77,7 +78,7 @@ class MemoryDecoder(nn.Module):
         device: str | torch.device | None = None,
         states_cache_bytes: int = 2**30,
         int8_weights: bool = False,
-        **loading: Any,
+        **settings: Any,
     ) -> MemoryDecoder:
         """Give memory to a pretrained decoder.
 
@@ -89,20 +90,30 @@ class MemoryDecoder(nn.Module):
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
-            loading: passed on to `AutoModelForCausalLM.from_pretrained`.
+            settings: passed on to `AutoModelForCausalLM.from_pretrained`. Code of a model's own never runs: whoever trusts it
+                loads the model with transformers and passes it to `MemoryDecoder`.
 
         Raises:
-            ModelError: no such model, or one whose architecture cannot take memory; no such adapter.
+            ModelError: no such model, one with weights missing, or whose architecture cannot take memory; no such adapter.
             MismatchError: the adapter was trained on another model.
             MissingPackageError: it comes as a package that is not installed, or an adapter needs one.
         """
         tokenizer = load_tokenizer(name)
-        try:
-            decoder = AutoModelForCausalLM.from_pretrained(
-                generator_folder(str(name)) or name, dtype=_best_dtype() if dtype == "auto" else dtype, **loading
+        if settings.pop("trust_remote_code", False):
+            raise ValueError(
+                "trust_remote_code is not taken: load the model with transformers and pass it to MemoryDecoder(decoder, tokenizer)."
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise no_model(name, error) from error
+        source = generator_folder(str(name)) or name
+        with loading(KIND, name, source, packages=GENERATORS):
+            decoder, found = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=_best_dtype() if dtype == "auto" else dtype,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named by require_whole
+                **settings,
+            )
+            require_whole(decoder, found, KIND, name)
         decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)

@@ -18,14 +18,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from memgpt_rag.errors import ModelError
+from memgpt_rag.errors import ModelError, first_line
+from memgpt_rag.json_file import read_json
 from memgpt_rag.model.attached import Attached, Finder, Query
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.memory_transformer import MemoryTransformer
 from memgpt_rag.model.word_vectors import read_word_vectors
+from memgpt_rag.model_files import loading
 from memgpt_rag.tokenizer import byte_tokenizer, load_tokenizer
 
 _MODEL_TYPE = "memgpt_rag"
+_MAX_CONFIG = 2**20  # bytes; configurations of transformers have some thousand
 
 
 class MemGPT(MemoryTransformer):
@@ -228,23 +231,23 @@ class MemGPT(MemoryTransformer):
             ModelError: no such model, or a damaged one.
             MissingPackageError: it comes as a package that is not installed.
         """
-        folder, sizes = Path(name), {}
+        folder = Path(name)
         try:
-            sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if sizes.pop("model_type", None) != _MODEL_TYPE:
-                raise FileNotFoundError
-        except FileNotFoundError:
-            return MemoryDecoder.from_pretrained(name, **settings)
-        except (OSError, ValueError, AttributeError) as error:
+            sizes = read_json(folder / "config.json", max_bytes=_MAX_CONFIG)
+        except (FileNotFoundError, NotADirectoryError):
+            sizes = {}
+        except (OSError, ValueError) as error:
             raise ModelError(
-                f"{folder / 'config.json'} does not describe a model ({error}); save the model again."
+                f"{folder / 'config.json'} does not describe a model ({first_line(error)}); save the model again."
             ) from error
-        try:
-            model = cls(**sizes, tokenizer=load_tokenizer(folder))
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{folder} does not hold a whole MemGPT ({reason}); save the model again.") from error
+        if not isinstance(sizes, dict) or sizes.pop("model_type", None) != _MODEL_TYPE:
+            return MemoryDecoder.from_pretrained(name, **settings)
+        tokenizer = load_tokenizer(folder)
+        with loading("MemGPT", folder):
+            weights = load_file(folder / "model.safetensors")
+            with torch.device("meta"):  # sizes that are not those of the weights take no memory
+                model = cls(**sizes, tokenizer=tokenizer)
+            model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
         return model.eval()
 
     def _found(self, inputs: Tensor, all_positions: bool) -> Tensor | None:

@@ -11,6 +11,7 @@ from platformdirs import user_cache_path
 
 from memgpt_rag.bundled import generator_folder
 from memgpt_rag.errors import ModelError
+from memgpt_rag.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
 
 _GENERAL = {
@@ -19,6 +20,7 @@ _GENERAL = {
 }
 PRESETS = tuple(_GENERAL)
 # Written by `benchmarks/answers.py choose --save`: of each decoder, the presets that were fitted to it.
+_MAX_BYTES = 2**22  # of a user's file; numbers for each of 128 heads in 100 layers have two million
 FITTED = Path(__file__).with_name("fitted.json")
 
 
@@ -88,13 +90,8 @@ def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path)
     """
     file = calibrated_file(model)
     presets = {**_read(file), name: config}
-    new = file.with_suffix(".new")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(
-            json.dumps({name: asdict(one) for name, one in presets.items()}, indent=1) + "\n", encoding="utf-8"
-        )
-        new.replace(file)
+        replace_json(file, {name: asdict(one) for name, one in presets.items()})
     except OSError as error:
         raise ModelError(f"{file} cannot be written: {error.strerror}; make its folder writable.") from error
     return file
@@ -104,9 +101,11 @@ def _read(file: Path) -> dict[str, MemoryAttentionConfig]:
     if not file.is_file():
         return {}
     try:
-        presets = json.loads(file.read_text(encoding="utf-8"))
+        presets = read_json(file, max_bytes=_MAX_BYTES)
+        if not isinstance(presets, dict) or not presets.keys() <= set(PRESETS):
+            raise ValueError(f"expected presets of the names {', '.join(PRESETS)}")
         return {name: MemoryAttentionConfig.from_dict(values) for name, values in presets.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{file} does not hold calibrated numbers ({error}); remove it, or calibrate the model again."
         ) from error

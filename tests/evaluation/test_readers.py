@@ -70,7 +70,7 @@ def test_a_document_may_be_empty_but_not_without_text(tmp_path):
         ({"corpus": CORPUS + '{"_id": "d3"}\n'}, r"corpus.jsonl, line 3: its text is missing"),
         ({"corpus": CORPUS + '{"_id": 3, "text": "x"}\n'}, r"corpus.jsonl, line 3: its _id is 3; expected an object"),
         ({"corpus": "\n"}, r"corpus.jsonl holds no document"),
-        ({"corpus": CORPUS + '{"_id": "d3", "text": "x\\ud83d"}\n'}, r"line 3: its text holds half of a character \('"),
+        ({"corpus": CORPUS + '{"_id": "d3", "text": "x\\ud83d"}\n'}, r"line 3: half of a character \('"),
         ({"qrels": QRELS + "q1\td1\t１\n"}, r"test.tsv, line 5: the grade '１' is no whole number"),
         ({"queries": QUERIES + '{"_id": "q3", "text": " "}\n'}, r"queries.jsonl, line 3: its text is empty"),
         ({"queries": QUERIES + '{"_id": "q1", "text": "x"}\n'}, r"queries.jsonl, line 3: the id 'q1' was used before"),
@@ -170,12 +170,15 @@ def test_squad_paragraphs_that_are_equal_are_one_document(tmp_path):
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ('{"data": [\n', r"set.json, line 2: broken JSON .* expected the layout of SQuAD"),
+        ('{"data": [\n', r"set.json: broken JSON \(.* at line 2, column 1\); expected the layout of SQuAD"),
         ("[]", r"set.json: no list 'data'; expected the layout of SQuAD"),
         ('{"data": [{"context": "x"}]}', r"set.json, data\[0\]: no list 'paragraphs'"),
         ('{"data": []}', r"set.json holds no paragraph"),
         (squad(), r"set.json holds no question that its paragraphs answer"),
-        (squad({**ASKED, "question": "\udc00"}), r"qas\[0\]: its question holds half of a character"),
+        (
+            squad({**ASKED, "question": "\udc00"}),
+            r"set.json: half of a character \('.udc00' after .*question.*; expected the layout",
+        ),
         (squad(ASKED, ASKED), r"data\[0\].paragraphs\[0\].qas\[1\]: the id 'q1' was used before"),
         (squad({**ASKED, "question": ""}), r"paragraphs\[0\].qas\[0\]: its question is empty"),
         (squad({**ASKED, "answers": None}), r"qas\[0\]: no list 'answers'"),

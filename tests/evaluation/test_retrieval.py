@@ -279,10 +279,50 @@ def test_there_is_no_run_where_an_id_holds_white_space(tmp_path):
     assert [path.suffix for path in written] == [".json", ".md", ".html"]
 
 
+def _set(*keys, value):
+    def change(report):
+        for key in keys[:-1]:
+            report = report[key]
+        report[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (
+            _set("systems", 0, "per_query", "nDCG@10", "q1", value=float("nan")),
+            "r.json: NaN where a number is expected",
+        ),
+        (
+            _set("systems", 0, "per_query", "nDCG@10", "q1", value=1e308),
+            r"nDCG@10 of the query 'q1' is 1e\+308, not a number",
+        ),
+        (_set("systems", 0, "per_query", "nDCG@10", "q1", value="1"), "nDCG@10 of the query 'q1' is '1', not a number"),
+        (_set("systems", 0, "per_query", "nDCG@10", value={}), r"is a damaged report \('q1' is missing\)"),
+        (_set("systems", 0, "per_query", value=[]), "is a damaged report"),
+        (_set("systems", value=[7]), "is a damaged report"),
+        (_set("systems", 0, "name", value=7), "7 where a text is expected"),
+        (_set("measures", value=[[]]), "is a damaged report"),
+        (_set("queries", value=[1]), "is a damaged report"),
+        (_set("queries", "q1", "digest", value=None), "None where a text is expected"),
+        (_set("data", value={"x": 1}), r"is a damaged report \('documents' is missing\)"),
+        (_set("data", "documents", value="5" * 9), "documents is '555555555', not a number"),
+    ],
+)
+def test_a_damaged_report_is_refused(tmp_path, report, change, why):
+    report = json.loads(json.dumps(report))
+    change(report)
+    (tmp_path / "r.json").write_text(json.dumps(report))
+    with pytest.raises(SourceError, match=f"{why}.*(; write it again|; name a report.json)"):
+        read_report(tmp_path / "r.json")
+
+
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ('{"kind": ', r"r.json, line 1: broken JSON .*; name a report.json"),
+        ('{"kind": ', r"r.json: broken JSON .*; name a report.json"),
         ("[]", r"r.json is no report of memgpt-rag eval retrieval"),
         (
             '{"kind": "memgpt_rag retrieval report", "version": 9}',

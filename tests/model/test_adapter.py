@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, random_ids, tiny_decoder
 
 from memgpt_rag.errors import MismatchError, MissingPackageError, ModelError
@@ -138,6 +140,14 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
     (folder / "reader.json").write_text(json.dumps({"model": "x"}))
     with pytest.raises(ModelError, match=r"is damaged \(reader.json: 'probe'\)"):
         load_adapter(model, folder)
+    for content, why in (("[" * 200_000, "nested more than"), ('{"model": "x", "probe": [NaN]}', "NaN where a number")):
+        (folder / "reader.json").write_text(content)
+        with pytest.raises(ModelError, match=rf"is damaged \(reader.json: {why}.*; train it again"):
+            load_adapter(model, folder)
+    with (folder / "reader.json").open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(ModelError, match="is damaged .*more than 4,194,304 bytes"):
+        load_adapter(model, folder)
 
 
 def test_weights_of_another_rank_are_refused(tmp_path):
@@ -145,8 +155,102 @@ def test_weights_of_another_rank_are_refused(tmp_path):
     save_adapter(model, add_adapter(model, rank=4), tmp_path / "four")
     save_adapter(model, add_adapter(model, rank=2), tmp_path / "two")
     (tmp_path / "two" / "adapter_model.safetensors").replace(tmp_path / "four" / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="is damaged .*size mismatch"):
+    with pytest.raises(ModelError, match=r"is damaged .*lora_A.weight has 2×\d+ numbers, and by the settings 4×"):
         load_adapter(model, tmp_path / "four")
+
+
+# What a folder may ask of peft, each with what peft 0.18 to 0.21 makes of it.
+HOSTILE = {
+    "a module is imported": ({"megatron_config": {"a": 1}, "megatron_core": "marker.evil"}, "not read here: 'megatron_con"),
+    "shared weights are taken apart": ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', not True"),
+    "a regular expression without end": ({"target_modules": "(.*)*(.*)*(.*)*x"}, "not a list of names"),
+    "all linear maps": ({"target_modules": "all-linear"}, "target_modules is 'all-linear', not a list of names"),
+    "gigabytes of rank": ({"r": 200_000}, "r is 200000, not a number from 1 to 1024"),
+    "rank of a part": ({"rank_pattern": {".*": 200_000}}, "not read here: 'rank_pattern'"),
+    "no rank": ({"r": 0}, "r is 0, not a number from 1 to 1024"),
+    "a rank that is true": ({"r": True}, "r is True, not a number"),
+    "alpha beyond numbers": ({"lora_alpha": 1e308}, "lora_alpha is 1e+308, not a number above 0"),
+    "alpha of text": ({"lora_alpha": "16"}, "lora_alpha is '16', not a number above 0"),
+    "dropout of all": ({"lora_dropout": 1.0}, "lora_dropout is 1.0, not a number from 0 to 1"),
+    "another norm": ({"use_dora": True}, "not read here: 'use_dora'"),
+    "another scale": ({"use_rslora": True}, "not read here: 'use_rslora'"),
+    "whole modules": ({"modules_to_save": ["lm_head"]}, "not read here: 'modules_to_save'"),
+    "biases": ({"bias": "all"}, "bias is 'all', not 'none'"),
+    "another kind": ({"peft_type": "LOHA"}, "peft_type is 'LOHA', not 'LORA'"),
+    "no linear map": ({"target_modules": ["model.norm"]}, "names 'model.norm', which is no linear map of this model"),
+    "half a linear map's name": ({"target_modules": ["proj"]}, "names 'proj', which is no linear map of this model"),
+    "no name": ({"target_modules": [{}]}, "not a list of names"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked, why", HOSTILE.values(), ids=HOSTILE)
+def test_what_a_folder_asks_of_peft_beyond_numbers_is_refused(asked, why, tmp_path, monkeypatch):
+    model = model_of("llama")
+    adapter = add_adapter(model)
+    disturb(adapter)
+    save_adapter(model, adapter, tmp_path)
+    (tmp_path / "marker").mkdir()
+    (tmp_path / "marker" / "evil.py").write_text(f"open({str(tmp_path / 'MARKER')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | asked))
+    model = model_of("llama")
+    weights = {name: tensor.clone() for name, tensor in model.writer.state_dict().items()}
+    with pytest.raises(ModelError, match=rf"is damaged \(adapter_config.json: .*{re.escape(why)}.*; train it again"):
+        load_adapter(model, tmp_path)
+    assert not (tmp_path / "MARKER").exists()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.writer.state_dict().items())
+
+
+def test_an_adapter_leaves_every_shared_weight_as_it_was_to_the_bit(tmp_path):
+    model = model_of("llama")
+    adapter = add_adapter(model)
+    disturb(adapter)
+    save_adapter(model, adapter, tmp_path)
+    model = model_of("llama")
+    weights = {name: tensor.clone() for name, tensor in model.writer.state_dict().items()}
+    load_adapter(model, tmp_path)
+    assert model.decoder is not model.writer
+    assert weights.keys() == model.writer.state_dict().keys()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.writer.state_dict().items())
+
+
+def test_names_that_peft_has_shortened_are_found(tmp_path):
+    """From twenty maps on it keeps the shortest endings that tell them from others."""
+    model, other = model_of("llama"), model_of("llama")
+    adapter = add_adapter(model)
+    disturb(adapter)
+    adapter.eval()
+    save_adapter(model, adapter, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    mlp = [name.removeprefix("model.layers.") for name in settings["target_modules"] if "mlp" in name]
+    file.write_text(json.dumps(settings | {"target_modules": ["q_proj", "self_attn.o_proj", *mlp]}))
+    load_adapter(other, tmp_path)
+    assert torch.equal(read(other), read(model))
+
+
+@pytest.mark.parametrize(
+    "spoil, why",
+    [
+        (lambda weights: weights.popitem(), "1 weights are missing and 0 belong nowhere"),
+        (
+            lambda weights: weights.update(more=torch.zeros(1)),
+            "0 weights are missing and 1 belong nowhere, such as 'more'",
+        ),
+        (lambda weights: next(iter(weights.values())).fill_(float("nan")), "holds what is no number"),
+        (lambda weights: weights.update({name: one.int() for name, one in weights.items()}), "holds what is no number"),
+    ],
+    ids=["missing", "surplus", "NaN", "whole numbers"],
+)
+def test_weights_that_are_none_are_refused(spoil, why, tmp_path):
+    model = model_of("llama")
+    save_adapter(model, add_adapter(model), tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    spoil(weights)
+    save_file(weights, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=rf"is damaged \(adapter_model.safetensors: .*{why}"):
+        load_adapter(model_of("llama"), tmp_path)
 
 
 def test_without_peft_the_sentence_is_the_command_that_installs_it(monkeypatch):

@@ -71,12 +71,38 @@ def _tokenizer():
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[1]", '{"quality": {"beta": 1}}', '{"quality": {"top_m": 0}}', '{"quality": 1}']
+    "content, why",
+    [
+        ("{", "broken JSON"),
+        ("[1]", "expected presets of the names quality, compact"),
+        ('{"best": {}}', "expected presets of the names quality, compact"),
+        ('{"quality": 1}', "1 is no configuration"),
+        ('{"quality": {"beta": 1}}', "A configuration has no beta"),
+        ('{"quality": {"top_m": 0}}', "top_m is 0; expected 1 or more"),
+        ('{"quality": {"top_m": 1.5}}', "top_m is 1.5; expected 1 or more"),
+        ('{"quality": {"top_m": 1e308}}', r"top_m is 1e\+308; expected 1 or more"),
+        ('{"quality": {"score_bias": NaN}}', "NaN where a number is expected"),
+        ('{"quality": {"offset": -Infinity}}', "-Infinity where a number is expected"),
+        ('{"quality": {"score_bias": 1e308}}', r"score_bias is 1e\+308, not a number from -10000 to 10000"),
+        ('{"quality": {"score_bias": "6"}}', "score_bias is '6', not a number"),
+        ('{"quality": {"score_bias": null}}', "score_bias is None, not a number"),
+        ('{"quality": {"score_bias": true}}', "score_bias is True, not a number"),
+        ('{"quality": {"inverse_temperature": 0}}', "inverse_temperature is 0; expected numbers above 0"),
+        ('{"quality": {"inverse_temperature": [[1, -1]]}}', "inverse_temperature is -1, not a number from 0"),
+        ('{"quality": {"inverse_temperature": []}}', r"inverse_temperature is \(\); expected numbers above 0"),
+        ('{"quality": {"offset": [[1, [1e5]]]}}', r"offset is \(100000.0,\), not a number"),
+        ('{"quality": {"null_score": [1, {}]}}', "null_score is {}, not a number"),
+        ('{"quality": {"layers": "most"}}', "layers is 'most'; expected"),
+        ('{"quality": {"layers": [0, 0]}}', r"layers is \(0, 0\); expected"),
+        ('{"quality": {"layers": [true, -1]}}', r"layers is \(True, -1\); expected"),
+        ('{"quality": {"layers": 3}}', "layers is 3; expected"),
+        ("[" * 200_000, "nested more than 64 levels deep"),
+    ],
 )
-def test_a_damaged_file_of_numbers_is_refused(tmp_path, content):
+def test_a_damaged_file_of_numbers_is_refused(tmp_path, content, why):
     calibrated_file(tmp_path).write_text(content)
     with pytest.raises(
-        ModelError, match="memory_attention.json does not hold calibrated numbers .*; remove it, or calib"
+        ModelError, match=f"memory_attention.json does not hold calibrated numbers .*{why}.*; remove it, or calib"
     ):
         calibrated_preset("quality", tmp_path, GEMMA)
     with pytest.raises(ModelError, match="does not hold calibrated numbers"):

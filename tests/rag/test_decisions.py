@@ -211,14 +211,33 @@ def test_what_a_user_fitted_counts_and_the_rest_holds_as_it_comes(tmp_path):
         ('{"a b": {"supported": {"bias": 0}}}', "'figures'"),
         (
             '{"a b": {"supported": {"figures": {"lead": {"weight": 1}}, "bias": 0, "threshold": 0.5}}}',
-            "missing 2 required",
+            "'typical'",
         ),
         (
             '{"a b": {"supported": {"figures": {"lead": {"weight": 1, "typical": 0, "scale": 0}}, "bias": 0, "threshold": 0.5}}}',
-            "a scale is not above 0",
+            "scale of lead is 0, not a number from 1e-06",
         ),
         ('{"a b": {"supposed": {"figures": {}, "bias": 0, "threshold": 0.5}}}', "there is no decision supposed"),
-        ('{"a b": {"supported": {"figures": {}, "bias": "x", "threshold": 0.5}}}', "could not convert string to float"),
+        ('{"a b": {"supported": {"figures": {}, "bias": "x", "threshold": 0.5}}}', "bias is 'x', not a number"),
+        ('{"a b": {"supported": {"figures": {}, "bias": "0", "threshold": 0.5}}}', "bias is '0', not a number"),
+        ('{"a b": {"supported": {"figures": {}, "bias": true, "threshold": 0.5}}}', "bias is True, not a number"),
+        ('{"a b": {"supported": {"figures": {}, "bias": NaN, "threshold": 0.5}}}', "NaN where a number is expected"),
+        ('{"a b": {"supported": {"figures": {}, "bias": 1e308, "threshold": 0.5}}}', r"bias is 1e\+308, not a number"),
+        ('{"a b": {"supported": {"figures": {}, "bias": 1e999, "threshold": 0.5}}}', "a number that is too large"),
+        (
+            '{"a b": {"supported": {"figures": {}, "bias": ' + "9" * 5000 + ', "threshold": 0}}}',
+            "a number of 5,000 digits",
+        ),
+        (
+            '{"a b": {"supported": {"figures": {}, "bias": 0, "threshold": 1.5}}}',
+            "threshold is 1.5, not a number from 0 to 1",
+        ),
+        ('{"a b": {"supported": {"figures": {"leed": {}}, "bias": 0, "threshold": 0.5}}}', "there is no figure leed"),
+        (
+            '{"a b": {"supported": {"figures": {"lead": {"weight": 1, "typical": 0, "scale": 1e-300}}, "bias": 0, "threshold": 0.5}}}',
+            "scale of lead is 1e-300, not a number from 1e-06",
+        ),
+        ("[" * 200_000, "nested more than 64 levels deep"),
     ],
 )
 def test_damaged_weights_are_refused_with_a_sentence(tmp_path, content, why):

@@ -13,7 +13,7 @@ from tiny import HashEncoder
 from memgpt_rag.encoder import Encoder, load_encoder, load_encoder_of
 from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.encoding.known_texts import CALIBRATION, JUDGED_PASSAGES, JUDGED_QUERIES
-from memgpt_rag.encoding.quality import Loss
+from memgpt_rag.encoding.quality import Loss, keep_loss, kept_loss
 from memgpt_rag.encoding.shortened import ShortenedEncoder
 from memgpt_rag.encoding.word_counts import WordCounts, counter
 from memgpt_rag.errors import MemoryFormatError, MismatchError, MissingPackageError, ModelError
@@ -142,6 +142,17 @@ def test_a_rounding_that_loses_much_is_refused_with_what_it_loses():
         Loss(0.02, 0.1).require_small("mine", "int8 on torch")
     with pytest.raises(ModelError, match="loses too much"):
         Loss(float("nan"), 0.1).require_small("mine", "int8 on torch")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"mean": NaN, "worst": 0}', '{"mean": -5, "worst": 0}', '{"mean": "0"}']
+)
+def test_a_loss_that_was_kept_and_is_damaged_is_measured_again(content, tmp_path):
+    keep_loss(tmp_path, "key", Loss(0.004, 0.02))
+    assert kept_loss(tmp_path, "key") == Loss(0.004, 0.02)
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(content)
+    assert kept_loss(tmp_path, "key") is None
 
 
 @pytest.mark.offline_models

@@ -31,6 +31,12 @@ def test_an_answer_or_the_first_of_several(tmp_path):
         (b'{"question": "Who?", "answers": "Ann"}', "asked.jsonl, line 1: its answer is missing"),
         (b'{"question": "  ", "answer": "Ann"}', "asked.jsonl, line 1: its question is '  '; expected"),
         (b'{"question": "How many?", "answer": 7}', "asked.jsonl, line 1: its answer is 7; expected"),
+        (b"[" * 200_000, "asked.jsonl, line 1: nested more than 64 levels deep; expected an object"),
+        (
+            b'{"question": "Who?", "answer": "A", "id": ' + b"1" * 5000 + b"}",
+            "line 1: a number of 5,000 digits; expected",
+        ),
+        (b'{"question": "Who \\ud83d?", "answer": "A"}', "asked.jsonl, line 1: half of a character"),
         (b"\xff\xfe", r"asked.jsonl is not UTF-8 \(byte 0\); save it as UTF-8"),
     ],
 )

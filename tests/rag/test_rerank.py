@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import passage, tiny_decoder
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertTokenizerFast
+from tiny import passage, tiny_bert, tiny_decoder
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from memgpt_rag import rerank
 from memgpt_rag.encoder import PAIRS
@@ -25,30 +25,7 @@ PASSAGES = [
 
 
 def cross_encoder(folder, labels=1, seed=0):
-    """A cross-encoder of random weights over characters, saved as a user's folder is."""
-    letters = sorted(
-        {character for passages in PAIRS.values() for pair in passages for one in pair for character in one.lower()}
-    )
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=labels,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_config(config)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, 0, 0.3)
-    model.save_pretrained(folder)
-    return folder
+    return tiny_bert(folder, AutoModelForSequenceClassification, labels, seed)
 
 
 @pytest.mark.parametrize("most_logits", [None, 1])

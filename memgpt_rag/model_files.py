@@ -1,0 +1,192 @@
+"""Models of others, loaded with care: no code of theirs runs, nothing is asked, and weights that are missing are not made up.
+
+transformers fills missing weights with random numbers and says so in a warning; a half-copied folder then answers with
+confidence. Whatever goes wrong in the libraries while a model loads becomes one sentence here. Knows no kind of model.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memgpt_rag.errors import MemgptRagError, ModelError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_NAMED = 3  # weights that an error names
+# A pooler stands behind the hidden states, which are what embeddings are made of; many embedding models are saved without.
+_POOLER = ("pooler.",)
+_LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+# What may be said to transformers about loading a network. A folder of sentence-transformers can say anything in its own
+# configuration, such as weights_only=False, which would open pickles; the rest is not passed on.
+_SETTINGS = {"config", "token", "cache_dir", "revision", "subfolder", "local_files_only", "dtype", "torch_dtype"}
+_SETTINGS |= {"attn_implementation", "add_pooling_layer", "trust_remote_code", "adapter_kwargs", "_from_auto"}
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def loading(
+    kind: str, name: str | Path, source: str | Path | None = None, *, packages: Sequence[str] = ()
+) -> Iterator[None]:
+    """Inside the block, every error of a library becomes a ModelError that names the model.
+
+    Args:
+        kind: what is loaded, such as "language model".
+        name: how the user named it: hub name or folder.
+        source: what is loaded for that name, where it is something else.
+        packages: names of such models that come as packages.
+
+    Raises:
+        ModelError: the model is not there, is damaged, needs code of its own, or is an adapter for another one.
+    """
+    try:
+        _require_no_adapter(kind, str(name), str(source or name))
+        yield
+    except MemgptRagError:
+        raise
+    except Exception as error:  # damaged files make libraries raise nearly everything
+        raise ModelError(_sentence(kind, str(name), str(source or name), packages, error)) from error
+
+
+def _require_no_adapter(kind: str, name: str, source: str) -> None:
+    """transformers would load the model that the adapter names instead, and hand all of its settings to peft."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if find_adapter_config_file(source) is not None:
+        raise ModelError(
+            f"The {kind} {name!r} has an adapter of peft in it (adapter_config.json), which would change the model unseen; "
+            "merge the two, or name a folder without the adapter."
+        )
+
+
+def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return (
+            f"The {kind} {name!r} needs Python code of its own, which is never run; name a model that transformers and "
+            "sentence-transformers know without it."
+        )
+    reason = "it is a file; name a folder" if Path(source).is_file() else _reason(error)
+    if isinstance(error, ImportError):
+        return (
+            f"The {kind} {name!r} needs a package that is not installed ({reason}); install it, or name another model."
+        )
+    if Path(source).exists():
+        place = "" if source == name else f" in {source}"
+        return (
+            f"The {kind} {name!r}{place} cannot be loaded ({reason}); copy or download it again, or name another one."
+        )
+    if not isinstance(error, OSError | ValueError | KeyError):
+        return f"The {kind} {name!r} cannot be loaded ({reason}); download it again, or name another one."
+    known = f" it is none of the models that come as packages ({', '.join(packages)})," if packages else ""
+    return f"No {kind} {name!r}: it is no folder here,{known} and the Hugging Face hub did not give it ({reason})."
+
+
+def _reason(error: Exception) -> str:
+    kind = type(error).__name__
+    if kind == "UnpicklingError":
+        return "its weights are a damaged pickle, or one with more in it than weights, which is never opened"
+    if kind == "SafetensorError":
+        return f"its weights are cut off or damaged: {first_line(error)}"
+    if isinstance(error, RecursionError):
+        return "one of its files is nested too deeply"
+    if kind.startswith("StrictDataclass"):  # of a configuration: first what was checked, then what is wrong
+        return first_line(str(error).split("\n", 1)[-1])
+    if str(error).startswith("Error(s) in loading state_dict"):
+        return first_line(str(error).split("\n", 1)[-1])
+    if isinstance(error, KeyError):
+        return f"{first_line(error)} is missing"
+    return first_line(error)
+
+
+def require_whole(
+    model: PreTrainedModel, found: dict[str, Any], kind: str, name: str | Path, *, unused: Sequence[str] = ()
+) -> None:
+    """Check that a model has all its weights from its files.
+
+    Args:
+        found: the loading information that transformers' `from_pretrained` gave.
+        kind, name: as for `loading`.
+        unused: how the names of weights begin that may be missing, since nothing reads them.
+
+    Raises:
+        ModelError: weights are missing, have other shapes than the configuration says, or belong to layers that it does
+            not have.
+    """
+    expected = [_base(model, key) for key in model.state_dict()]
+    missing = [key for key in found["missing_keys"] if not _base(model, key).startswith(tuple(unused))]
+    shapes = [f"{key}: {_shape(theirs)} instead of {_shape(ours)}" for key, theirs, ours in found["mismatched_keys"]]
+    # An unexpected weight matters where it is part of what the model computes: of one more layer, or of a map that it has.
+    # Heads for other tasks and tables of older releases, such as position_ids, are neither.
+    layers, maps = {_LAYER.sub("#", key) for key in expected}, {key.rpartition(".")[0] for key in expected}
+    surplus = [
+        key
+        for key in found["unexpected_keys"]
+        if _LAYER.sub("#", _base(model, key)) in layers or _base(model, key).rpartition(".")[0] in maps
+    ]
+    wrong = [
+        f"{len(names):,} {what} ({', '.join(sorted(names)[:_NAMED])}{', …' if len(names) > _NAMED else ''})"
+        for what, names in (
+            (f"of its {len(expected):,} weights are missing", missing),
+            ("weights have another shape than its configuration says", shapes),
+            ("weights have no place in its configuration", surplus),
+        )
+        if names
+    ]
+    if wrong:
+        raise ModelError(
+            f"The {kind} {str(name)!r} is not whole: {', and '.join(wrong)}; copy or download all of its files again."
+        )
+
+
+@contextmanager
+def require_all_whole(kind: str, name: str | Path, *, unused: Sequence[str] = _POOLER) -> Iterator[None]:
+    """Inside the block, every network that transformers loads must be whole, and nothing but safe settings reach it.
+
+    For sentence-transformers, which loads networks of transformers, gives no loading information, and passes on what a
+    folder says about how it is to be loaded.
+
+    Raises:
+        ModelError: as `require_whole`; or the folder asks for other settings.
+    """
+    from transformers import PreTrainedModel
+
+    load: Callable[..., Any] = PreTrainedModel.from_pretrained.__func__
+    ours = threading.get_ident()
+
+    def from_pretrained(cls: type, *args: Any, **settings: Any) -> Any:
+        if threading.get_ident() != ours:
+            return load(cls, *args, **settings)
+        strange = (settings.keys() - _SETTINGS) | (
+            (settings.get("adapter_kwargs") or {}).keys() - {"token", "revision"}
+        )
+        if strange:
+            raise ModelError(
+                f"The {kind} {str(name)!r} asks to be loaded with {', '.join(sorted(strange))}, which can run code or change "
+                "other files and is never done; take it out of its configuration, or name another model."
+            )
+        settings |= {"trust_remote_code": False, "weights_only": True, "output_loading_info": True}
+        # Other shapes are let through, to be named below.
+        model, found = load(cls, *args, **settings, ignore_mismatched_sizes=True)
+        require_whole(model, found, kind, name, unused=unused)
+        return model
+
+    with _ONE_AT_A_TIME:
+        PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+        try:
+            yield
+        finally:
+            PreTrainedModel.from_pretrained = classmethod(load)
+
+
+def _base(model: PreTrainedModel, key: str) -> str:
+    """A weight's name inside the base model, which stands in a larger one under a prefix."""
+    return key.removeprefix(f"{model.base_model_prefix}.")
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(str(size) for size in shape) or "one number"
