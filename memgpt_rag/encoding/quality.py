@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.cache_folder import make_private, warn_left_out
 from memgpt_rag.encoding.known_texts import JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.errors import ModelError
 
@@ -59,16 +61,24 @@ def kept_loss(folder: Path, key: str) -> Loss | None:
     """What was measured before for the same network, rounded in the same way; None where that is not known."""
     try:
         fields = json.loads(_file(folder, key).read_text(encoding="utf-8"))
-        return Loss(float(fields["mean"]), float(fields["worst"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        loss = Loss(float(fields["mean"]), float(fields["worst"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return loss if math.isfinite(loss.mean) and math.isfinite(loss.worst) else None
 
 
 def keep_loss(folder: Path, key: str, loss: Loss) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, encoding="utf-8", delete=False) as file:
-        json.dump(asdict(loss), file)
-    Path(file.name).replace(_file(folder, key))
+    """Keep what was measured; where that cannot be, it is measured again by the next process, and a warning says so."""
+    if not math.isfinite(loss.mean):
+        return
+    try:
+        make_private(folder)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            file = Path(scratch) / "loss"
+            file.write_text(json.dumps(asdict(loss)), encoding="utf-8")
+            file.replace(_file(folder, key))
+    except OSError as error:
+        warn_left_out(folder, error)
 
 
 def _file(folder: Path, key: str) -> Path:
