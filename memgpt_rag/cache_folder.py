@@ -20,6 +20,7 @@ from pathlib import Path
 _TEMPORARY: dict[Path, Path] = {}
 # Bytes that a folder must still take for a failure not to be its fault.
 _ROOM = 2**20
+_ADVICE = "make it a folder that you may write, and nobody else"
 
 
 class CacheWarning(UserWarning):
@@ -77,7 +78,7 @@ def require_plain(file: Path) -> None:
         _make_private(file)
 
 
-def warn_left_out(place: Path, error: BaseException, advice: str = "free it for yourself alone to write") -> None:
+def warn_left_out(place: Path, error: BaseException, advice: str = _ADVICE) -> None:
     """Warn that a cache is not used.
 
     Args:
@@ -88,7 +89,7 @@ def warn_left_out(place: Path, error: BaseException, advice: str = "free it for 
     if isinstance(error, OSError) and error.strerror:
         place, reason = Path(error.filename or place), error.strerror
     warnings.warn(
-        f"{place} cannot be used as a cache ({reason}); work goes on without it, but for longer: {advice}.",
+        f"{place} cannot be used as a cache ({reason}), and work goes on without it; {advice}.",
         CacheWarning,
         stacklevel=1,  # here, so that the same sentence is said once
     )

@@ -132,7 +132,7 @@ def others_folder(home: Path) -> None:
 def test_where_they_cannot_be_kept_they_are_made_for_this_process_with_one_warning(root, spoil):
     spoil(root.parent)
     make, folder = Making(), cache_folder("models", "mine")
-    with pytest.warns(CacheWarning, match="cannot be used as a cache .*; work goes on without it") as told:
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as told:
         first, second = (made_once(folder, make, is_whole) for _ in range(2))
     assert len(told) == 1
     assert first == second != folder

@@ -208,7 +208,7 @@ def test_torn_pages_give_no_value_but_right_ones_and_no_error(tmp_path):
 def test_no_space_is_no_error(tmp_path):
     cache = filled(tmp_path, 5)
     cache._file.execute("PRAGMA max_page_count=10")
-    with pytest.warns(CacheWarning, match=r"cache-2\.sqlite .*disk is full.*make room where it is"):
+    with pytest.warns(CacheWarning, match=r"cache-2\.sqlite .*disk is full.*make room beside it"):
         cache.put(SOURCES, VALUES)
     used_without_harm(cache)
     assert SqliteCache(tmp_path, "cache", "mine").get(SOURCES[:6]) == [*VALUES[:5], None]

@@ -145,7 +145,7 @@ class SqliteCache:
         elif "locked" in str(error):
             warn_left_out(self.path, error, "wait for the process that holds it, or end it")
         else:
-            warn_left_out(self.path, error, "remove it, or make room where it is")
+            warn_left_out(self.path, error, "remove it, or make room beside it")
 
     def _warn_of_damage(self) -> None:
         if not self._damage_told:
