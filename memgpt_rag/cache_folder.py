@@ -43,7 +43,7 @@ def make_private(folder: Path) -> None:
     root = cache_folder()
     inside = root in (folder, *folder.parents)
     for one in (root, folder) if inside else (folder,):
-        if not one.is_absolute():
+        if inside and not one.is_absolute():
             raise FileNotFoundError(errno.ENOENT, "there is no home folder to hold it", str(one))
         one.mkdir(mode=0o700, parents=True, exist_ok=True)
         if inside and not one.is_symlink():

@@ -84,8 +84,11 @@ def test_a_folder_of_another_user_is_not_used(root):
 
 def test_no_folder_is_made_where_there_is_no_home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "nowhere")
+    assert cache_folder() == Path("nowhere/.cache/memgpt_rag")
     with pytest.raises(FileNotFoundError, match="no home folder"):
-        make_private(Path("~/.cache/memgpt_rag"))
+        make_private(cache_folder("keys"))
     assert list(tmp_path.iterdir()) == []
 
 

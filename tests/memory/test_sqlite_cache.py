@@ -59,6 +59,12 @@ def test_what_one_process_keeps_another_one_finds(tmp_path):
     assert SqliteCache(tmp_path / "new" / "folder", "cache", "mine").get([*SOURCES, b"other"]) == [*VALUES, None]
 
 
+def test_a_folder_may_be_named_from_where_the_process_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filled(Path("a folder?"), 3)
+    assert SqliteCache(tmp_path / "a folder?", "cache", "mine").get(SOURCES[:3]) == VALUES[:3]
+
+
 def test_what_another_one_computed_is_never_found(tmp_path):
     filled(tmp_path)
     assert SqliteCache(tmp_path, "cache", "other").get(SOURCES[:3]) == [None] * 3

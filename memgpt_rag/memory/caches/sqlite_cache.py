@@ -94,7 +94,7 @@ class SqliteCache:
             asked = f"SELECT key, used > ?, checksum, value FROM entries WHERE key IN ({places})"  # noqa: S608
             for key, is_fresh, checksum, value in file.execute(asked, (now - _FRESH_NANOSECONDS, *part)):
                 # In a damaged file, types may be wrong as well.
-                if not isinstance(value, bytes) or checksum != self._checksum(key, value):
+                if not (isinstance(key, bytes) and isinstance(value, bytes) and checksum == self._checksum(key, value)):
                     self._warn_of_damage()
                     continue
                 found[key] = value
@@ -169,7 +169,11 @@ def _open(path: Path) -> sqlite3.Connection:
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         file = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=_LOCK_SECONDS, check_same_thread=False
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            timeout=_LOCK_SECONDS,
+            check_same_thread=False,
         )
         try:
             file.text_factory = bytes  # a damaged text is no Unicode
