@@ -34,6 +34,14 @@ def cache_folder(*parts: str) -> Path:
     return user_cache_path("memgpt_rag").joinpath(*parts)
 
 
+def is_there(file: Path) -> bool:
+    """Whether there is a file; in a home that is closed to this user, there is none."""
+    try:
+        return file.is_file()
+    except PermissionError:
+        return False
+
+
 def make_private(folder: Path) -> None:
     """Make a folder that is the user's alone: nobody else writes there, nor looks into what is in the cache folder.
 
@@ -122,7 +130,7 @@ def made_once(folder: Path, make: Callable[[Path], object], is_whole: Callable[[
             raise fault
         scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", ignore_cleanup_errors=True)
     except OSError as error:
-        return _for_this_process(folder, make, error)
+        return _for_this_process(folder, make, fault or error)
     with scratch:
         made = Path(scratch.name) / "made"
         try:

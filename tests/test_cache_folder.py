@@ -7,15 +7,18 @@ import resource
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny import HashEncoder
+from transformers import BertConfig
 
 from memgpt_rag.cache_folder import CacheWarning, cache_folder, made_once, make_private
+from memgpt_rag.decisions import read_decisions
 from memgpt_rag.errors import ModelError
 from memgpt_rag.memory.caches.keys import KeyCache
+from memgpt_rag.model.presets import calibrated_preset, decisions_file, general_preset
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a folder away")
 
@@ -84,9 +87,8 @@ def test_a_folder_of_another_user_is_not_used(root):
 
 def test_no_folder_is_made_where_there_is_no_home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "nowhere")
-    assert cache_folder() == Path("nowhere/.cache/memgpt_rag")
+    # What some releases of platformdirs say where an account has no home.
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~/.cache") / name)
     with pytest.raises(FileNotFoundError, match="no home folder"):
         make_private(cache_folder("keys"))
     assert list(tmp_path.iterdir()) == []
@@ -154,31 +156,26 @@ def test_files_of_another_users_folder_are_not_taken(root):
 
 
 @pytest.fixture
-def writable_once(monkeypatch) -> Iterator[Callable[[], None]]:
-    """A home of a user who is not the superuser; what is yielded makes all of it read-only."""
-    home = Path(tempfile.mkdtemp())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    before = os.geteuid()
+def home(monkeypatch) -> Iterator[Path]:
+    """The home of a user who is not the superuser."""
+    folder, before = Path(tempfile.mkdtemp()), os.geteuid()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "caches"))
     if before == 0:
-        os.chown(home, 12345, -1)
+        os.chown(folder, 12345, -1)
         os.seteuid(12345)
-
-    def close() -> None:
-        for folder in (*home.rglob("*/"), home):
-            folder.chmod(0o500)
-
     try:
-        yield close
+        yield folder
     finally:
         os.seteuid(before)
-        subprocess.run(["chmod", "-R", "u+w", home], check=True)
-        shutil.rmtree(home)
+        subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+        shutil.rmtree(folder)
 
 
-def test_files_in_a_home_that_is_read_only_now_are_taken_and_others_are_made_for_this_process(writable_once):
+def test_files_in_a_home_that_is_read_only_now_are_taken_and_others_are_made_for_this_process(home):
     kept, make = cache_folder("models", "mine"), Making()
     made_once(kept, make, is_whole)
-    writable_once()
+    for folder in home.rglob("*/"):
+        folder.chmod(0o500)
     assert made_once(kept, make, is_whole) == kept
     assert make.calls == 1
     with pytest.warns(CacheWarning, match="memgpt_rag cannot be used as a cache .it cannot be written") as told:
@@ -186,6 +183,21 @@ def test_files_in_a_home_that_is_read_only_now_are_taken_and_others_are_made_for
         KeyCache(cache_folder("keys"), HashEncoder().fingerprint)
     assert files(other) == WHOLE
     assert len({str(one.message) for one in told}) == 1, "of which a command prints one"
+
+
+def test_a_home_that_is_closed_to_this_user_holds_nothing(home):
+    """As the home of another account is, where HOME still names it."""
+    make_private(cache_folder("keys"))
+    home.chmod(0)
+    model = "somebody/model"
+    assert calibrated_preset("quality", model, BertConfig()) == general_preset("quality")
+    assert read_decisions(decisions_file(model)) == {}
+    make = Making()
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .Permission denied") as told:
+        folder = made_once(cache_folder("models", "mine"), make, is_whole)
+        assert KeyCache(cache_folder("keys"), HashEncoder().fingerprint).get(["text"]) == [None]
+    assert files(folder) == WHOLE
+    assert len({str(one.message) for one in told}) == 1
 
 
 def test_files_that_are_too_large_for_the_folder_are_made_elsewhere(root):

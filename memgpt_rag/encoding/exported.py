@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from memgpt_rag.cache_folder import cache_folder, made_once
 from memgpt_rag.encoding.backends import PACKAGES, Backend, Precision
 from memgpt_rag.encoding.known_texts import CALIBRATION
 from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.json_file import read_json, replace_json
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
@@ -83,7 +83,7 @@ def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision
     def make(folder: Path) -> None:
         with _quiet():
             write(_Output(network, inputs), batches, inputs, folder / name, precision == "int8")
-        (folder / _DIGESTS).write_text(json.dumps(_digests(folder)), encoding="utf-8")
+        replace_json(folder / _DIGESTS, _digests(folder))
 
     folder = made_once(cache_folder("networks", key), make, _is_as_written)
     return ExportedNetwork(network, inputs, load(folder / name, precision))
@@ -91,10 +91,9 @@ def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision
 
 def _is_as_written(folder: Path) -> bool:
     try:
-        written = json.loads((folder / _DIGESTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return bool(read_json(folder / _DIGESTS, max_bytes=100_000) == _digests(folder))
+    except (OSError, ValueError):
         return False
-    return bool(written == _digests(folder))
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from jaxtyping import Float
 from memgpt_rag.cache_folder import make_private, warn_left_out
 from memgpt_rag.encoding.known_texts import JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.errors import ModelError
+from memgpt_rag.json_file import read_json, replace_json
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dimension"]]
 
@@ -60,11 +59,10 @@ def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.
 def kept_loss(folder: Path, key: str) -> Loss | None:
     """What was measured before for the same network, rounded in the same way; None where that is not known."""
     try:
-        fields = json.loads(_file(folder, key).read_text(encoding="utf-8"))
-        loss = Loss(float(fields["mean"]), float(fields["worst"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        fields = read_json(_file(folder, key), max_bytes=1000)
+        return Loss(float(fields["mean"]), float(fields["worst"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return loss if math.isfinite(loss.mean) and math.isfinite(loss.worst) else None
 
 
 def keep_loss(folder: Path, key: str, loss: Loss) -> None:
@@ -73,10 +71,7 @@ def keep_loss(folder: Path, key: str, loss: Loss) -> None:
         return
     try:
         make_private(folder)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            file = Path(scratch) / "loss"
-            file.write_text(json.dumps(asdict(loss)), encoding="utf-8")
-            file.replace(_file(folder, key))
+        replace_json(_file(folder, key), asdict(loss))
     except OSError as error:
         warn_left_out(folder, error)
 

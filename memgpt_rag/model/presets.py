@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memgpt_rag.bundled import GENERATORS
-from memgpt_rag.cache_folder import cache_folder
+from memgpt_rag.cache_folder import cache_folder, is_there
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.config import MemoryAttentionConfig
 
@@ -100,7 +100,7 @@ def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path)
 
 
 def _read(file: Path) -> dict[str, MemoryAttentionConfig]:
-    if not file.is_file():
+    if not is_there(file):
         return {}
     try:
         presets = json.loads(file.read_text(encoding="utf-8"))
