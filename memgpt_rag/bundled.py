@@ -75,10 +75,10 @@ def generator_folder(name: str) -> Path | None:
     """
     if name not in _GENERATORS:
         return None
-    return made_once(cache_folder("models", name), partial(_convert, name, _GENERATORS[name]), _is_whole)
+    return made_once(cache_folder("models", name), partial(_convert, name, _GENERATORS[name]), _holds_model)
 
 
-def _is_whole(folder: Path) -> bool:
+def _holds_model(folder: Path) -> bool:
     """Whether a folder holds a model, and no file of weights was cut short."""
     from safetensors import SafetensorError, safe_open
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import HashEncoder
+from tiny import HashEncoder, tiny_decoder
 from transformers import BertConfig
 
+from memgpt_rag.bundled import _holds_model as holds_model
 from memgpt_rag.cache_folder import CacheWarning, cache_folder, made_once, make_private
 from memgpt_rag.decisions import read_decisions
 from memgpt_rag.errors import ModelError
@@ -235,3 +236,17 @@ def test_a_failure_that_is_not_the_folders_comes_out_and_leaves_nothing(root, er
     with pytest.raises(type(error), match=str(error)):
         made_once(cache_folder("models", "mine"), make, is_whole)
     assert list((root / "models").iterdir()) == []
+
+
+def test_a_converted_model_that_was_cut_short_is_not_whole(tmp_path):
+    tiny_decoder("llama").save_pretrained(tmp_path / "model")
+    assert holds_model(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    for content in (whole[:-1], whole[:100], b""):
+        weights.write_bytes(content)
+        assert not holds_model(tmp_path / "model")
+    weights.write_bytes(whole)
+    (tmp_path / "model" / "config.json").unlink()
+    assert not holds_model(tmp_path / "model")
+    assert not holds_model(tmp_path / "nowhere")
