@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexing import cli_changes
-from indexing.cli_embedding import Embedding, embedding_options, keep_keys_option, keeping, splitter_of
+from indexing.cli_embedding import Caching, Embedding, caching_options, embedding_options
 from indexing.cli_options import (
     COLUMN_TYPES,
     SIZE,
@@ -26,7 +26,7 @@ from indexing.cli_options import (
     workplace_options,
 )
 from memgpt_rag.bundled import GEMMA
-from memgpt_rag.command_line import SentenceGroup, quiet_libraries
+from memgpt_rag.command_line import SentenceGroup, no_cache_option, quiet_libraries
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
@@ -55,7 +55,7 @@ def main() -> None:
 @sources_argument
 @click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
 @embedding_options
-@keep_keys_option
+@caching_options
 @click.option(
     "--generator",
     metavar="NAME",
@@ -106,7 +106,7 @@ def build(
     sources: tuple[Path | str, ...],
     memory: Path,
     embedding: Embedding,
-    keep_keys: bool,
+    caching: Caching,
     generator: str | None,
     max_tokens: int,
     preset: str | None,
@@ -137,7 +137,7 @@ def build(
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
     encoder = embedding.recipe(normalise=metric == "cosine")
-    with workplace.open(encoder, splitter_of(generator, max_tokens)) as engine:
+    with workplace.open(encoder, caching.splitter(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
             plan = plan_memory(
@@ -152,7 +152,7 @@ def build(
         report = build_memory(
             files,
             memory,
-            keeping(engine, keep_keys),
+            caching.engine(engine),
             tokenizer_name=generator or embedding.encoder_name,
             options=options,
             metric="cosine" if metric == "cosine" else "euclidean",
@@ -190,6 +190,7 @@ def build(
 @click.option("--disk", type=SIZE, metavar="SIZE", help="What the memory may take, such as 2GB.")
 @memory_limit_option
 @click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
+@no_cache_option
 @reading_options
 def plan(
     sources: tuple[Path | str, ...],
@@ -201,6 +202,7 @@ def plan(
     disk: float | None,
     memory_limit: float | None,
     no_states: bool,
+    no_cache: bool,
     reading: Reading,
 ) -> None:
     """Say how large a memory of these sources would be and how long it would take to build, on this machine.
@@ -216,7 +218,7 @@ def plan(
 
     quiet_libraries()
     files, encoder = find_files(sources, reading.exclude), embedding.recipe()()
-    engine = LocalEngine(encoder, splitter_of(generator, max_tokens)(lambda: encoder))
+    engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else ("quality", "compact")

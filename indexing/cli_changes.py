@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexing.cli_embedding import keep_keys_option, keeping, splitter_of
+from indexing.cli_embedding import Caching, caching_options
 from indexing.cli_options import (
     LATENCY,
     Reading,
@@ -51,7 +51,7 @@ def _changing(command: Callable[..., None]) -> Callable[..., None]:
         memory_option(
             encoder_option(
                 generator_option(
-                    keep_keys_option(workplace_options(log_options(reading_options(dry_run_option(command)))))
+                    caching_options(workplace_options(log_options(reading_options(dry_run_option(command)))))
                 )
             )
         )
@@ -241,7 +241,7 @@ def _change(
     reading: Reading,
     workplace: Workplace,
     log: JobLog,
-    keep_keys: bool,
+    caching: Caching,
     dry_run: bool,
     update: bool,
 ) -> None:
@@ -268,11 +268,11 @@ def _change(
             option="--generator",
             memories=[memory],
         )
-    with workplace.open(recipe, splitter_of(tokenizer, int(splitting["max_tokens"]))) as engine:
+    with workplace.open(recipe, caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
             memory,
-            keeping(engine, keep_keys),
+            caching.engine(engine),
             options=reading.options(manifest.metadata),
             update=update,
             dry_run=dry_run,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS
+from memgpt_rag.cache_folder import cache_folder
+from memgpt_rag.command_line import no_cache_option
 
 if TYPE_CHECKING:
     from indexing.engine import EncoderRecipe, Engine, SplitterRecipe
@@ -53,27 +55,41 @@ def embedding_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_embedding
 
 
-def splitter_of(tokenizer: str | None, max_tokens: int) -> SplitterRecipe:
-    """How to cut, with what earlier jobs of this user found out."""
-    from platformdirs import user_cache_path
+@dataclass(frozen=True)
+class Caching:
+    """Which of the user's caches a job takes from and adds to, as the options say."""
 
-    from indexing.engine import SplitterRecipe
+    keep_keys: bool = False
+    no_cache: bool = False
 
-    return SplitterRecipe(tokenizer, max_tokens, user_cache_path("memgpt_rag"))
+    def splitter(self, tokenizer: str | None, max_tokens: int) -> SplitterRecipe:
+        """How to split, with what earlier jobs found out."""
+        from indexing.engine import SplitterRecipe
+
+        return SplitterRecipe(tokenizer, max_tokens, None if self.no_cache else cache_folder())
+
+    def engine(self, engine: Engine) -> Engine:
+        """The engine, with the cache of keys before it where that was asked for."""
+        if not self.keep_keys:
+            return engine
+        from indexing.keep_keys import KeepingEngine
+
+        return KeepingEngine(engine, cache_folder("keys"))
 
 
-def keeping(engine: Engine, keep_keys: bool) -> Engine:
-    """The engine, with the user's cache of keys before it where that was asked for."""
-    if not keep_keys:
-        return engine
-    from platformdirs import user_cache_path
+def caching_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which caches are used; the command gets them as `caching`."""
 
-    from indexing.keep_keys import KeepingEngine
+    @functools.wraps(command)
+    def with_caching(keep_keys: bool, no_cache: bool, **settings: Any) -> None:
+        if keep_keys and no_cache:
+            raise click.UsageError("--keep-keys and --no-cache exclude each other; give one of them.")
+        command(caching=Caching(keep_keys, no_cache), **settings)
 
-    return KeepingEngine(engine, user_cache_path("memgpt_rag") / "keys")
+    return _KEEP_KEYS(no_cache_option(with_caching))
 
 
-keep_keys_option = click.option(
+_KEEP_KEYS = click.option(
     "--keep-keys",
     is_flag=True,
     help="Keep keys in your cache folder, at most a gigabyte an encoder, and take from there what another job computed.",

@@ -114,24 +114,24 @@ class SplitterRecipe:
 
     Attributes:
         tokenizer: a language model's name; None to count with the encoder's.
-        kept: folder where texts' cuts are kept for the next job; None to find them anew.
+        cache: folder where it is kept how texts were split, for the next job; None to find that anew.
     """
 
     tokenizer: str | None
     max_tokens: int
-    kept: Path | None = None
+    cache: Path | None = None
 
     def __call__(self, encoder: Callable[[], Encoder]) -> PassageSplitter:
         """`encoder` is called where its tokenizer is needed."""
         from indexing.split_passages import PassageSplitter
 
         count = encoder().count_tokens if self.tokenizer is None else token_counter(self.tokenizer)
-        if self.kept is None:
+        if self.cache is None:
             return PassageSplitter(count, self.max_tokens)
-        from indexing.kept_cuts import KeptCuts
+        from indexing.split_cache import SplitCache
 
         name = self.tokenizer or encoder().name
-        return PassageSplitter(count, self.max_tokens, KeptCuts(self.kept, name, count, self.max_tokens))
+        return PassageSplitter(count, self.max_tokens, SplitCache(self.cache, name, count, self.max_tokens))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from indexing.engine import Engine
 from indexing.find_files import SourceFile
 from indexing.read_options import ReadOptions
-from memgpt_rag.memory.kept_keys import KeptKeys
+from memgpt_rag.memory.caches.keys import KeyCache
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class KeepingEngine:
 
     def __init__(self, engine: Engine, folder: Path):
         self._engine, self.encoder, self.max_tokens = engine, engine.encoder, engine.max_tokens
-        self._kept = KeptKeys(folder, engine.encoder.fingerprint)
+        self._cache = KeyCache(folder, engine.encoder.fingerprint)
 
     def passages(
         self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
@@ -44,13 +44,13 @@ class KeepingEngine:
 
         def missing() -> Iterator[list[str]]:
             for texts in blocks:
-                found = self._kept.get(texts)
+                found = self._cache.get(texts)
                 asked.append((texts, found))
                 if left := _left(texts, found):
                     yield left
 
         for left, computed in self._engine.keys(missing()):
-            self._kept.put(left, computed)
+            self._cache.put(left, computed)
             while not _left(*asked[0]):
                 yield _whole(*asked.popleft(), {})
             yield _whole(*asked.popleft(), dict(zip(left, computed, strict=True)))

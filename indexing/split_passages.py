@@ -12,7 +12,7 @@ from semantic_text_splitter import TextSplitter
 
 from indexing.clean_text import clean
 from indexing.document import Block, Document
-from indexing.kept_cuts import KeptCuts
+from indexing.split_cache import SplitCache
 from memgpt_rag.passage import Passage
 
 DEFAULT_MAX_TOKENS = 160
@@ -26,15 +26,15 @@ class PassageSplitter:
     Args:
         count_tokens: tokens of a text, by the tokenizer that the limit is meant for.
         max_tokens: longest passage, without its title.
-        kept: where texts were cut before; what it does not know is added.
+        cache: where texts were split before; what it does not know is added.
     """
 
     def __init__(
-        self, count_tokens: Callable[[str], int], max_tokens: int = DEFAULT_MAX_TOKENS, kept: KeptCuts | None = None
+        self, count_tokens: Callable[[str], int], max_tokens: int = DEFAULT_MAX_TOKENS, cache: SplitCache | None = None
     ):
         if max_tokens < 8:
             raise ValueError(f"max_tokens is {max_tokens}; expected 8 or more.")
-        self._count, self._kept = count_tokens, kept
+        self._count, self._cache = count_tokens, cache
         self.max_tokens = max_tokens
 
     def split(self, document: Document) -> Iterator[Passage]:
@@ -78,13 +78,13 @@ class PassageSplitter:
         return blocks, starts, "\n\n".join(texts)
 
     def _pieces(self, text: str) -> Iterator[tuple[int, str]]:
-        places = None if self._kept is None else self._kept.get(text)
+        places = None if self._cache is None else self._cache.get(text)
         if places is not None:
             yield from ((start, text[start:end]) for start, end in places)
             return
         pieces = list(self._cut(text))
-        if self._kept is not None:
-            self._kept.put(text, [(start, start + len(piece)) for start, piece in pieces])
+        if self._cache is not None:
+            self._cache.put(text, [(start, start + len(piece)) for start, piece in pieces])
         yield from pieces
 
     def _cut(self, text: str) -> Iterator[tuple[int, str]]:

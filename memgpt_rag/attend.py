@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from memgpt_rag.memory import KeptStates, Searchable
+from memgpt_rag.memory import Searchable, StateCache
 from memgpt_rag.retrieve import Retrieved
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def attend(
     model: MemoryDecoder,
     prompt: Prompt,
     found: Sequence[Sequence[Retrieved]],
-    states: Searchable | KeptStates | None = None,
+    states: Searchable | StateCache | None = None,
 ) -> AttendedMemory:
     """Let the model attend to the entries found for each question.
 
@@ -30,8 +30,8 @@ def attend(
         return model.attend(
             [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores
         )
-    if isinstance(states, KeptStates):
-        rows = [_kept(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
+    if isinstance(states, StateCache):
+        rows = [_cached(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
     else:
         rows = [_stored(model, prompt, states, of_question) for of_question in found]
     return model.attend_states(rows, scores)
@@ -56,13 +56,13 @@ def _stored(model: MemoryDecoder, prompt: Prompt, memory: Searchable, found: Seq
     return [loaded[entry.row] for entry in found]
 
 
-def _kept(model: MemoryDecoder, entries: Sequence[tuple[int, ...]], kept: KeptStates) -> list[EntryStates]:
+def _cached(model: MemoryDecoder, entries: Sequence[tuple[int, ...]], cache: StateCache) -> list[EntryStates]:
     from memgpt_rag.model.stored import from_array, to_array
 
-    codes = {token_ids: kept.get(token_ids) for token_ids in entries}
+    codes = {token_ids: cache.get(token_ids) for token_ids in entries}
     missing = [token_ids for token_ids, known in codes.items() if known is None]
     for token_ids, states in zip(missing, model.states_of(missing), strict=True):
-        codes[token_ids] = kept.put(token_ids, to_array(states))
+        codes[token_ids] = cache.put(token_ids, to_array(states))
     known = [codes[token_ids] for token_ids in entries]
     return [
         from_array(*of_entry, model.layers, model.decoder.dtype, model.decoder.device)

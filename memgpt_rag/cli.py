@@ -15,6 +15,7 @@ from memgpt_rag.command_line import (
     encoder_option,
     k_option,
     model_option,
+    no_cache_option,
     preset_option,
     quiet_libraries,
 )
@@ -70,6 +71,7 @@ def main() -> None:
 @click.option(
     "--reader", type=click.Path(path_type=Path), help="Folder that memgpt-rag train wrote; without it, none is used."
 )
+@no_cache_option
 def ask(
     question: str | None,
     memories: tuple[Path, ...],
@@ -84,6 +86,7 @@ def ask(
     abstain: bool,
     max_new_tokens: int,
     reader: Path | None,
+    no_cache: bool,
 ) -> None:
     """Answer QUESTION from a memory, or from several as one, and cite its entries; without QUESTION, ask as many as you like."""
     from memgpt_rag.memory import Memory, Shards
@@ -107,7 +110,14 @@ def ask(
     # One answer is over before weights in int8 have paid for themselves.
     several = question is None
     rag = RAG.open(
-        memories, model=model, config=preset, encoder=encoder, search=looking, adapter=reader, int8_weights=several
+        memories,
+        model=model,
+        config=preset,
+        encoder=encoder,
+        search=looking,
+        keep_states=not no_cache,
+        adapter=reader,
+        int8_weights=several,
     )
     search.add_own_model(rag)
     settings = {"mode": mode, "k": k, "where": where, "query": query, "abstain": abstain}

@@ -16,6 +16,7 @@ from memgpt_rag.command_line import (
     k_option,
     memory_option,
     model_option,
+    no_cache_option,
     preset_option,
     quiet_libraries,
 )
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
+@no_cache_option
 def answers(
     questions: Path,
     memory: Path,
@@ -56,6 +58,7 @@ def answers(
     search: SearchOptions,
     max_new_tokens: int,
     output: Path | None,
+    no_cache: bool,
 ) -> None:
     """Measure how right the answers to QUESTIONS are.
 
@@ -78,7 +81,15 @@ def answers(
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), int8_weights=True)
+    rag = RAG.open(
+        memory,
+        model=model,
+        config=preset,
+        encoder=encoder,
+        search=search.load(),
+        keep_states=not no_cache,
+        int8_weights=True,
+    )
     search.add_own_model(rag)
     with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
         judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)

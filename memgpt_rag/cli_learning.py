@@ -14,6 +14,7 @@ from memgpt_rag.command_line import (
     k_option,
     memory_option,
     model_option,
+    no_cache_option,
     preset_option,
     questions_option,
     quiet_libraries,
@@ -31,6 +32,7 @@ from memgpt_rag.command_line import (
 @click.option(
     "--steps", default=400, show_default=True, type=click.IntRange(min=1), help="Steps of the fit, of 8 questions each."
 )
+@no_cache_option
 def calibrate(
     memory: Path,
     questions: Path,
@@ -40,6 +42,7 @@ def calibrate(
     k: int,
     search: SearchOptions,
     steps: int,
+    no_cache: bool,
 ) -> None:
     """Fit how the language model reads memory to questions with known answers, for scores of the search that is named.
 
@@ -72,7 +75,7 @@ def calibrate(
     swept = not before.has_layers(decoder.windows)
     del decoder  # what it is like was the question
     config = "quality" if swept else before
-    rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load())
+    rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load(), keep_states=not no_cache)
     search.add_own_model(rag)
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     examples = [
@@ -116,8 +119,16 @@ def calibrate(
 @encoder_option
 @k_option
 @search_options
+@no_cache_option
 def confidence(
-    memory: Path, questions: Path, model: str, preset: str, encoder: str | None, k: int, search: SearchOptions
+    memory: Path,
+    questions: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    no_cache: bool,
 ) -> None:
     """Fit when an answer counts as supported to questions with known answers.
 
@@ -137,7 +148,7 @@ def confidence(
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load())
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), keep_states=not no_cache)
     search.add_own_model(rag)
     with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
@@ -196,6 +207,7 @@ def confidence(
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of everything random.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+@no_cache_option
 def train(
     memory: Path,
     questions: Path,
@@ -207,6 +219,7 @@ def train(
     unanswerable: float,
     distillation: float,
     resume: bool,
+    no_cache: bool,
     **settings: Any,
 ) -> None:
     """Train an adapter with which the language model reads memory better; states that are stored stay as they are.
@@ -232,7 +245,7 @@ def train(
 
     (last_checkpoint if resume else require_new)(reader)
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder)
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, keep_states=not no_cache)
     found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
     parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
     fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from memgpt_rag.bundled import GEMMA
+from memgpt_rag.cache_folder import CacheWarning
 from memgpt_rag.errors import MemgptRagError
 
 memory_option = click.option(
@@ -40,6 +44,30 @@ encoder_option = click.option(
 k_option = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
 
 
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Take no keys, states or splits that earlier runs kept in your cache folder, and keep none there.",
+)
+
+
+@contextlib.contextmanager
+def warnings_as_sentences() -> Iterator[None]:
+    """Print warnings about the cache folder as sentences on stderr, each once."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_sentence(message: Warning | str, category: type[Warning], *place: Any, **settings: Any) -> None:
+            if issubclass(category, CacheWarning):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, *place, **settings)
+
+        warnings.showwarning = show_sentence
+        warnings.simplefilter("default", CacheWarning)
+        yield
+
+
 class SentenceGroup(click.Group):
     """A group of commands whose errors are sentences.
 
@@ -48,7 +76,8 @@ class SentenceGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings_as_sentences():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

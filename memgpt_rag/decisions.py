@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from memgpt_rag.cache_folder import is_there
 from memgpt_rag.errors import ModelError
 from memgpt_rag.json_file import number, read_json, replace_json
 from memgpt_rag.prompt import language_of
@@ -227,7 +228,7 @@ def read_decisions(file: Path) -> dict[str, dict[str, Logistic]]:
     Raises:
         ModelError: the file is damaged.
     """
-    if not file.is_file():
+    if not is_there(file):
         return {}
     try:
         content = read_json(file, max_bytes=_MAX_BYTES)

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor
 from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
 from memgpt_rag.attend import attend
+from memgpt_rag.cache_folder import cache_folder
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder_of
 from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
-from memgpt_rag.memory import KeptStates, Memory, Searchable, Shards
+from memgpt_rag.memory import Memory, Searchable, Shards, StateCache
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.attached import Query
 from memgpt_rag.model.presets import decisions_file, decoder_key
@@ -55,13 +55,13 @@ class RAG:
         self.model = model
         self.prompt = Prompt(model.tokenizer)
         self.model.prefix_ids = self.prompt.prefix_ids
-        self._states: Searchable | KeptStates | None = None
+        self._states: Searchable | StateCache | None = None
         self._decisions: dict[str, Decisions] = {}
         if (stored := memory.manifest.states) is not None:
             stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
             self._states = memory
         elif states_folder is not None:
-            self._states = KeptStates(states_folder, states_fingerprint(model))
+            self._states = StateCache(states_folder, states_fingerprint(model))
 
     @classmethod
     def open(
@@ -95,7 +95,7 @@ class RAG:
         folders = [memory] if isinstance(memory, str | Path) else memory
         opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
         asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[Path(folder) for folder in folders])
-        folder = user_cache_path("memgpt_rag") / "states" if keep_states else None
+        folder = cache_folder("states") if keep_states else None
         decoder = MemoryDecoder.from_pretrained(model, config=config, **settings)
         return cls(opened, asking, decoder, search=search, states_folder=folder)
 

@@ -54,14 +54,18 @@ def test_only_one_file_imports_faiss():
 
 
 def test_the_memory_never_imports_torch():
-    for path in ROOT.glob("memgpt_rag/memory/*.py"):
+    for path in ROOT.glob("memgpt_rag/memory/**/*.py"):
         assert not {"torch", "transformers", "sentence_transformers"} & roots(path), path
     code = "import sys, memgpt_rag.memory\nassert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_only_one_file_knows_where_the_cache_folder_is():
+    assert [path.name for path in SOURCES if "platformdirs" in roots(path)] == ["cache_folder.py"]
+
+
 def test_the_model_never_searches():
-    for path in ROOT.glob("memgpt_rag/model/*.py"):
+    for path in ROOT.glob("memgpt_rag/model/**/*.py"):
         names = imports(path)
         assert not any(
             name.startswith(("memgpt_rag.memory", "memgpt_rag.encoder", "memgpt_rag.retrieve", "pyarrow"))

@@ -2,16 +2,16 @@
 
 sentence-transformers has these programs as backends of its own, but through optimum, which lags behind transformers by
 months; all that is needed of it is the export of one network. What is kept is found by a digest of the weights, of the
-program and of how they were rounded, so that another model never takes its place.
+program and of how they were rounded, so that another model never takes its place; a file that changed is made anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +21,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from memgpt_rag.cache_folder import cache_folder, made_once
 from memgpt_rag.encoding.backends import PACKAGES, Backend, Precision
 from memgpt_rag.encoding.known_texts import CALIBRATION
 from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.json_file import read_json, replace_json
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
+_DIGESTS = "digests.json"
 
 
 class ExportedNetwork(nn.Module):
@@ -68,24 +71,42 @@ def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision
         MissingPackageError: a package is not installed.
     """
     _require(backend)
-    from platformdirs import user_cache_path
-
     network: nn.Module = module.model
     batches = [_tokens(tokenizer, texts, module.max_seq_length) for texts in CALIBRATION]
     inputs = tuple(name for name in _INPUTS if name in batches[0])
-    folder = user_cache_path("memgpt_rag") / "networks" / key
-    file = folder / ("network.xml" if backend == "openvino" else "network.onnx")
-    if not file.is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _quiet():
-            made = Path(scratch) / "made"
-            made.mkdir()
-            write = _write_openvino if backend == "openvino" else _write_onnx
-            write(_Output(network, inputs), batches, inputs, made / file.name, precision == "int8")
-            with contextlib.suppress(OSError):  # another process wrote the same meanwhile
-                made.rename(folder)
-    load = _load_openvino if backend == "openvino" else _load_onnx
-    return ExportedNetwork(network, inputs, load(file, precision))
+    write, load, name = (
+        (_write_openvino, _load_openvino, "network.xml")
+        if backend == "openvino"
+        else (_write_onnx, _load_onnx, "network.onnx")
+    )
+
+    def make(folder: Path) -> None:
+        with _quiet():
+            write(_Output(network, inputs), batches, inputs, folder / name, precision == "int8")
+        replace_json(folder / _DIGESTS, _digests(folder))
+
+    folder = made_once(cache_folder("networks", key), make, _is_as_written)
+    return ExportedNetwork(network, inputs, load(folder / name, precision))
+
+
+def _is_as_written(folder: Path) -> bool:
+    try:
+        return bool(read_json(folder / _DIGESTS, max_bytes=100_000) == _digests(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """A digest of each file but their list; a network whose weights changed would load, and give other vectors."""
+    digests = {}
+    for file in sorted(folder.iterdir()):
+        if file.name != _DIGESTS:
+            digest = hashlib.blake2b(digest_size=32)
+            with file.open("rb") as opened:
+                while block := opened.read(2**20):
+                    digest.update(block)
+            digests[file.name] = digest.hexdigest()
+    return digests
 
 
 def _write_openvino(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.cache_folder import make_private, warn_left_out
 from memgpt_rag.encoding.known_texts import JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.errors import ModelError
 from memgpt_rag.json_file import number, read_json, replace_json
@@ -64,7 +66,14 @@ def kept_loss(folder: Path, key: str) -> Loss | None:
 
 
 def keep_loss(folder: Path, key: str, loss: Loss) -> None:
-    replace_json(_file(folder, key), asdict(loss))
+    """Keep what was measured; where that cannot be, it is measured again by the next process, and a warning says so."""
+    if not math.isfinite(loss.mean):
+        return
+    try:
+        make_private(folder)
+        replace_json(_file(folder, key), asdict(loss))
+    except OSError as error:
+        warn_left_out(folder, error)
 
 
 def _file(folder: Path, key: str) -> Path:

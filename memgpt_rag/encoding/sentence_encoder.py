@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from memgpt_rag.bundled import ENCODERS
+from memgpt_rag.cache_folder import cache_folder
 from memgpt_rag.encoder import Encoder, Vectors
 from memgpt_rag.encoding.backends import network_digest, put_on, require_known
 from memgpt_rag.encoding.batches import in_batches
@@ -95,12 +96,7 @@ class SentenceTransformersEncoder(Encoder):
 
     def _change_network(self) -> None:
         """Let the backend compute at the precision, once it is known that little is lost."""
-        from platformdirs import user_cache_path
-
-        folder, key = (
-            user_cache_path("memgpt_rag") / "networks",
-            network_digest(self._model, *self._way),
-        )
+        folder, key = cache_folder("networks"), network_digest(self._model, *self._way)
         loss = kept_loss(folder, f"{key} {self.precision}")
         exact = judged(self.encode_passages) if loss is None else None
         put_on(self._model, self.name, *self._way, key)

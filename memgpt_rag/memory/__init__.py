@@ -2,10 +2,10 @@
 
 from memgpt_rag.memory.additions import add_indexes, add_states, add_words
 from memgpt_rag.memory.bm25 import WordStatistics
+from memgpt_rag.memory.caches.states import StateCache
 from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.commit import expire, roll_back, versions
 from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
-from memgpt_rag.memory.kept_states import KeptStates
 from memgpt_rag.memory.reader import Memory, SearchResult
 from memgpt_rag.memory.shards import Searchable, Shards
 from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
@@ -16,7 +16,6 @@ __all__ = [
     "METRICS",
     "STATES_TYPES",
     "Candidates",
-    "KeptStates",
     "Manifest",
     "Memory",
     "MemoryWriter",
@@ -24,6 +23,7 @@ __all__ = [
     "SearchResult",
     "Searchable",
     "Shards",
+    "StateCache",
     "StatesType",
     "StoredStates",
     "WordStatistics",

@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
-from memgpt_rag.bundled import generator_folder
+from memgpt_rag.bundled import GENERATORS
+from memgpt_rag.cache_folder import cache_folder, is_there
 from memgpt_rag.errors import ModelError
 from memgpt_rag.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
@@ -60,9 +59,9 @@ def decoder_key(decoder_config: Any) -> str:
 
 def calibrated_file(model: str | Path) -> Path:
     """Where the numbers calibrated for a model are kept: in its folder, or for a hub name in the user's cache folder."""
-    folder = generator_folder(str(model)) or Path(model)
-    if not folder.is_dir():
-        folder = user_cache_path("memgpt_rag") / "calibrated" / str(model).replace("/", "--")
+    folder = cache_folder("models", str(model)) if model in GENERATORS else Path(model)
+    if model not in GENERATORS and not folder.is_dir():
+        folder = cache_folder("calibrated", str(model).replace("/", "--"))
     return folder / "memory_attention.json"
 
 
@@ -98,7 +97,7 @@ def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path)
 
 
 def _read(file: Path) -> dict[str, MemoryAttentionConfig]:
-    if not file.is_file():
+    if not is_there(file):
         return {}
     try:
         presets = read_json(file, max_bytes=_MAX_BYTES)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny import HashEncoder
 
+from memgpt_rag.cache_folder import CacheWarning
 from memgpt_rag.encoder import Encoder, load_encoder, load_encoder_of
 from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.encoding.known_texts import CALIBRATION, JUDGED_PASSAGES, JUDGED_QUERIES
@@ -259,3 +261,62 @@ def test_fingerprints_say_what_is_unusual_and_those_of_old_memories_are_read():
     assert EncoderFingerprint.from_json(rounded.to_json()) == rounded != usual
     with pytest.raises(MemoryFormatError, match="impossible fields: precision"):
         EncoderFingerprint.from_json({**fields, "precision": 8})
+
+
+def test_a_loss_is_kept_as_finite_numbers_or_measured_again(tmp_path):
+    keep_loss(tmp_path, "mine", Loss(0.004, 0.02))
+    assert kept_loss(tmp_path, "mine") == Loss(0.004, 0.02)
+    assert kept_loss(tmp_path, "other") is None
+    (file,) = tmp_path.iterdir()
+    for content in ("", "{", "[1]", '{"mean": NaN, "worst": 1}', '{"mean": 0, "worst": 1e999}', "[" * 100_000):
+        file.write_text(content)
+        assert kept_loss(tmp_path, "mine") is None, content[:30]
+    keep_loss(tmp_path, "mine", Loss(0.004, 0.02))
+    (tmp_path / "file").write_text("in place of a folder")
+    with pytest.warns(CacheWarning, match="file cannot be used as a cache .File exists"):
+        keep_loss(tmp_path / "file", "mine", Loss(0.004, 0.02))
+    assert kept_loss(tmp_path / "file", "mine") is None
+
+
+@pytest.mark.offline_models
+@pytest.mark.parametrize("backend, program", [("openvino", "openvino"), ("onnx", "onnx")])
+def test_a_network_whose_file_changed_is_exported_again(tmp_path, monkeypatch, backend, program):
+    pytest.importorskip(program)
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from memgpt_rag.bundled import encoder_folder
+    from memgpt_rag.encoding.exported import exported
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("memgpt_rag.cache_folder._TEMPORARY", {})
+    torch.manual_seed(0)
+    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    module = SimpleNamespace(model=BertModel(config, add_pooling_layer=False).eval(), max_seq_length=32)
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder(MINILM))
+    tokens = tokenizer(["A text of some words."], return_tensors="pt")
+
+    def vectors() -> np.ndarray:
+        with torch.inference_mode():
+            network = exported(module, tokenizer, backend, "fp32", "key")
+            return network(**tokens)["last_hidden_state"].numpy()
+
+    first, folder = vectors(), tmp_path / "memgpt_rag" / "networks" / "key"
+    made = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    np.testing.assert_array_equal(vectors(), first)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == made, "taken as it was"
+    largest = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    whole = largest.read_bytes()
+    changed = bytearray(whole)
+    for place in range(len(changed) // 2, len(changed) // 2 + 100_000, 4):
+        changed[place + 3] ^= 0x40  # an exponent
+    for content in (bytes(changed), whole[:-1000]):
+        largest.write_bytes(content)
+        with pytest.warns(CacheWarning, match="key is not as it was made; it is made anew"):
+            np.testing.assert_array_equal(vectors(), first)
+    (tmp_path / "file").write_text("in place of a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as told:
+        for _ in range(2):
+            np.testing.assert_array_equal(vectors(), first)
+    assert len(told) == 1

@@ -1,10 +1,9 @@
-"""Keys kept for other memories: what comes back, what is forgotten, what is refused, and jobs that use them."""
+"""Keys kept for other memories: what comes back, whose they are, and jobs that use them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ from indexing.engine import LocalEngine
 from indexing.find_files import find_files
 from indexing.keep_keys import KeepingEngine
 from indexing.split_passages import PassageSplitter
-from memgpt_rag.errors import MemoryFormatError, MismatchError
+from memgpt_rag.cache_folder import CacheWarning
+from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory.kept_keys import KeptKeys
+from memgpt_rag.memory.caches.keys import KeyCache
 
 ENCODER = HashEncoder(dimension=16)
 TEXTS = [f"text number {number}" for number in range(1200)]
@@ -26,62 +26,16 @@ TEXTS = [f"text number {number}" for number in range(1200)]
 
 def test_what_one_process_keeps_another_one_finds_to_the_bit(tmp_path):
     keys = ENCODER.encode_passages(TEXTS)
-    KeptKeys(tmp_path, ENCODER.fingerprint).put(TEXTS[::2], keys[::2])
-    found = KeptKeys(tmp_path, ENCODER.fingerprint).get(TEXTS)
+    KeyCache(tmp_path, ENCODER.fingerprint).put(TEXTS[::2], keys[::2])
+    found = KeyCache(tmp_path, ENCODER.fingerprint).get(TEXTS)
     assert all(key is None for key in found[1::2])
     np.testing.assert_array_equal(np.stack(found[::2]), keys[::2])
 
 
 def test_keys_of_another_encoder_are_never_found(tmp_path):
-    KeptKeys(tmp_path, ENCODER.fingerprint).put(TEXTS[:3], ENCODER.encode_passages(TEXTS[:3]))
+    KeyCache(tmp_path, ENCODER.fingerprint).put(TEXTS[:3], ENCODER.encode_passages(TEXTS[:3]))
     for other in (HashEncoder(dimension=16, salt=1), HashEncoder(dimension=16, query_prompt="q: ")):
-        assert KeptKeys(tmp_path, other.fingerprint).get(TEXTS[:3]) == [None] * 3
-
-
-def test_the_least_recently_used_go_first(tmp_path):
-    kept = KeptKeys(tmp_path, ENCODER.fingerprint, max_bytes=10 * 4 * 16)
-    for start in range(10):
-        kept.put([TEXTS[start]], ENCODER.encode_passages([TEXTS[start]]))
-    kept.get(TEXTS[:2])
-    kept.put(TEXTS[10:13], ENCODER.encode_passages(TEXTS[10:13]))
-    assert len(kept) == 10
-    assert [key is None for key in kept.get(TEXTS[:13])] == [number in (2, 3, 4) for number in range(13)]
-
-
-def test_a_key_that_is_not_as_it_was_kept_is_refused(tmp_path):
-    kept = KeptKeys(tmp_path, ENCODER.fingerprint)
-    kept.put(TEXTS[:1], ENCODER.encode_passages(TEXTS[:1]))
-    with sqlite3.connect(kept.path) as file:
-        file.execute("UPDATE keys SET key = zeroblob(64)")
-    file.close()
-    with pytest.raises(MemoryFormatError, match=r"\.sqlite holds a key that is not as it was kept; remove the file"):
-        kept.get(TEXTS[:1])
-
-
-def test_a_file_that_is_no_cache_is_refused(tmp_path):
-    path = KeptKeys(tmp_path, ENCODER.fingerprint).path
-    for leftover in tmp_path.iterdir():
-        leftover.unlink()
-    path.write_bytes(b"something else" * 100)
-    with pytest.raises(MemoryFormatError, match="cannot keep keys .* remove it, or free its folder"):
-        KeptKeys(tmp_path, ENCODER.fingerprint)
-
-
-def test_several_at_once_lose_nothing(tmp_path):
-    keys = ENCODER.encode_passages(TEXTS)
-
-    def work(part: int) -> None:
-        kept = KeptKeys(tmp_path, ENCODER.fingerprint)
-        for start in range(part, len(TEXTS), 40):
-            kept.put(TEXTS[start : start + 10], keys[start : start + 10])
-            kept.get(TEXTS[:50])
-
-    threads = [threading.Thread(target=work, args=(10 * part,)) for part in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(np.stack(KeptKeys(tmp_path, ENCODER.fingerprint).get(TEXTS)), keys)
+        assert KeyCache(tmp_path, other.fingerprint).get(TEXTS[:3]) == [None] * 3
 
 
 def build(folder: Path, name: str, encoder: HashEncoder, records: list[str]) -> Memory:
@@ -108,6 +62,22 @@ def test_another_memory_takes_keys_from_the_cache_and_embeds_only_what_is_new(tm
     assert encoder.calls == before + 3
     texts = [one.titled_text for one in changed.passages(changed.rows())]
     np.testing.assert_array_equal(changed.keys(changed.rows()), HashEncoder().encode_passages(texts))
+
+
+def test_a_wrong_key_is_computed_anew(tmp_path):
+    records = [f"Bench number {number} was given by family number {number} of the town." for number in range(9)]
+    first = build(tmp_path, "first", HashEncoder(), records)
+    (path,) = (tmp_path / "cache").glob("*.sqlite")
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE entries SET value = zeroblob(length(value)) WHERE rowid = 5")
+    file.close()
+    encoder = HashEncoder()
+    _ = encoder.fingerprint
+    before = encoder.calls
+    with pytest.warns(CacheWarning, match="holds values that are not as they were kept; they are computed anew"):
+        again = build(tmp_path, "second", encoder, records)
+    assert encoder.calls == before + 1
+    np.testing.assert_array_equal(again.keys(again.rows()), first.keys(first.rows()))
 
 
 def test_a_memory_is_not_continued_at_another_precision(tmp_path):
