@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.format import values_schema
 from memgpt_rag.memory.values import to_row
+from memgpt_rag.printable import printable_json
 
 _BLOCK = 4096
 
@@ -44,7 +44,7 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
         with file.open("w", encoding="utf-8") as lines:
             for block in blocks:
                 for row in _rows(memory, block, keys):
-                    lines.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                    lines.write(printable_json(row, default=str) + "\n")
     else:
         schema = values_schema(memory.manifest.metadata)
         if keys:

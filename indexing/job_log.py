@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from memgpt_rag.errors import SourceError
+from memgpt_rag.printable import printable_json
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ class JobLog:
 
 def _add(file: IO[str] | None, fields: dict[str, Any]) -> None:
     if file is not None:
-        file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        file.write(printable_json(fields) + "\n")
         file.flush()

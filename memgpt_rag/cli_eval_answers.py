@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +18,8 @@ from memgpt_rag.command_line import (
     preset_option,
     quiet_libraries,
 )
+from memgpt_rag.console import echo, progress_bar
+from memgpt_rag.printable import printable_json
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import Mode
@@ -71,8 +72,6 @@ def answers(
     if search.kind != "dense":
         Memory.open(memory).word_statistics([])
     Memory.open(memory)
-    from tqdm import tqdm
-
     from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
     from memgpt_rag.evaluation.tables import compared, to_plain
     from memgpt_rag.rag import RAG
@@ -80,17 +79,17 @@ def answers(
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), int8_weights=True)
     search.add_own_model(rag)
-    with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
+    with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
         judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
     about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
     about["search"] = rag.retriever.search.key or "dense"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     report = answers_report(judged, command=command, about=about)
-    click.echo(to_plain(answers_table(report)))
+    echo(to_plain(answers_table(report)))
     if report["comparisons"]:
         renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
-        click.echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
+        echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
     if output is not None:
-        output.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
-        click.echo(f"\nWritten: {output}.")
+        output.write_text(printable_json(report, indent=1), encoding="utf-8")
+        echo(f"\nWritten: {output}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.pages import to_html, to_markdown
 from memgpt_rag.evaluation.retrieval import Evaluation
 from memgpt_rag.evaluation.trec import write_run
+from memgpt_rag.printable import printable_json
 
 REPORT = "report.json"
 
@@ -29,7 +29,7 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
         raise SourceError(f"{folder} is a file; name a folder for the report.")
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        REPORT: json.dumps(report, ensure_ascii=False, indent=1),
+        REPORT: printable_json(report, indent=1),
         "report.md": to_markdown(report),
         "report.html": to_html(report),
     }
