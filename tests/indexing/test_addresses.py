@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -63,8 +64,8 @@ class Refusing(MemoryFileSystem):
         raise FileNotFoundError(path) from self.cause
 
 
-class Response(Exception):
-    """As aiohttp's ClientResponseError: an error that knows its status."""
+class ResponseError(Exception):
+    """As aiohttp's ClientClientResponseError: an error that knows its status."""
 
     def __init__(self, status: int, words: str):
         super().__init__(f"{status}, message='{words}', url='refusing://host/docs?sig=SECRET'")
@@ -74,10 +75,10 @@ class Response(Exception):
 @pytest.mark.parametrize(
     "cause, told",
     [
-        (Response(403, "Forbidden"), "cannot be reached: 403, message='Forbidden', url='refusing://host/docs'"),
+        (ResponseError(403, "Forbidden"), "cannot be reached: 403, message='Forbidden', url='refusing://host/docs'"),
         (ConnectionRefusedError(111, "Connection refused"), r"cannot be reached: \[Errno 111\] Connection refused"),
         (TimeoutError("no answer"), "cannot be reached: no answer"),
-        (Response(404, "Not Found"), "does not exist; name a file or a folder"),
+        (ResponseError(404, "Not Found"), "does not exist; name a file or a folder"),
         (None, "does not exist; name a file or a folder"),
     ],
     ids=str,
@@ -109,8 +110,7 @@ class Web(MemoryFileSystem):
 
     def get_file(self, path, local, **settings):
         assert "SECRET" in path
-        with open(local, "w") as file:
-            file.write("Text.")
+        Path(local).write_text("Text.")
 
 
 def test_names_in_citations_hold_no_signatures():
@@ -147,8 +147,8 @@ def test_a_file_that_goes_while_the_folder_is_read_is_named(tmp_path, monkeypatc
 
 
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
-    path, looked = tmp_path / "a.txt", text_formats._is_text
-    path.write_text("Text.")
+    path, looked = tmp_path / "a.jsonl", text_formats._is_text
+    path.write_text('{"text": "Text."}')
 
     def look(*arguments):
         found = looked(*arguments)
@@ -156,5 +156,5 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(text_formats, "_is_text", look)
-    with pytest.raises(SourceError, match=r"^a.txt cannot be read: .* it may have changed while it was read"):
+    with pytest.raises(SourceError, match=r"^a.jsonl cannot be read: .* it may have changed while it was read"):
         list(read_documents(find_files([path])))
