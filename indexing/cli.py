@@ -25,6 +25,7 @@ from indexing.cli_options import (
     sources_argument,
     workplace_options,
 )
+from memgpt_rag.bounds import MOST_PASSAGE_TOKENS
 from memgpt_rag.bundled import GEMMA
 from memgpt_rag.command_line import quiet_libraries
 from memgpt_rag.console import SentenceGroup, echo
@@ -63,7 +64,11 @@ def main() -> None:
     help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.",
 )
 @click.option(
-    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
 )
 @click.option(
     "--states",
@@ -182,7 +187,11 @@ def build(
     help="Language model that will read the memory; its tokenizer counts --max-tokens.",
 )
 @click.option(
-    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
 )
 @recall_option
 @latency_option

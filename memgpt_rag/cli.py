@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag import cli_eval, cli_learning
+from memgpt_rag.bounds import MOST_NEW_TOKENS
 from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     encoder_option,
@@ -68,7 +69,11 @@ def main() -> None:
 )
 @click.option("--abstain", is_flag=True, help='Say "not in memory" where the memory does not support an answer.')
 @click.option(
-    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+    "--max-new-tokens",
+    default=48,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
 )
 @click.option(
     "--reader", type=click.Path(path_type=Path), help="Folder that memgpt-rag train wrote; without it, none is used."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag import cli_eval_answers
+from memgpt_rag.bounds import MOST_RETRIEVED
 from memgpt_rag.bundled import E5_ENCODER
 from memgpt_rag.cli_search import OWN_MODEL, SearchOptions, refining_options
 from memgpt_rag.command_line import (
@@ -66,7 +67,9 @@ def evaluation() -> None:
 )
 @refining_options
 @model_option
-@click.option("-k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents to find per query.")
+@click.option(
+    "-k", default=100, show_default=True, type=click.IntRange(1, MOST_RETRIEVED), help="Documents to find per query."
+)
 @click.option(
     "--measures",
     default="nDCG@10,R@10,R@100,RR@10,AP",

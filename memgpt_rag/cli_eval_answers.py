@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memgpt_rag.bounds import MOST_NEW_TOKENS
 from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     encoder_option,
@@ -43,7 +44,11 @@ if TYPE_CHECKING:
 @k_option
 @search_options
 @click.option(
-    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+    "--max-new-tokens",
+    default=48,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
 def answers(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memgpt_rag.bounds import MOST_ENTRIES
 from memgpt_rag.bundled import GEMMA
 
 memory_option = click.option(
@@ -34,7 +35,9 @@ preset_option = click.option(
 encoder_option = click.option(
     "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
 )
-k_option = click.option("-k", default=4, show_default=True, type=click.IntRange(min=1), help="Entries per question.")
+k_option = click.option(
+    "-k", default=4, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
+)
 
 
 def quiet_libraries() -> None:

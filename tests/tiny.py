@@ -27,7 +27,7 @@ _COMMON = {
     "intermediate_size": 64,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 8192,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
@@ -45,7 +45,7 @@ ARCHITECTURES = {
     "phi": ("PhiConfig", {}),
     "phi3": ("Phi3Config", _GROUPED | {"sliding_window": WINDOW}),
     "gpt_neox": ("GPTNeoXConfig", {}),
-    "gpt2": ("GPT2Config", {}),
+    "gpt2": ("GPT2Config", {"max_position_embeddings": 256}),  # it has weights for each
     "gpt_oss": (
         "GptOssConfig",
         _MIXED

@@ -65,7 +65,7 @@ class Refusing(MemoryFileSystem):
 
 
 class ResponseError(Exception):
-    """As aiohttp's ClientClientResponseError: an error that knows its status."""
+    """As aiohttp's ClientResponseError: an error that knows its status."""
 
     def __init__(self, status: int, words: str):
         super().__init__(f"{status}, message='{words}', url='refusing://host/docs?sig=SECRET'")
