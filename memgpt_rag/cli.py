@@ -124,8 +124,9 @@ def ask(
         _answer(rag, question, settings)
         return
     echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
-    if refused := sum(not _answered(rag, asked, settings) for asked in _questions()):
-        raise click.ClickException(f"{refused:,} questions were not answered.")
+    answered = [_answered(rag, asked, settings) for asked in _questions()]
+    if refused := answered.count(False):
+        raise click.ClickException(f"{refused:,} of {len(answered):,} questions were not answered.")
 
 
 @main.command()

@@ -130,16 +130,19 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know few characters
 
 
+class _Record(logging.LogRecord):
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        return printable(super().getMessage(), lines=True)
+
+
+def _form(*arguments: Any, form: Any = warnings.formatwarning, **settings: Any) -> str:
+    return printable(form(*arguments, **settings), lines=True)
+
+
 def _show_messages() -> None:
     """Let logs and warnings of libraries, which quote names of models and files, pass through `printable`, too."""
-
-    class Record(logging.LogRecord):
-        def getMessage(self) -> str:  # noqa: N802 - logging's name
-            return printable(super().getMessage(), lines=True)
-
-    logging.setLogRecordFactory(Record)
-    form = warnings.formatwarning
-    warnings.formatwarning = lambda *arguments, **settings: printable(form(*arguments, **settings), lines=True)
+    logging.setLogRecordFactory(_Record)
+    warnings.formatwarning = _form
 
 
 def _is_cut_off() -> bool:

@@ -64,10 +64,12 @@ GLOBAL = ("llama", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2")
 MIXED = ("gemma2", "gemma3", "gpt_oss")
 
 
-def tiny_decoder(architecture: str, vocabulary: int = VOCABULARY, **loading: Any) -> PreTrainedModel:
+def tiny_decoder(
+    architecture: str, vocabulary: int = VOCABULARY, sizes: dict[str, Any] | None = None, **loading: Any
+) -> PreTrainedModel:
     """A decoder whose random weights are large enough that attention is far from uniform."""
     name, own = ARCHITECTURES[architecture]
-    config = getattr(transformers, name)(**_COMMON | own | {"vocab_size": vocabulary})
+    config = getattr(transformers, name)(**_COMMON | own | {"vocab_size": vocabulary} | (sizes or {}))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
         decoder = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **loading).eval()
