@@ -21,6 +21,7 @@ from memgpt_rag.command_line import (
 )
 from memgpt_rag.console import echo, progress_bar
 from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import Mode
@@ -96,5 +97,6 @@ def answers(
         renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
         echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
     if output is not None:
-        output.write_text(printable_json(report, indent=1), encoding="utf-8")
+        with at_path(output):
+            output.write_text(printable_json(report, indent=1), encoding="utf-8")
         echo(f"\nWritten: {output}.")

@@ -19,6 +19,7 @@ from memgpt_rag.command_line import (
     quiet_libraries,
 )
 from memgpt_rag.console import echo, progress_bar
+from memgpt_rag.system_errors import at_path
 
 
 @click.command()
@@ -238,22 +239,23 @@ def train(
             f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
             "give answers in words of the memory."
         )
-    tuning = train_reader(
-        rag,
-        fitting,
-        held_out,
-        reader,
-        weights={"distillation_weight": distillation},
-        resume=resume,
-        disable_tqdm=not sys.stderr.isatty(),
-        num_train_epochs=settings.pop("epochs"),
-        per_device_train_batch_size=settings["batch_size"],
-        per_device_eval_batch_size=settings.pop("batch_size"),
-        gradient_accumulation_steps=settings.pop("accumulate"),
-        lr_scheduler_type=settings.pop("schedule"),
-        max_grad_norm=settings.pop("clip"),
-        **settings,
-    )
+    with at_path(reader):
+        tuning = train_reader(
+            rag,
+            fitting,
+            held_out,
+            reader,
+            weights={"distillation_weight": distillation},
+            resume=resume,
+            disable_tqdm=not sys.stderr.isatty(),
+            num_train_epochs=settings.pop("epochs"),
+            per_device_train_batch_size=settings["batch_size"],
+            per_device_eval_batch_size=settings.pop("batch_size"),
+            gradient_accumulation_steps=settings.pop("accumulate"),
+            lr_scheduler_type=settings.pop("schedule"),
+            max_grad_norm=settings.pop("clip"),
+            **settings,
+        )
     told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
         echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
@@ -321,7 +323,8 @@ def pretrain(
         done = pretrain(
             new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
         )
-    new.save_pretrained(model)
+    with at_path(model):
+        new.save_pretrained(model)
     echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
 
 

@@ -20,7 +20,7 @@ import click
 
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.printable import printable
-from memgpt_rag.system_errors import system_sentence
+from memgpt_rag.system_errors import machine_fault_behind, system_sentence
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -111,7 +111,8 @@ class _Kept(io.StringIO):
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, MemgptRagError | ValueError):
-        return str(error)
+        fault = machine_fault_behind(error)
+        return str(error) if fault is None else str(system_sentence(fault))
     return system_sentence(error) or (
         f"{type(error).__name__}: {error}. This is a fault of memgpt_rag, not of your input; run again with "
         "MEMGPT_RAG_DEBUG=1 and report what it prints."

@@ -30,6 +30,8 @@ _ADVICE = {
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ENOMEM: "close other programs, or ask for less at once",
 }
+# Of these, those that tell nothing of the file itself, whatever was to be done with it.
+_NOBODYS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ENOMEM}
 # What libraries written in C and Rust say in place of a number.
 _NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
 _WORDS = {
@@ -51,6 +53,16 @@ def machine_errno(error: BaseException) -> int | None:
     text = str(error)
     numbers = {int(number) for number in _NUMBER.findall(text)} | {_WORDS[words] for words in _WORDS if words in text}
     return min(numbers & _ADVICE.keys(), default=None)
+
+
+def machine_fault_behind(error: BaseException) -> OSError | None:
+    """Find the full disk, or the like, for which something was taken for missing or damaged; None where there was none."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NOBODYS:
+            return cause
+        cause = cause.__cause__
+    return None
 
 
 def system_sentence(error: BaseException) -> str | None:

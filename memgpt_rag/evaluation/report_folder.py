@@ -12,6 +12,7 @@ from memgpt_rag.evaluation.pages import to_html, to_markdown
 from memgpt_rag.evaluation.retrieval import Evaluation
 from memgpt_rag.evaluation.trec import write_run
 from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 REPORT = "report.json"
 
@@ -35,7 +36,8 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
     }
     written = []
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with at_path(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
         written.append(folder / name)
     judged = evaluation.judged
     if any(len(name.split()) != 1 or name != name.strip() for name in (*judged.judged, *judged.documents)):
@@ -45,6 +47,7 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
         path = folder / f"{tag}.trec"
         if path in written:
             path = folder / f"{tag}-{number}.trec"
-        write_run(path, system.run, tag)
+        with at_path(path):
+            write_run(path, system.run, tag)
         written.append(path)
     return written
