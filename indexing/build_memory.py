@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from indexing.drop_duplicates import DuplicateFilter
 from indexing.encode_passages import encode_values
@@ -24,6 +23,7 @@ from indexing.find_files import SourceFile
 from indexing.job_log import JobLog, Reject
 from indexing.known_entries import KnownEntries
 from indexing.read_options import ReadOptions
+from memgpt_rag.console import progress_bar
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.memory import Manifest, MemoryWriter, Metric
@@ -109,9 +109,7 @@ class PassageStream:
     def _passages(self) -> Iterator[Passage]:
         report, duplicates = self.report, DuplicateFilter(self._known)
         total = sum(file.bytes for file in self._files)
-        with tqdm(
-            total=total, desc="reading", unit="B", unit_scale=True, disable=None if self._progress else True
-        ) as bar:
+        with progress_bar(total=total, desc="reading", unit="B", unit_scale=True, shown=self._progress) as bar:
 
             def on_file(file: SourceFile) -> None:
                 bar.update(file.bytes)
@@ -206,7 +204,7 @@ def store(
     report.added, report.kept, report.deleted = writer.entries, len(kept), len(gone)
     if dry_run or not (writer.entries or gone):
         return
-    with tqdm(total=writer.entries, desc="embedding", unit=" entries", disable=None if progress else True) as bar:
+    with progress_bar(total=writer.entries, desc="embedding", unit=" entries", shown=progress) as bar:
 
         def on_block(entries: int) -> None:
             bar.update(entries)

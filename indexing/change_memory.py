@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
-from tqdm import tqdm
 
 from indexing.build_memory import BuildReport, PassageStream, require_same_way, store
 from indexing.engine import Engine
@@ -18,6 +17,7 @@ from indexing.find_files import SourceFile
 from indexing.job_log import JobLog
 from indexing.known_entries import KnownEntries
 from indexing.read_options import ReadOptions
+from memgpt_rag.console import progress_bar
 from memgpt_rag.errors import MemoryFormatError, SourceError
 from memgpt_rag.memory import Manifest, Memory, MemoryWriter
 from memgpt_rag.passage import Passage
@@ -113,7 +113,7 @@ def compact(memory: Path, *, progress: bool = False) -> Manifest:
         if base is None:
             raise MemoryFormatError(f"{memory} is not a memory; name a folder that memgpt-index build wrote.")
         rows = base.rows()
-        with tqdm(total=2 * len(rows), desc="compacting", unit=" rows", disable=None if progress else True) as bar:
+        with progress_bar(total=2 * len(rows), desc="compacting", unit=" rows", shown=progress) as bar:
             for part in _parts(rows):
                 writer.add_values(base.passages(part))
                 bar.update(len(part))

@@ -25,8 +25,10 @@ from indexing.cli_options import (
     sources_argument,
     workplace_options,
 )
+from memgpt_rag.bounds import MOST_PASSAGE_TOKENS
 from memgpt_rag.bundled import GEMMA
-from memgpt_rag.command_line import SentenceGroup, no_cache_option, quiet_libraries
+from memgpt_rag.command_line import no_cache_option, quiet_libraries
+from memgpt_rag.console import SentenceGroup, echo
 
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
@@ -62,7 +64,11 @@ def main() -> None:
     help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.",
 )
 @click.option(
-    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
 )
 @click.option(
     "--states",
@@ -143,11 +149,9 @@ def build(
             plan = plan_memory(
                 PassageStream(files, engine, options, progress=True), dimension=engine.encoder.fingerprint.dimension
             )
-            click.echo(table(plan, files))
-            click.echo(f"Would have {plan.report.sentence()} of {engine.encoder.fingerprint.dimension} numbers each.")
-            click.echo(
-                f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}."
-            )
+            echo(table(plan, files))
+            echo(f"Would have {plan.report.sentence()} of {engine.encoder.fingerprint.dimension} numbers each.")
+            echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
             return
         report = build_memory(
             files,
@@ -161,9 +165,9 @@ def build(
             progress=True,
         )
     sentence = report.sentence()
-    click.echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
     if report.kept or report.deleted:
-        click.echo(f"{report.changes()}.")
+        echo(f"{report.changes()}.")
     if report.commit is not None:
         index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit)
     if words:
@@ -183,7 +187,11 @@ def build(
     help="Language model that will read the memory; its tokenizer counts --max-tokens.",
 )
 @click.option(
-    "--max-tokens", default=160, show_default=True, type=click.IntRange(min=8), help="Longest passage, in tokens."
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
 )
 @recall_option
 @latency_option
@@ -223,9 +231,9 @@ def plan(
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else ("quality", "compact")
     models = {preset: DecoderRecipe(generator, preset) for preset in presets}
-    click.echo(f"Would have {found.report.sentence()}.")
+    echo(f"Would have {found.report.sentence()}.")
     wish = Wish(recall, latency, disk or math.inf, memory_limit or math.inf)
-    click.echo(forecast_table(found, forecast(found, encoder, models, wish), wish))
+    echo(forecast_table(found, forecast(found, encoder, models, wish), wish))
 
 
 @main.command()
@@ -271,7 +279,7 @@ def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType,
     quiet_libraries()
     recipe = DecoderRecipe(model_name, preset)
     stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=workplace.states_elsewhere(recipe), progress=True)
-    click.echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
+    echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 
 for _command in cli_changes.COMMANDS:

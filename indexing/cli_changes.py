@@ -23,6 +23,8 @@ from indexing.cli_options import (
     workplace_options,
 )
 from memgpt_rag.command_line import quiet_libraries
+from memgpt_rag.console import echo
+from memgpt_rag.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,16 +96,14 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
     rows = np.unique(np.concatenate([opened.rows(one) for one in (*expressions, *([where] if where else []))]))
     if dry_run:
         for passage in opened.passages(rows[:20]):
-            click.echo(f"{passage.id}  {passage.place}  {passage.text[:60]!r}")
-        click.echo(f"Would delete {len(rows):,} of {len(opened):,} entries of {memory}.")
+            echo(printable(f"{passage.id}  {passage.place}  {passage.text[:60]!r}"))
+        echo(f"Would delete {len(rows):,} of {len(opened):,} entries of {memory}.")
         return
     if not len(rows):
-        click.echo("No entry matches; nothing was deleted.")
+        echo("No entry matches; nothing was deleted.")
         return
     manifest = delete_entries(memory, rows, opened.manifest)
-    click.echo(
-        f"Deleted {len(rows):,} entries; {manifest.entries:,} are left in version {manifest.commit} of {memory}."
-    )
+    echo(f"Deleted {len(rows):,} entries; {manifest.entries:,} are left in version {manifest.commit} of {memory}.")
 
 
 @click.command()
@@ -115,7 +115,7 @@ def compact(memory: Path) -> None:
 
     indexed = [segment.index.get("recall", 1.0) for segment in Memory.open(memory).manifest.segments if segment.index]
     manifest = compact(memory, progress=True)
-    click.echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
+    echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:
         index(memory, "auto", min(indexed), LATENCY)
 
@@ -155,8 +155,8 @@ def verify(memory: Path, neighbours: int) -> None:
 
     faults = verify_memory(memory, neighbours=neighbours)
     if faults:
-        raise click.ClickException("\n".join(faults))
-    click.echo(f"{memory} is as it was written.")
+        raise click.ClickException("\n".join(map(printable, faults)))
+    echo(f"{memory} is as it was written.")
 
 
 @click.command()
@@ -167,7 +167,8 @@ def versions(memory: Path) -> None:
 
     for manifest in versions(memory):
         counted = ", ".join(f"{name} {value:,}" for name, value in manifest.job.items() if isinstance(value, int))
-        click.echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {manifest.job.get('name')}  {counted}")
+        told = printable(f"{manifest.job.get('name')}  {counted}")
+        echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {told}")
 
 
 @click.command()
@@ -178,7 +179,7 @@ def rollback(memory: Path, version: int) -> None:
     from memgpt_rag.memory import roll_back
 
     manifest = roll_back(memory, version)
-    click.echo(f"{memory} is as it was in version {version}: {manifest.entries:,} entries, version {manifest.commit}.")
+    echo(f"{memory} is as it was in version {version}: {manifest.entries:,} entries, version {manifest.commit}.")
 
 
 @click.command()
@@ -189,7 +190,7 @@ def expire(memory: Path, keep: int) -> None:
     from memgpt_rag.memory import expire
 
     forgotten = expire(memory, keep)
-    click.echo(f"Forgot {len(forgotten):,} versions of {memory}.")
+    echo(f"Forgot {len(forgotten):,} versions of {memory}.")
 
 
 @click.command()
@@ -203,8 +204,8 @@ def diff(memory: Path, before: int, after: int | None) -> None:
     added, gone = difference(memory, before, after)
     for sign, ids in (("-", gone), ("+", added)):
         for id in ids:
-            click.echo(f"{sign} {id}")
-    click.echo(f"{len(added):,} added, {len(gone):,} gone.")
+            echo(f"{sign} {printable(id)}")
+    echo(f"{len(added):,} added, {len(gone):,} gone.")
 
 
 @click.command()
@@ -218,7 +219,7 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
     from memgpt_rag.memory import Memory
 
     count = export_memory(Memory.open(memory), file, where=where, keys=keys)
-    click.echo(f"Wrote {count:,} entries to {file}.")
+    echo(f"Wrote {count:,} entries to {file}.")
 
 
 def add_words_to(memory: Path) -> None:
@@ -229,7 +230,7 @@ def add_words_to(memory: Path) -> None:
     opened = Memory.open(memory)
     if opened.manifest.words != ANALYSIS:
         version = add_words(opened).commit
-        click.echo(f"{len(opened):,} entries can be found by their words, too; version {version} of {memory}.")
+        echo(f"{len(opened):,} entries can be found by their words, too; version {version} of {memory}.")
 
 
 def _change(
@@ -280,8 +281,8 @@ def _change(
             progress=True,
         )
     sentence = report.sentence()
-    click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
-    click.echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
+    echo(f"{sentence[0].upper()}{sentence[1:]}.")
+    echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", RECALL) for segment in manifest.segments if segment.index]
         index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memgpt_rag.console import echo
+
 if TYPE_CHECKING:
     from indexing.choose_index import IndexKind
     from indexing.compute_states import StatesOf
@@ -110,7 +112,7 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
         with JobLog(command.__name__, **paths) as log:
             command(log=log, **settings)
         if rejected := log.counts.get("rejects", 0):
-            click.echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)
+            echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)
             click.get_current_context().exit(REJECTS_STATUS)
 
     for option in reversed(_LOGS):
@@ -138,17 +140,17 @@ def index(
         fast_enough=latency,
         anew=anew,
         most_bytes=math.inf if memory_limit is None else memory_limit - anonymous_bytes(),
-        on_step=lambda step: click.echo(f"{step} …", err=True),
+        on_step=lambda step: echo(f"{step} …", err=True),
     )
     for name, choice in chosen.items():
         if choice.index is not None:
             settings = choice.index.settings
-            click.echo(
+            echo(
                 f"Segment {name}: {settings.factory}, {settings.parameters}, finds {choice.recall:.1%} of the 10 nearest "
                 f"in {choice.milliseconds:.2f} ms; looking at all keys takes {choice.exact_milliseconds:.2f} ms."
             )
     if all(choice.index is None for choice in chosen.values()) and kind != "auto":
-        click.echo("All keys are looked at.")
+        echo("All keys are looked at.")
 
 
 def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:

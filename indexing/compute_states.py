@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from memgpt_rag.console import progress_bar
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory, StatesType, add_states
 from memgpt_rag.memory.states import Codes, StatesShape, encode
@@ -69,7 +68,7 @@ def compute_states(
 
         def states(rows: Sequence[int]) -> Iterator[Codes]:
             entries = read(blocks(rows))
-            return iter(tqdm(entries, "states", len(rows), unit=" entries", disable=None if progress else True))
+            return iter(progress_bar(iterable=entries, desc="states", total=len(rows), unit=" entries", shown=progress))
 
         add_states(memory, fingerprint, lengths, states)
     return tokens * StatesShape.of(fingerprint).bytes_per_token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.format import values_schema
 from memgpt_rag.memory.values import to_row
+from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 _BLOCK = 4096
 
@@ -40,11 +42,21 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
         raise SourceError(f"{file} is there already; name another file, or remove it.")
     rows = memory.rows(where)
     blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+    try:
+        with at_path(file):
+            _write(file, memory, blocks, keys)
+    except BaseException:
+        file.unlink(missing_ok=True)  # a part of a memory must not pass for all of it
+        raise
+    return len(rows)
+
+
+def _write(file: Path, memory: Memory, blocks: Iterable[np.ndarray], keys: bool) -> None:
     if file.suffix == ".jsonl":
         with file.open("w", encoding="utf-8") as lines:
             for block in blocks:
                 for row in _rows(memory, block, keys):
-                    lines.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                    lines.write(printable_json(row, default=str) + "\n")
     else:
         schema = values_schema(memory.manifest.metadata)
         if keys:
@@ -52,7 +64,6 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
         with pq.ParquetWriter(file, schema) as table:
             for block in blocks:
                 table.write_batch(pa.RecordBatch.from_pylist(_rows(memory, block, keys), schema))
-    return len(rows)
 
 
 def _rows(memory: Memory, rows: np.ndarray, keys: bool) -> list[dict[str, object]]:

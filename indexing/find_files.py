@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import tempfile
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
+from indexing.addresses import shown_address, without_secrets
 from memgpt_rag.errors import SourceError
+from memgpt_rag.system_errors import machine_errno
 
 _FORMATS = {
     ".txt": "text",
@@ -29,6 +31,11 @@ _FORMATS = {
     ".tsv": "csv",
     ".parquet": "parquet",
 }
+
+
+# Of HTTP: what says that there is nothing, and not that it is refused.
+_GONE = (404, 410)
+_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,15 @@ def _local_files(source: Path) -> Iterator[SourceFile]:
         raise SourceError(f"{source} does not exist; name a file or a folder of documents.")
     for path in [source] if not source.is_dir() else sorted(_walk(source)):
         name = path.name if path == source else path.relative_to(source).as_posix()
-        yield SourceFile(path, name, path.stat().st_size if path.exists() else 0)
+        yield SourceFile(path, name, _size(path))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where it is gone, which reading it tells."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -123,13 +138,18 @@ def _remote_files(address: str) -> Iterator[SourceFile]:
     with _fetching(address) as (files, inside):
         about = files.info(inside)
         if about["type"] == "file":
-            yield SourceFile(address, PurePosixPath(inside).name or "file", about.get("size") or 0, inside)
+            yield SourceFile(address, PurePosixPath(_named(inside)).name or "file", about.get("size") or 0, inside)
             return
         of_folder = files.find(inside, detail=True)
         for path, about in sorted(of_folder.items(), key=lambda item: PurePosixPath(item[0])):  # as folders here are
-            name = path[len(inside) :].lstrip("/")
+            name = _named(path)[len(_named(inside)) :].lstrip("/")
             if not any(part.startswith(".") for part in name.split("/")):
                 yield SourceFile(address, name, about.get("size") or 0, path)
+
+
+def _named(path: str) -> str:
+    """A path in a file system as a name is made of it: that of a web server is the whole address, signature and all."""
+    return shown_address(path) if "://" in path else path
 
 
 @contextmanager
@@ -139,19 +159,28 @@ def _fetching(address: str) -> Iterator[tuple[Any, str]]:
 
     try:
         yield url_to_fs(address)
-    except SourceError:
+    except (SourceError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise SourceError(f"{_shown(address)} does not exist; name a file or a folder of documents.") from error
     except Exception as error:  # each store's client has errors of its own
-        reason = (
-            (str(error).strip().splitlines() or [type(error).__name__])[0]
-            .replace(address, _shown(address))
-            .rstrip(".:; ")
-        )
+        if machine_errno(error) in _OF_THIS_MACHINE:
+            raise
+        cause = _refusal(error)
+        if cause is None:
+            raise SourceError(f"{_shown(address)} does not exist; name a file or a folder of documents.") from error
+        reason = without_secrets((str(cause).strip().splitlines() or [type(cause).__name__])[0], address)
         raise SourceError(
-            f"{_shown(address)} cannot be reached: {reason}; see to its address, its keys and its package."
+            f"{_shown(address)} cannot be reached: {reason.rstrip('.:; ')}; see to its address, its keys and its package."
         ) from error
+
+
+def _refusal(error: Exception) -> BaseException | None:
+    """Why a store does not give a file; None where there is no such file. Some clients say that of every refusal."""
+    if not isinstance(error, FileNotFoundError):
+        return error
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    refused = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+    return cause if refused or (isinstance(status, int) and status not in _GONE) else None
 
 
 def _same(one: SourceFile, other: SourceFile) -> bool:
@@ -161,10 +190,4 @@ def _same(one: SourceFile, other: SourceFile) -> bool:
 
 
 def _shown(location: Path | str) -> str:
-    """An address without what may be a secret: user, password, signature."""
-    if isinstance(location, Path) or "://" not in location:
-        return str(location)
-    of_archive, separator, inside = location.partition("::")
-    parts = urlsplit(of_archive)
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    return f"{shown}{separator}{_shown(inside)}"
+    return str(location) if isinstance(location, Path) else shown_address(location)

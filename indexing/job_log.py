@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,6 +9,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from memgpt_rag.errors import SourceError
+from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class JobLog:
         self.counts[what] = self.counts.get(what, 0) + number
         if self._metrics is not None:
             fresh = self._metrics.with_name(f"{self._metrics.name}.new")
-            fresh.write_text(self._text(), encoding="utf-8")
+            with at_path(fresh):
+                fresh.write_text(self._text(), encoding="utf-8")
             fresh.replace(self._metrics)
 
     def reject(self, reject: Reject) -> None:
@@ -90,5 +92,6 @@ class JobLog:
 
 def _add(file: IO[str] | None, fields: dict[str, Any]) -> None:
     if file is not None:
-        file.write(json.dumps(fields, ensure_ascii=False) + "\n")
-        file.flush()
+        with at_path(file.name):
+            file.write(printable_json(fields) + "\n")
+            file.flush()

@@ -16,6 +16,7 @@ from indexing.find_files import SourceFile
 from memgpt_rag.memory.format import values_schema
 from memgpt_rag.memory.values import to_row
 from memgpt_rag.passage import Passage
+from memgpt_rag.printable import printable
 
 _BYTES_PER_NUMBER = 4
 # Passages that are tried: enough to tell a rate, few enough to be quick.
@@ -61,7 +62,9 @@ def table(plan: Plan, files: Iterable[SourceFile]) -> str:
     """One line a file: format, size, entries, name."""
     lines = [f"{'format':<9}{'size':>10}{'entries':>9}  file"]
     for file in files:
-        lines.append(f"{file.format:<9}{size(file.bytes):>10}{plan.entries_of.get(file.name, 0):>9,}  {file.name}")
+        lines.append(
+            f"{file.format:<9}{size(file.bytes):>10}{plan.entries_of.get(file.name, 0):>9,}  {printable(file.name)}"
+        )
     return "\n".join(lines)
 
 

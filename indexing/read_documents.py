@@ -16,6 +16,7 @@ from indexing.find_files import SourceFile
 from indexing.job_log import Reject
 from indexing.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
+from memgpt_rag.printable import printable
 
 T = TypeVar("T")
 
@@ -56,11 +57,13 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
                 begun = True
                 yield document
         yield from rejects
-    except (SourceError, OSError) as error:
+    except (SourceError, OSError, UnicodeDecodeError) as error:
         yield from rejects
         told = str(error)
         if isinstance(error, OSError):
             told = f"{file.name} cannot be read: {error.strerror or error}."
+        elif isinstance(error, UnicodeDecodeError):
+            told = f"{file.name} cannot be read: {error}; it may have changed while it was read."
         yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)  # half a file is none
 
 
@@ -78,7 +81,7 @@ def settle(
             assert options.on_reject is not None
             options.on_reject(item)
         elif isinstance(item, Fault):
-            faults.append(item.told)
+            faults.append(printable(item.told))  # a name may hold a line break
         elif isinstance(item, SourceFile):
             on_file(item)
         else:

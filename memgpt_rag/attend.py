@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from memgpt_rag.bounds import MOST_MEMORY_TOKENS, MOST_PAIRS, MOST_PROMPT_TOKENS
 from memgpt_rag.memory import Searchable, StateCache
 from memgpt_rag.retrieve import Retrieved
 
@@ -35,6 +36,49 @@ def attend(
     else:
         rows = [_stored(model, prompt, states, of_question) for of_question in found]
     return model.attend_states(rows, scores)
+
+
+def require_room(
+    model: MemoryDecoder,
+    prompt: Prompt,
+    rows: Sequence[Sequence[int]],
+    found: Sequence[Sequence[Retrieved]],
+    max_new_tokens: int,
+) -> None:
+    """See that questions and what they attend to are no more than the model, or a machine, can take at once.
+
+    Args:
+        rows: tokens of each question, with the entries that stand before it as text.
+        found: entries that each question attends to.
+
+    Raises:
+        ValueError: they are more.
+        MismatchError: an entry is longer than a language model is given.
+    """
+    lengths = [[len(prompt.entry_ids(entry.passage)) for entry in of_question] for of_question in found]
+    memory, asked = max(map(sum, lengths)), max(map(len, rows))
+    longest = max((length for of_row in lengths for length in of_row), default=0)
+    fewer = "ask for fewer entries (k), or shorter ones"
+    if memory > MOST_MEMORY_TOKENS:
+        raise ValueError(
+            f"The entries of a question have {memory:,} tokens; expected at most {MOST_MEMORY_TOKENS:,}: {fewer}."
+        )
+    if asked > MOST_PROMPT_TOKENS:
+        raise ValueError(
+            f"The question and the entries before it have {asked:,} tokens; expected at most {MOST_PROMPT_TOKENS:,}: {fewer}."
+        )
+    before = len(model.prefix_ids)
+    if memory and (pairs := len(rows) * asked * (before + memory + asked)) > MOST_PAIRS:
+        raise ValueError(
+            f"{len(rows):,} questions of {asked:,} tokens and {memory:,} tokens of entries make {pairs:,} pairs of tokens that "
+            f"meet in attention; expected at most {MOST_PAIRS:,}: ask fewer or shorter questions, or for fewer entries (k)."
+        )
+    needed = before + longest + asked + max_new_tokens
+    if model.context is not None and needed > model.context:
+        raise ValueError(
+            f"The language model reads {model.context:,} tokens; asked for are {needed:,}: {before:,} before the question, "
+            f"{longest:,} of the longest entry, {asked:,} of the question, {max_new_tokens:,} of the answer."
+        )
 
 
 def _stored(model: MemoryDecoder, prompt: Prompt, memory: Searchable, found: Sequence[Retrieved]) -> list[EntryStates]:

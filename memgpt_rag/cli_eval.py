@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag import cli_eval_answers
+from memgpt_rag.bounds import MOST_RETRIEVED
 from memgpt_rag.bundled import E5_ENCODER
 from memgpt_rag.cli_search import OWN_MODEL, SearchOptions, refining_options
 from memgpt_rag.command_line import (
-    SentenceGroup,
     encoder_option,
     memory_option,
     model_option,
     quiet_libraries,
 )
+from memgpt_rag.console import SentenceGroup, echo, progress_bar
 
 if TYPE_CHECKING:
     from memgpt_rag.encoder import Encoder
@@ -66,7 +67,9 @@ def evaluation() -> None:
 )
 @refining_options
 @model_option
-@click.option("-k", default=100, show_default=True, type=click.IntRange(min=1), help="Documents to find per query.")
+@click.option(
+    "-k", default=100, show_default=True, type=click.IntRange(1, MOST_RETRIEVED), help="Documents to find per query."
+)
 @click.option(
     "--measures",
     default="nDCG@10,R@10,R@100,RR@10,AP",
@@ -141,8 +144,6 @@ def retrieval(
         raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
     earlier = None if against is None else read_report(against)
 
-    from tqdm import tqdm
-
     from memgpt_rag.encoder import load_encoder_of
     from memgpt_rag.evaluation import report as reports
     from memgpt_rag.evaluation.document_memory import with_documents_of
@@ -157,7 +158,7 @@ def retrieval(
     def on_memory(of: Memory, encoder: Encoder) -> None:
         """When the systems of a memory were measured."""
         if indexes:
-            with tqdm(desc=f"indexes of {encoder.name}", unit="index", disable=None) as bar:
+            with progress_bar(desc=f"indexes of {encoder.name}", unit="index") as bar:
                 curves.append(measured_indexes(judged, of, encoder, on_step=lambda step: bar.update()))
 
     opened, missing = None, 0
@@ -194,14 +195,14 @@ def retrieval(
     if earlier is not None:
         report["against"] = reports.against(report, earlier, str(against))
     told = f"{judged.name}: {len(judged.documents):,} documents; {len(judged.judged):,} of {len(judged.queries):,} queries have"
-    click.echo(f"{told} a relevant one and are measured.", err=True)
+    echo(f"{told} a relevant one and are measured.", err=True)
     if missing:
-        click.echo(f"Relevant documents without an entry in {memory}, which no search can find: {missing:,}.", err=True)
+        echo(f"Relevant documents without an entry in {memory}, which no search can find: {missing:,}.", err=True)
     for table in report_tables(report):
-        click.echo(f"{to_plain(table)}\n")
+        echo(f"{to_plain(table)}\n")
     if output is not None:
         written = write_folder(output, measured, report)
-        click.echo(f"Written: {', '.join(map(str, written))}.")
+        echo(f"Written: {', '.join(map(str, written))}.")
 
 
 def _settings(options: SearchOptions, model: str) -> Search:
@@ -243,15 +244,13 @@ def _embedded(
     on_memory: Callable[[Memory, Encoder], object],
 ) -> Iterator[System]:
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
-    from tqdm import tqdm
-
     from memgpt_rag.encoder import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
     from memgpt_rag.evaluation.systems import needs_words
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
-        with tqdm(desc=name, total=len(judged.documents), unit="document", disable=None) as bar:
+        with progress_bar(desc=name, total=len(judged.documents), unit="document") as bar:
             words = any(map(needs_words, searches))
             memory, costs = embed_documents(judged, encoder, folder / str(number), words=words, on_block=bar.update)
         yield from _systems_of(memory, encoder, searches, settings, on_memory, costs)
@@ -285,9 +284,9 @@ def weight(data: Path, memory: Path, split: str, encoder: str | None, measure: s
     asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[memory])
     fitted = fit_word_weight(judged, opened, asking, measure=measure)
     for tried, mean in fitted.means.items():
-        click.echo(f"{tried:.2f}  {mean:.4f}" + ("  <" if tried == fitted.best else ""))
+        echo(f"{tried:.2f}  {mean:.4f}" + ("  <" if tried == fitted.best else ""))
     gain = fitted.against
-    click.echo(
+    echo(
         f"--word-weight {fitted.best:g} is best on {len(judged.judged):,} queries. On the half that a weight was not fitted to, "
         f"{measure} is {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] against the better one of keys and words alone."
     )

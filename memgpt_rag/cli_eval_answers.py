@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memgpt_rag.bounds import MOST_NEW_TOKENS
 from memgpt_rag.cli_search import SearchOptions, search_options
 from memgpt_rag.command_line import (
     encoder_option,
@@ -20,6 +20,9 @@ from memgpt_rag.command_line import (
     preset_option,
     quiet_libraries,
 )
+from memgpt_rag.console import echo, progress_bar
+from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 if TYPE_CHECKING:
     from memgpt_rag.answer import Mode
@@ -43,7 +46,11 @@ if TYPE_CHECKING:
 @k_option
 @search_options
 @click.option(
-    "--max-new-tokens", default=48, show_default=True, type=click.IntRange(min=1), help="Longest answer, in tokens."
+    "--max-new-tokens",
+    default=48,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
 @no_cache_option
@@ -74,8 +81,6 @@ def answers(
     if search.kind != "dense":
         Memory.open(memory).word_statistics([])
     Memory.open(memory)
-    from tqdm import tqdm
-
     from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
     from memgpt_rag.evaluation.tables import compared, to_plain
     from memgpt_rag.rag import RAG
@@ -91,17 +96,18 @@ def answers(
         int8_weights=True,
     )
     search.add_own_model(rag)
-    with tqdm(total=len(asked) * len(modes), unit="answer", disable=None) as bar:
+    with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
         judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
     about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
     about["search"] = rag.retriever.search.key or "dense"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     report = answers_report(judged, command=command, about=about)
-    click.echo(to_plain(answers_table(report)))
+    echo(to_plain(answers_table(report)))
     if report["comparisons"]:
         renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
-        click.echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
+        echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
     if output is not None:
-        output.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
-        click.echo(f"\nWritten: {output}.")
+        with at_path(output):
+            output.write_text(printable_json(report, indent=1), encoding="utf-8")
+        echo(f"\nWritten: {output}.")

@@ -19,6 +19,8 @@ from memgpt_rag.command_line import (
     questions_option,
     quiet_libraries,
 )
+from memgpt_rag.console import echo, progress_bar
+from memgpt_rag.system_errors import at_path
 
 
 @click.command()
@@ -59,8 +61,6 @@ def calibrate(
             f"{questions} holds {len(pairs)} questions; expected at least 8, a few hundred if they are to be had."
         )
     Memory.open(memory)
-    from tqdm import tqdm
-
     from memgpt_rag.calibrate import calibrate
     from memgpt_rag.known_answers import Example, hold_out
     from memgpt_rag.layer_sweep import sweep_layers
@@ -84,7 +84,7 @@ def calibrate(
     ]
     fitting, held_out = hold_out(examples)
     if swept:
-        with tqdm(desc="layers", unit="set", disable=None) as bar:
+        with progress_bar(desc="layers", unit="set") as bar:
 
             def on_loss(layers: int, loss: float) -> None:
                 bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
@@ -92,10 +92,8 @@ def calibrate(
 
             layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1], on_loss=on_loss).layers
         rag.model.config = rag.model.config.only(layers, rag.model.layers)
-        click.echo(
-            f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}."
-        )
-    with tqdm(desc="numbers", total=steps, unit="step", disable=None) as bar:
+        echo(f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}.")
+    with progress_bar(desc="numbers", total=steps, unit="step") as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -103,10 +101,10 @@ def calibrate(
 
         fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
     if fitted.config == before:
-        click.echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
+        echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
         return
     file = save_calibrated(preset, fitted.config, model)
-    click.echo(
+    echo(
         f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
     )
 
@@ -140,8 +138,6 @@ def confidence(
 
     pairs = read_questions(questions)
     Memory.open(memory)
-    from tqdm import tqdm
-
     from memgpt_rag.decisions import save_decisions
     from memgpt_rag.fit_decisions import fit_confidence
     from memgpt_rag.model.presets import decisions_file
@@ -150,11 +146,11 @@ def confidence(
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), keep_states=not no_cache)
     search.add_own_model(rag)
-    with tqdm(total=2 * len(pairs), unit="answer", disable=None) as bar:
+    with progress_bar(total=2 * len(pairs), unit="answer") as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
     file = decisions_file(model)
     save_decisions(file, rag.decision_key, supported=fitted.decision)
-    click.echo(
+    echo(
         f'Of {fitted.observations} answers, "not in memory" is right in {fitted.precision:.0%} of the cases in which it '
         f"is said, and said in {fitted.recall:.0%} of those in which it is right; kept in {file}."
     )
@@ -250,33 +246,34 @@ def train(
     parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
     fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)
     if left_out := len(pairs) - len(fitting) - len(held_out):
-        click.echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
+        echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
     if not fitting or not held_out:
         raise click.ClickException(
             f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
             "give answers in words of the memory."
         )
-    tuning = train_reader(
-        rag,
-        fitting,
-        held_out,
-        reader,
-        weights={"distillation_weight": distillation},
-        resume=resume,
-        disable_tqdm=not sys.stderr.isatty(),
-        num_train_epochs=settings.pop("epochs"),
-        per_device_train_batch_size=settings["batch_size"],
-        per_device_eval_batch_size=settings.pop("batch_size"),
-        gradient_accumulation_steps=settings.pop("accumulate"),
-        lr_scheduler_type=settings.pop("schedule"),
-        max_grad_norm=settings.pop("clip"),
-        **settings,
-    )
+    with at_path(reader):
+        tuning = train_reader(
+            rag,
+            fitting,
+            held_out,
+            reader,
+            weights={"distillation_weight": distillation},
+            resume=resume,
+            disable_tqdm=not sys.stderr.isatty(),
+            num_train_epochs=settings.pop("epochs"),
+            per_device_train_batch_size=settings["batch_size"],
+            per_device_eval_batch_size=settings.pop("batch_size"),
+            gradient_accumulation_steps=settings.pop("accumulate"),
+            lr_scheduler_type=settings.pop("schedule"),
+            max_grad_norm=settings.pop("clip"),
+            **settings,
+        )
     told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
-        click.echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
+        echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
     else:
-        click.echo(f"{told}; no reader was kept.")
+        echo(f"{told}; no reader was kept.")
 
 
 @click.command()
@@ -310,8 +307,6 @@ def pretrain(
     """
     if (model / "config.json").exists():
         raise click.ClickException(f"{model} already holds a model; name another folder.")
-    from tqdm import tqdm
-
     from memgpt_rag.encoder import load_encoder
     from memgpt_rag.model import MemGPT
     from memgpt_rag.tokenizer import bpe_tokenizer
@@ -331,8 +326,8 @@ def pretrain(
         tokenizer=tokenizer,
     )
     if word_vectors is not None:
-        click.echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
-    with tqdm(total=steps, unit="step", disable=None) as bar:
+        echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
+    with progress_bar(total=steps, unit="step") as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -341,8 +336,9 @@ def pretrain(
         done = pretrain(
             new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
         )
-    new.save_pretrained(model)
-    click.echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
+    with at_path(model):
+        new.save_pretrained(model)
+    echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
 
 
 COMMANDS = (calibrate, confidence, train, pretrain)

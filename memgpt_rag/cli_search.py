@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memgpt_rag.bounds import MOST_ENTRIES, MOST_NEIGHBOURS
+
 if TYPE_CHECKING:
     from memgpt_rag.fusion import Fusion
     from memgpt_rag.rag import RAG
@@ -121,7 +123,7 @@ _REFINING = [
         "--depth",
         default=20,
         show_default=True,
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_ENTRIES),
         help="How many of the best entries a reranker, or --diversity, looks at.",
     ),
     click.option(
@@ -135,7 +137,7 @@ _REFINING = [
         "--neighbours",
         default=0,
         show_default=True,
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, MOST_NEIGHBOURS),
         help="Join so many passages before and after an entry to it.",
     ),
 ]

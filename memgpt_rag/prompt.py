@@ -13,12 +13,16 @@ from functools import cached_property, lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from memgpt_rag.errors import ModelError, first_line
+from memgpt_rag.bounds import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
+from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.passage import Passage
+from memgpt_rag.printable import shortened
 
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MARK = "\x00"
+# Of long tokens, such as runs of spaces.
+_MOST_CHARACTERS_OF_TOKEN = 64
 
 _ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
 # What a reader is trained to say, in the question's language, where no entry holds the answer.
@@ -53,6 +57,15 @@ def language_of(text: str) -> str:
     return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
 
 
+def _is_text(text: str) -> bool:
+    """Whether a text can be written in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Prompt:
     """Token ids of the pieces, for one tokenizer.
@@ -74,21 +87,41 @@ class Prompt:
         return (*begin, *self._ids(examples))
 
     def entry_ids(self, passage: Passage) -> tuple[int, ...]:
-        """A passage under its title."""
-        return self._ids(f"{passage.titled_text}\n\n")
+        """A passage under its title.
+
+        Raises:
+            MismatchError: it is longer than any that the index job makes.
+        """
+        ids, found = self._counted(f"{passage.titled_text}\n\n", MOST_ENTRY_TOKENS)
+        if ids is None:
+            raise MismatchError(
+                f"The entry {shortened(passage.id)!r} has {found}; a language model is given at most {MOST_ENTRY_TOKENS:,} "
+                "tokens of one. Delete it, or build the memory again with a smaller --max-tokens."
+            )
+        return ids
+
+    def first_entry_ids(self, passage: Passage, most: int) -> tuple[int, ...]:
+        """The first so many tokens of a passage under its title, however long it is."""
+        return self._ids(f"{passage.titled_text[: most * _MOST_CHARACTERS_OF_TOKEN]}\n\n")[:most]
 
     def question_ids(self, question: str) -> tuple[int, ...]:
-        """The question and everything up to where the answer begins."""
+        """The question and everything up to where the answer begins.
+
+        Raises:
+            ValueError: it is too long, or no text.
+        """
         asked = _ASK[language_of(question)].format(question.strip())
-        if self.is_chat:
-            return self._ids(asked.rsplit("\n", 1)[0] + self._turn[1])
-        return self._ids(asked)
+        return self._question(asked.rsplit("\n", 1)[0] + self._turn[1] if self.is_chat else asked)
 
     def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What stands before a question's own words, and these words."""
+        """What stands before a question's own words, and these words.
+
+        Raises:
+            ValueError: as `question_ids`.
+        """
         before, _, _ = _ASK[language_of(question)].partition("{}")
         asked = question.strip() if before.endswith("：") else " " + question.strip()
-        return self._ids(before.strip()), self._ids(asked)
+        return self._ids(before.strip()), self._question(asked)
 
     def answer_ids(self, question: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """An answer as it follows its question, and what ends it."""
@@ -129,12 +162,27 @@ class Prompt:
             "model again, or name another one."
         )
 
+    def _question(self, text: str) -> tuple[int, ...]:
+        ids, found = self._counted(text, MOST_QUESTION_TOKENS)
+        if ids is None:
+            raise ValueError(f"The question has {found}; expected at most {MOST_QUESTION_TOKENS:,} tokens.")
+        return ids
+
+    def _counted(self, text: str, most: int) -> tuple[tuple[int, ...] | None, str]:
+        """Tokens of a text, None where they are more than the most; and how many of what there are."""
+        if len(text) > MOST_CHARACTERS:
+            return None, f"{len(text):,} characters"
+        ids = self._ids(text)
+        return ids if len(ids) <= most else None, f"{len(ids):,} tokens"
+
     @cached_property
     def _ids(self) -> Callable[[str], tuple[int, ...]]:
         """Tokens of a text. The latest are remembered: reading entries anew costs as much as fetching their states."""
 
         @lru_cache(maxsize=2048)
         def ids(text: str) -> tuple[int, ...]:
+            if not _is_text(text):
+                raise ValueError(f"{shortened(text)!r} holds half a character, which no text in UTF-8 can hold.")
             return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
         return ids

@@ -17,7 +17,8 @@ from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
-from memgpt_rag.attend import attend
+from memgpt_rag.attend import attend, require_room
+from memgpt_rag.bounds import MOST_BEAMS, MOST_ENTRIES, MOST_NEW_TOKENS, require_between
 from memgpt_rag.cache_folder import cache_folder
 from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
 from memgpt_rag.encoder import Encoder, load_encoder_of
@@ -133,8 +134,9 @@ class RAG:
             generation: passed on to `generate`, such as do_sample, temperature or num_beams.
 
         Raises:
-            ValueError: an unknown mode or decision to query, settings that exclude each other, no question, or an
-                empty one.
+            ValueError: an unknown mode or decision to query, settings that exclude each other, no question, an empty one,
+                or one that asks for more than `memgpt_rag.bounds` allow, alone or with its entries.
+            MismatchError: an entry is longer than a language model is given.
         """
         if mode not in MODES:
             raise ValueError(f"There is no mode {mode!r}; expected one of {', '.join(MODES)}.")
@@ -146,8 +148,12 @@ class RAG:
             raise ValueError('abstain judges what memory supports, and query="never" leaves it out; give one of them.')
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("A question is empty; ask something.")
-        if k < 1:
-            raise ValueError(f"k is {k}; expected 1 or more.")
+        require_between("k", k, 1, MOST_ENTRIES)
+        require_between("max_new_tokens", max_new_tokens, 1, MOST_NEW_TOKENS)
+        for name in ("num_beams", "num_return_sequences"):
+            require_between(name, generation.get(name) or 1, 1, MOST_BEAMS)
+        for question in questions:
+            self.prompt.question_ids(question)  # one that is too long is told before anything is searched
         began = time.perf_counter()
         settings = {"began": began, "max_new_tokens": max_new_tokens, "streamer": streamer, **generation}
         answers: list[Answer | None] = [None] * len(questions)
@@ -298,9 +304,10 @@ class RAG:
             The tokens of each answer, the memory that was attended to, and when the first token came.
         """
         clock = Clock(streamer)
+        rows = [self.question_row(question, entries) for question, entries in zip(questions, pasted, strict=True)]
+        require_room(self.model, self.prompt, rows, attended, max_new_tokens)
         memory = attend(self.model, self.prompt, attended, self._states)
         clock.states_ready = clock.elapsed()
-        rows = [self.question_row(question, entries) for question, entries in zip(questions, pasted, strict=True)]
         tokenizer, device = self.model.tokenizer, self.model.decoder.device
         width = max(map(len, rows))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0

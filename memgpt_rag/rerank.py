@@ -164,7 +164,7 @@ class LikelihoodReranker(Reranker):
         said, rated = torch.tensor(asked, device=ids.device), list[float]()
         for start in range(0, len(passages), size):
             batch = passages[start : start + size]
-            entries = [self._prompt.entry_ids(passage)[: self._max_tokens] for passage in batch]
+            entries = [self._prompt.first_entry_ids(passage, self._max_tokens) for passage in batch]
             rows = ids.expand(len(entries), -1)
             with torch.inference_mode():
                 memory = self._model.attend([[entry] for entry in entries])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
+from memgpt_rag.bounds import MOST_ENTRIES, MOST_NEIGHBOURS, MOST_RETRIEVED, require_between
 from memgpt_rag.diversity import diversify
 from memgpt_rag.encoder import Encoder
 from memgpt_rag.fusion import FUSIONS, Fusion, fuse, word_share
@@ -60,10 +61,8 @@ class Search:
         for name in ("word_weight", "rerank_weight", "diversity"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}; expected 0 to 1.")
-        if self.depth < 1 or self.neighbours < 0:
-            raise ValueError(
-                f"depth is {self.depth} and neighbours {self.neighbours}; expected 1 or more, and 0 or more."
-            )
+        require_between("depth", self.depth, 1, MOST_ENTRIES)
+        require_between("neighbours", self.neighbours, 0, MOST_NEIGHBOURS)
 
     @property
     def weight_of_reranker(self) -> float:
@@ -142,7 +141,11 @@ class Retriever:
         """The k best entries of each question, best first; those that a condition lets through, where there is one.
 
         Fewer come where the memory has no more, or a search by words finds no more.
+
+        Raises:
+            ValueError: k below 1 or above `MOST_RETRIEVED`.
         """
+        require_between("k", k, 1, MOST_RETRIEVED)
         ranked = self._ranked(questions, k, where)
         if self.search.reranker is not None:
             ranked = [self._reranked(question, of) for question, of in zip(questions, ranked, strict=True)]

@@ -23,18 +23,19 @@ KNOWLEDGE = ROOT / "examples" / "knowledge"
 COMMANDS = {"memgpt-index": "indexing.cli", "memgpt-rag": "memgpt_rag.cli"}
 
 
-def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def words_of(*arguments: str | Path) -> list[str]:
+    """A command as the system starts it."""
     module = COMMANDS[str(arguments[0])]
     code = f"import sys; sys.argv[0] = {str(arguments[0])!r}; from {module} import main; main()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    return [sys.executable, "-c", code, *map(str, arguments[1:])]
+
+
+def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments[1:])],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=600,
+        words_of(*arguments), input=stdin, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=600
     )
 
 

@@ -114,7 +114,7 @@ def test_a_folder_that_is_no_memory_is_one_sentence(tmp_path):
 
 def test_a_fault_of_our_own_is_one_sentence_too(tmp_path):
     code = (
-        "import click\nfrom memgpt_rag.command_line import SentenceGroup\n"
+        "import click\nfrom memgpt_rag.console import SentenceGroup\n"
         "@click.group(cls=SentenceGroup)\ndef main(): pass\n"
         "@main.command()\ndef fail(): raise KeyError('lost')\nmain(['fail'])"
     )

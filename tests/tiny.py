@@ -28,7 +28,7 @@ _COMMON = {
     "intermediate_size": 64,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 8192,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
@@ -46,7 +46,7 @@ ARCHITECTURES = {
     "phi": ("PhiConfig", {}),
     "phi3": ("Phi3Config", _GROUPED | {"sliding_window": WINDOW}),
     "gpt_neox": ("GPTNeoXConfig", {}),
-    "gpt2": ("GPT2Config", {}),
+    "gpt2": ("GPT2Config", {"max_position_embeddings": 256}),  # it has weights for each
     "gpt_oss": (
         "GptOssConfig",
         _MIXED
@@ -65,10 +65,12 @@ GLOBAL = ("llama", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2")
 MIXED = ("gemma2", "gemma3", "gpt_oss")
 
 
-def tiny_decoder(architecture: str, vocabulary: int = VOCABULARY, **loading: Any) -> PreTrainedModel:
+def tiny_decoder(
+    architecture: str, vocabulary: int = VOCABULARY, sizes: dict[str, Any] | None = None, **loading: Any
+) -> PreTrainedModel:
     """A decoder whose random weights are large enough that attention is far from uniform."""
     name, own = ARCHITECTURES[architecture]
-    config = getattr(transformers, name)(**_COMMON | own | {"vocab_size": vocabulary})
+    config = getattr(transformers, name)(**_COMMON | own | {"vocab_size": vocabulary} | (sizes or {}))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
         decoder = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **loading).eval()

@@ -9,6 +9,7 @@ from typing import Any
 
 from memgpt_rag.evaluation.plots import bar_plot, line_plot
 from memgpt_rag.evaluation.tables import Table, provenance, report_tables, winners_and_losers
+from memgpt_rag.printable import printable
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #ffffff; --soft: #5d646d; --rule: #d9dde2;
@@ -33,6 +34,15 @@ circle, rect { fill: currentColor; }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
 """
+
+
+# What Markdown gives a meaning to: emphasis, code, entities, cells; brackets, but for those of an interval such as
+# [0.812, 0.853]; what makes a link of "](…", and what some readers make links of that nobody wrote: https://…, a.com, me@a.com.
+_MARKUP = re.compile(
+    r"""[\\`*~$|@]|(?<![^\W_])_|_(?![^\W_])|&(?=\#?\w+;)|\[(?![-+]?[\d.]+,\ [-+]?[\d.]+\])|(?<=\])\(|:(?=//)|(?<=\w)\.(?=[^\W\d_])""",
+    re.VERBOSE,
+)
+_HTML_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
@@ -61,9 +71,9 @@ def to_html(report: Mapping[str, Any]) -> str:
         plots.append(
             (name, line_plot(name, _frontiers(indexes), "queries/s on one thread", "recall of the ten nearest"))
         )
-    drawn = "".join(f"<div><h2>{escape(title)}</h2>{plot}</div>" for title, plot in plots)
+    drawn = "".join(f"<div><h2>{_html(title)}</h2>{plot}</div>" for title, plot in plots)
     before, after = report_tables(report), [*winners_and_losers(report), provenance(report)]
-    title = escape(_title(report))
+    title = _html(_title(report))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -95,13 +105,18 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """A text in one line, without elements of HTML, which Markdown would let through."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.replace("|", "\\|").split()))
+    """A text in one line that is only read: no image, no link, no element of HTML comes of it, whatever it holds."""
+    line = printable(" ".join(text.split()))
+    return _HTML_TAG.sub("&lt;", _MARKUP.sub(r"\\\g<0>", line))
+
+
+def _html(text: str) -> str:
+    return escape(printable(text, lines=True))
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
-    note = f"<p>{escape(table.note)}</p>" if table.note else ""
+    head = "".join(f"<th>{_html(cell)}</th>" for cell in table.head)
+    rows = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
+    note = f"<p>{_html(table.note)}</p>" if table.note else ""
     shown_head = f"<thead><tr>{head}</tr></thead>" if any(table.head) else ""
-    return f'<h2>{escape(table.title)}</h2>{note}\n<div class="wide"><table>{shown_head}<tbody>\n{rows}</tbody></table></div>\n'
+    return f'<h2>{_html(table.title)}</h2>{note}\n<div class="wide"><table>{shown_head}<tbody>\n{rows}</tbody></table></div>\n'

@@ -6,10 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from memgpt_rag.printable import printable
+
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 44
 _COLOURS = 6  # of the page: classes c0 to c5
 _DASHES = ("none", "7 4", "2 3")  # so that more lines than colours, or no colours at all, stay apart
+
+
+def _shown(text: str) -> str:
+    return escape(printable(text))
 
 
 def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str, y_label: str) -> str:
@@ -42,14 +48,14 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
         dash = _DASHES[(number + number // _COLOURS) % len(_DASHES)]
         told = "; ".join(f"{x}: {y:.3f}" for x, y in sorted(line.items()))
         parts.append(
-            f'<g class="c{number % _COLOURS}"><title>{escape(name)} — {told}</title>'
+            f'<g class="c{number % _COLOURS}"><title>{_shown(name)} — {told}</title>'
             f'<polyline class="curve" stroke-dasharray="{dash}" points="{path}"/>'
             + "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
             + "</g>"
         )
     parts.append(
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(13 {(_TOP + _HEIGHT - _BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{_shown(x_label)}</text>'
+        f'<text transform="translate(13 {(_TOP + _HEIGHT - _BOTTOM) / 2:.0f}) rotate(-90)" text-anchor="middle">{_shown(y_label)}</text>'
     )
     return _figure(title, "".join(parts), _HEIGHT) + _legend(list(lines))
 
@@ -65,22 +71,22 @@ def bar_plot(title: str, bars: Mapping[str, float], unit: str) -> str:
     for number, (name, value) in enumerate(bars.items()):
         top, width = number * 2 * height * 0.75 + 4, value / longest * (_WIDTH - 130)
         parts.append(
-            f'<text x="0" y="{top + 12:.0f}">{escape(name)}</text>'
+            f'<text x="0" y="{top + 12:.0f}">{_shown(name)}</text>'
             f'<g class="c{number % _COLOURS}"><rect x="0" y="{top + 18:.0f}" width="{width:.1f}" height="16" rx="2"/></g>'
-            f'<text x="{width + 8:.1f}" y="{top + 31:.0f}">{value:,.1f} {escape(unit)}</text>'
+            f'<text x="{width + 8:.1f}" y="{top + 31:.0f}">{value:,.1f} {_shown(unit)}</text>'
         )
     return _figure(title, "".join(parts), round(len(bars) * 2 * height * 0.75 + 8))
 
 
 def _figure(title: str, inside: str, height: int) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{inside}</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_shown(title)}">'
+        f"<title>{_shown(title)}</title>{inside}</svg>"
     )
 
 
 def _legend(names: Sequence[str]) -> str:
     keys = "".join(
-        f'<li class="c{number % _COLOURS}"><span>{escape(name)}</span></li>' for number, name in enumerate(names)
+        f'<li class="c{number % _COLOURS}"><span>{_shown(name)}</span></li>' for number, name in enumerate(names)
     )
     return f'<ul class="legend">{keys}</ul>'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.pages import to_html, to_markdown
 from memgpt_rag.evaluation.retrieval import Evaluation
 from memgpt_rag.evaluation.trec import write_run
+from memgpt_rag.printable import printable_json
+from memgpt_rag.system_errors import at_path
 
 REPORT = "report.json"
 
@@ -29,13 +30,14 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
         raise SourceError(f"{folder} is a file; name a folder for the report.")
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        REPORT: json.dumps(report, ensure_ascii=False, indent=1),
+        REPORT: printable_json(report, indent=1),
         "report.md": to_markdown(report),
         "report.html": to_html(report),
     }
     written = []
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with at_path(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
         written.append(folder / name)
     judged = evaluation.judged
     if any(len(name.split()) != 1 or name != name.strip() for name in (*judged.judged, *judged.documents)):
@@ -45,6 +47,7 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
         path = folder / f"{tag}.trec"
         if path in written:
             path = folder / f"{tag}-{number}.trec"
-        write_run(path, system.run, tag)
+        with at_path(path):
+            write_run(path, system.run, tag)
         written.append(path)
     return written

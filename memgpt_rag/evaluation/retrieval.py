@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from memgpt_rag.bounds import MOST_RETRIEVED, require_between
 from memgpt_rag.evaluation.document_memory import Costs
 from memgpt_rag.evaluation.judged_set import JudgedSet
 from memgpt_rag.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures, per_query, recall_curve
@@ -119,9 +120,11 @@ def evaluate_retrieval(
     """
     runs = runs or {}
     measures = tuple(parse_measures(measures))  # each once
-    if k < 1 or latency_queries < 1:
-        raise ValueError(f"k is {k} and latency_queries is {latency_queries}; expected 1 or more of each.")
+    if latency_queries < 1:
+        raise ValueError(f"latency_queries is {latency_queries}; expected 1 or more.")
+    require_between("k", k, 1, MOST_RETRIEVED)
     k = max(k, deepest_cutoff(measures))
+    require_between("The deepest cutoff", k, 1, MOST_RETRIEVED)
     found: list[SystemFigures] = []
 
     def keep(figures: SystemFigures) -> None:

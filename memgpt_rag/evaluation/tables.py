@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from memgpt_rag.printable import printable
+
 
 class Table(NamedTuple):
     """A table.
@@ -24,7 +26,7 @@ class Table(NamedTuple):
 
 def to_plain(table: Table) -> str:
     """A table for a terminal: columns side by side, the first one to the left."""
-    lines = [list(table.head), *map(list, table.rows)]
+    lines = [[printable(cell) for cell in line] for line in (table.head, *table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
     shown = [
         "  ".join(
@@ -32,7 +34,7 @@ def to_plain(table: Table) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([table.title, *shown])
+    return "\n".join([printable(table.title), *shown])
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:

@@ -53,16 +53,17 @@ class NewFile(io.RawIOBase):
     def write(self, data: Any, /) -> int:
         view = memoryview(data).cast("B")
         done = 0
-        while done < len(view):
-            done += os.write(self._handle, view[done:])
+        with _naming(self._handle):
+            while done < len(view):
+                done += os.write(self._handle, view[done:])
         self._digest.update(view)
         self._bytes += done
         return done
 
     def close(self) -> None:
         if not self.closed:
+            super().close()  # first, for whatever comes of the rest, it is done once
             close(self._handle)
-        super().close()
 
     @property
     def described(self) -> StoredFile:
@@ -99,12 +100,16 @@ def kind_of(mode: int) -> str:
 
 def close(handle: int) -> None:
     """Once what was written is on disk."""
-    os.fsync(handle)
-    os.close(handle)
+    try:
+        with _naming(handle):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def resize(handle: int, size: int) -> None:
-    os.ftruncate(handle, size)
+    with _naming(handle):
+        os.ftruncate(handle, size)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -116,8 +121,9 @@ def append(path: Path, data: bytes) -> None:
     handle = _open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         done = 0
-        while done < len(data):
-            done += os.write(handle, data[done:])
+        with _naming(handle):
+            while done < len(data):
+                done += os.write(handle, data[done:])
     finally:
         close(handle)
 
@@ -126,8 +132,9 @@ def write_at(handle: int, data: Any, offset: int) -> None:
     """Write into the middle of an open file."""
     view = memoryview(data).cast("B")
     done = 0
-    while done < len(view):
-        done += os.pwrite(handle, view[done:], offset + done)
+    with _naming(handle):
+        while done < len(view):
+            done += os.pwrite(handle, view[done:], offset + done)
 
 
 def sync_folder(folder: Path) -> None:
@@ -184,6 +191,17 @@ def cut(path: Path, size: int) -> None:
     handle = _open_plain(path, os.O_WRONLY)
     resize(handle, size)
     close(handle)
+
+
+@contextmanager
+def _naming(handle: int) -> Iterator[None]:
+    """Let a fault of the machine, such as a full disk, say which file it is about; the system tells it of paths only."""
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            error.filename = error.filename or os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115
+        raise
 
 
 def _open_plain(path: Path, flags: int) -> int:

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from jaxtyping import Bool
 
+from memgpt_rag.printable import shortened
+
 _MAX_WORDS = 10_000
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: lambda one, other: one == other,
@@ -38,14 +40,16 @@ def parse_where(words: str, schema: pa.Schema) -> pc.Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         raise ValueError(
-            f'The filter {words!r} cannot be read{place}; expected a condition such as: year >= 2020 and source == "a.txt"'
+            f'The filter {shortened(words)!r} cannot be read{place}; expected a condition such as: year >= 2020 and source == "a.txt"'
         ) from error
     try:
         return _condition(tree, schema)
     except RecursionError as error:
         raise ValueError("The filter has too many brackets in brackets.") from error
     except (pa.ArrowException, OverflowError) as error:
-        raise ValueError(f"The filter {words!r} holds a number that no column can hold ({error}).") from error
+        raise ValueError(
+            f"The filter {shortened(words)!r} holds a number that no column can hold ({shortened(str(error))})."
+        ) from error
 
 
 def matching(values: pa.Table, expression: pc.Expression) -> Bool[np.ndarray, " rows"]:
@@ -58,7 +62,7 @@ def matching(values: pa.Table, expression: pc.Expression) -> Bool[np.ndarray, " 
         found = pds.dataset(values).scanner(columns={"found": expression}).to_table()["found"]
         mask: np.ndarray = pc.fill_null(found, False).to_numpy()
     except (pa.ArrowException, KeyError) as error:
-        raise ValueError(f"The filter does not fit the columns: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"The filter does not fit the columns: {shortened(str(error).splitlines()[0])}") from error
     if mask.dtype != bool:
         raise ValueError(f"The filter gives {mask.dtype} values; expected a condition, which is true or false.")
     return mask
@@ -82,9 +86,9 @@ def _condition(node: ast.expr, schema: pa.Schema) -> pc.Expression:
         return joined
     if isinstance(node, ast.Name):
         if schema.field(_column(node, schema)).type != pa.bool_():
-            raise ValueError(f"The column {node.id!r} alone is no condition; compare it with something.")
+            raise ValueError(f"The column {shortened(node.id)!r} alone is no condition; compare it with something.")
         return pc.field(node.id)
-    raise ValueError(f"Found {ast.unparse(node)!r} in the filter; expected a comparison, and, or, not, or brackets.")
+    raise ValueError(f"Found {_told(node)!r} in the filter; expected a comparison, and, or, not, or brackets.")
 
 
 def _comparison(left: ast.expr, of: ast.cmpop, right: ast.expr, schema: pa.Schema) -> pc.Expression:
@@ -92,16 +96,16 @@ def _comparison(left: ast.expr, of: ast.cmpop, right: ast.expr, schema: pa.Schem
         if isinstance(right, ast.Name) and type(of) in _COMPARE:
             mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
             return _comparison(right, mirrored.get(type(of), type(of))(), left, schema)
-        raise ValueError(f"Found {ast.unparse(left)!r} where a column is expected.")
+        raise ValueError(f"Found {_told(left)!r} where a column is expected.")
     name = _column(left, schema)
     kind, field = schema.field(name).type, pc.field(name)
     if isinstance(of, (ast.Is, ast.IsNot)):
         if not (isinstance(right, ast.Constant) and right.value is None):
-            raise ValueError(f"Found {name} is {ast.unparse(right)}; expected {name} is None, or ==.")
+            raise ValueError(f"Found {name} is {_told(right)}; expected {name} is None, or ==.")
         return field.is_null() if isinstance(of, ast.Is) else field.is_valid()
     if isinstance(of, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List)):
-            raise ValueError(f'Found {ast.unparse(right)!r} after in; expected a list such as ("a", "b").')
+            raise ValueError(f'Found {_told(right)!r} after in; expected a list such as ("a", "b").')
         values = [_constant(one, name, kind) for one in right.elts]
         if kind == pa.int64():
             values = [int(value) for value in values if value == int(value)]  # 2.5 is no integer's value
@@ -111,9 +115,19 @@ def _comparison(left: ast.expr, of: ast.cmpop, right: ast.expr, schema: pa.Schem
     return _COMPARE[type(of)](field, pa.scalar(value, None if isinstance(value, float) else kind))
 
 
+def _told(node: ast.expr) -> str:
+    """A part of the filter, as far as a message shows it. What is long is not written out: that takes many brackets long."""
+    try:
+        return shortened(ast.unparse(node))
+    except RecursionError:
+        return "…"
+
+
 def _column(node: ast.Name, schema: pa.Schema) -> str:
     if node.id not in schema.names:
-        raise ValueError(f"There is no column {node.id!r}; expected one of {', '.join(schema.names)}.")
+        raise ValueError(
+            f"There is no column {shortened(node.id)!r}; expected one of {shortened(', '.join(schema.names))}."
+        )
     return node.id
 
 
@@ -136,7 +150,5 @@ def _constant(node: ast.expr, column: str, kind: pa.DataType) -> Any:
             fits = False
     if not fits:
         kinds = {pa.string(): "a quoted text", pa.bool_(): "True or False", pa.date32(): 'a date such as "2024-05-01"'}
-        raise ValueError(
-            f"Found {ast.unparse(node)!r} for the column {column!r}; expected {kinds.get(kind, 'a number')}."
-        )
+        raise ValueError(f"Found {_told(node)!r} for the column {column!r}; expected {kinds.get(kind, 'a number')}.")
     return -value if negative else value

@@ -46,9 +46,11 @@ class ValuesWriter:
 
     def close(self) -> StoredFile:
         if not self._file.closed:
-            self._arrow.close()
-            self._buffer.close()
-            self._file.close()
+            try:
+                self._arrow.close()
+                self._buffer.close()
+            finally:
+                self._file.close()
         return self._file.described
 
 

@@ -25,6 +25,7 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import files, tensors
 from memgpt_rag.memory.analysis import terms
 from memgpt_rag.passage import Passage
+from memgpt_rag.system_errors import at_path
 
 _POSTING = np.dtype([("term", "<i4"), ("row", "<i4"), ("count", "<u2")])
 _MOST = np.iinfo(np.uint16).max
@@ -35,7 +36,7 @@ def write_words(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile
     numbers: dict[str, int] = {}
     lengths: list[int] = []
     containing = np.zeros(0, np.int64)
-    with tempfile.TemporaryFile() as spool:
+    with at_path(tempfile.gettempdir()), tempfile.TemporaryFile() as spool:
         for block in blocks:
             postings = []
             for passage in block:

@@ -233,15 +233,18 @@ class MemoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._values is not None:
-            self._values.close()
-        if self._keys is not None:
-            self._keys.close()
+        with ExitStack() as ending:  # all of it, the last one first, also where a full disk fails the first
+            ending.callback(self._release)
+            ending.callback(self._clear)
+            for file in (self._keys, self._values):
+                if file is not None:
+                    ending.callback(file.close)
+
+    def _clear(self) -> None:
         if not self._committed:
             commits.sweep(self.memory)
-        if self._committed and self._journal is not None:
+        elif self._journal is not None:
             files.remove(self._journal.path)  # another job's stays for when that goes on
-        self._release()
 
     def _release(self) -> None:
         """Remove the folder where nothing came of it, and let go of the lock: not before, for then it may be another job's.

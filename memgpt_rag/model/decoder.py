@@ -182,6 +182,12 @@ class MemoryDecoder(nn.Module):
         return int(self.decoder.config.get_text_config(decoder=True).num_attention_heads)
 
     @property
+    def context(self) -> int | None:
+        """How many tokens the decoder was made to read, prefix and answer included; None where it does not say."""
+        found = getattr(self.decoder.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        return int(found) if found else None
+
+    @property
     def layers(self) -> tuple[int, ...]:
         """The layers that attend to memory, in ascending order."""
         return tuple(sorted(self._fusion))

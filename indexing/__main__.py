@@ -1,0 +1,13 @@
+"""Where memgpt-index begins, and `python -m indexing`."""
+
+from __future__ import annotations
+
+from memgpt_rag.__main__ import start
+
+
+def main() -> None:
+    start("indexing.cli")
+
+
+if __name__ == "__main__":
+    main()

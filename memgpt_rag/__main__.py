@@ -1,0 +1,34 @@
+"""Where the commands begin. Until they have been imported, an interrupt ends them as it ends any program: without a traceback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+
+
+def start(module: str) -> None:
+    """Import a command's module, which takes a moment, and run its `main`."""
+    own = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # else the caller wants interrupts to be ignored
+    if own:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    command = import_module(module)
+    if own:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command.main()
+    except KeyboardInterrupt:
+        sys.exit("Aborted!")
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Python takes itself down
+
+
+def main() -> None:
+    start("memgpt_rag.cli")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The most that may be asked for at once, so that a strange input costs a sentence and not the machine.
+
+Attention compares every token of a question with every other one and with those in memory: in fp32 a pass over 2,048 × 4,096
+tokens takes some 3 GB with four heads. What the job makes stays far below: an entry has 160 tokens, a question has 4 entries.
+"""
+
+from __future__ import annotations
+
+MOST_ENTRIES = 1_000  # of a question
+MOST_RETRIEVED = 10_000  # of a search that nothing reads
+MOST_NEIGHBOURS = 100
+MOST_NEW_TOKENS = 4_096
+MOST_BEAMS = 64
+MOST_PASSAGE_TOKENS = 4_096  # of what the job cuts
+MOST_ENTRY_TOKENS = 8_192  # with its title
+MOST_QUESTION_TOKENS = 2_048
+MOST_PROMPT_TOKENS = 16_384  # of a question and the entries before it
+MOST_MEMORY_TOKENS = 32_768  # of all entries of a question
+MOST_PAIRS = 2**23  # of tokens that meet in one pass
+MOST_CHARACTERS = 2**20  # of a text whose tokens are counted
+
+
+def require_between(name: str, value: int, least: int, most: int) -> None:
+    """Raises ValueError: a number outside of its bounds."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value:,}; expected {least:,} to {most:,}.")

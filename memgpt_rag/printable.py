@@ -1,0 +1,71 @@
+"""Text of others, such as titles, file names, ids and answers of models, in a form that a terminal or a page only shows.
+
+An escape sequence can retitle a terminal, fill its clipboard or hide what was printed, and a mark of direction can make a
+line read as another one. Such characters are shown as Python writes them: \\x1b, \\u202e.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+# Cc: controls; Cf: marks that have no width, those of direction among them; Zl, Zp: separators of lines; Cs: halves of a
+# character; Co, Cn: characters that no standard gives a shape.
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"}
+# Of category Cf, but needed to write Persian, Hindi and emoji, or seen: signs that stand around Arabic and Syriac numbers.
+_SEEN = {0x200C, 0x200D, *range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
+MOST_SHOWN = 200
+
+
+class _Shown(dict[int, str]):
+    """A table for `str.translate`: code point → what is shown in its place."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if unicodedata.category(character) in _UNSEEN and code not in _SEEN:
+            character = character.encode("unicode_escape").decode("ascii")
+        self[code] = character
+        return character
+
+
+class _InJson(dict[int, str]):
+    """The same for text that is JSON already: what is read from it stays as it was."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        shown = _SHOWN[code]
+        if shown != character:
+            units = character.encode("utf-16-be", "surrogatepass").hex()
+            character = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+        self[code] = character
+        return character
+
+
+_SHOWN, _JSON = _Shown(), _InJson()
+_LINES = _Shown({ord("\n"): "\n", ord("\t"): "\t"})
+_JSON.update({ord("\n"): "\n"})  # between its fields; inside a text json.dumps has escaped it
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Show a text without characters that do something, or that cannot be seen.
+
+    Args:
+        lines: let line breaks and tabs stand. Without it, a text stays within its line, whatever it holds.
+    """
+    return text if text.isprintable() else text.translate(_LINES if lines else _SHOWN)
+
+
+def printable_json(value: Any, **settings: Any) -> str:
+    """Write JSON that can be read on a terminal: letters of all scripts as they are, the rest escaped.
+
+    Args:
+        settings: passed on to `json.dumps`.
+    """
+    text = json.dumps(value, ensure_ascii=False, **settings)
+    return text if text.isprintable() else text.translate(_JSON)
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """Quote a text in a message: its beginning, and how much more there is."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
