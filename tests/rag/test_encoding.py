@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
+from memgpt_rag.bundled import ENCODERS
 from memgpt_rag.cache_folder import CacheWarning
 from memgpt_rag.encoder import Encoder, load_encoder, load_encoder_of
+from memgpt_rag.encoding import word_counts
 from memgpt_rag.encoding.batches import in_batches
 from memgpt_rag.encoding.known_texts import CALIBRATION, JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.encoding.quality import Loss, keep_loss, kept_loss
@@ -80,12 +82,13 @@ def test_batches_change_no_vector_and_the_same_texts_give_the_same_bits(minilm):
 
 
 @pytest.mark.offline_models
-def test_tokens_counted_by_words_are_those_of_the_tokenizer(minilm):
+@pytest.mark.parametrize("name", ENCODERS)
+def test_tokens_counted_by_words_are_those_of_the_tokenizer(name, monkeypatch):
     from transformers import AutoTokenizer
 
     from memgpt_rag.bundled import encoder_folder
 
-    tokenizer = AutoTokenizer.from_pretrained(encoder_folder(MINILM))
+    tokenizer = AutoTokenizer.from_pretrained(encoder_folder(name))
     count = counter(tokenizer)
     assert isinstance(count, WordCounts)
     rng = random.Random(0)
@@ -98,6 +101,9 @@ def test_tokens_counted_by_words_are_those_of_the_tokenizer(minilm):
         "\r\n",
         "\t\t",
         "[SEP]",
+        "</s>",
+        "～",
+        "\ufdfa",
         "é",
         "e\u0301",
         "ﬁ",
@@ -106,9 +112,11 @@ def test_tokens_counted_by_words_are_those_of_the_tokenizer(minilm):
         "x" * 120,
     ]
     texts = [*TEXTS, *("".join(rng.choices([*odd, " ", " ", "word", "Words,"], k=40)) for _ in range(300))]
-    for text in texts:
-        expected = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        assert count(text) == expected, repr(text)
+    expected = [len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in texts]
+    for text, tokens in zip(texts, expected, strict=True):
+        assert count(text) == tokens, repr(text)
+    monkeypatch.setattr(word_counts, "_PART", 60)
+    assert [count(" ".join(text.split())) for text in JUDGED_QUERIES] == expected[: len(JUDGED_QUERIES)]
 
 
 @pytest.mark.offline_models
@@ -200,12 +208,6 @@ def test_a_backend_that_is_not_installed_says_how_to_install_it(backend, package
         MissingPackageError, match=rf"needs the package {package}, .* pip install 'memgpt_rag\[{backend}\]'"
     ):
         load_encoder(MINILM, backend=backend, precision="int8")
-
-
-@pytest.mark.offline_models
-def test_the_bundled_engine_has_one_form():
-    with pytest.raises(ValueError, match="has its own engine, in 4 bits; leave backend and precision as they are"):
-        load_encoder(precision="int8")
 
 
 @pytest.mark.offline_models
