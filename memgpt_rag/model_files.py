@@ -23,7 +23,7 @@ _NAMED = 3  # weights that an error names
 _POOLER = ("pooler.",)
 _LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 # What may be said to transformers about loading a network. A folder of sentence-transformers can say anything in its own
-# configuration, such as weights_only=False, which would open pickles; the rest is not passed on.
+# configuration, also that pickles are to be opened; the rest is not passed on.
 _SETTINGS = {"config", "token", "cache_dir", "revision", "subfolder", "local_files_only", "dtype", "torch_dtype"}
 _SETTINGS |= {"attn_implementation", "add_pooling_layer", "trust_remote_code", "adapter_kwargs", "_from_auto"}
 _ONE_AT_A_TIME = threading.Lock()
