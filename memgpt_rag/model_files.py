@@ -70,7 +70,7 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
             f"The {kind} {name!r} needs Python code of its own, which is never run; name a model that transformers and "
             "sentence-transformers know without it."
         )
-    reason = "it is a file; name a folder" if Path(source).is_file() else _reason(error)
+    reason = _reason(error, Path(source))
     if isinstance(error, ImportError):
         return (
             f"The {kind} {name!r} needs a package that is not installed ({reason}); install it, or name another model."
@@ -86,7 +86,11 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
     return f"No {kind} {name!r}: it is no folder here,{known} and the Hugging Face hub did not give it ({reason})."
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, source: Path) -> str:
+    if source.is_file():
+        return "it is a file; name a folder"
+    if source.is_dir() and not (source / "config.json").is_file() and not (source / "modules.json").is_file():
+        return "it is a folder without config.json"
     kind = type(error).__name__
     if kind == "UnpicklingError":
         return "its weights are a damaged pickle, or one with more in it than weights, which is never opened"
