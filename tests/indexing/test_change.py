@@ -301,28 +301,6 @@ def test_filters_that_cannot_be_meant_are_refused(sources, tmp_path, where, matc
         Memory.open(tmp_path / "memory").rows(where)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        "year = {}",
-        "{} == 1",
-        'year == "{}"',
-        "year in {}",
-        "f({})",
-        "'{}' == 1",
-        "year is {}",
-        "year == 9{}",
-        "year > 1 {}",
-    ],
-)
-def test_what_is_said_of_a_long_filter_is_short(sources, tmp_path, where):
-    build(sources, tmp_path / "memory")
-    filler = "9" * 4000 if "9{}" in where else "x" * 9000
-    with pytest.raises(ValueError, match="(?i)filter|column|found") as caught:
-        Memory.open(tmp_path / "memory").rows(where.format(filler))
-    assert len(str(caught.value)) < 700
-
-
 def test_metadata_of_another_type_stops_the_job_with_its_line(sources, tmp_path):
     write_records(sources / "benches.jsonl", [record(0), record(1, year="long ago")])
     with pytest.raises(SourceError, match=r"benches.jsonl, line 2: its year is 'long ago', expected an integer"):
