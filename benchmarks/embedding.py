@@ -131,7 +131,7 @@ def measure_queries(names: list[str], ways: Sequence[Way], count: int = 100) -> 
     """Milliseconds of wall time: loading, the first question, and the questions after it."""
     results = {}
     for name in names:
-        for way in [EXACT] if name == E5_ENCODER else ways:
+        for way in ways:
             began = time.perf_counter()
             encoder = load_encoder(name, backend=way[0], precision=way[1])
             times = [time.perf_counter() - began]

@@ -108,7 +108,7 @@ def _unpacked(name: str, kind: str, package: str, install: str, write: Callable[
 
 
 def _holds_model(folder: Path) -> bool:
-    """Whether a folder holds a model, and no file of weights was cut short."""
+    """Whether a folder holds a model, and none of its files was cut short."""
     from safetensors import SafetensorError, safe_open
 
     weights = list(folder.glob("*.safetensors"))
@@ -116,9 +116,9 @@ def _holds_model(folder: Path) -> bool:
         for file in weights:
             with safe_open(file, "np"):
                 pass
+        return bool(weights) and all((folder / file).stat().st_size for file in ("config.json", "tokenizer.json"))
     except (OSError, SafetensorError):
         return False
-    return bool(weights) and (folder / "config.json").is_file()
 
 
 def _write_e5(folder: Path) -> None:

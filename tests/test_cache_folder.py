@@ -20,6 +20,7 @@ from memgpt_rag.decisions import read_decisions
 from memgpt_rag.errors import ModelError
 from memgpt_rag.memory.caches.keys import KeyCache
 from memgpt_rag.model.presets import calibrated_preset, decisions_file, general_preset
+from memgpt_rag.tokenizer import byte_tokenizer
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a folder away")
 
@@ -240,6 +241,7 @@ def test_a_failure_that_is_not_the_folders_comes_out_and_leaves_nothing(root, er
 
 def test_a_converted_model_that_was_cut_short_is_not_whole(tmp_path):
     tiny_decoder("llama").save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
     assert holds_model(tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     whole = weights.read_bytes()

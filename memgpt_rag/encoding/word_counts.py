@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 # Words that are remembered, and the longest of them; then all are forgotten, since few texts have that many.
@@ -39,6 +40,9 @@ class WordCounts:
         self._known: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
+        return sum(map(self._count, _parts(text)))
+
+    def _count(self, text: str) -> int:
         # Only what these tokenizers, too, take for white space: Python would split at some characters that they remove.
         words = text.replace("\n", " ").replace("\t", " ").split(" ")
         known = self._known
@@ -59,8 +63,13 @@ def counter(tokenizer: Any) -> Callable[[str], int]:
     Args:
         tokenizer: of transformers; or of the package tokenizers, which static embeddings have.
     """
-    count = _counter(tokenizer)
-    return lambda text: count(text) if len(text) <= _PART else sum(map(count, _parts(text)))
+    if not callable(tokenizer):
+        return lambda text: sum(len(tokenizer.encode(part, add_special_tokens=False).ids) for part in _parts(text))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if _cuts_at_white_space(backend):
+        return WordCounts(backend)
+    read = partial(tokenizer, add_special_tokens=False, verbose=False)
+    return lambda text: sum(len(read(part)["input_ids"]) for part in _parts(text))
 
 
 def whole(tokenizer: Any) -> Any:
@@ -81,15 +90,6 @@ def whole(tokenizer: Any) -> Any:
     return other
 
 
-def _counter(tokenizer: Any) -> Callable[[str], int]:
-    if not callable(tokenizer):
-        return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
-    parts = getattr(tokenizer, "backend_tokenizer", None)
-    if _cuts_at_white_space(parts):
-        return WordCounts(parts)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
 def _cuts_at_white_space(tokenizer: Any) -> bool:
     kinds = [type(getattr(tokenizer, part, None)).__name__ for part in ("normalizer", "model")]
     if kinds not in (["BertNormalizer", "WordPiece"], ["Sequence", "Unigram"]):
@@ -99,7 +99,10 @@ def _cuts_at_white_space(tokenizer: Any) -> bool:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Parts that end before a space, or, where there is none for long, anywhere."""
+    """A text as it is, or, where it is long, in parts that end before a space, or, where there is none, anywhere."""
+    if len(text) <= _PART:
+        yield text
+        return
     start = 0
     while start < len(text):
         end = start + _PART
