@@ -11,6 +11,7 @@ from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.pages import to_html, to_markdown
 from memgpt_rag.evaluation.retrieval import Evaluation
 from memgpt_rag.evaluation.trec import write_run
+from memgpt_rag.own_folder import first_link
 from memgpt_rag.printable import printable_json
 from memgpt_rag.system_errors import at_path
 
@@ -24,10 +25,14 @@ def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]
         The files written. There are no runs where an id holds white space, which a run cannot say.
 
     Raises:
-        SourceError: the folder is a file.
+        SourceError: the folder is a file, or holds a link.
     """
     if folder.exists() and not folder.is_dir():
         raise SourceError(f"{folder} is a file; name a folder for the report.")
+    if (link := first_link(folder)) is not None:
+        raise SourceError(
+            f"{link} is a link, so that a report would be written elsewhere; remove it, or name a new folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         REPORT: printable_json(report, indent=1),

@@ -23,6 +23,7 @@ from memgpt_rag.errors import ModelError
 from memgpt_rag.known_answers import answer_logits, losses_of
 from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
 from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.own_folder import first_link
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.curve import Curve, LossBar
 from memgpt_rag.training.reading_examples import ReadingExample
@@ -226,8 +227,9 @@ def last_checkpoint(folder: Path) -> str:
     """The checkpoint to go on from.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or a link through which training would write elsewhere.
     """
+    _require_no_link(folder)
     checkpoints = folder / CHECKPOINTS
     found: str | None = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if found is None:
@@ -239,12 +241,18 @@ def require_new(folder: Path) -> None:
     """Check that no reader of an earlier training is in a folder.
 
     Raises:
-        ModelError: there is one, or checkpoints on the way to one.
+        ModelError: there is one, or checkpoints on the way to one, or a link through which training would write elsewhere.
     """
+    _require_no_link(folder)
     if any((folder / name).exists() for name in (READER, CHECKPOINTS)):
         raise ModelError(
             f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
         )
+
+
+def _require_no_link(folder: Path) -> None:
+    if (link := first_link(folder)) is not None:
+        raise ModelError(f"{link} is a link, so that training would write elsewhere; remove it, or name a new folder.")
 
 
 def _collate(examples: list[ReadingExample]) -> dict[str, Any]:

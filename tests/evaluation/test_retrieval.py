@@ -302,6 +302,13 @@ def test_a_folder_of_a_report_is_read_back(tmp_path, measured, report):
     assert per_query(LIBRARY, run, MEASURES) == measured.systems[0].values
     with pytest.raises(SourceError, match=r"report.json is a file; name a folder for the report"):
         write_folder(tmp_path / "out" / "report.json", measured, report)
+    victim = tmp_path / ".bashrc"
+    victim.write_text("export EDITOR=vi")
+    (tmp_path / "out" / "report.md").unlink()
+    (tmp_path / "out" / "report.md").symlink_to(victim)
+    with pytest.raises(SourceError, match=r"report\.md is a link, so that a report would be written elsewhere"):
+        write_folder(tmp_path / "out", measured, report)
+    assert victim.read_text() == "export EDITOR=vi"
 
 
 def test_there_is_no_run_where_an_id_holds_white_space(tmp_path):

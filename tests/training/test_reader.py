@@ -28,7 +28,7 @@ from memgpt_rag.prompt import NOT_IN_MEMORY
 from memgpt_rag.rag import RAG
 from memgpt_rag.tokenizer import byte_tokenizer
 from memgpt_rag.training import reader
-from memgpt_rag.training.reader import ReaderTrainer, distillation_loss, train_reader
+from memgpt_rag.training.reader import ReaderTrainer, distillation_loss, last_checkpoint, require_new, train_reader
 from memgpt_rag.training.reading_examples import holds, reading_examples
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal")
@@ -293,3 +293,14 @@ def test_nothing_to_learn_from_or_to_go_on_from_is_told(rag, tmp_path):
     (tmp_path / "reader.json").touch()
     with pytest.raises(ModelError, match="already holds a reader, .*; name another folder, or go on with --resume"):
         train_reader(rag, examples, examples, tmp_path)
+
+
+@pytest.mark.parametrize("check", [last_checkpoint, require_new])
+def test_training_writes_through_no_link(check, tmp_path):
+    """A reader that somebody sent, and that is to be trained further."""
+    (tmp_path / ".bashrc").write_text("export EDITOR=vi")
+    reader = tmp_path / "reader"
+    (reader / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (reader / "checkpoints" / "checkpoint-1" / "trainer_state.json").symlink_to(tmp_path / ".bashrc")
+    with pytest.raises(ModelError, match=r"trainer_state\.json is a link, so that training would write elsewhere"):
+        check(reader)
