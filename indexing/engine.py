@@ -149,7 +149,7 @@ class DecoderRecipe:
 
 def token_counter(generator: str) -> Callable[[str], int]:
     """Counts tokens as a language model does."""
+    from memgpt_rag.encoding.word_counts import counter
     from memgpt_rag.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(generator)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return counter(load_tokenizer(generator))
