@@ -83,30 +83,27 @@ def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision
     def make(folder: Path) -> None:
         with _quiet():
             write(_Output(network, inputs), batches, inputs, folder / name, precision == "int8")
-        replace_json(folder / _DIGESTS, _digests(folder))
+        replace_json(folder / _DIGESTS, {file.name: _digest(file) for file in folder.iterdir()})
 
     folder = made_once(cache_folder("networks", key), make, _is_as_written)
     return ExportedNetwork(network, inputs, load(folder / name, precision))
 
 
 def _is_as_written(folder: Path) -> bool:
+    """Whether every file has the digest that it had; a network whose weights changed would load, and give other vectors."""
     try:
-        return bool(read_json(folder / _DIGESTS, max_bytes=100_000) == _digests(folder))
-    except (OSError, ValueError):
+        digests = read_json(folder / _DIGESTS, max_bytes=100_000).items()
+        return bool(digests) and all(_digest(folder / name) == digest for name, digest in digests)
+    except (OSError, ValueError, AttributeError):
         return False
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """A digest of each file but their list; a network whose weights changed would load, and give other vectors."""
-    digests = {}
-    for file in sorted(folder.iterdir()):
-        if file.name != _DIGESTS:
-            digest = hashlib.blake2b(digest_size=32)
-            with file.open("rb") as opened:
-                while block := opened.read(2**20):
-                    digest.update(block)
-            digests[file.name] = digest.hexdigest()
-    return digests
+def _digest(file: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with file.open("rb") as opened:
+        while block := opened.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _write_openvino(
