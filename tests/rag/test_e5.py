@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from commands import KNOWN
 from conftest import ROOT
+from safetensors.numpy import load_file
 
 from indexing.build_memory import build_memory
 from indexing.change_memory import add_sources
@@ -184,14 +185,16 @@ def test_weights_of_another_release_are_refused_and_the_package_is_never_run(tmp
 def test_whoever_unpacks_a_model_second_takes_what_the_first_one_made(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "memgpt_rag" / "models" / "mine"
+    first, second = (read_e5_weights(e5_file(seed)) for seed in (1, 2))
 
     def write(made: Path) -> None:
         folder.mkdir()
-        (folder / "config.json").write_text("the first one's")
-        (made / "config.json").write_text("the second one's")
+        write_e5_folder(first, folder)
+        write_e5_folder(second, made)
 
     assert bundled._unpacked("mine", "The model", "numpy", "", write) == folder
-    assert (folder / "config.json").read_text() == "the first one's"
+    kept = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
+    np.testing.assert_array_equal(kept, first.tensors["embeddings.word_embeddings.weight"])
     assert list(folder.parent.iterdir()) == [folder]
 
 
