@@ -13,7 +13,7 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,8 +92,7 @@ class SentenceGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("default", CacheWarning)
+            with _warnings_as_sentences():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -139,12 +138,25 @@ class _Record(logging.LogRecord):
         return printable(super().getMessage(), lines=True)
 
 
-def _form(
-    message: Warning | str, category: type[Warning], *place: Any, form: Any = warnings.formatwarning, **settings: Any
-) -> str:
-    if issubclass(category, CacheWarning):  # a sentence for the user, who does not care which line of code gave it
-        return printable(f"Warning: {message}\n", lines=True)
-    return printable(form(message, category, *place, **settings), lines=True)
+def _form(*arguments: Any, form: Any = warnings.formatwarning, **settings: Any) -> str:
+    return printable(form(*arguments, **settings), lines=True)
+
+
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Print warnings about the cache folder as sentences, each once, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_sentence(message: Warning | str, category: type[Warning], *place: Any, **settings: Any) -> None:
+            if issubclass(category, CacheWarning):
+                echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, *place, **settings)
+
+        warnings.showwarning = show_sentence
+        warnings.simplefilter("default", CacheWarning)
+        yield
 
 
 def _show_messages() -> None:

@@ -23,7 +23,9 @@ KNOWLEDGE = ROOT / "examples" / "knowledge"
 COMMANDS = {"memgpt-index": "indexing.cli", "memgpt-rag": "memgpt_rag.cli"}
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+def environment() -> dict[str, str]:
+    """Of a command: that of this process as it is now."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
 def words_of(*arguments: str | Path) -> list[str]:
@@ -35,7 +37,7 @@ def words_of(*arguments: str | Path) -> list[str]:
 
 def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words_of(*arguments), input=stdin, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=600
+        words_of(*arguments), input=stdin, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=600
     )
 
 

@@ -47,7 +47,7 @@ def test_help_answers_without_heavy_imports(arguments):
     [
         (["memgpt-index", "build", "x"], "Missing option '--memory'"),
         (["memgpt-index", "build", "--memory", "m"], "Missing argument 'SOURCE…'"),
-        (["memgpt-index", "build", "x", "--memory", "m", "--max-tokens", "3"], "3 is not in the range x>=8"),
+        (["memgpt-index", "build", "x", "--memory", "m", "--max-tokens", "3"], "3 is not in the range 8<=x<=4096"),
         (
             ["memgpt-index", "build", "x", "--memory", "m", "--encoding", "utf-99"],
             "'utf-99' is no character encoding; name one such as utf-8 or gb18030",

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ENVIRONMENT, words_of
+from commands import environment, words_of
 from conftest import ROOT
 from tiny import HashEncoder, passage
 
@@ -37,7 +37,7 @@ def memory(tmp_path_factory) -> Path:
 def ended(*arguments: str | Path, **streams: object) -> tuple[int, str]:
     """Exit status and standard error of a command."""
     done = subprocess.run(
-        words_of(*arguments), cwd=ROOT, env=ENVIRONMENT, timeout=600, **{"stderr": subprocess.PIPE, **streams}
+        words_of(*arguments), cwd=ROOT, env=environment(), timeout=600, **{"stderr": subprocess.PIPE, **streams}
     )
     return done.returncode, (done.stderr or b"").decode()
 
@@ -83,7 +83,7 @@ def test_streams_that_are_closed_at_the_start_harm_nothing(memory, tmp_path, clo
     subprocess.run(
         [sys.executable, "-c", code, str(file)],
         preexec_fn=lambda: [os.close(one) for one in closed],
-        env=ENVIRONMENT,
+        env=environment(),
         cwd=ROOT,
         capture_output=True,
     )
@@ -131,7 +131,7 @@ def test_too_few_open_files_are_not_told_as_a_damaged_memory(memory):
     told = []
     for more in range(3):
         words = [sys.executable, "-c", code, "info", str(memory), str(more)]
-        done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+        done = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT)
         if done.returncode:
             told.append(done.stderr)
     assert len(told) >= 2
@@ -223,6 +223,10 @@ def test_an_interrupt_later_is_told_in_a_word(memory):
     code = "import os, signal; from memgpt_rag.__main__ import start; import memgpt_rag.memory as m\n"
     code += "m.versions = lambda folder: os.kill(os.getpid(), signal.SIGINT)\nstart('indexing.cli')"
     done = subprocess.run(
-        [sys.executable, "-c", code, "versions", str(memory)], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
+        [sys.executable, "-c", code, "versions", str(memory)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", "Aborted!")

@@ -28,7 +28,7 @@ PACKAGES: dict[Backend, tuple[str, ...]] = {
     "onnx": ("onnxruntime", "onnx"),
 }
 # Raised when networks are exported or rounded in another way, so that what was kept before is not taken for them.
-_RECIPE = 1
+_RECIPE = 2
 
 
 class Bf16Network(nn.Module):

@@ -106,12 +106,12 @@ def test_an_encoder_that_fails_leaves_nothing_behind(sources, tmp_path):
     class Failing(HashEncoder):
         def encode_passages(self, texts):
             vectors = super().encode_passages(texts)
-            if len(texts) > 100:
+            if len(texts) > 10:
                 vectors[7] = np.nan
             return vectors
 
     with pytest.raises(
-        ValueError, match=r"The encoder gave 256 vectors for 256 texts, and NaN or infinity for 'Bench number"
+        ValueError, match=r"The encoder gave 16 vectors for 16 texts, and NaN or infinity for 'Bench number"
     ):
         build(sources, tmp_path / "memory", Failing())
     assert not (tmp_path / "memory").exists()
@@ -128,8 +128,8 @@ def test_an_engine_that_loses_keys_stops_the_job_and_pairs_nothing_wrongly(sourc
 
     encoder = HashEncoder(dimension=512)
     for kind, match in [
-        (Losing, r"256 texts, the first .*Bench number 256 .*, came back without keys"),
-        (Short, "gave 255"),
+        (Losing, r"32 texts, the first .*Bench number 16 .*, came back without keys"),
+        (Short, "gave 31 vectors for 32 texts"),
     ]:
         with pytest.raises(ValueError, match=match):
             engine = kind(encoder, PassageSplitter(encoder.count_tokens))

@@ -68,7 +68,7 @@ def log_probs(rag: RAG, question: str, memory: Memory | None) -> torch.Tensor:
 def test_stored_states_read_as_those_computed_on_demand(without, stored, e5, gemma, config):
     for question in QUESTIONS:
         on_demand = log_probs(RAG(Memory.open(without), e5, model_of(gemma, config)), question, None)
-        for dtype, tolerance in (("fp32", 1e-6), ("int8", 0.01)):
+        for dtype, tolerance in (("fp32", 1e-6), ("int8", 0.02)):
             memory = Memory.open(stored[dtype])
             read = log_probs(RAG(memory, e5, model_of(gemma, config)), question, memory)
             # Not the largest difference: rounding may change which token is the m-th, and with it one word's weight.

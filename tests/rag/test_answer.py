@@ -116,7 +116,7 @@ def test_compact_answers_from_the_global_layers(rag, memory, e5):
         ({"questions": ["Why?"], "mode": "magic"}, "There is no mode 'magic'; expected one of memory, prompt, closed"),
         ({"questions": []}, "A question is empty; ask something"),
         ({"questions": ["Why?", " "]}, "A question is empty; ask something"),
-        ({"questions": ["Why?"], "k": 0}, "k is 0; expected 1 or more"),
+        ({"questions": ["Why?"], "k": 0}, "k is 0; expected 1 to 1,000"),
     ],
 )
 def test_questions_that_cannot_be_meant_are_refused(rag, call, match):

@@ -187,7 +187,7 @@ def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
         ({"fusion": "sum"}, "no fusion 'sum'; expected one of scores, ranks"),
         ({"word_weight": 2}, "word_weight is 2; expected 0 to 1"),
         ({"diversity": -1}, "diversity is -1; expected 0 to 1"),
-        ({"depth": 0}, "depth is 0 and neighbours 0; expected 1 or more, and 0 or more"),
+        ({"depth": 0}, "depth is 0; expected 1 to 1,000"),
     ]:
         with pytest.raises(ValueError, match=match):
             Search(**settings)
