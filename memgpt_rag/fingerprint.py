@@ -21,9 +21,9 @@ PROBE_PASSAGE = "The river meets the sea at the old harbour. 河流在旧港口�
 
 # Cosine between states of one model in fp32 and bf16 was above .9999.
 SAME_STATES = 0.999
-# Cosine between probe vectors of one model in different precisions was above .999, between "query: " and "passage: "
-# before the same text below .97.
-SAME_PROBE = 0.99
+# Cosine between probe vectors of one model in different precisions was above .999, but for int8 on ONNX Runtime, where it was
+# .9886 on a processor without VNNI; between "query: " and "passage: " before the same text it was below .97.
+SAME_PROBE = 0.98
 MAX_DIMENSION = 2**16
 _MAX_LAYERS = 2**12
 # Of encoders that were measured, those with unit vectors have .1 to .6.

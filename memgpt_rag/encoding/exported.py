@@ -161,8 +161,8 @@ def _write_onnx(
     if int8:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        # Weights in 7 bits: processors without VNNI add two products of bytes in 16 bits, which those of 8 bits overflow.
-        quantize_dynamic(plain, file, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+        # Weights without a sign: with one, processors without VNNI add two products in 16 bits, which overflows.
+        quantize_dynamic(plain, file, weight_type=QuantType.QUInt8, per_channel=True)
         plain.unlink()
 
 
