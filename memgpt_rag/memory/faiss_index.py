@@ -22,11 +22,7 @@ from memgpt_rag.memory.index_settings import IndexSettings
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # Codes that are all looked at, a few bits or bytes a key; they take no settings and no filter.
-_CODES = tuple(
-    getattr(faiss, name)
-    for name in ("IndexScalarQuantizer", "IndexPQFastScan", "IndexRaBitQFastScan")
-    if hasattr(faiss, name)
-)
+_CODES = (faiss.IndexScalarQuantizer, faiss.IndexPQFastScan, faiss.IndexRaBitQFastScan)
 # Rows that are scored at once when candidates are refined.
 _REFINED = 2**16
 
@@ -178,11 +174,11 @@ def one_thread() -> Iterator[None]:
 
 
 def codes_for(dimension: int) -> list[str]:
-    """Ways to make a key short that this release of FAISS has: 4 bits for every 4 numbers (product quantization, André et
-    al. 2015), a bit for each number (RaBitQ, Gao and Long 2024), a byte for each.
+    """Ways to make a key short: 4 bits for every 4 numbers (product quantization, André et al. 2015), a bit for each number
+    (RaBitQ, Gao and Long 2024), a byte for each.
     """
     bits = [f"PQ{dimension // 4}x4fs"] if dimension % 4 == 0 else []
-    return [*bits, *(["RaBitQfs"] if hasattr(faiss, "IndexRaBitQFastScan") else []), "SQ8"]
+    return [*bits, "RaBitQfs", "SQ8"]
 
 
 def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:
