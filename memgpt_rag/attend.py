@@ -67,7 +67,7 @@ def require_room(
         raise ValueError(
             f"The question and the entries before it have {asked:,} tokens; expected at most {MOST_PROMPT_TOKENS:,}: {fewer}."
         )
-    before = len(model.prefix_ids)
+    before = model.prefix_tokens
     if memory and (pairs := len(rows) * asked * (before + memory + asked)) > MOST_PAIRS:
         raise ValueError(
             f"{len(rows):,} questions of {asked:,} tokens and {memory:,} tokens of entries make {pairs:,} pairs of tokens that "

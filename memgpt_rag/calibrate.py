@@ -108,7 +108,7 @@ def calibrate(
         parameter.requires_grad_(False)
     try:
         consider_top_ms()
-        numbers = _Numbers(kept, model, null_slot)
+        numbers = FusionNumbers(kept, model, null_slot)
         optimiser, schedule = numbers.optimiser(steps)
         batches = _random_batches(examples, batch_size, seed)
         for step, batch in zip(range(1, steps + 1), batches, strict=False):
@@ -145,7 +145,7 @@ def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> 
                 yield drawn[place]
 
 
-class _Numbers:
+class FusionNumbers:
     """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
 
     def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
@@ -162,6 +162,17 @@ class _Numbers:
         nulls = [_LOW if one.null_score is None else one.null_score for one in of_layers]
         self.null_score = per_head(nulls).requires_grad_(self._null_slot)
         self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
+
+    def to(self, device: torch.device) -> FusionNumbers:
+        """Put the parameters on a device, before an optimiser is given them."""
+        for name in ("log_temperature", "offset", "null_score", "log_score_bias"):
+            number: Tensor = getattr(self, name)
+            setattr(self, name, number.detach().to(device).requires_grad_(number.requires_grad))
+        return self
+
+    def score_bias(self) -> Tensor:
+        """β."""
+        return self.log_score_bias.exp()
 
     def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""

@@ -102,7 +102,8 @@ def attack(number: int, bases: list[Path], scratch: Path, marker: Path) -> tuple
     shutil.rmtree(scratch, ignore_errors=True)
     before = make_victim(outside)
     shutil.copytree(bases[number % len(bases)], memory)
-    kinds = [mutate(memory, random, outside) for _ in range(random.choice([1, 1, 1, 2]))] if number % 50 else ["code"]
+    times = range(random.choice([1, 1, 1, 2]))
+    kinds = [mutate(memory, random, outside, intact=not time) for time in times] if number % 50 else ["code"]
     if kinds == ["code"]:
         _name_code(memory, marker)
     refused = 0

@@ -83,10 +83,11 @@ def use(folder: Path) -> list[Any]:
     ]
 
 
-def mutate(folder: Path, random: Random, outside: Path | None = None) -> str:
+def mutate(folder: Path, random: Random, outside: Path | None = None, *, intact: bool = True) -> str:
     """Damage a folder in some way; half the time the manifest says that it is to be so.
 
     Args:
+        intact: no file was damaged before, so that Arrow, which writes files anew, can read them.
         outside: a folder of the user's that links may lead to; without one, they lead to a device.
 
     Returns:
@@ -126,7 +127,7 @@ def mutate(folder: Path, random: Random, outside: Path | None = None) -> str:
         path = random.choice([one for one in files if one.suffix == ".faiss"] or files)
     elif kind == "arrow":
         path = random.choice([one for one in files if one.suffix == ".arrow"] or files)
-        if path.suffix == ".arrow":
+        if path.suffix == ".arrow" and intact:
             _rewrite_values(path, random)
     content = bytearray(path.read_bytes()) or bytearray(1)
     if kind in ("flip", "index"):

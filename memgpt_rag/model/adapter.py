@@ -60,8 +60,19 @@ def reading_modules(decoder: PreTrainedModel) -> list[str]:
     return reads
 
 
+def layer_modules(decoder: PreTrainedModel) -> list[str]:
+    """Names of all linear maps inside the layers, those that write keys and values of questions and answers included."""
+    return [name for name in linear_maps(decoder) if _LAYER.search(name)]
+
+
 def add_adapter(
-    model: MemoryDecoder, *, rank: int = 8, scale: float = 2.0, dropout: float = 0.05, seed: int = 0
+    model: MemoryDecoder,
+    *,
+    rank: int = 8,
+    scale: float = 2.0,
+    dropout: float = 0.05,
+    seed: int = 0,
+    every_map: bool = False,
 ) -> PeftModel:
     """Let a model read with a new adapter, which changes nothing until it is trained.
 
@@ -70,12 +81,15 @@ def add_adapter(
         scale: α / rank, the factor on the change.
         dropout: of what goes into the change, while it is trained.
         seed: of the adapter's random numbers.
+        every_map: change all maps of the layers, not only those that read.
 
     Raises:
         MissingPackageError: peft is not installed.
         ModelError: no part of the decoder is known to read.
     """
-    settings = AdapterSettings(rank, scale * rank, dropout, tuple(reading_modules(model.writer)))
+    settings = AdapterSettings(
+        rank, scale * rank, dropout, tuple(layer_modules(model.writer) if every_map else reading_modules(model.writer))
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adapter = _adapted(model.writer, settings)

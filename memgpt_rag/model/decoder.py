@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import attending, recording, retrofit
@@ -62,6 +63,7 @@ class MemoryDecoder(nn.Module):
         self._states = StatesCache(states_cache_bytes)
         self._prefix_states: list[tuple[Tensor, Tensor]] = []
         self._prefix_ids: tuple[int, ...] = ()
+        self._delimiters: Delimiters | None = None
         self._fusion: dict[int, LayerFusion] = {}
         self.config = preset(config, decoder.config) if isinstance(config, str) else config
         self.prefix_ids = tuple(prefix_ids)
@@ -203,6 +205,22 @@ class MemoryDecoder(nn.Module):
         self._prefix_states = []
         self._states.clear()
 
+    @property
+    def delimiters(self) -> Delimiters | None:
+        """Trained vectors behind the prefix and behind every entry. Setting them forgets all states."""
+        return self._delimiters
+
+    @delimiters.setter
+    def delimiters(self, delimiters: Delimiters | None) -> None:
+        self._delimiters = delimiters
+        self._prefix_states = []
+        self._states.clear()
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Positions of the prefix: its tokens, and the vectors behind them."""
+        return len(self._prefix_ids) + (0 if self._delimiters is None else len(self._delimiters.prefix))
+
     @torch.no_grad()
     def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
         """States of each entry, read right after the prefix; those computed before come from the cache.
@@ -246,7 +264,7 @@ class MemoryDecoder(nn.Module):
         return attend_to(
             rows,
             scores,
-            prefix_tokens=len(self.prefix_ids),
+            prefix_tokens=self.prefix_tokens,
             layers=list(self._fusion),
             score_bias=self.config.score_bias,
         )
@@ -273,7 +291,7 @@ class MemoryDecoder(nn.Module):
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
             )
         cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
-        inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - len(self.prefix_ids))
+        inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
         with self._attending(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
 
@@ -300,9 +318,9 @@ class MemoryDecoder(nn.Module):
             kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
-        if not cached and self.decoder is not self.writer:
+        if not cached and (self.decoder is not self.writer or self._delimiters is not None):
             raise ValueError(
-                "An adapter reads after a prefix that the pretrained decoder has read; leave use_cache on."
+                "A trained reader reads after a prefix that the pretrained decoder has read; leave use_cache on."
             )
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self._place(input_ids, attention_mask, memory)
@@ -332,7 +350,7 @@ class MemoryDecoder(nn.Module):
             )
         if attention_mask is None:
             attention_mask = input_ids.new_ones(rows, seen + tokens)
-        mask = torch.cat([attention_mask.new_ones(rows, len(self.prefix_ids)), attention_mask], dim=1)
+        mask = torch.cat([attention_mask.new_ones(rows, self.prefix_tokens), attention_mask], dim=1)
         return {
             "input_ids": input_ids,
             "attention_mask": mask,
@@ -342,24 +360,50 @@ class MemoryDecoder(nn.Module):
     def _attending(self, memory: AttendedMemory) -> Any:
         return nullcontext() if memory.is_empty else attending(memory, self._fusion)
 
+    def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
+        """Tokens as they enter the first layer, and as delimiters stand beside them."""
+        vectors: Tensor = self.writer.get_input_embeddings()(ids)
+        return vectors
+
+    def hidden_after(
+        self,
+        prefix: Sequence[tuple[Tensor, Tensor]],
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Int[Tensor, "rows tokens"],
+        memory: AttendedMemory,
+    ) -> Float[Tensor, "rows tokens hidden"]:
+        """Hidden states of tokens that follow a prefix of `read_prefix` and memory, through which gradients flow."""
+        inputs = self._place(input_ids, attention_mask, memory)
+        with self._attending(memory):
+            hidden: Tensor = self.decoder.base_model(
+                **inputs, past_key_values=cache_of(prefix, len(input_ids))
+            ).last_hidden_state
+        return hidden
+
+    def read_prefix(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer for the prefix and the vectors behind it, through which gradients flow."""
+        ids = torch.tensor([self.prefix_ids], device=self.decoder.device, dtype=torch.long)
+        with recording() as states:
+            if self._delimiters is None:
+                self.writer.base_model(input_ids=ids, use_cache=False)
+            else:
+                vectors = self._delimiters.behind_prefix(self.embedded(ids))
+                self.writer.base_model(inputs_embeds=vectors, use_cache=False)
+        return [states[layer] for layer in sorted(states)]
+
     @torch.no_grad()
     def _prefix_cache(self, rows: int) -> DynamicCache:
         """A cache that has seen the prefix. It keeps every token: windows go by position, not by place in the cache."""
-        cache = DynamicCache()
-        if self.prefix_ids and not self._prefix_states:
-            ids = torch.tensor([self.prefix_ids], device=self.decoder.device)
-            with recording() as states:
-                self.writer.base_model(input_ids=ids, use_cache=False)
-            self._prefix_states = [states[layer] for layer in sorted(states)]
-        for layer, (keys, values) in enumerate(self._prefix_states):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
-        return cache
+        if self.prefix_tokens and not self._prefix_states:
+            self._prefix_states = self.read_prefix()
+        return cache_of(self._prefix_states, rows)
 
     def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
-        before, states = len(self.prefix_ids), self.read_after_prefix(batch)
+        before, states = self.prefix_tokens, self.read_after_prefix(batch)
+        behind = 0 if self._delimiters is None else len(self._delimiters.entry)
 
         def of_row(part: int, row: int) -> dict[int, Tensor]:
-            own = slice(before, before + len(batch[row]))
+            own = slice(before, before + len(batch[row]) + behind)
             return {layer: states[layer][part][row, :, own].clone() for layer in self._fusion}
 
         return [
@@ -370,15 +414,31 @@ class MemoryDecoder(nn.Module):
     @torch.no_grad()
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
         """Layer → keys and values that it computes for prefix and entry, entries padded on the right."""
-        before, width = len(self.prefix_ids), max(map(len, batch))
-        ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch])
-        mask = torch.tensor([[1] * (before + len(token_ids)) + [0] * (width - len(token_ids)) for token_ids in batch])
-        device = self.decoder.device
+        return self.read_after(self._prefix_cache(len(batch)), batch)
+
+    def read_after(self, prefix: DynamicCache, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
+        """As `read_after_prefix`, after a prefix of `read_prefix`, through which gradients flow."""
+        lengths, device = torch.tensor([len(token_ids) for token_ids in batch]), self.decoder.device
+        behind = 0 if self._delimiters is None else len(self._delimiters.entry)
+        width = int(lengths.max()) + behind
+        ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch], device=device)
+        present = torch.arange(self.prefix_tokens + width) < (self.prefix_tokens + lengths + behind)[:, None]
+        inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix}
         with recording() as states:
-            self.writer.base_model(
-                input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=self._prefix_cache(len(batch))
-            )
+            if self._delimiters is None:
+                self.writer.base_model(input_ids=ids, **inputs)
+            else:
+                vectors = self._delimiters.behind_entries(self.embedded(ids), lengths.to(device))
+                self.writer.base_model(inputs_embeds=vectors, **inputs)
         return states
+
+
+def cache_of(states: Sequence[tuple[Tensor, Tensor]], rows: int) -> DynamicCache:
+    """A cache that holds the same keys and values in each row."""
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(states):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+    return cache
 
 
 def _best_dtype() -> torch.dtype:

@@ -35,11 +35,16 @@ def holds(entry: Retrieved, answer: str) -> bool:
     """Whether an entry's text contains an answer as whole words, which Chinese does not mark; letter case, width and the
     length of white space do not count.
     """
+    return contains(entry.passage.titled_text, answer)
+
+
+def contains(text: str, answer: str) -> bool:
+    """Whether a text contains an answer as whole words; see `holds`."""
     plain = _plain(answer)
     before, after = (
         f"(?{look}{_LETTER})" if re.match(_LETTER, end) else "" for look, end in (("<!", plain[:1]), ("!", plain[-1:]))
     )
-    return re.search(before + re.escape(plain) + after, _plain(entry.passage.titled_text)) is not None
+    return re.search(before + re.escape(plain) + after, _plain(text)) is not None
 
 
 def reading_examples(

@@ -1,0 +1,316 @@
+"""Training questions from open sets, each with what a search finds for it: the rows that `train_readers.py` learns from.
+
+    python benchmarks/reading_sets.py ROWS.jsonl.gz             (15 minutes)
+
+The sets are those of ../shared/data/reading (their licences stand in the README there and in a reader's card). The passages of
+a set are split as the index job splits them, all in one pool; a question attends to the passage that holds its answer and to
+the best others that a search finds, which are on the same topic. A share of the questions loses its passage and is to be
+declined. One row is one question in tokens of the default language model.
+
+The search is by E5, which takes an hour and a half on one core. With --profiles it is by words (BM25), and scores are drawn: a
+question gets those of a question of the same language, and the same kind, among rows that were found by E5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from indexing.clean_text import clean
+from indexing.document import Block, Document
+from indexing.split_passages import PassageSplitter
+from memgpt_rag.command_line import quiet_libraries
+from memgpt_rag.encoder import load_encoder
+from memgpt_rag.memory.analysis import terms
+from memgpt_rag.model import DEFAULT_GENERATOR
+from memgpt_rag.passage import Passage
+from memgpt_rag.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.tokenizer import load_tokenizer
+from memgpt_rag.training.reading_examples import contains
+
+# Questions taken of each set, by its name and part.
+COUNTS = {
+    "squadshifts new_wiki_v1.0": 4500,
+    "squadshifts reddit_v1.0": 400,
+    "squadshifts amazon_reviews_v1.0": 400,
+    "qed_dev": 1300,
+    "nq_oracle": 2200,
+    "clapnq_dev": 600,
+    "qamr": 700,
+    "timeqa_human": 1200,
+    "boolq_dev": 500,
+    "tatqa": 700,
+    "fetaqa": 500,
+    "mtrag_un": 376,
+    "cmrc2018_train": 5000,
+    "dureader_robust": 1500,
+    "dureader_checklist": 1230,
+    "dureader2_demo": 195,
+    "cmrc2017_user": 1200,
+    "nomiracl en.non_relevant": 250,
+    "nomiracl zh.non_relevant": 250,
+    "hotpot_bolaa": 300,
+    "hotpot_pooled500": 500,
+    "ircot_demos": 89,
+    "strategyqa": 200,
+    "qmsum": 150,
+    "medquad": 900,
+    "python_faq_zh_en": 348,
+    "tldr en": 1500,
+    "tldr zh": 1100,
+    "us_federal_covid_faq": 289,
+}
+_NO_TITLES = ("squadshifts reddit_v1.0", "squadshifts amazon_reviews_v1.0", "tatqa")
+_UNANSWERABLE = 0.12  # share of the answerable questions whose passage is taken away
+_MOST_ENTRIES = 8
+_MOST_ANSWER_TOKENS = 96
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
+
+
+@dataclass
+class _Asked:
+    """A question of a set with the passages that its record names, as numbers of passages in the pool."""
+
+    name: str
+    question: str
+    answer: str
+    own: list[int]
+    gold: list[int] = field(default_factory=list)
+
+
+# Of each question, places of passages, best first, and the standardised score of every passage; None where it is drawn.
+Search = Callable[[Sequence[str], Sequence[str]], Iterator[tuple[list[int], Any]]]
+_DEPTH = 64
+
+
+def search_by_key(encoder: Any) -> Search:
+    def search(passages: Sequence[str], questions: Sequence[str]) -> Iterator[tuple[list[int], Any]]:
+        keys = np.asarray(encoder.encode_passages(passages))
+        queries = np.asarray(encoder.encode_queries(questions))
+        for scores in queries @ keys.T / encoder.fingerprint.score_contrast:
+            yield np.argsort(-scores, kind="stable")[:_DEPTH].tolist(), scores
+
+    return search
+
+
+def search_by_words(passages: Sequence[str], questions: Sequence[str]) -> Iterator[tuple[list[int], Any]]:
+    index = bm25s.BM25()
+    index.index([terms(text) for text in passages], show_progress=False)
+    for question in questions:
+        scores = index.get_scores(terms(question))
+        yield np.argsort(-scores, kind="stable")[:_DEPTH].tolist(), None
+
+
+class Profiles:
+    """Scores of rows that a search by key found: of those that hold the answer, and of the others, best first."""
+
+    def __init__(self, file: Path | None):
+        self._of: dict[tuple[str, bool], list[tuple[list[float], list[float]]]] = {}
+        if file is not None:
+            with gzip.open(file, "rt", encoding="utf-8") as lines:
+                for row in map(json.loads, lines):
+                    scores, gold = row["scores"], set(row["gold"])
+                    parts = [
+                        [score for place, score in enumerate(scores) if (place in gold) == of_gold]
+                        for of_gold in (True, False)
+                    ]
+                    self._of.setdefault((row["lang"], bool(gold)), []).append((parts[0], parts[1]))
+
+    def drawn(self, language: str, gold: int, count: int, generator: np.random.Generator) -> list[float]:
+        """Scores of so many right entries, then of the wrong ones, best first."""
+        profiles = self._of[language, bool(gold)]
+        right, wrong = profiles[int(generator.integers(len(profiles)))]
+        scores = list(right)
+        while len(scores) < gold:  # further right entries score somewhat below the first
+            scores.append(scores[0] - 0.3 * float(generator.exponential()))
+        fewer = wrong or [min(scores, default=0.0) - 0.7]
+        while len(fewer) < count - gold:
+            fewer = [*fewer, fewer[-1] - 0.05 * float(generator.exponential())]
+        return [round(one, 3) for one in (*scores[:gold], *fewer[: count - gold])]
+
+
+def records(folder: Path, generator: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
+    """The questions taken of each set; all answers to one document's questions may be among them."""
+    taken: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted(folder.glob("*.jsonl.gz")):
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            every = [json.loads(line) for line in lines]
+        parts: dict[str, list[dict[str, Any]]] = {}
+        for record in every:
+            name = record["set"] if record["set"] in COUNTS else f"{record['set']} {record.get('sub')}"
+            if record["set"] == "nomiracl" and record["answerable"]:
+                continue  # answerable ones say only that they are
+            if record["set"] == "tatqa" and record.get("atype") != "span":
+                continue
+            parts.setdefault(name, []).append(record)
+        for name, of_part in parts.items():
+            # Neighbours share documents: whole stretches are taken, so that a pool holds whole documents.
+            count, stretch = COUNTS.get(name, 0), 40
+            starts = generator.permutation(range(0, len(of_part), stretch))
+            taken[name] = [one for start in starts for one in of_part[start : start + stretch]][:count]
+    return {name: of for name, of in taken.items() if of}
+
+
+def shortened(answer: str, tokens: Any) -> str:
+    """A long answer up to the end of the last whole sentence or line that fits."""
+    answer = re.sub(r"[ \t]+", " ", answer.strip())
+    if len(tokens(answer)) <= _MOST_ANSWER_TOKENS:
+        return answer
+    kept = ""
+    for piece in re.findall(r".+?(?:[.!?](?=\s)|[。！？]|\n|$)", answer, re.S):
+        if len(tokens(kept + piece)) > _MOST_ANSWER_TOKENS:
+            break
+        kept += piece
+    return kept.strip()
+
+
+def overlap(answer: str, text: str) -> float:
+    """Share of an answer's words that a text holds."""
+    words, there = Counter(_WORD.findall(answer.casefold())), Counter(_WORD.findall(text.casefold()))
+    return sum((words & there).values()) / max(1, sum(words.values()))
+
+
+def gold_of(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
+    """The passages that an answer stands in, or that share most words with it; all that are needed, where several are."""
+    if name.startswith(("hotpot", "ircot", "strategyqa")):
+        return asked.own
+    holding = [place for place in asked.own if contains(pool[place].titled_text, asked.answer)]
+    if holding:
+        return holding[:1]
+    if len(asked.own) == 1 or asked.answer in ("yes", "no"):
+        return asked.own[:_MOST_ENTRIES]
+    best = max(asked.own, key=lambda place: overlap(asked.answer, pool[place].text), default=None)
+    return [] if best is None or overlap(asked.answer, pool[best].text) < 0.3 else [best]
+
+
+def rows_of(
+    name: str,
+    taken: list[dict[str, Any]],
+    search: Search,
+    profiles: Profiles,
+    splitter: PassageSplitter,
+    prompt: Prompt,
+    generator: np.random.Generator,
+) -> Iterator[dict[str, Any]]:
+    """The questions of a set with what they attend to."""
+    pool: list[Passage] = []
+    places: dict[tuple[str, str], list[int]] = {}
+    asked: list[_Asked] = []
+
+    def tokens(text: str) -> Sequence[int]:
+        return prompt._ids(text)
+
+    for record in taken:
+        passages = record["passages"]
+        if name.startswith("hotpot"):
+            titles = {support[0] if isinstance(support, list) else support for support in record["sup"]}
+            supports = [one for one in passages if one["title"] in titles]
+            others = [one for one in passages if one["title"] not in titles]
+        else:
+            supports, others = passages, []
+        own: list[int] = []
+        for passage, counts in [*((one, True) for one in supports), *((one, False) for one in others)]:
+            key = (passage["title"], passage["text"])
+            if key not in places:
+                title = (
+                    "" if name in _NO_TITLES or generator.random() < 0.4 else passage["title"].replace("_", " ").strip()
+                )
+                text = re.sub(r"\{\w+\}", "", passage["text"])
+                document = Document(name, str(len(places)), title, "line", (Block(text, 1, 1),))
+                split = list(splitter.split(document))
+                places[key] = list(range(len(pool), len(pool) + len(split)))
+                pool += split
+            own += places[key] if counts else []
+        question = clean(record["question"])
+        answer = shortened(record["answers"][0], tokens) if record["answers"] else ""
+        if not question or (record["answerable"] and not answer) or len(prompt._ids(question)) > 96:
+            continue
+        asked.append(_Asked(name, question, answer if record["answerable"] else "", own))
+    for one in asked:
+        one.gold = gold_of(one, pool, name)[:_MOST_ENTRIES] if one.answer else []
+    found = search([one.titled_text for one in pool], [one.question for one in asked])
+    for one, (ranked, scores) in zip(asked, found, strict=True):
+        count = int(generator.integers(max(2, len(one.gold)), _MOST_ENTRIES + 1)) if one.gold else 4
+        answerable = bool(one.answer and one.gold)
+        if one.answer and not one.gold:
+            continue
+        if answerable and generator.random() < _UNANSWERABLE:
+            answerable = False
+        wrong = [
+            place
+            for place in ranked
+            if place not in one.gold
+            and (answerable or place not in one.own or not one.answer)
+            and not (one.answer and contains(pool[place].titled_text, one.answer) and not answerable)
+        ]
+        gold = one.gold if answerable else []
+        language = language_of(one.question)
+        entries = [*gold, *wrong[: count - len(gold)]]
+        if not entries:
+            continue
+        if scores is None:
+            drawn = profiles.drawn(language, len(gold), len(entries), generator)
+            scores = dict(zip(entries, drawn, strict=True))
+        entries.sort(key=lambda place: -scores[place])
+        answer = one.answer if answerable else NOT_IN_MEMORY[language]
+        words, _ = prompt.answer_ids(one.question, answer)
+        yield {
+            "set": name,
+            "lang": language,
+            "entries": [prompt.entry_ids(pool[place]) for place in entries],
+            "scores": [round(float(scores[place]), 3) for place in entries],
+            "gold": [entries.index(place) for place in gold],
+            "question": prompt.question_ids(one.question),
+            "answer": words,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path, help="file to write")
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data" / "reading"
+    )
+    parser.add_argument("--sets", nargs="*", help="only these sets, by the beginning of their names")
+    parser.add_argument("--profiles", type=Path, help="search by words, with scores drawn from these rows")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    quiet_libraries()
+    generator = np.random.default_rng(arguments.seed)
+    profiles = Profiles(arguments.profiles)
+    search = (
+        search_by_words if arguments.profiles else search_by_key(load_encoder(backend="openvino", precision="int8"))
+    )
+    prompt = Prompt(load_tokenizer(DEFAULT_GENERATOR))
+    splitter = PassageSplitter(lambda text: len(prompt._ids(text)))
+    counts: dict[str, dict[str, int]] = {}
+    with gzip.open(arguments.rows, "wt", encoding="utf-8") as file:
+        for name, taken in records(arguments.data, generator).items():
+            if arguments.sets and not name.startswith(tuple(arguments.sets)):
+                continue
+            of_set = Counter[str]()
+            for row in rows_of(name, taken, search, profiles, splitter, prompt, generator):
+                file.write(json.dumps(row) + "\n")
+                of_set["questions"] += 1
+                of_set["answerable"] += bool(row["gold"])
+                of_set["tokens"] += sum(map(len, row["entries"]))
+            counts[name] = dict(of_set)
+            print(name, dict(of_set), flush=True)
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Training rows: questions with the entries that they attend to and their answers, in tokens; and what a decoder expects at
+each token of the answers, with the entries in memory or in its prompt, through which gradients flow to all that is trained.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from memgpt_rag.model import AttendedMemory, MemoryDecoder
+from memgpt_rag.model.attention import MemoryValues
+from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.decoder import cache_of
+
+_Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A question in tokens.
+
+    Attributes:
+        entries: tokens of each entry, best first.
+        scores: standardised retrieval score of each.
+        gold: places of the entries that hold the answer; empty where none does and the answer says so.
+        question: tokens of the question, up to where the answer begins.
+        answer: tokens of the answer, with what ends it.
+        name: set that the question is from.
+    """
+
+    entries: tuple[_Ids, ...]
+    scores: tuple[float, ...]
+    gold: tuple[int, ...]
+    question: _Ids
+    answer: _Ids
+    name: str = ""
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(map(len, self.entries))
+
+
+def read_rows(file: str | Path, end: _Ids) -> list[TrainingRow]:
+    """Rows that `benchmarks/reading_sets.py` wrote.
+
+    Args:
+        end: tokens that end every answer.
+    """
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return [_row(json.loads(line), end) for line in lines]
+
+
+def _row(fields: dict[str, Any], end: _Ids) -> TrainingRow:
+    return TrainingRow(
+        entries=tuple(map(tuple, fields["entries"])),
+        scores=tuple(fields["scores"]),
+        gold=tuple(fields["gold"]),
+        question=tuple(fields["question"]),
+        answer=(*fields["answer"], *end),
+        name=str(fields["set"]),
+    )
+
+
+def alike_row_batches(
+    rows: Sequence[TrainingRow], batch_size: int, most_tokens: int, generator: torch.Generator
+) -> Iterator[list[list[TrainingRow]]]:
+    """Batches without end, in random order, each in parts of alike rows of at most so many padded tokens."""
+    while True:
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            batch = sorted((rows[place] for place in order[start : start + batch_size]), key=_size)
+            parts: list[list[TrainingRow]] = [[]]
+            for row in batch:
+                if parts[-1] and (len(parts[-1]) + 1) * _size(row) > most_tokens:
+                    parts.append([])
+                parts[-1].append(row)
+            yield parts
+
+
+def _size(row: TrainingRow) -> int:
+    return len(row.entries) * max(map(len, row.entries)) + len(row.question) + len(row.answer)
+
+
+def dropped(row: TrainingRow, generator: torch.Generator, share: float) -> TrainingRow:
+    """The row without some of the entries that do not hold its answer, and at least one entry left."""
+    keep = [
+        place
+        for place, drawn in enumerate(torch.rand(len(row.entries), generator=generator).tolist())
+        if place in row.gold or drawn >= share
+    ] or [0]
+    return replace(
+        row,
+        entries=tuple(row.entries[place] for place in keep),
+        scores=tuple(row.scores[place] for place in keep),
+        gold=tuple(keep.index(place) for place in row.gold),
+    )
+
+
+def prompted_hidden(
+    decoder: PreTrainedModel, prefix_ids: _Ids, rows: Sequence[TrainingRow], *, gold_last: bool = False
+) -> Float[Tensor, "tokens hidden"]:
+    """Hidden states that predict the answers' tokens, row by row, with the entries as text before each question.
+
+    The best entry stands last, next to the question.
+
+    Args:
+        gold_last: entries that hold the answer stand behind the others.
+    """
+    sequences = []
+    for row in rows:
+        order = sorted(range(len(row.entries)), key=lambda place: (gold_last and place in row.gold, -place))
+        pasted = [token for place in order for token in row.entries[place]]
+        sequences.append([*prefix_ids, *pasted, *row.question, *row.answer])
+    ids, present = _padded(sequences, decoder.device)
+    hidden = decoder.base_model(input_ids=ids, attention_mask=present, use_cache=False).last_hidden_state
+    return _before_answers(hidden, sequences, rows)
+
+
+def memory_hidden(
+    model: MemoryDecoder,
+    rows: Sequence[TrainingRow],
+    fusion: dict[int, LayerFusion],
+    score_bias: Tensor | float,
+    *,
+    on_weights: Callable[[AttendedMemory, Tensor], object] | None = None,
+) -> Float[Tensor, "tokens hidden"]:
+    """Hidden states that predict the answers' tokens, row by row, with the entries in memory.
+
+    Prefix and entries are read anew, so that gradients reach the model's delimiters.
+
+    Args:
+        fusion: numbers of the attended layers, which may carry gradients.
+        score_bias: β, which may carry a gradient.
+        on_weights: is given the memory and the weights of every layer.
+    """
+    prefix = model.read_prefix()
+    memory = _attended(model, prefix, rows, list(fusion), score_bias)
+    if on_weights is not None:
+        memory = replace(memory, on_weights=lambda weights: on_weights(memory, weights))
+    sequences = [[*row.question, *row.answer] for row in rows]
+    ids, present = _padded(sequences, model.decoder.device)
+    with model.fused(fusion):
+        hidden = model.hidden_after(prefix, ids, present, memory)
+    return _before_answers(hidden, sequences, rows)
+
+
+def answer_tokens(rows: Sequence[TrainingRow], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The answers' tokens, row by row, and the number of each one's row."""
+    tokens = torch.tensor([token for row in rows for token in row.answer], device=device)
+    counts = torch.tensor([len(row.answer) for row in rows], device=device)
+    return tokens, torch.repeat_interleave(torch.arange(len(rows), device=device), counts)
+
+
+def _attended(
+    model: MemoryDecoder,
+    prefix: list[tuple[Tensor, Tensor]],
+    rows: Sequence[TrainingRow],
+    layers: list[int],
+    score_bias: Tensor | float,
+) -> AttendedMemory:
+    """As `attend_to`, with entries side by side as they were read, each padded to the longest."""
+    device, before = model.decoder.device, model.prefix_tokens
+    most = max(len(row.entries) for row in rows)
+    entries = [entry for row in rows for entry in row.entries]
+    states = model.read_after(cache_of(prefix, len(entries)), entries)
+    behind = 0 if model.delimiters is None else len(model.delimiters.entry)
+    width = max(map(len, entries)) + behind
+    place = torch.zeros(
+        len(rows), most, dtype=torch.long
+    )  # of each entry among all; the first one stands where none is
+    lengths, bias = torch.zeros(len(rows), most, dtype=torch.long), torch.zeros(len(rows), most)
+    at = 0
+    for number, row in enumerate(rows):
+        count = len(row.entries)
+        place[number, :count] = torch.arange(at, at + count)
+        lengths[number, :count] = torch.tensor([len(entry) + behind for entry in row.entries])
+        bias[number, :count] = torch.tensor([score - max(row.scores) for score in row.scores])
+        at += count
+    place, lengths, bias = (one.to(device) for one in (place, lengths, bias))
+    inside = torch.arange(width, device=device)
+
+    def side_by_side(of_all: Tensor) -> Tensor:
+        own = of_all[:, :, before : before + width].index_select(0, place.flatten())
+        by_row = own.view(*place.shape, *own.shape[1:])  # rows, entries, heads, width, dim
+        return by_row.transpose(1, 2).flatten(2, 3)
+
+    return AttendedMemory(
+        keys={layer: side_by_side(states[layer][0]) for layer in layers},
+        values={layer: MemoryValues(side_by_side(states[layer][1])) for layer in layers},
+        position=(before + inside).expand(len(rows), most, -1).flatten(1),
+        entry_of_token=torch.arange(most, device=device)[None, :, None].expand(len(rows), -1, width).flatten(1),
+        present=(inside < lengths[..., None]).flatten(1),
+        bias=(score_bias * bias)[..., None].expand(-1, -1, width).flatten(1),
+        gap=lengths.amax(1),
+        num_entries=tuple(len(row.entries) for row in rows),
+        prefix_tokens=before,
+    )
+
+
+def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max(map(len, sequences))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in sequences], device=device)
+    present = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in sequences], device=device)
+    return ids, present
+
+
+def _before_answers(hidden: Tensor, sequences: Sequence[Sequence[int]], rows: Sequence[TrainingRow]) -> Tensor:
+    pieces = [
+        hidden[number, len(sequence) - len(row.answer) - 1 : len(sequence) - 1]
+        for number, (sequence, row) in enumerate(zip(sequences, rows, strict=True))
+    ]
+    return torch.cat(pieces)
