@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -46,13 +47,31 @@ def count_changes(job: Callable[[], object]) -> int:
     return len(seen)
 
 
+def _ended(child: int, seconds: float) -> int | None:
+    """How a process ended; None where it had to be killed: a fork may wait for a lock that a thread of its parent held."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.0005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
 def killed_at(job: Callable[[], object], number: int, *, torn: bool) -> None:
     """Run a job in a process of its own that is killed before its n-th change; where that is a write, after half of it."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), f"the job ended before change {number}"
-        return
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            break
+        status = _ended(child, seconds=60)
+        if status is not None:
+            assert os.WIFSIGNALED(status), f"the job ended before change {number}"
+            return
+    else:
+        raise AssertionError(f"the job hangs before change {number}, three times")
     changes = 0
 
     def on_change(name: str, arguments: tuple) -> None:

@@ -65,7 +65,8 @@ def use(folder: Path) -> list[Any]:
     rows = memory.rows()
     asked = ENCODER.encode_passages(["Fact number 3."])
     found = memory.search(asked, 3)
-    nearest = memory.search(memory.keys(), 1)  # by way of the index
+    own = memory.keys()  # damaged ones hold what is no number, which is refused as a query
+    nearest = memory.search(np.where(np.isfinite(own).all(axis=1, keepdims=True), own, asked), 1)  # by way of the index
     filtered = memory.search(asked, 3, where="year > 2002")
     states = [
         None if of is None else [None if part is None else part.tobytes() for part in of]
@@ -181,6 +182,8 @@ def _replace_with(kind: str, folder: Path, random: Random, outside: Path | None)
     ]
     new += [one / "more" for one in every if one.is_dir()]
     path = random.choice([*every, *(() if kind == "remove" else new)])
+    if not path.parent.is_dir():  # an earlier mutation has taken it away
+        return
     targets = ["/dev/zero"] if outside is None else [outside, *sorted(outside.rglob("*"))]
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

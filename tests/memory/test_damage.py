@@ -5,12 +5,12 @@ pytest tests/memory/test_damage.py --thorough      every byte of every file, and
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
+from children import heard
 from mutations import make_memory, mutate, use
 
 from indexing.verify_memory import verify_memory
@@ -60,20 +60,15 @@ def _use_mutated(folder: str, scratch: str, count: int, done) -> None:
             return
         shutil.rmtree(copy)
         done.put((number, None))
+    done.put(None)
 
 
 def test_no_folder_crashes_or_hangs(folder, tmp_path, pytestconfig):
     count = 10_000 if pytestconfig.getoption("--thorough") else 400
-    context = multiprocessing.get_context("spawn")
-    done = context.Queue()
-    process = context.Process(target=_use_mutated, args=(str(folder), str(tmp_path), count, done))
-    process.start()
-    for number in range(count):
-        try:
-            finished, fault = done.get(timeout=30)
-        except Exception:
-            process.kill()
-            pytest.fail(f"mutation {number} hangs or crashes (exit code {process.exitcode})")
-        assert fault is None, f"mutation {finished}: {fault}"
-    process.join()
-    assert process.exitcode == 0
+    number = -1
+    try:
+        for number, fault in heard(_use_mutated, str(folder), str(tmp_path), count):
+            assert fault is None, f"mutation {number}: {fault}"
+    except AssertionError as error:
+        pytest.fail(f"after mutation {number}: {error}")
+    assert number == count - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -10,6 +9,7 @@ from random import Random
 import faiss
 import numpy as np
 import pytest
+from children import heard
 from tiny import HashEncoder, passage
 
 from indexing.verify_memory import verify_memory
@@ -196,16 +196,10 @@ def _search_mutated(path: str, kind: str, count: int, done) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_mutated_index_ends_the_process(kind, keys, tmp_path, pytestconfig):
     written(tmp_path / "index", kind, keys)
-    context = multiprocessing.get_context("fork")
-    done, last = context.Queue(), None
-    count = 3000 if pytestconfig.getoption("--thorough") else 150
-    process = context.Process(target=_search_mutated, args=(str(tmp_path / "index"), kind, count, done))
-    process.start()
+    last, count = None, 3000 if pytestconfig.getoption("--thorough") else 150
     try:
-        while (number := done.get(timeout=60)) is not None:
+        for number in heard(_search_mutated, str(tmp_path / "index"), kind, count):
             last = number
-    except Exception:
-        process.kill()
-        pytest.fail(f"mutation {last} hangs or ends the process (exit code {process.exitcode})")
-    process.join()
-    assert process.exitcode == 0
+    except AssertionError as error:
+        pytest.fail(f"mutation {last}: {error}")
+    assert last == count - 1
