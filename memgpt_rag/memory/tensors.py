@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.json_file import parse_json
 from memgpt_rag.memory.files import reading
 
 # Tensors of a file in their order: name → (type there, type in numpy, shape).
@@ -45,8 +46,8 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     try:
         with reading(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            fields = json.loads(file.read(length)) if 0 < length <= _MAX_HEADER else None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            fields = parse_json(file.read(length)) if 0 < length <= _MAX_HEADER else None
+    except (OSError, ValueError) as error:
         raise MemoryFormatError(f"{path} is not a safetensors file ({error}).") from error
     if not isinstance(fields, dict) or not all(isinstance(field, dict) for field in fields.values()):
         raise MemoryFormatError(f"{path} is not a safetensors file.")
