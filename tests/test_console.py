@@ -205,6 +205,7 @@ ENTRIES = re.findall(r'^memgpt-\w+ = "(.+):(.+)"$', (ROOT / "pyproject.toml").re
 def test_an_interrupt_while_a_command_is_imported_leaves_no_traceback(tmp_path, module, function):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background begin without it
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
@@ -220,7 +221,8 @@ def test_an_interrupt_while_a_command_is_imported_leaves_no_traceback(tmp_path, 
 
 
 def test_an_interrupt_later_is_told_in_a_word(memory):
-    code = "import os, signal; from memgpt_rag.__main__ import start; import memgpt_rag.memory as m\n"
+    code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from memgpt_rag.__main__ import start; import memgpt_rag.memory as m\n"
     code += "m.versions = lambda folder: os.kill(os.getpid(), signal.SIGINT)\nstart('indexing.cli')"
     done = subprocess.run(
         [sys.executable, "-c", code, "versions", str(memory)],
