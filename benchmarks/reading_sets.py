@@ -2,13 +2,13 @@
 
     python benchmarks/reading_sets.py ROWS.jsonl.gz             (15 minutes)
 
-The sets are those of ../shared/data/reading (their licences stand in the README there and in a reader's card). The passages of
-a set are split as the index job splits them, all in one pool; a question attends to the passage that holds its answer and to
-the best others that a search finds, which are on the same topic. A share of the questions loses its passage and is to be
-declined. One row is one question in tokens of the default language model.
+The sets lie in ../shared/data/reading; their licences are listed in the README there and in a reader's card. The passages of a set
+are split as the index job splits them and form one pool. Each question is given the passage that holds its answer and the
+highest-ranked other passages as distractors. For some questions the gold passage is removed; their answer is "not in memory". Each
+row is one question, tokenised for the default language model.
 
-The search is by E5, which takes an hour and a half on one core. With --profiles it is by words (BM25), and scores are drawn: a
-question gets those of a question of the same language, and the same kind, among rows that were found by E5.
+Passages are ranked by E5 embeddings, which takes an hour and a half on one core. With --profiles they are ranked by BM25, and
+retrieval scores are sampled from rows that E5 ranked: from a question of the same language that is answerable or not, as this one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+")
 
 @dataclass
 class _Asked:
-    """A question of a set with the passages that its record names, as numbers of passages in the pool."""
+    """A question; `own` and `gold` are indices into the pool: passages of its record, and those that hold the answer."""
 
     name: str
     question: str
@@ -91,7 +91,7 @@ class _Asked:
     gold: list[int] = field(default_factory=list)
 
 
-# Of each question, places of passages, best first, and the standardised score of every passage; None where it is drawn.
+# Ranks passages for each question: indices of the best ones, and every passage's standardised score; None to sample scores.
 Search = Callable[[Sequence[str], Sequence[str]], Iterator[tuple[list[int], Any]]]
 _DEPTH = 64
 
@@ -115,23 +115,21 @@ def search_by_words(passages: Sequence[str], questions: Sequence[str]) -> Iterat
 
 
 class Profiles:
-    """Scores of rows that a search by key found: of those that hold the answer, and of the others, best first."""
+    """Retrieval scores of rows that were ranked by embeddings: those of gold passages, and those of the others, best first."""
 
     def __init__(self, file: Path | None):
-        self._of: dict[tuple[str, bool], list[tuple[list[float], list[float]]]] = {}
+        self._by_kind: dict[tuple[str, bool], list[tuple[list[float], list[float]]]] = {}
         if file is not None:
             with gzip.open(file, "rt", encoding="utf-8") as lines:
                 for row in map(json.loads, lines):
                     scores, gold = row["scores"], set(row["gold"])
-                    parts = [
-                        [score for place, score in enumerate(scores) if (place in gold) == of_gold]
-                        for of_gold in (True, False)
-                    ]
-                    self._of.setdefault((row["lang"], bool(gold)), []).append((parts[0], parts[1]))
+                    right = [score for place, score in enumerate(scores) if place in gold]
+                    wrong = [score for place, score in enumerate(scores) if place not in gold]
+                    self._by_kind.setdefault((row["lang"], bool(gold)), []).append((right, wrong))
 
     def drawn(self, language: str, gold: int, count: int, generator: np.random.Generator) -> list[float]:
-        """Scores of so many right entries, then of the wrong ones, best first."""
-        profiles = self._of[language, bool(gold)]
+        """Scores for `count` entries, the `gold` ones first; each part is in descending order."""
+        profiles = self._by_kind[language, bool(gold)]
         right, wrong = profiles[int(generator.integers(len(profiles)))]
         scores = list(right)
         while len(scores) < gold:  # further right entries score somewhat below the first
@@ -143,7 +141,7 @@ class Profiles:
 
 
 def records(folder: Path, generator: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
-    """The questions taken of each set; all answers to one document's questions may be among them."""
+    """Sample records from each set, in stretches of neighbours, so that questions about one document stay together."""
     taken: dict[str, list[dict[str, Any]]] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
@@ -156,35 +154,34 @@ def records(folder: Path, generator: np.random.Generator) -> dict[str, list[dict
             if record["set"] == "tatqa" and record.get("atype") != "span":
                 continue
             parts.setdefault(name, []).append(record)
-        for name, of_part in parts.items():
-            # Neighbours share documents: whole stretches are taken, so that a pool holds whole documents.
+        for name, members in parts.items():
             count, stretch = COUNTS.get(name, 0), 40
-            starts = generator.permutation(range(0, len(of_part), stretch))
-            taken[name] = [one for start in starts for one in of_part[start : start + stretch]][:count]
-    return {name: of for name, of in taken.items() if of}
+            starts = generator.permutation(range(0, len(members), stretch))
+            taken[name] = [one for start in starts for one in members[start : start + stretch]][:count]
+    return {name: members for name, members in taken.items() if members}
 
 
-def shortened(answer: str, tokens: Any) -> str:
-    """A long answer up to the end of the last whole sentence or line that fits."""
+def shortened(answer: str, prompt: Prompt) -> str:
+    """An answer cut to whole sentences or lines of at most `_MOST_ANSWER_TOKENS` tokens."""
     answer = re.sub(r"[ \t]+", " ", answer.strip())
-    if len(tokens(answer)) <= _MOST_ANSWER_TOKENS:
+    if len(prompt.token_ids(answer)) <= _MOST_ANSWER_TOKENS:
         return answer
     kept = ""
     for piece in re.findall(r".+?(?:[.!?](?=\s)|[。！？]|\n|$)", answer, re.S):
-        if len(tokens(kept + piece)) > _MOST_ANSWER_TOKENS:
+        if len(prompt.token_ids(kept + piece)) > _MOST_ANSWER_TOKENS:
             break
         kept += piece
     return kept.strip()
 
 
 def overlap(answer: str, text: str) -> float:
-    """Share of an answer's words that a text holds."""
+    """Share of an answer's words that occur in a text."""
     words, there = Counter(_WORD.findall(answer.casefold())), Counter(_WORD.findall(text.casefold()))
     return sum((words & there).values()) / max(1, sum(words.values()))
 
 
 def gold_of(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
-    """The passages that an answer stands in, or that share most words with it; all that are needed, where several are."""
+    """Indices of the gold passages: the one that contains the answer or shares most words with it; all, for multi-hop sets."""
     if name.startswith(("hotpot", "ircot", "strategyqa")):
         return asked.own
     holding = [place for place in asked.own if contains(pool[place].titled_text, asked.answer)]
@@ -205,13 +202,10 @@ def rows_of(
     prompt: Prompt,
     generator: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    """The questions of a set with what they attend to."""
+    """Training rows of one set."""
     pool: list[Passage] = []
     places: dict[tuple[str, str], list[int]] = {}
     asked: list[_Asked] = []
-
-    def tokens(text: str) -> Sequence[int]:
-        return prompt._ids(text)
 
     for record in taken:
         passages = record["passages"]
@@ -235,8 +229,8 @@ def rows_of(
                 pool += split
             own += places[key] if counts else []
         question = clean(record["question"])
-        answer = shortened(record["answers"][0], tokens) if record["answers"] else ""
-        if not question or (record["answerable"] and not answer) or len(prompt._ids(question)) > 96:
+        answer = shortened(record["answers"][0], prompt) if record["answers"] else ""
+        if not question or (record["answerable"] and not answer) or len(prompt.token_ids(question)) > 96:
             continue
         asked.append(_Asked(name, question, answer if record["answerable"] else "", own))
     for one in asked:
@@ -295,20 +289,20 @@ def main() -> None:
         search_by_words if arguments.profiles else search_by_key(load_encoder(backend="openvino", precision="int8"))
     )
     prompt = Prompt(load_tokenizer(DEFAULT_GENERATOR))
-    splitter = PassageSplitter(lambda text: len(prompt._ids(text)))
+    splitter = PassageSplitter(lambda text: len(prompt.token_ids(text)))
     counts: dict[str, dict[str, int]] = {}
     with gzip.open(arguments.rows, "wt", encoding="utf-8") as file:
         for name, taken in records(arguments.data, generator).items():
             if arguments.sets and not name.startswith(tuple(arguments.sets)):
                 continue
-            of_set = Counter[str]()
+            totals = Counter[str]()
             for row in rows_of(name, taken, search, profiles, splitter, prompt, generator):
                 file.write(json.dumps(row) + "\n")
-                of_set["questions"] += 1
-                of_set["answerable"] += bool(row["gold"])
-                of_set["tokens"] += sum(map(len, row["entries"]))
-            counts[name] = dict(of_set)
-            print(name, dict(of_set), flush=True)
+                totals["questions"] += 1
+                totals["answerable"] += bool(row["gold"])
+                totals["tokens"] += sum(map(len, row["entries"]))
+            counts[name] = dict(totals)
+            print(name, dict(totals), flush=True)
     print(json.dumps(counts))
 
 

@@ -88,6 +88,15 @@ def word_losses(
     return loss, distance, right
 
 
+@torch.no_grad()
+def require_plain_head(decoder: PreTrainedModel, row: TrainingRow) -> None:
+    """Exit where a decoder changes what its head gives, as Gemma 2 caps it: losses here are of the head alone."""
+    ids = torch.tensor([row.question], device=decoder.device)
+    output = decoder(ids, output_hidden_states=True)
+    if not torch.allclose(decoder.get_output_embeddings()(output.hidden_states[-1]), output.logits, atol=1e-2):
+        sys.exit(f"{type(decoder).__name__} changes the logits of its head; train_readers.py does not know how.")
+
+
 def by_row(numbers: Tensor, row: Tensor, rows: int) -> Tensor:
     """Means over each row's tokens."""
     sums = numbers.new_zeros(rows).index_add(0, row, numbers)
@@ -107,8 +116,8 @@ class GoldShare:
         for number, row in enumerate(self.rows):
             start = len(row.question) - 1
             answering[number, start : start + len(row.answer)] = 1
-        of_layer = torch.einsum("rhqt,rq->rt", weights, answering) / weights.shape[1]
-        self.mass = of_layer if self.mass is None else self.mass + of_layer
+        mass = torch.einsum("rhqt,rq->rt", weights, answering) / weights.shape[1]
+        self.mass = mass if self.mass is None else self.mass + mass
         self.memory = memory
 
     def loss(self) -> Tensor:
@@ -139,17 +148,17 @@ def train(
             group["lr"] = rate * min(1.0, (step + 1) / 20) * (1 - passed)
         parts = next(batches)
         total = sum(map(len, parts))
-        of_step = torch.zeros((), device=device)
+        step_loss = torch.zeros((), device=device)
         for part in parts:
             with precision(device):
                 loss = loss_of(part, step).sum() / total
             loss.backward()  # type: ignore[no-untyped-call]
-            of_step += loss.detach()
+            step_loss += loss.detach()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         step, seen = step + 1, seen + total
-        losses.append(of_step)
+        losses.append(step_loss)
         if step % 25 == 0:
             recent = float(torch.stack(losses[-25:]).mean())
             print(f"{name}: step {step}, {time.perf_counter() - began:.0f} s, loss {recent:.4f}", flush=True)
@@ -223,6 +232,7 @@ def main() -> None:
         held_out += read_rows(arguments.also, end)
     print(f"{len(fitting)} rows, {len(held_out)} held out, {time.perf_counter() - began:.0f} s", flush=True)
     head = model.writer.get_output_embeddings()
+    require_plain_head(model.writer, rows[0])
     model.requires_grad_(False)
     report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(arguments).items()}}
     generator = torch.Generator().manual_seed(arguments.seed)

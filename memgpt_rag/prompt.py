@@ -104,6 +104,14 @@ class Prompt:
         """The first so many tokens of a passage under its title, however long it is."""
         return self._ids(f"{passage.titled_text[: most * _MOST_CHARACTERS_OF_TOKEN]}\n\n")[:most]
 
+    def token_ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of any text, without special ones.
+
+        Raises:
+            ValueError: it holds half a character.
+        """
+        return self._ids(text)
+
     def question_ids(self, question: str) -> tuple[int, ...]:
         """The question and everything up to where the answer begins.
 

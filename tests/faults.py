@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import time
@@ -48,7 +49,7 @@ def count_changes(job: Callable[[], object]) -> int:
 
 
 def _ended(child: int, seconds: float) -> int | None:
-    """How a process ended; None where it had to be killed: a fork may wait for a lock that a thread of its parent held."""
+    """How a process ended; None where it had to be killed after so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -61,7 +62,11 @@ def _ended(child: int, seconds: float) -> int | None:
 
 
 def killed_at(job: Callable[[], object], number: int, *, torn: bool) -> None:
-    """Run a job in a process of its own that is killed before its n-th change; where that is a write, after half of it."""
+    """Run a job in a process of its own that is killed before its n-th change; where that is a write, after half of it.
+
+    A process that hangs before its first change is begun again: it waits for a lock that a thread of its parent held at the fork.
+    """
+    began = mmap.mmap(-1, 1)  # shared with the child
     for _ in range(3):
         child = os.fork()
         if not child:
@@ -70,13 +75,15 @@ def killed_at(job: Callable[[], object], number: int, *, torn: bool) -> None:
         if status is not None:
             assert os.WIFSIGNALED(status), f"the job ended before change {number}"
             return
+        assert not began[0], f"the job hangs before change {number}"
     else:
-        raise AssertionError(f"the job hangs before change {number}, three times")
+        raise AssertionError("the job hangs before its first change, three times")
     changes = 0
 
     def on_change(name: str, arguments: tuple) -> None:
         nonlocal changes
         changes += 1
+        began[0] = 1
         if changes == number:
             if torn and name in ("write", "pwrite"):
                 handle, data, *place = arguments

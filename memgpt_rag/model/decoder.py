@@ -18,9 +18,10 @@ from memgpt_rag.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
+from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries, read_prefix
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.presets import calibrated_preset, preset
-from memgpt_rag.model.retrofit import attending, recording, retrofit
+from memgpt_rag.model.retrofit import attending, retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
 from memgpt_rag.model_files import loading, require_whole
 from memgpt_rag.tokenizer import KIND, load_tokenizer
@@ -61,7 +62,7 @@ class MemoryDecoder(nn.Module):
         self.windows = retrofit(decoder)
         self._writer: PreTrainedModel | None = None
         self._states = StatesCache(states_cache_bytes)
-        self._prefix_states: list[tuple[Tensor, Tensor]] = []
+        self._prefix_states: list[LayerStates] = []
         self._prefix_ids: tuple[int, ...] = ()
         self._delimiters: Delimiters | None = None
         self._fusion: dict[int, LayerFusion] = {}
@@ -361,13 +362,13 @@ class MemoryDecoder(nn.Module):
         return nullcontext() if memory.is_empty else attending(memory, self._fusion)
 
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
-        """Tokens as they enter the first layer, and as delimiters stand beside them."""
+        """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""
         vectors: Tensor = self.writer.get_input_embeddings()(ids)
         return vectors
 
     def hidden_after(
         self,
-        prefix: Sequence[tuple[Tensor, Tensor]],
+        prefix: Sequence[LayerStates],
         input_ids: Int[Tensor, "rows tokens"],
         attention_mask: Int[Tensor, "rows tokens"],
         memory: AttendedMemory,
@@ -380,20 +381,13 @@ class MemoryDecoder(nn.Module):
             ).last_hidden_state
         return hidden
 
-    def read_prefix(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of each layer for the prefix and the vectors behind it, through which gradients flow."""
-        ids = torch.tensor([self.prefix_ids], device=self.decoder.device, dtype=torch.long)
-        with recording() as states:
-            if self._delimiters is None:
-                self.writer.base_model(input_ids=ids, use_cache=False)
-            else:
-                vectors = self._delimiters.behind_prefix(self.embedded(ids))
-                self.writer.base_model(inputs_embeds=vectors, use_cache=False)
-        return [states[layer] for layer in sorted(states)]
+    def read_prefix(self) -> list[LayerStates]:
+        """States of the prefix and the vectors behind it, layer by layer, through which gradients flow."""
+        return read_prefix(self.writer, self._prefix_ids, self._delimiters)
 
     @torch.no_grad()
     def _prefix_cache(self, rows: int) -> DynamicCache:
-        """A cache that has seen the prefix. It keeps every token: windows go by position, not by place in the cache."""
+        """A cache that has seen the prefix, which is read once."""
         if self.prefix_tokens and not self._prefix_states:
             self._prefix_states = self.read_prefix()
         return cache_of(self._prefix_states, rows)
@@ -412,33 +406,9 @@ class MemoryDecoder(nn.Module):
         ]
 
     @torch.no_grad()
-    def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
-        """Layer → keys and values that it computes for prefix and entry, entries padded on the right."""
-        return self.read_after(self._prefix_cache(len(batch)), batch)
-
-    def read_after(self, prefix: DynamicCache, batch: Sequence[tuple[int, ...]]) -> dict[int, tuple[Tensor, Tensor]]:
-        """As `read_after_prefix`, after a prefix of `read_prefix`, through which gradients flow."""
-        lengths, device = torch.tensor([len(token_ids) for token_ids in batch]), self.decoder.device
-        behind = 0 if self._delimiters is None else len(self._delimiters.entry)
-        width = int(lengths.max()) + behind
-        ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in batch], device=device)
-        present = torch.arange(self.prefix_tokens + width) < (self.prefix_tokens + lengths + behind)[:, None]
-        inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix}
-        with recording() as states:
-            if self._delimiters is None:
-                self.writer.base_model(input_ids=ids, **inputs)
-            else:
-                vectors = self._delimiters.behind_entries(self.embedded(ids), lengths.to(device))
-                self.writer.base_model(inputs_embeds=vectors, **inputs)
-        return states
-
-
-def cache_of(states: Sequence[tuple[Tensor, Tensor]], rows: int) -> DynamicCache:
-    """A cache that holds the same keys and values in each row."""
-    cache = DynamicCache()
-    for layer, (keys, values) in enumerate(states):
-        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
-    return cache
+    def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:
+        """Layer → keys and values that it computes for prefix and entry, as `read_entries` gives them, without gradients."""
+        return read_entries(self.writer, self._prefix_cache(len(batch)), batch, self._delimiters)
 
 
 def _best_dtype() -> torch.dtype:

@@ -47,7 +47,7 @@ def new_delimiters(
     """Delimiters to train, each near the embedding of one token, such as a line break.
 
     Args:
-        embedding: as it enters the first layer, scaled where the decoder scales it.
+        embedding: of one token, as `MemoryDecoder.embedded` gives it.
         noise: standard deviation of what is added, in units of the embedding's root mean square.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion
-from memgpt_rag.model.decoder import cache_of
+from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries
 
 _Ids = tuple[int, ...]
 
@@ -162,7 +162,7 @@ def answer_tokens(rows: Sequence[TrainingRow], device: torch.device) -> tuple[Te
 
 def _attended(
     model: MemoryDecoder,
-    prefix: list[tuple[Tensor, Tensor]],
+    prefix: list[LayerStates],
     rows: Sequence[TrainingRow],
     layers: list[int],
     score_bias: Tensor | float,
@@ -171,7 +171,7 @@ def _attended(
     device, before = model.decoder.device, model.prefix_tokens
     most = max(len(row.entries) for row in rows)
     entries = [entry for row in rows for entry in row.entries]
-    states = model.read_after(cache_of(prefix, len(entries)), entries)
+    entry_states = read_entries(model.writer, cache_of(prefix, len(entries)), entries, model.delimiters)
     behind = 0 if model.delimiters is None else len(model.delimiters.entry)
     width = max(map(len, entries)) + behind
     place = torch.zeros(
@@ -188,14 +188,14 @@ def _attended(
     place, lengths, bias = (one.to(device) for one in (place, lengths, bias))
     inside = torch.arange(width, device=device)
 
-    def side_by_side(of_all: Tensor) -> Tensor:
-        own = of_all[:, :, before : before + width].index_select(0, place.flatten())
+    def side_by_side(states: Tensor) -> Tensor:
+        own = states[:, :, before : before + width].index_select(0, place.flatten())
         by_row = own.view(*place.shape, *own.shape[1:])  # rows, entries, heads, width, dim
         return by_row.transpose(1, 2).flatten(2, 3)
 
     return AttendedMemory(
-        keys={layer: side_by_side(states[layer][0]) for layer in layers},
-        values={layer: MemoryValues(side_by_side(states[layer][1])) for layer in layers},
+        keys={layer: side_by_side(entry_states[layer][0]) for layer in layers},
+        values={layer: MemoryValues(side_by_side(entry_states[layer][1])) for layer in layers},
         position=(before + inside).expand(len(rows), most, -1).flatten(1),
         entry_of_token=torch.arange(most, device=device)[None, :, None].expand(len(rows), -1, width).flatten(1),
         present=(inside < lengths[..., None]).flatten(1),

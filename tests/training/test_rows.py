@@ -20,17 +20,18 @@ ROWS = [
 ]
 
 
-@pytest.fixture(params=["gemma3", "llama"])
+@pytest.fixture(params=["gemma2", "gemma3", "gpt2", "llama"])
 def model(request):
     config = MemoryAttentionConfig(layers="all", inverse_temperature=1.2, score_bias=2.0, null_score=-1.0, top_m=5)
     return MemoryDecoder(tiny_decoder(request.param), None, config=config, prefix_ids=PREFIX)
 
 
-def logits_by_reading(model: MemoryDecoder, row: TrainingRow) -> torch.Tensor:
+def hidden_by_reading(model: MemoryDecoder, row: TrainingRow) -> torch.Tensor:
     """As a question is read: states first, from the model's cache, then question and answer."""
     memory = model.attend([row.entries], [row.scores])
-    logits = model(torch.tensor([[*row.question, *row.answer]]), memory=memory).logits[0]
-    return logits[len(row.question) - 1 : -1]
+    ids = torch.tensor([[*row.question, *row.answer]])
+    hidden = model(ids, memory=memory, output_hidden_states=True).hidden_states[-1][0]
+    return hidden[len(row.question) - 1 : -1]
 
 
 @pytest.mark.parametrize("delimited", [False, True])
@@ -39,8 +40,8 @@ def test_rows_in_a_batch_are_read_as_each_question_is(model, delimited):
     if delimited:
         model.delimiters = new_delimiters(model.embedded(torch.tensor([3]))[0], prefix=2, entry=3)
     hidden = memory_hidden(model, ROWS, model.fusion, model.config.score_bias)
-    expected = torch.cat([logits_by_reading(model, row) for row in ROWS])
-    torch.testing.assert_close(model.decoder.get_output_embeddings()(hidden), expected, atol=2e-5, rtol=1e-4)
+    expected = torch.cat([hidden_by_reading(model, row) for row in ROWS])
+    torch.testing.assert_close(hidden, expected, atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -51,13 +52,17 @@ def test_delimiters_are_tokens_at_the_end_of_prefix_and_entries(model):
     delimiters = replace(new_delimiters(embedded[0], prefix=2, entry=2), prefix=embedded, entry=embedded)
     longer = replace(row, entries=tuple((*entry, *behind) for entry in row.entries))
     model.prefix_ids = (*PREFIX, *behind)
-    expected = logits_by_reading(model, longer)
+    expected = hidden_by_reading(model, longer)
     model.prefix_ids, model.delimiters = PREFIX, delimiters
-    torch.testing.assert_close(logits_by_reading(model, row), expected, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(hidden_by_reading(model, row), expected, atol=2e-5, rtol=1e-4)
     written = model.generate(
         torch.tensor([row.question]), memory=model.attend([row.entries], [row.scores]), max_new_tokens=3
     )
-    assert int(written[0, len(row.question)]) == int(expected[0].argmax())
+    assert int(written[0, len(row.question)]) == int(model.decoder.get_output_embeddings()(expected[0]).argmax())
+    with pytest.raises(
+        ValueError, match="reads after a prefix that the pretrained decoder has read; leave use_cache on"
+    ):
+        model.generate(torch.tensor([row.question]), memory=model.attend([row.entries], [row.scores]), use_cache=False)
 
 
 @torch.no_grad()

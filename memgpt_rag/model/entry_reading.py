@@ -1,0 +1,68 @@
+"""Reads the shared prefix and entries with a decoder: keys and values of every layer, through which gradients flow.
+
+Knows a decoder and tokens; knows no memory that is attended, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from memgpt_rag.model.delimiters import Delimiters
+from memgpt_rag.model.retrofit import recording
+
+LayerStates = tuple[Tensor, Tensor]  # keys and values, [rows, kv_heads, tokens, head_dim]
+
+
+def read_prefix(
+    decoder: PreTrainedModel, prefix_ids: Sequence[int], delimiters: Delimiters | None
+) -> list[LayerStates]:
+    """States of the prefix and the vectors behind it, layer by layer.
+
+    Args:
+        decoder: a retrofitted one.
+    """
+    ids = torch.tensor([prefix_ids], device=decoder.device, dtype=torch.long)
+    with recording() as states:
+        if delimiters is None:
+            decoder.base_model(input_ids=ids, use_cache=False)
+        else:
+            vectors = delimiters.behind_prefix(decoder.get_input_embeddings()(ids))
+            decoder.base_model(inputs_embeds=vectors, use_cache=False)
+    return [states[layer] for layer in sorted(states)]
+
+
+def read_entries(
+    decoder: PreTrainedModel, prefix: DynamicCache, entries: Sequence[Sequence[int]], delimiters: Delimiters | None
+) -> dict[int, LayerStates]:
+    """Layer → states of prefix, entry and the vectors behind it; rows are padded on the right.
+
+    Args:
+        decoder: a retrofitted one.
+        prefix: cache of the prefix, a row for each entry.
+        entries: tokens of each entry.
+    """
+    before, lengths, device = prefix.get_seq_length(), torch.tensor([len(ids) for ids in entries]), decoder.device
+    behind = 0 if delimiters is None else len(delimiters.entry)
+    width = int(lengths.max()) + behind
+    ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in entries], device=device)
+    present = torch.arange(before + width) < (before + lengths + behind)[:, None]
+    inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix}
+    with recording() as states:
+        if delimiters is None:
+            decoder.base_model(input_ids=ids, **inputs)
+        else:
+            vectors = delimiters.behind_entries(decoder.get_input_embeddings()(ids), lengths.to(device))
+            decoder.base_model(inputs_embeds=vectors, **inputs)
+    return states
+
+
+def cache_of(states: Sequence[LayerStates], rows: int) -> DynamicCache:
+    """A cache that holds the same states in every row. It keeps every token: windows go by position, not by place in it."""
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(states):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+    return cache
