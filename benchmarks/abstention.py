@@ -29,9 +29,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, LANGUAGES, Question, read_set, sample
 from benchmarks.small_talk import inputs_without_need
-from memgpt_rag.answer import Answer
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.decisions import (
+from memgpt_rag.answering.answer import Answer
+from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
     NEIGHBOURS,
@@ -40,13 +39,19 @@ from memgpt_rag.decisions import (
     read_decisions,
     save_decisions,
 )
-from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.evaluation.answer_judging import contains_answer
-from memgpt_rag.fit_decisions import SUPPORTED, Fit, Observation, fit
+from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.metrics.answer_match import contains_answer
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieve import Retrieved
+from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.training.fit_confidence import (
+    SUPPORTED,
+    Fit,
+    Observation,
+    fit,
+)
 
 NEEDED = ("score", "lead", "overlap", "overlap_lead", "question_mass")
 # What means something with one encoder, or one model and preset, only: general decisions do without.

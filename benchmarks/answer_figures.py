@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.evaluation.significance import interval
+from memgpt_rag.evaluation.metrics.significance import interval
 
 # Prompts, and how many entries stand in each.
 PASTED = {"prompt-1": 1, "prompt-2": 2, "prompt-4": 4}

@@ -32,22 +32,29 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answer_figures import PASTED, print_table, summarise
 from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
-from indexing.build_memory import build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.calibrate import END_WEIGHT, calibrate
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
-from memgpt_rag.evaluation.answer_judging import contains_answer, exact_match, f1
-from memgpt_rag.known_answers import Example, alike_batches, answer_losses
-from memgpt_rag.layer_sweep import sweep_layers
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.metrics.answer_match import contains_answer, exact_match, f1
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.presets import FITTED, PRESETS, decoder_key, general_preset, preset
+from memgpt_rag.model.presets import (
+    FITTED,
+    PRESETS,
+    decoder_key,
+    general_preset,
+    preset,
+)
+from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieve import Retrieved
-from memgpt_rag.tokenizer import load_tokenizer
+from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.training.answer_likelihood import Example, alike_batches, answer_losses
+from memgpt_rag.training.calibrate import END_WEIGHT, calibrate
+from memgpt_rag.training.layer_sweep import sweep_layers
 
 CHOOSING, REPORTING = 0, 1
 K = 4

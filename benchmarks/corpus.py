@@ -29,11 +29,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from static_encoder import make_static_encoder
 
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.storage import layout
 
 
 def command(source: Path, memory: Path, encoder: str, engine: str) -> list[str]:
-    build = "from indexing.cli import main; main()"
+    build = "from indexing.cli.main import main; main()"
     options = ["--memory", str(memory), "--encoder", encoder, "--engine", engine, "--index", "exact"]
     return [sys.executable, "-c", build, "build", str(source), *options, "--text-field", "text"]
 
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> tuple[float, float]:
 
 def kill_at(arguments: list[str], memory: Path, journal_bytes: float) -> float:
     """Start a job in a group of its own, and kill all of it when its journal has grown so far; seconds until then."""
-    began, journal = time.perf_counter(), memory / disk.JOURNAL
+    began, journal = time.perf_counter(), memory / layout.JOURNAL
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True
     )
@@ -67,7 +67,7 @@ def kill_at(arguments: list[str], memory: Path, journal_bytes: float) -> float:
 def same(one: Path, other: Path) -> bool:
     """Whether two memories hold the same files, byte by byte."""
     files = [
-        sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != disk.LOCK)
+        sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != layout.LOCK)
         for folder in (one, other)
     ]
     return files[0] == files[1] and all(filecmp.cmp(one / name, other / name, shallow=False) for name in files[0])

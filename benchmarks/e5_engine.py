@@ -35,10 +35,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.judged_sets import DATA, load
 from benchmarks.retrieval import figures_of, titled
-from indexing.document import Block, Document
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import Encoder, Vectors, load_encoder
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.document import Block, Document
+from memgpt_rag.encoders.base import Encoder, Vectors
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.io.console import quiet_libraries
 
 WAYS = [("torch", "fp32"), ("openvino", "int8"), ("onnx", "int8")]
 SETS = ("cranfield", "cisi", "xquad-zh")

@@ -32,12 +32,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.embedding_peers import PEERS
 from benchmarks.judged_sets import DATA, load
 from benchmarks.retrieval import figures_of, titled
-from indexing.build_memory import PassageStream, build_memory
-from indexing.engine import EncoderRecipe, LocalEngine, SplitterRecipe
-from indexing.find_files import find_files
-from indexing.read_options import ReadOptions
-from memgpt_rag.bundled import E5_ENCODER, MINILM_ENCODER, encoder_folder
-from memgpt_rag.encoder import Encoder, load_encoder
+from indexing.engines.base import EncoderRecipe, SplitterRecipe
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import PassageStream, build_memory
+from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.hub.bundled import E5_ENCODER, MINILM_ENCODER, encoder_folder
 
 Way = tuple[str, str]
 WAYS: list[Way] = [

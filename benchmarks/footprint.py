@@ -23,14 +23,14 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.store import WORDS
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import load_encoder
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, MemoryWriter, add_states
-from memgpt_rag.memory.states import StatesShape, encode
+from memgpt_rag.memory.storage.states import StatesShape, encode
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
-from memgpt_rag.prompt import Prompt
 
 
 def make(folder: Path, tokens: int, model_name: str, preset: str) -> None:

@@ -25,9 +25,14 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, EntryStates, MemoryDecoder
+from memgpt_rag.model import (
+    DEFAULT_GENERATOR,
+    AttendedMemory,
+    EntryStates,
+    MemoryDecoder,
+)
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.passage import Passage
-from memgpt_rag.prompt import Prompt
 
 KS = (4, 8, 20, 60)
 BATCHES = (1, 8, 32)

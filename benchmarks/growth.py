@@ -29,15 +29,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from static_encoder import make_static_encoder
 
-from indexing.build_memory import PassageStream, build_memory
-from indexing.choose_index import index_memory
-from indexing.engine import EncoderRecipe, LocalEngine, SplitterRecipe
-from indexing.find_files import find_files
-from indexing.forecast import Wish, anonymous_bytes, forecast
-from indexing.plan import plan_memory
-from indexing.read_options import ReadOptions
+from indexing.engines.base import EncoderRecipe, SplitterRecipe
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import PassageStream, build_memory
+from indexing.jobs.choose_index import index_memory
+from indexing.planning.forecast import Wish, anonymous_bytes, forecast
+from indexing.planning.plan import plan_memory
+from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory.faiss_index import one_thread
+from memgpt_rag.memory.dense.faiss_index import one_thread
 
 SYLLABLES = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "wo", "zu", "chen", "dor"]
 

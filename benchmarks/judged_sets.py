@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet, merge_equal
-from memgpt_rag.evaluation.squad import read_squad
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet, merge_equal
+from memgpt_rag.evaluation.data.squad import read_squad
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

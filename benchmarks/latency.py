@@ -26,19 +26,20 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.question_sets import DATA, read_set
-from indexing.build_memory import build_memory
-from indexing.compute_states import compute_states
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import Encoder, load_encoder
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.jobs.compute_states import compute_states
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory.states import StatesShape
+from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieve import Retrieved
+from memgpt_rag.retrieval.retriever import Retrieved
 
 KS = (4, 8, 20)
 LENGTHS = range(128, 161)

@@ -35,9 +35,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from memgpt_rag.command_line import quiet_libraries
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import MemGPT
-from memgpt_rag.tokenizer import bpe_tokenizer
+from memgpt_rag.model.tokenizer import bpe_tokenizer
 from memgpt_rag.training.pretrain import pretrain
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -24,14 +24,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import REPORTING, K, build, examples_of
 from benchmarks.question_sets import DATA, read_set, sample
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import load_encoder
-from memgpt_rag.evaluation.significance import interval
-from memgpt_rag.known_answers import answer_losses
-from memgpt_rag.memory.states import encode
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.evaluation.metrics.significance import interval
+from memgpt_rag.io.console import quiet_libraries
+from memgpt_rag.memory.storage.states import encode
 from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights
 from memgpt_rag.model.stored import from_array, to_array
 from memgpt_rag.rag import RAG
+from memgpt_rag.training.answer_likelihood import answer_losses
 
 
 class Rounded(MemoryDecoder):

@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from indexing.clean_text import clean
+from indexing.sources.clean_text import clean
 from memgpt_rag.passage import Passage
 
 LANGUAGES = ("en", "zh")

@@ -31,18 +31,18 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.evaluation.answer_judging import exact_match, f1
-from memgpt_rag.evaluation.significance import interval
-from memgpt_rag.known_answers import Example, answer_losses
+from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.metrics.answer_match import exact_match, f1
+from memgpt_rag.evaluation.metrics.significance import interval
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.presets import PRESETS
-from memgpt_rag.prompt import NOT_IN_MEMORY
+from memgpt_rag.model.prompt import NOT_IN_MEMORY
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.reader import train_reader
-from memgpt_rag.training.reading_examples import holds, reading_examples
+from memgpt_rag.training.adapter import train_reader
+from memgpt_rag.training.adapter_examples import holds, reading_examples
+from memgpt_rag.training.answer_likelihood import Example, answer_losses
 
 READ = ("xquad-en", "xquad-zh", "cmrc2018")
 FIGURES = ("nll", "em", "f1")

@@ -29,17 +29,17 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from indexing.clean_text import clean
-from indexing.document import Block, Document
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import load_encoder
-from memgpt_rag.memory.analysis import terms
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.clean_text import clean
+from indexing.sources.document import Block, Document
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.io.console import quiet_libraries
+from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.model import DEFAULT_GENERATOR
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.passage import Passage
-from memgpt_rag.prompt import NOT_IN_MEMORY, Prompt, language_of
-from memgpt_rag.tokenizer import load_tokenizer
-from memgpt_rag.training.reading_examples import contains
+from memgpt_rag.training.adapter_examples import contains
 
 # Questions taken of each set, by its name and part.
 COUNTS = {

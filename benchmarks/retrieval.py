@@ -29,25 +29,31 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.judged_sets import DATA, JUDGED_SETS, load
-from memgpt_rag.bundled import E5_ENCODER, ENCODERS, MINILM_ENCODER, encoder_folder
-from memgpt_rag.cli_search import OWN_MODEL
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import Encoder, load_encoder
+from memgpt_rag.cli.search_options import OWN_MODEL
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.evaluation.data.judged_set import JudgedSet
 from memgpt_rag.evaluation.document_memory import embed_documents
-from memgpt_rag.evaluation.judged_set import JudgedSet
-from memgpt_rag.evaluation.measures import per_query
-from memgpt_rag.evaluation.report import make_report
-from memgpt_rag.evaluation.report_folder import write_folder
+from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
+from memgpt_rag.evaluation.reports.folder import write_folder
+from memgpt_rag.evaluation.reports.report import make_report
+from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
 from memgpt_rag.evaluation.retrieval import Evaluation, evaluate_retrieval
 from memgpt_rag.evaluation.systems import make_system
-from memgpt_rag.evaluation.tables import report_tables, to_plain
 from memgpt_rag.evaluation.word_weight import fit_word_weight
+from memgpt_rag.hub.bundled import (
+    E5_ENCODER,
+    ENCODERS,
+    MINILM_ENCODER,
+    encoder_folder,
+)
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory.analysis import terms
+from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
-from memgpt_rag.prompt import Prompt
-from memgpt_rag.rerank import LikelihoodReranker, Reranker, load_reranker
-from memgpt_rag.retrieve import Search
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker, Reranker, load_reranker
+from memgpt_rag.retrieval.retriever import Search
 
 MEASURES = ("nDCG@10", "R@10", "R@100", "RR@10")
 

@@ -29,17 +29,18 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, STATES_BYTES, build, examples_of, gold_of, measure, with_config
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
-from memgpt_rag.command_line import quiet_libraries
-from memgpt_rag.encoder import DEFAULT_ENCODER, Encoder, load_encoder
-from memgpt_rag.evaluation.significance import interval
-from memgpt_rag.known_answers import answer_losses
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.evaluation.metrics.significance import interval
+from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, add_words
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import PRESETS
-from memgpt_rag.prompt import Prompt
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.rag import RAG
-from memgpt_rag.rerank import LikelihoodReranker
-from memgpt_rag.retrieve import Search
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
+from memgpt_rag.retrieval.retriever import Search
+from memgpt_rag.training.answer_likelihood import answer_losses
 
 FIGURES = ("nll", "em", "f1", "contains", "found")
 

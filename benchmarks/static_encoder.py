@@ -28,7 +28,7 @@ def make_static_encoder(folder: Path, texts: Sequence[str], dimension: int = 384
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
 
-    from memgpt_rag.bundled import GEMMA
+    from memgpt_rag.hub.bundled import GEMMA
     from memgpt_rag.model import MemoryDecoder
 
     model = MemoryDecoder.from_pretrained(GEMMA, config="compact")

@@ -29,10 +29,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 from store_peers import PEERS
 
-from indexing.choose_index import index_memory
+from indexing.jobs.choose_index import index_memory
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory import Memory, MemoryWriter
-from memgpt_rag.memory.faiss_index import exact_search, one_thread
+from memgpt_rag.memory.dense.faiss_index import exact_search, one_thread
 from memgpt_rag.passage import Passage
 
 DIMENSION, K, BATCH = 384, 10, 100

@@ -34,13 +34,13 @@ from transformers import PreTrainedModel
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.calibrate import FusionNumbers
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.config import LayerFusion
 from memgpt_rag.model.delimiters import new_delimiters
 from memgpt_rag.model.presets import PRESETS, preset
-from memgpt_rag.prompt import Prompt
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.training.calibrate import FusionNumbers
 from memgpt_rag.training.rows import (
     TrainingRow,
     alike_row_batches,

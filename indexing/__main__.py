@@ -6,7 +6,7 @@ from memgpt_rag.__main__ import start
 
 
 def main() -> None:
-    start("indexing.cli")
+    start("indexing.cli.main")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from memgpt_rag.errors import SourceError
-from memgpt_rag.printable import printable_json
-from memgpt_rag.system_errors import at_path
+from memgpt_rag.io.printable import printable_json
+from memgpt_rag.io.system_errors import at_path
 
 
 @dataclass(frozen=True)

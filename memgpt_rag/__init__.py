@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memgpt_rag.answer import Answer as Answer
+    from memgpt_rag.answering.answer import Answer as Answer
     from memgpt_rag.memory import Memory as Memory
     from memgpt_rag.model import MemGPT as MemGPT
     from memgpt_rag.model import MemoryAttentionConfig as MemoryAttentionConfig
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "RAG": "memgpt_rag.rag",
-    "Answer": "memgpt_rag.answer",
+    "Answer": "memgpt_rag.answering.answer",
     "Memory": "memgpt_rag.memory",
     "MemGPT": "memgpt_rag.model",
     "MemoryAttentionConfig": "memgpt_rag.model",

@@ -27,7 +27,7 @@ def start(module: str) -> None:
 
 
 def main() -> None:
-    start("memgpt_rag.cli")
+    start("memgpt_rag.cli.main")
 
 
 if __name__ == "__main__":

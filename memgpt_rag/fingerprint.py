@@ -44,7 +44,7 @@ class EncoderFingerprint:
         score_contrast: how much higher a question scores with its own passage than with others', the unit in which
             retrieval scores of this encoder are counted.
         query_probe, passage_probe: base64 of little-endian float16 vectors of the probe texts.
-        backend, precision: what ran it and in which numbers, as in `memgpt_rag.encoding.backends`. Jobs keep to both; whoever
+        backend, precision: what ran it and in which numbers, as in `memgpt_rag.encoders.backends`. Jobs keep to both; whoever
             asks need not, since vectors are what must match. Memories do not say "torch" and "fp32", which was all there was.
     """
 

@@ -16,20 +16,57 @@ from torch import Tensor
 from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answer import MODES, Answer, Citation, Mode, Timings, judged
-from memgpt_rag.attend import attend, require_room
-from memgpt_rag.bounds import MOST_BEAMS, MOST_ENTRIES, MOST_NEW_TOKENS, require_between
-from memgpt_rag.cache_folder import cache_folder
-from memgpt_rag.decisions import NEIGHBOURS, Decisions, answer_figures, decision_key, decisions_for, search_figures
-from memgpt_rag.encoder import Encoder, load_encoder_of
-from memgpt_rag.generation import Clock, EndOfLine, HeldStreamer, StopUnread, TokenLogProbs, ends_line
-from memgpt_rag.memory import Memory, Searchable, Shards, StateCache
-from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.attached import Query
+from memgpt_rag.answering.answer import (
+    MODES,
+    Answer,
+    Citation,
+    Mode,
+    Timings,
+    judged,
+)
+from memgpt_rag.answering.confidence import (
+    NEIGHBOURS,
+    Decisions,
+    answer_figures,
+    decision_key,
+    decisions_for,
+    search_figures,
+)
+from memgpt_rag.answering.entry_states import attend, require_room
+from memgpt_rag.answering.generation_hooks import (
+    Clock,
+    EndOfLine,
+    HeldStreamer,
+    StopUnread,
+    TokenLogProbs,
+    ends_line,
+)
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_encoder_of
+from memgpt_rag.io.cache_folder import cache_folder
+from memgpt_rag.limits import (
+    MOST_BEAMS,
+    MOST_ENTRIES,
+    MOST_NEW_TOKENS,
+    require_between,
+)
+from memgpt_rag.memory import (
+    Memory,
+    Searchable,
+    Shards,
+    StateCache,
+)
+from memgpt_rag.model import (
+    DEFAULT_GENERATOR,
+    AttendedMemory,
+    MemoryAttentionConfig,
+    MemoryDecoder,
+)
+from memgpt_rag.model.from_scratch.attached_memory import Query
 from memgpt_rag.model.presets import decisions_file, decoder_key
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint
-from memgpt_rag.prompt import Prompt
-from memgpt_rag.retrieve import Retrieved, Retriever, Search
+from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search
 
 
 class RAG:
@@ -135,7 +172,7 @@ class RAG:
 
         Raises:
             ValueError: an unknown mode or decision to query, settings that exclude each other, no question, an empty one,
-                or one that asks for more than `memgpt_rag.bounds` allow, alone or with its entries.
+                or one that asks for more than `memgpt_rag.limits` allow, alone or with its entries.
             MismatchError: an entry is longer than a language model is given.
         """
         if mode not in MODES:

@@ -20,7 +20,7 @@ KNOWN = [
     ("今天天气怎么样？", "晴朗"),
 ]
 KNOWLEDGE = ROOT / "examples" / "knowledge"
-COMMANDS = {"memgpt-index": "indexing.cli", "memgpt-rag": "memgpt_rag.cli"}
+COMMANDS = {"memgpt-index": "indexing.cli.main", "memgpt-rag": "memgpt_rag.cli.main"}
 
 
 def environment() -> dict[str, str]:

@@ -55,7 +55,7 @@ def gemma():
     """Gemma 3 270M in fp32, shared by all tests; a test that changes its config or prefix must not rely on others'."""
     import torch
 
-    from memgpt_rag.command_line import quiet_libraries
+    from memgpt_rag.io.console import quiet_libraries
     from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
@@ -64,7 +64,7 @@ def gemma():
 
 @pytest.fixture(scope="session")
 def e5():
-    from memgpt_rag.encoder import load_encoder
+    from memgpt_rag.encoders.load import load_encoder
 
     return load_encoder()
 
@@ -72,10 +72,10 @@ def e5():
 @pytest.fixture(scope="session")
 def memory(tmp_path_factory, e5, gemma):
     """The folder of a memory built from the demo's knowledge."""
-    from indexing.build_memory import build_memory
-    from indexing.engine import LocalEngine
-    from indexing.find_files import find_files
-    from indexing.split_passages import PassageSplitter
+    from indexing.engines.local import LocalEngine
+    from indexing.jobs.build_memory import build_memory
+    from indexing.passages.split_passages import PassageSplitter
+    from indexing.sources.find_files import find_files
 
     folder = tmp_path_factory.mktemp("demo") / "memory"
     splitter = PassageSplitter(lambda text: len(gemma.tokenizer(text, add_special_tokens=False)["input_ids"]))

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from memgpt_rag.memory import files
+from memgpt_rag.memory.storage import files
 
 CHANGES = ("open", "write", "pwrite", "ftruncate", "fsync", "mkdir", "rmdir", "replace", "unlink")
 
 
 class Watched:
-    """The operating system as `memgpt_rag.memory.files` sees it, with somebody told of every change before it happens."""
+    """The operating system as `memgpt_rag.memory.storage.files` sees it, with somebody told of every change before it happens."""
 
     def __init__(self, on_change: Callable[[str, tuple], None]):
         self._on_change = on_change

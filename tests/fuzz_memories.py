@@ -29,12 +29,19 @@ import faiss
 from mutations import ENCODER, INDEXES, make_memory, mutate, use
 from tiny import passage
 
-from indexing.change_memory import compact, delete_entries
-from indexing.verify_memory import verify_memory
-from memgpt_rag.encoder import load_encoder_of
+from indexing.jobs.change_memory import compact, delete_entries
+from indexing.jobs.verify_memory import verify_memory
+from memgpt_rag.encoders.load import load_encoder_of
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.memory import Memory, MemoryWriter, add_words, expire, roll_back, versions
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    add_words,
+    expire,
+    roll_back,
+    versions,
+)
+from memgpt_rag.memory.storage import layout
 
 SECONDS, BYTES = 30, 8 * 2**30
 _MARKER = "import pathlib\npathlib.Path({marker!r}).touch()\nclass Evil: pass\n"
@@ -133,7 +140,7 @@ def _name_code(memory: Path, marker: Path) -> None:
     (model / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": auto}))
     (model / "tokenizer_config.json").write_text(json.dumps({"auto_map": auto}))
     sys.path[:0] = [str(model)]
-    path = memory / disk.MANIFEST
+    path = memory / layout.MANIFEST
     fields = json.loads(path.read_text())
     fields["encoder"]["name"] = fields["splitting"]["tokenizer"] = str(model)
     path.write_text(json.dumps(fields))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tiny import HashEncoder
 
-from indexing.build_memory import build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.memory import format as disk
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
+from memgpt_rag.memory.storage import layout
 
 
 def write_sources(folder: Path, numbers) -> Path:
@@ -33,5 +33,5 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != disk.LOCK
+        if path.is_file() and path.name != layout.LOCK
     }

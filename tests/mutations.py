@@ -15,12 +15,18 @@ import pyarrow as pa
 from tiny import HashEncoder, passage
 
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_states, add_words
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, codes_for
-from memgpt_rag.memory.files import describe
-from memgpt_rag.memory.index_settings import IndexSettings
-from memgpt_rag.memory.states import encode
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    add_indexes,
+    add_states,
+    add_words,
+)
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.memory.storage.states import encode
 
 ENCODER = HashEncoder(dimension=16)
 STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")
@@ -55,7 +61,7 @@ def make_memory(memory: Path, index: str) -> Path:
     built = ApproximateIndex.build(opened.segments[0].keys, settings, "cosine")
     add_indexes(opened, {opened.segments[0].described.name: (built, {**asdict(settings), "recall": 0.5})})
     add_words(Memory.open(memory))
-    (memory / disk.LOCK).unlink()
+    (memory / layout.LOCK).unlink()
     return memory
 
 
@@ -114,7 +120,7 @@ def mutate(folder: Path, random: Random, outside: Path | None = None, *, intact:
     ]
     kind = random.choice(kinds)
     if kind in ("number", "word"):
-        path = random.choice([folder / disk.MANIFEST, *sorted((folder / disk.VERSIONS).glob("*.json"))])
+        path = random.choice([folder / layout.MANIFEST, *sorted((folder / layout.VERSIONS).glob("*.json"))])
         if (fields := _json(path)) is None:
             return kind
         for _ in range(random.choice([1, 1, 3])):
@@ -152,7 +158,7 @@ def mutate(folder: Path, random: Random, outside: Path | None = None, *, intact:
 
 def _say_so(folder: Path, changed: Path) -> None:
     """Let every manifest have the digest of the file as it is now."""
-    for manifest in (folder / disk.MANIFEST, *(folder / disk.VERSIONS).glob("*.json")):
+    for manifest in (folder / layout.MANIFEST, *(folder / layout.VERSIONS).glob("*.json")):
         if (fields := _json(manifest)) is not None:
             for segment in fields["segments"]:
                 if segment["name"] == changed.parent.name and changed.name in segment["files"]:
@@ -175,10 +181,10 @@ def _replace_with(kind: str, folder: Path, random: Random, outside: Path | None)
     """Put a link or a pipe in place of a file or a folder, or where none was, or take it away."""
     every = sorted(folder.rglob("*"))
     new = [
-        folder / disk.JOURNAL,
-        folder / disk.LOCK,
-        folder / f"{disk.MANIFEST}.new",
-        folder / disk.SEGMENTS / "000099",
+        folder / layout.JOURNAL,
+        folder / layout.LOCK,
+        folder / f"{layout.MANIFEST}.new",
+        folder / layout.SEGMENTS / "000099",
     ]
     new += [one / "more" for one in every if one.is_dir()]
     path = random.choice([*every, *(() if kind == "remove" else new)])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.question_sets import SETS, QuestionSet, cleaned_span, is_gold, read_set, sample
-from indexing.clean_text import clean
+from indexing.sources.clean_text import clean
 from memgpt_rag.passage import Passage
 
 PARAGRAPH = "The  ferry\u200b leaves at 7:40.\r\n\r\n\r\nIt costs 3 yuan;\tthe way back is free."

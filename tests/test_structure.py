@@ -1,4 +1,4 @@
-"""The promises that hold the house together: who may know whom, what the README says, what the format's one owner owns."""
+"""The promises that hold the house together: who may import whom, what the format's one owner owns, what is never executed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from indexing.build_memory import build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.storage import layout
 
 SOURCES = sorted([*ROOT.glob("memgpt_rag/**/*.py"), *ROOT.glob("indexing/**/*.py")])
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports anywhere, those for type checking only left out."""
+    """Every module that a file imports anywhere, inside functions too; those for type checking only are left out."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -32,7 +35,11 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = names & set(MODULES)
+            found.update(modules)
+            if len(modules) < len(names):
+                found.add(node.module)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
@@ -44,9 +51,79 @@ def roots(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-def test_the_library_never_imports_the_job():
-    for path in ROOT.glob("memgpt_rag/**/*.py"):
-        assert "indexing" not in roots(path), path
+# Each wing, with the wings that it may import. What is not named here may be imported by none.
+GROUND = {"errors", "passage", "choices", "limits"}
+IO = GROUND | {"io"}
+HUB = IO | {"hub"}
+ENCODERS = HUB | {"fingerprint", "encoders"}
+MEMORY = IO | {"fingerprint", "memory"}
+MODEL = HUB | {"fingerprint", "model"}
+RETRIEVAL = ENCODERS | MEMORY | {"retrieval"}
+ANSWERING = RETRIEVAL | MODEL | {"answering"}
+RAG = ANSWERING | {"rag"}
+LIBRARY = ENCODERS | MEMORY | MODEL
+ARROWS = {
+    **{name: {"errors"} for name in GROUND},
+    "fingerprint": {"errors"},
+    "io": IO,
+    "hub": HUB,
+    "encoders": ENCODERS,
+    "memory": MEMORY,
+    "model": MODEL,
+    "retrieval": RETRIEVAL,
+    "answering": ANSWERING,
+    "rag": RAG,
+    "training": RAG | {"training"},
+    "evaluation": RAG | {"evaluation"},
+    "cli": RAG | {"training", "evaluation", "cli"},
+    "__main__": {"cli"},
+    "indexing.job_log": IO,
+    "indexing.seen": IO,
+    "indexing.sources": IO | {"indexing.sources", "indexing.seen", "indexing.job_log"},
+    "indexing.passages": LIBRARY | {"indexing.passages", "indexing.sources", "indexing.seen"},
+    "indexing.engines": LIBRARY | {"indexing.engines", "indexing.passages", "indexing.sources"},
+}
+ARROWS["indexing.jobs"] = ARROWS["indexing.engines"] | {"indexing.jobs", "indexing.job_log"}
+ARROWS["indexing.planning"] = ARROWS["indexing.jobs"] | {"indexing.planning"}
+ARROWS["indexing.cli"] = ARROWS["indexing.planning"] | {"indexing.cli"}
+ARROWS["indexing.__main__"] = {"__main__", "indexing.cli"}
+
+
+def wing(module: str) -> str:
+    package, *rest = module.split(".")
+    name = rest[0] if rest else ""
+    return name if package == "memgpt_rag" else f"{package}.{name}" if name else package
+
+
+def own_imports(path: Path) -> set[str]:
+    return {name for name in imports(path) if name in MODULES and name != module_name(path)}
+
+
+def test_no_wing_imports_one_above_it():
+    used = set()
+    for module, path in MODULES.items():
+        if "." in module:
+            used.add(wing(module))
+            for imported in own_imports(path):
+                allowed = ARROWS[wing(module)]
+                assert wing(imported) in allowed, f"{path} imports {imported}"
+    assert used == set(ARROWS)
+
+
+@pytest.mark.parametrize(("inner", "allowed"), [("storage", {"storage"}), ("dense", {"storage", "dense"}),
+                                                ("lexical", {"storage", "lexical"}), ("caches", {"storage", "caches"})])  # fmt: skip
+def test_the_parts_of_the_memory_stand_on_its_storage(inner, allowed):
+    for path in ROOT.glob(f"memgpt_rag/memory/{inner}/*.py"):
+        of_memory = {name for name in own_imports(path) if name.startswith("memgpt_rag.memory")}
+        assert {name.split(".")[2] for name in of_memory} <= allowed, path
+
+
+def test_no_module_imports_itself_in_a_circle():
+    left = {module: own_imports(path) for module, path in MODULES.items()}
+    while free := [module for module, imported in left.items() if not imported & set(left)]:
+        for module in free:
+            del left[module]
+    assert not left, f"In circles, or on top of one: {sorted(left)}"
 
 
 def test_only_one_file_imports_faiss():
@@ -64,20 +141,11 @@ def test_only_one_file_knows_where_the_cache_folder_is():
     assert [path.name for path in SOURCES if "platformdirs" in roots(path)] == ["cache_folder.py"]
 
 
-def test_the_model_never_searches():
-    for path in ROOT.glob("memgpt_rag/model/**/*.py"):
-        names = imports(path)
-        assert not any(
-            name.startswith(("memgpt_rag.memory", "memgpt_rag.encoder", "memgpt_rag.retrieve", "pyarrow"))
-            for name in names
-        ), path
-
-
 def test_file_names_of_the_format_occur_in_its_module_only():
     for path in SOURCES:
-        if path != Path(disk.__file__):
+        if path != Path(layout.__file__):
             text = path.read_text(encoding="utf-8")
-            for name in (disk.MANIFEST, disk.KEYS, disk.VALUES):
+            for name in (layout.MANIFEST, layout.KEYS, layout.VALUES):
                 assert name not in text, f"{name} in {path}"
 
 
@@ -121,73 +189,6 @@ def test_importing_does_nothing():
         "import sys, memgpt_rag, indexing\nassert not {'torch', 'transformers', 'faiss', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-def test_the_readme_says_first_what_this_is_not():
-    assert README.splitlines()[0] == "memgpt_rag is neither Letta (once called MemGPT) nor the PyPI package `memgpt`."
-
-
-def test_every_file_is_in_the_readmes_tree():
-    tree = README.split("## The tree", 1)[1]
-    files = [
-        path
-        for folder in ("memgpt_rag", "indexing", "benchmarks", "examples")
-        for path in (ROOT / folder).rglob("*")
-        if path.is_file()
-    ]
-    for path in files:
-        if "__pycache__" not in path.parts:
-            assert re.search(rf"\b{re.escape(path.name)}\b", tree), (
-                f"{path.relative_to(ROOT)} is not in the README's tree"
-            )
-
-
-def test_every_option_is_in_the_help_and_every_command_in_the_readme():
-    import click
-
-    from indexing.cli import main as index
-    from memgpt_rag.cli import main as rag
-
-    def commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
-        for command in group.commands.values():
-            yield f"{name} {command.name}", command
-            if isinstance(command, click.Group):
-                yield from commands(f"{name} {command.name}", command)
-
-    every = dict([*commands("memgpt-index", index), *commands("memgpt-rag", rag)])
-    assert {"memgpt-rag eval retrieval", "memgpt-rag eval answers"} <= set(every)
-    for name, command in every.items():
-        assert name in README
-        assert command.help
-        for parameter in command.params:
-            assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
-
-
-def test_ci_runs_the_readmes_test_command():
-    command = re.search(r"^pip install .*pytest$", README, re.MULTILINE)
-    assert command is not None
-    assert command[0] in (ROOT / ".ci" / "run").read_text()
-
-
-@pytest.mark.offline_models
-def test_python_in_the_readme_runs(tmp_path, monkeypatch, capsys, e5):
-    build_memory(
-        find_files([ROOT / "examples" / "knowledge"]),
-        tmp_path / "demo-memory",
-        engine=LocalEngine(e5, PassageSplitter(e5.count_tokens)),
-        tokenizer_name=e5.fingerprint.name,
-    )
-    monkeypatch.chdir(tmp_path)
-    about_memory, about_model, from_scratch = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(about_memory, "README.md", "exec"), {})
-    assert "40 yuan" in capsys.readouterr().out
-    exec(compile(about_model, "README.md", "exec"), {})
-    assert "7:40" in capsys.readouterr().out
-    names: dict[str, object] = {}
-    exec(compile(from_scratch, "README.md", "exec"), names)
-    assert names["outputs"].shape == (1, 10000)
-    assert names["model"].embedding.weight.grad.abs().sum() > 0
-    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize(

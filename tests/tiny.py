@@ -14,10 +14,10 @@ import torch
 import transformers
 from transformers import AutoModel, AutoModelForCausalLM, BertConfig, BertTokenizerFast, PreTrainedModel
 
-from memgpt_rag.encoder import PAIRS, Encoder
+from memgpt_rag.encoders.base import PAIRS, Encoder
 from memgpt_rag.model import MemoryDecoder
+from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.passage import Passage
-from memgpt_rag.tokenizer import byte_tokenizer
 
 VOCABULARY = 97
 WINDOW = 8

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from memgpt_rag.evaluation.answer_judging import contains_answer, exact_match, f1
-from memgpt_rag.evaluation.answered_questions import AnsweredQuestion
-from memgpt_rag.evaluation.process import machine, packages
+from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion
+from memgpt_rag.evaluation.machine import machine, packages
+from memgpt_rag.evaluation.metrics.answer_match import contains_answer, exact_match, f1
+from memgpt_rag.evaluation.metrics.significance import interval
+from memgpt_rag.evaluation.reports.tables import Table
 from memgpt_rag.evaluation.retrieval import SystemComparison, compare_systems
-from memgpt_rag.evaluation.significance import interval
-from memgpt_rag.evaluation.tables import Table
 
 if TYPE_CHECKING:
-    from memgpt_rag.answer import Answer, Mode
+    from memgpt_rag.answering.answer import Answer, Mode
     from memgpt_rag.rag import RAG
 
 KIND, VERSION = "memgpt_rag answers report", 1
@@ -42,7 +42,7 @@ class JudgedAnswer:
 
 def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     """Compare an answer with the right ones, in the question's language."""
-    from memgpt_rag.prompt import language_of
+    from memgpt_rag.model.prompt import language_of
 
     language, gold = language_of(asked.question), asked.answers
     values = {

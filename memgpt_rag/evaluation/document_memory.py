@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from memgpt_rag.encoder import Encoder
+from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
 from memgpt_rag.evaluation.systems import document_of
 from memgpt_rag.memory import Memory, MemoryWriter, add_words
 from memgpt_rag.passage import Passage

@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from memgpt_rag.encoder import Encoder
-from memgpt_rag.evaluation.judged_set import JudgedSet
-from memgpt_rag.evaluation.process import percentiles_ms
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.machine import percentiles_ms
 from memgpt_rag.memory import Memory, Metric
-from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, exact_search, one_thread
-from memgpt_rag.memory.index_kinds import NEAREST, build_indexes, kinds_for, ways_to_search
+from memgpt_rag.memory.dense.faiss_index import (
+    ApproximateIndex,
+    Found,
+    exact_search,
+    one_thread,
+)
+from memgpt_rag.memory.dense.index_kinds import (
+    NEAREST,
+    build_indexes,
+    kinds_for,
+    ways_to_search,
+)
 
 EXACT = "exact"
 # Fewer are searched in microseconds, and train no index.

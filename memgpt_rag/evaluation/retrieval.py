@@ -10,14 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from memgpt_rag.bounds import MOST_RETRIEVED, require_between
+from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.trec import Run
 from memgpt_rag.evaluation.document_memory import Costs
-from memgpt_rag.evaluation.judged_set import JudgedSet
-from memgpt_rag.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures, per_query, recall_curve
-from memgpt_rag.evaluation.process import forget_peak, peak_bytes, percentiles_ms
-from memgpt_rag.evaluation.significance import Comparison, compare, holm, interval
+from memgpt_rag.evaluation.machine import forget_peak, peak_bytes, percentiles_ms
+from memgpt_rag.evaluation.metrics.retrieval_measures import (
+    DEFAULT_MEASURES,
+    deepest_cutoff,
+    parse_measures,
+    per_query,
+    recall_curve,
+)
+from memgpt_rag.evaluation.metrics.significance import (
+    Comparison,
+    compare,
+    holm,
+    interval,
+)
 from memgpt_rag.evaluation.systems import Ranking, System
-from memgpt_rag.evaluation.trec import Run
+from memgpt_rag.limits import MOST_RETRIEVED, require_between
 
 _BATCH = 64
 _WARM_UP = 3

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memgpt_rag.passage import Passage
-from memgpt_rag.retrieve import KINDS, Retriever, Search
+from memgpt_rag.retrieval.retriever import KINDS, Retriever, Search
 
 if TYPE_CHECKING:
-    from memgpt_rag.encoder import Encoder
+    from memgpt_rag.encoders.base import Encoder
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.memory import Searchable
 
@@ -72,7 +72,7 @@ def make_system(
         MemoryFormatError: it has no words to be searched by.
     """
     require_search(search)
-    from memgpt_rag.evaluation.judged_set import digest
+    from memgpt_rag.evaluation.data.judged_set import digest
 
     if is_reranked(search) and settings.reranker is None:
         raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")

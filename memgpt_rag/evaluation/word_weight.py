@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memgpt_rag.encoder import Encoder
-from memgpt_rag.evaluation.judged_set import JudgedSet
-from memgpt_rag.evaluation.measures import per_query
-from memgpt_rag.evaluation.significance import Comparison, compare
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
+from memgpt_rag.evaluation.metrics.significance import Comparison, compare
 from memgpt_rag.evaluation.systems import document_of
-from memgpt_rag.fusion import fuse
 from memgpt_rag.memory import Candidates, Searchable
-from memgpt_rag.retrieve import PROPOSED
+from memgpt_rag.retrieval.fusion import fuse
+from memgpt_rag.retrieval.retriever import PROPOSED
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
@@ -45,7 +45,7 @@ def fit_word_weight(
 
     Args:
         memory: holds the documents of the set, as entries or as several entries each, and their words.
-        measure: what is to be high, see `memgpt_rag.evaluation.measures`.
+        measure: what is to be high, see `memgpt_rag.evaluation.metrics.retrieval_measures`.
 
     Raises:
         MemoryFormatError: the memory has no words.

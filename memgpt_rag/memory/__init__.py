@@ -1,14 +1,19 @@
 """The memory: a folder of keys and values, and the object that opens it. numpy, pyarrow and FAISS; never torch."""
 
 from memgpt_rag.memory.additions import add_indexes, add_states, add_words
-from memgpt_rag.memory.bm25 import WordStatistics
 from memgpt_rag.memory.caches.states import StateCache
 from memgpt_rag.memory.candidates import Candidates
-from memgpt_rag.memory.commit import expire, roll_back, versions
-from memgpt_rag.memory.format import METADATA_TYPES, METRICS, Manifest, Metric
-from memgpt_rag.memory.reader import Memory, SearchResult
+from memgpt_rag.memory.lexical.bm25 import WordStatistics
+from memgpt_rag.memory.memory import Memory, SearchResult
 from memgpt_rag.memory.shards import Searchable, Shards
-from memgpt_rag.memory.states import STATES_TYPES, StatesType, StoredStates
+from memgpt_rag.memory.storage.layout import (
+    METADATA_TYPES,
+    METRICS,
+    Manifest,
+    Metric,
+)
+from memgpt_rag.memory.storage.states import STATES_TYPES, StatesType, StoredStates
+from memgpt_rag.memory.versions import expire, list_versions, roll_back
 from memgpt_rag.memory.writer import MemoryWriter
 
 __all__ = [
@@ -31,6 +36,6 @@ __all__ = [
     "add_states",
     "add_words",
     "expire",
+    "list_versions",
     "roll_back",
-    "versions",
 ]

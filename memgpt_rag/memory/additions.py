@@ -11,14 +11,18 @@ import numpy as np
 
 from memgpt_rag.errors import BusyError
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import commit as commits
-from memgpt_rag.memory import files
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.analysis import ANALYSIS
-from memgpt_rag.memory.faiss_index import ApproximateIndex
-from memgpt_rag.memory.reader import Memory
-from memgpt_rag.memory.states import Codes, StatesShape, StatesWriter, encode
-from memgpt_rag.memory.words import write_words
+from memgpt_rag.memory import versions
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
+from memgpt_rag.memory.lexical.analysis import ANALYSIS
+from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.memory import Memory
+from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.states import (
+    Codes,
+    StatesShape,
+    StatesWriter,
+    encode,
+)
 
 _BLOCK = 1024
 
@@ -28,13 +32,13 @@ def add_states(
     fingerprint: StatesFingerprint,
     lengths: Callable[[Sequence[int]], Sequence[int]],
     states: Callable[[Sequence[int]], Iterable[Codes]],
-) -> disk.Manifest:
+) -> layout.Manifest:
     """Give a memory the states of its entries. Segments that have those of this fingerprint keep them.
 
     Args:
         memory: as it is now; states computed from one version are not committed to another.
         lengths: tells the tokens of the entries in the rows given.
-        states: gives the states of the entries in the rows given, as `memgpt_rag.memory.states.encode` does.
+        states: gives the states of the entries in the rows given, as `memgpt_rag.memory.storage.states.encode` does.
 
     Raises:
         ValueError: entries and states do not pair.
@@ -45,7 +49,7 @@ def add_states(
         for segment in memory.segments:
             described = segment.described
             if memory.manifest.states != fingerprint or described.file("states") is None:
-                name = disk.states_name(fingerprint, described.file("deleted"))
+                name = layout.states_name(fingerprint, described.file("deleted"))
                 if not (segment.folder / name).exists():  # else an earlier version has it
                     live = np.arange(len(segment)) if segment.live is None else np.flatnonzero(segment.live)
                     rows, of_rows = (start + live).tolist(), np.zeros(len(segment), np.int64)
@@ -61,10 +65,10 @@ def add_states(
             start += len(segment)
         number, job = memory.manifest.commit + 1, {"name": "states"}
         manifest = replace(memory.manifest, segments=tuple(segments), states=fingerprint, commit=number, job=job)
-        return commits.publish(memory.path, manifest)
+        return versions.publish(memory.path, manifest)
 
 
-def add_words(memory: Memory) -> disk.Manifest:
+def add_words(memory: Memory) -> layout.Manifest:
     """Let a memory be searched by words as well; what is added to it later is, too.
 
     Args:
@@ -74,7 +78,7 @@ def add_words(memory: Memory) -> disk.Manifest:
         BusyError: another job is writing there, or has committed since the memory was opened.
     """
     with _changing(memory):
-        segments, name = [], disk.words_name(ANALYSIS)
+        segments, name = [], layout.words_name(ANALYSIS)
         for segment in memory.segments:
             described = segment.described
             if described.file("words") != name:
@@ -86,10 +90,12 @@ def add_words(memory: Memory) -> disk.Manifest:
             segments.append(described)
         number, job = memory.manifest.commit + 1, {"name": "words"}
         manifest = replace(memory.manifest, segments=tuple(segments), words=ANALYSIS, commit=number, job=job)
-        return commits.publish(memory.path, manifest)
+        return versions.publish(memory.path, manifest)
 
 
-def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]) -> disk.Manifest:
+def add_indexes(
+    memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]
+) -> layout.Manifest:
     """Give segments their indexes, in place of those that they had.
 
     Args:
@@ -110,7 +116,7 @@ def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, di
             name, stored, report = "", None, None
             if chosen is not None:
                 index, report = chosen
-                name = disk.index_name(report)
+                name = layout.index_name(report)
                 if not (segment.folder / name).exists():  # else an earlier version has it
                     with files.NewFile(segment.folder / name) as file:
                         index.write(file)
@@ -119,13 +125,13 @@ def add_indexes(memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, di
             kept = described.with_file(name, stored, described.file("index"))
             segments.append(replace(described, files=kept, index=report))
         number, job = memory.manifest.commit + 1, {"name": "rebuild-index"}
-        return commits.publish(memory.path, replace(memory.manifest, segments=tuple(segments), commit=number, job=job))
+        return versions.publish(memory.path, replace(memory.manifest, segments=tuple(segments), commit=number, job=job))
 
 
 @contextmanager
 def _changing(memory: Memory) -> Iterator[None]:
     """Hold the right to write, to a memory that is still what was opened."""
-    with commits.writing(memory.path):
-        if disk.read_manifest(memory.path) != memory.manifest:
+    with versions.writing(memory.path):
+        if layout.read_manifest(memory.path) != memory.manifest:
             raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
         yield

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from memgpt_rag.memory.analysis import terms
-from memgpt_rag.memory.bm25 import WordStatistics, containing, word_scores
+from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.lexical.bm25 import WordStatistics, containing, word_scores
 from memgpt_rag.memory.segment import OpenSegment
 
 

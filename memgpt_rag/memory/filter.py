@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from jaxtyping import Bool
 
-from memgpt_rag.printable import shortened
+from memgpt_rag.io.printable import shortened
 
 _MAX_WORDS = 10_000
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {

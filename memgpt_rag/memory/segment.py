@@ -9,15 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import files
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, Found, exact_search
-from memgpt_rag.memory.index_file import IndexFile
-from memgpt_rag.memory.index_settings import IndexSettings
-from memgpt_rag.memory.keys import open_keys
-from memgpt_rag.memory.states import StatesShape, StoredStates
-from memgpt_rag.memory.values import StoredValues
-from memgpt_rag.memory.words import StoredWords
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, Found, exact_search
+from memgpt_rag.memory.dense.index_file import IndexFile
+from memgpt_rag.memory.lexical.postings import StoredWords
+from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.memory.storage.keys import open_keys
+from memgpt_rag.memory.storage.states import StatesShape, StoredStates
+from memgpt_rag.memory.storage.values import StoredValues
 
 
 class OpenSegment:
@@ -33,8 +32,8 @@ class OpenSegment:
         MemoryFormatError: a file is missing, of another size than the manifest says, or does not hold what it should.
     """
 
-    def __init__(self, memory: Path, manifest: disk.Manifest, segment: disk.Segment):
-        self.folder, self.described, self._metric = disk.segment_dir(memory, segment.name), segment, manifest.metric
+    def __init__(self, memory: Path, manifest: layout.Manifest, segment: layout.Segment):
+        self.folder, self.described, self._metric = layout.segment_dir(memory, segment.name), segment, manifest.metric
         self._dimension = manifest.encoder.dimension
         for name, file in segment.files.items():
             path = self.folder / name
@@ -46,7 +45,7 @@ class OpenSegment:
                 )
         self.keys: Float[np.ndarray, "rows dimension"] = self._open_keys()
         self.values = StoredValues.open(
-            self.folder / disk.VALUES, disk.values_schema(manifest.metadata), segment.entries
+            self.folder / layout.VALUES, layout.values_schema(manifest.metadata), segment.entries
         )
         self.live = self._open_live()
         self.states: StoredStates | None = None
@@ -118,9 +117,9 @@ class OpenSegment:
         return path
 
     def _open_keys(self) -> Float[np.ndarray, "rows dimension"]:
-        if disk.KEYS in self.described.files:
-            return open_keys(self.folder / disk.KEYS, len(self), self._dimension)
-        file = IndexFile(self.folder / disk.FLAT_KEYS, rows=len(self), dimension=self._dimension, metric=self._metric)
+        if layout.KEYS in self.described.files:
+            return open_keys(self.folder / layout.KEYS, len(self), self._dimension)
+        file = IndexFile(self.folder / layout.FLAT_KEYS, rows=len(self), dimension=self._dimension, metric=self._metric)
         return file.keys("build the memory again.")
 
     def _open_live(self) -> Bool[np.ndarray, " rows"] | None:

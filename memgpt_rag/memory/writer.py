@@ -18,16 +18,15 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
-from memgpt_rag.memory import commit as commits
-from memgpt_rag.memory import files
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.analysis import require_analysis
-from memgpt_rag.memory.journal import Journal
-from memgpt_rag.memory.keys import KeysWriter
-from memgpt_rag.memory.reader import Memory
-from memgpt_rag.memory.states import StatesShape, StatesWriter
-from memgpt_rag.memory.values import StoredValues, ValuesWriter
-from memgpt_rag.memory.words import write_words
+from memgpt_rag.memory import versions
+from memgpt_rag.memory.lexical.analysis import require_analysis
+from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.memory import Memory
+from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.journal import Journal
+from memgpt_rag.memory.storage.keys import KeysWriter
+from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
+from memgpt_rag.memory.storage.values import StoredValues, ValuesWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024
@@ -56,14 +55,14 @@ class MemoryWriter:
         self,
         memory: Path,
         *,
-        metric: disk.Metric = "cosine",
+        metric: layout.Metric = "cosine",
         metadata: dict[str, str] | None = None,
         replace: bool = False,
     ):
         if memory.exists() and not memory.is_dir():
             raise MemoryFormatError(f"{memory} is a file; name a folder for the memory.")
-        is_memory = not memory.exists() or (memory / disk.MANIFEST).exists()
-        if not is_memory and any(not disk.is_known(child.name) for child in memory.iterdir()):
+        is_memory = not memory.exists() or (memory / layout.MANIFEST).exists()
+        if not is_memory and any(not layout.is_known(child.name) for child in memory.iterdir()):
             raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
         self.memory, self._replace = memory, replace
         self.base: Memory | None = None
@@ -82,15 +81,15 @@ class MemoryWriter:
     def __enter__(self) -> MemoryWriter:
         self._hold()  # where that fails, all that is there belongs to somebody else
         try:
-            exists = (self.memory / disk.MANIFEST).exists()
-            self._number = disk.read_manifest(self.memory).commit + 1 if exists else 1
+            exists = (self.memory / layout.MANIFEST).exists()
+            self._number = layout.read_manifest(self.memory).commit + 1 if exists else 1
             if exists and not self._replace:
                 self.base = Memory.open(self.memory)
                 self.metric, self.metadata = self.base.manifest.metric, self.base.manifest.metadata
-            taken = [int(child.name) for child in (self.memory / disk.SEGMENTS).glob("*") if child.name.isdigit()]
+            taken = [int(child.name) for child in (self.memory / layout.SEGMENTS).glob("*") if child.name.isdigit()]
             self._segment = f"{max(taken, default=0) + 1:06d}"
-            self._folder = disk.segment_dir(self.memory, self._segment)
-            self._schema = disk.values_schema(self.metadata)
+            self._folder = layout.segment_dir(self.memory, self._segment)
+            self._schema = layout.values_schema(self.metadata)
         except BaseException:
             self._release()
             raise
@@ -101,7 +100,7 @@ class MemoryWriter:
         for attempt in range(_TRIES):
             files.make_folder(self.memory)
             try:
-                self._held.enter_context(commits.writing(self.memory))
+                self._held.enter_context(versions.writing(self.memory))
                 return
             except FileNotFoundError:
                 if attempt == _TRIES - 1:
@@ -117,7 +116,7 @@ class MemoryWriter:
             raise ValueError("The values are complete: their rows have been read back to be embedded.")
         if self._values is None:
             files.make_folder(self._folder)
-            self._values = ValuesWriter(self._folder / disk.VALUES, self._schema)
+            self._values = ValuesWriter(self._folder / layout.VALUES, self._schema)
         self._values.add(passages)
         self.entries += len(passages)
 
@@ -125,8 +124,8 @@ class MemoryWriter:
         """All new entries in row order, at most `block` at a time. No value can be added afterwards."""
         if self._values is None:
             return
-        self._described[disk.VALUES] = self._values.close()
-        yield from StoredValues.open(self._folder / disk.VALUES, self._schema, self.entries).blocks(block)
+        self._described[layout.VALUES] = self._values.close()
+        yield from StoredValues.open(self._folder / layout.VALUES, self._schema, self.entries).blocks(block)
 
     def journal(self, encoder: EncoderFingerprint) -> Journal:
         """Keys that an earlier run of this job computed before it was stopped, and where this one's are kept."""
@@ -141,7 +140,7 @@ class MemoryWriter:
         """
         if self._keys is None:
             files.make_folder(self._folder)
-            self._keys = KeysWriter(self._folder / disk.KEYS, self.entries, keys.shape[1], self.metric)
+            self._keys = KeysWriter(self._folder / layout.KEYS, self.entries, keys.shape[1], self.metric)
         self._keys.add(keys)
 
     def delete(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> None:
@@ -159,7 +158,7 @@ class MemoryWriter:
         stored = [codes for codes in of_rows if codes is not None]
         if fingerprint is None or len(stored) < len(of_rows):
             return
-        self._states, name = fingerprint, disk.states_name(fingerprint, None)
+        self._states, name = fingerprint, layout.states_name(fingerprint, None)
         lengths = [len(codes) for codes, _ in stored]
         with StatesWriter(self._folder / name, StatesShape.of(fingerprint), lengths) as writer:
             for codes in stored:
@@ -168,7 +167,7 @@ class MemoryWriter:
 
     def commit(
         self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], job: dict[str, Any], compacted: bool = False
-    ) -> disk.Manifest:
+    ) -> layout.Manifest:
         """Make the new version visible.
 
         Args:
@@ -186,24 +185,24 @@ class MemoryWriter:
             states, words = self._states if compacted else self.base.manifest.states, self.base.manifest.words
             segments = [] if compacted else self._with_deletions(self.base)
         if self._values is not None and self._keys is not None:
-            self._described.setdefault(disk.VALUES, self._values.close())
-            self._described[disk.KEYS] = self._keys.close()
+            self._described.setdefault(layout.VALUES, self._values.close())
+            self._described[layout.KEYS] = self._keys.close()
             if words is not None:
                 require_analysis(words, self.memory)
-                name = disk.words_name(words)
+                name = layout.words_name(words)
                 self._described[name] = write_words(self._folder / name, self.value_blocks(_BLOCK))
             files.sync_folder(self._folder)
-            segments.append(disk.Segment(self._segment, self.entries, self._described))
-        manifest = disk.Manifest(
+            segments.append(layout.Segment(self._segment, self.entries, self._described))
+        manifest = layout.Manifest(
             self.metric, encoder, splitting, job, tuple(segments), states, self.metadata, self._number, words=words
         )
-        manifest = commits.publish(self.memory, manifest)
+        manifest = versions.publish(self.memory, manifest)
         self._committed = True
         if self._replace:
-            commits.forget(self.memory, self._number)
+            versions.forget(self.memory, self._number)
         return manifest
 
-    def _with_deletions(self, base: Memory) -> list[disk.Segment]:
+    def _with_deletions(self, base: Memory) -> list[layout.Segment]:
         """Segments of the present version; those that lose rows get another bitmap, those that lose all go."""
         rows = np.unique(np.concatenate([np.zeros(0, np.int64), *self._deleted]))
         kept, start = [], 0
@@ -217,7 +216,7 @@ class MemoryWriter:
                 if deleted.all():
                     continue
                 bits = np.packbits(deleted, bitorder="little").tobytes()
-                name = disk.deleted_name(bits)
+                name = layout.deleted_name(bits)
                 if not (segment.folder / name).exists():  # else an earlier version has it
                     with files.NewFile(segment.folder / name) as file:
                         file.write(bits)
@@ -242,7 +241,7 @@ class MemoryWriter:
 
     def _clear(self) -> None:
         if not self._committed:
-            commits.sweep(self.memory)
+            versions.sweep(self.memory)
         elif self._journal is not None:
             files.remove(self._journal.path)  # another job's stays for when that goes on
 
@@ -251,8 +250,8 @@ class MemoryWriter:
 
         Called by the holder of the lock only. Once the lock's name is gone, another job may begin, so folders go if empty.
         """
-        if not (self.memory / disk.MANIFEST).exists() and not (self.memory / disk.JOURNAL).exists():
-            for name in (disk.SEGMENTS, disk.VERSIONS, disk.LOCK):
+        if not (self.memory / layout.MANIFEST).exists() and not (self.memory / layout.JOURNAL).exists():
+            for name in (layout.SEGMENTS, layout.VERSIONS, layout.LOCK):
                 files.remove(self.memory / name)
             for folder in self._missing_folders:
                 files.remove_if_empty(folder)

@@ -2,7 +2,7 @@
 
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.decoder import DEFAULT_GENERATOR, MemoryDecoder
-from memgpt_rag.model.memgpt import MemGPT
+from memgpt_rag.model.from_scratch.memgpt import MemGPT
 from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.model.states import AttendedMemory, EntryStates
 

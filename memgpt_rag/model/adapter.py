@@ -18,14 +18,27 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from memgpt_rag.errors import MismatchError, MissingPackageError, ModelError, first_line
+from memgpt_rag.errors import (
+    MismatchError,
+    MissingPackageError,
+    ModelError,
+    first_line,
+)
 from memgpt_rag.fingerprint import PROBE_PASSAGE, SAME_STATES
-from memgpt_rag.json_file import read_json, replace_json
-from memgpt_rag.model.adapter_files import SETTINGS, WEIGHTS, AdapterSettings, linear_maps, read_settings, read_weights
-from memgpt_rag.model.decoder import MemoryDecoder
+from memgpt_rag.io.json_file import read_json, replace_json
+from memgpt_rag.model.adapter_files import (
+    SETTINGS,
+    WEIGHTS,
+    AdapterSettings,
+    linear_maps,
+    read_settings,
+    read_weights,
+)
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+    from memgpt_rag.model.decoder import MemoryDecoder
 
 # Beside the files of peft: the model that the adapter was trained on, and what it makes of a probe passage.
 READER = "reader.json"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from memgpt_rag.errors import ModelError
-from memgpt_rag.json_file import number
+from memgpt_rag.io.json_file import number
 from memgpt_rag.model.attention import PerHead
 
 _MOST = 1e4  # of any number here: they are factors on logits or logits, and even half precision holds them

@@ -14,17 +14,27 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from memgpt_rag.bundled import GEMMA, GENERATORS, generator_folder
+from memgpt_rag.hub.bundled import GEMMA, GENERATORS, generator_folder
+from memgpt_rag.hub.model_files import loading, require_whole
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
-from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries, read_prefix
+from memgpt_rag.model.entry_reading import (
+    LayerStates,
+    cache_of,
+    read_entries,
+    read_prefix,
+)
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import attending, retrofit
-from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, attend_to
-from memgpt_rag.model_files import loading, require_whole
-from memgpt_rag.tokenizer import KIND, load_tokenizer
+from memgpt_rag.model.states import (
+    AttendedMemory,
+    EntryStates,
+    StatesCache,
+    attend_to,
+)
+from memgpt_rag.model.tokenizer import KIND, load_tokenizer
 
 DEFAULT_GENERATOR = GEMMA
 

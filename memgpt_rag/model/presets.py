@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from memgpt_rag.bundled import GENERATORS
-from memgpt_rag.cache_folder import cache_folder, is_there
 from memgpt_rag.errors import ModelError
-from memgpt_rag.json_file import read_json, replace_json
+from memgpt_rag.hub.bundled import GENERATORS
+from memgpt_rag.io.cache_folder import cache_folder, is_there
+from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
 
 _GENERAL = {

@@ -1,1 +1,1 @@
-"""Training: of a model from scratch on plain text, by the Trainer of transformers."""
+"""What learns: presets, confidence, adapters, and models from scratch."""

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from memgpt_rag.encoder import Encoder
+from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MissingPackageError, SourceError
 from memgpt_rag.model import MemGPT
-from memgpt_rag.training.neighbours import earlier_neighbours, token_vectors
+from memgpt_rag.training.chunk_neighbors import earlier_neighbours, token_vectors
 
 
 def read_text(path: Path) -> str:

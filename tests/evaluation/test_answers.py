@@ -6,10 +6,22 @@ import json
 
 import pytest
 
-from memgpt_rag.answer import Answer, Citation, Timings
-from memgpt_rag.evaluation.answer_judging import contains_answer, exact_match, f1, normalise, units
-from memgpt_rag.evaluation.answered_questions import AnsweredQuestion
-from memgpt_rag.evaluation.answers import JudgedAnswer, answers_report, answers_table, evaluate_answers, judge
+from memgpt_rag.answering.answer import Answer, Citation, Timings
+from memgpt_rag.evaluation.answers import (
+    JudgedAnswer,
+    answers_report,
+    answers_table,
+    evaluate_answers,
+    judge,
+)
+from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion
+from memgpt_rag.evaluation.metrics.answer_match import (
+    contains_answer,
+    exact_match,
+    f1,
+    normalise,
+    units,
+)
 from memgpt_rag.passage import Passage
 
 KITES = AnsweredQuestion("1", "Who can borrow a kite?", ("Children under twelve", "children"))

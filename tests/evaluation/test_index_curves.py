@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
 from memgpt_rag.evaluation.document_memory import embed_documents
 from memgpt_rag.evaluation.index_curves import IndexCurve, index_curves, measured_indexes
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet
-from memgpt_rag.evaluation.pages import to_html, to_markdown
-from memgpt_rag.evaluation.report import make_report, read_report
-from memgpt_rag.evaluation.report_folder import write_folder
+from memgpt_rag.evaluation.reports.folder import write_folder
+from memgpt_rag.evaluation.reports.pages import to_html, to_markdown
+from memgpt_rag.evaluation.reports.report import make_report, read_report
+from memgpt_rag.evaluation.reports.tables import searched
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
 from memgpt_rag.evaluation.systems import make_system
-from memgpt_rag.evaluation.tables import searched
-from memgpt_rag.memory.faiss_index import ApproximateIndex, one_thread
-from memgpt_rag.memory.index_kinds import build_indexes
-from memgpt_rag.memory.index_settings import IndexSettings
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, one_thread
+from memgpt_rag.memory.dense.index_kinds import build_indexes
+from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 COUNT, DIMENSION, QUERIES = 3000, 32, 150
 

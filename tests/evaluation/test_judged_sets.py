@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks.judged_sets import JUDGED_SETS, load
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet, merge_equal
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet, merge_equal
 
 # Documents, queries, judged queries, relevant judgements.
 COUNTS = {

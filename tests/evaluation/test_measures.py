@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 
 from memgpt_rag.errors import MissingPackageError
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet
-from memgpt_rag.evaluation.measures import deepest_cutoff, parse_measures, per_query, recall_curve
-from memgpt_rag.evaluation.significance import Comparison, compare, holm, interval, randomisation_p
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.metrics.retrieval_measures import (
+    deepest_cutoff,
+    parse_measures,
+    per_query,
+    recall_curve,
+)
+from memgpt_rag.evaluation.metrics.significance import (
+    Comparison,
+    compare,
+    holm,
+    interval,
+    randomisation_p,
+)
 
 # Five documents; "boat" has two relevant ones of which the better is worth 2, "kite" one, "dog" is not judged.
 JUDGED = JudgedSet(

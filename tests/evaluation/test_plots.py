@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from memgpt_rag.evaluation.plots import bar_plot, line_plot
+from memgpt_rag.evaluation.reports.plots import bar_plot, line_plot
 
 
 def parsed(html: str) -> ElementTree.Element:

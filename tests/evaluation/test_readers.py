@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from memgpt_rag.errors import SourceError
-from memgpt_rag.evaluation.answered_questions import AnsweredQuestion, read_answered
-from memgpt_rag.evaluation.beir import read_beir
-from memgpt_rag.evaluation.judged_set import Document
-from memgpt_rag.evaluation.layouts import guess_layout, read_judged_set
-from memgpt_rag.evaluation.squad import read_squad
-from memgpt_rag.evaluation.trec import read_topics, read_trec
+from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion, read_answered
+from memgpt_rag.evaluation.data.beir import read_beir
+from memgpt_rag.evaluation.data.judged_set import Document
+from memgpt_rag.evaluation.data.layouts import guess_layout, read_judged_set
+from memgpt_rag.evaluation.data.squad import read_squad
+from memgpt_rag.evaluation.data.trec import read_topics, read_trec
 
 CORPUS = (
     '{"_id": "d1", "title": "Park", "text": "The park is open."}\n{"_id": "d2", "text": "公园里有船。", "url": "x"}\n'

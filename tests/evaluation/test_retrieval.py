@@ -14,18 +14,18 @@ from markdown_it import MarkdownIt
 from tiny import HashEncoder
 
 from memgpt_rag.errors import MismatchError, SourceError
-from memgpt_rag.evaluation.beir import read_beir
+from memgpt_rag.evaluation.data.beir import read_beir
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.trec import read_run
 from memgpt_rag.evaluation.document_memory import embed_documents
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet
-from memgpt_rag.evaluation.measures import per_query
-from memgpt_rag.evaluation.pages import to_html, to_markdown
-from memgpt_rag.evaluation.report import against, make_report, read_report
-from memgpt_rag.evaluation.report_folder import write_folder
+from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
+from memgpt_rag.evaluation.metrics.significance import compare, holm
+from memgpt_rag.evaluation.reports.folder import write_folder
+from memgpt_rag.evaluation.reports.pages import to_html, to_markdown
+from memgpt_rag.evaluation.reports.report import against, make_report, read_report
+from memgpt_rag.evaluation.reports.tables import report_tables, to_plain, winners_and_losers
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
-from memgpt_rag.evaluation.significance import compare, holm
 from memgpt_rag.evaluation.systems import make_system
-from memgpt_rag.evaluation.tables import report_tables, to_plain, winners_and_losers
-from memgpt_rag.evaluation.trec import read_run
 
 LIBRARY = read_beir(ROOT / "examples" / "beir")
 MEASURES = ("nDCG@10", "R@5", "AP")

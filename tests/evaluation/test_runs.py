@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memgpt_rag.errors import SourceError
-from memgpt_rag.evaluation.trec import read_run, write_run
+from memgpt_rag.evaluation.data.trec import read_run, write_run
 
 RUN = {"q1": [("b", 0.5), ("a", 0.5), ("c", 0.5), ("d", -1.0)], "q2": [("a", 3e-9)]}
 

@@ -7,17 +7,17 @@ import pytest
 from conftest import ROOT
 from tiny import HashEncoder
 
-from memgpt_rag.encoder import load_encoder
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError
-from memgpt_rag.evaluation.beir import read_beir
+from memgpt_rag.evaluation.data.beir import read_beir
+from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
 from memgpt_rag.evaluation.document_memory import embed_documents, with_documents_of
-from memgpt_rag.evaluation.judged_set import Document, JudgedSet
-from memgpt_rag.evaluation.measures import per_query
+from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
 from memgpt_rag.evaluation.systems import RetrieverSystem, document_of, make_system
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.passage import Passage
-from memgpt_rag.retrieve import Retriever
+from memgpt_rag.retrieval.retriever import Retriever
 
 LIBRARY = read_beir(ROOT / "examples" / "beir")
 
@@ -65,7 +65,7 @@ def test_dense_search_is_brute_force_over_whole_documents(tmp_path, dimension):
 def test_figures_of_minilm_are_those_of_sentence_transformers_and_numpy(tmp_path):
     from sentence_transformers import SentenceTransformer
 
-    from memgpt_rag.bundled import encoder_folder
+    from memgpt_rag.hub.bundled import encoder_folder
 
     encoder = load_encoder("all-MiniLM-L6-v2")
     memory, costs = embed_documents(LIBRARY, encoder, tmp_path / "memory")

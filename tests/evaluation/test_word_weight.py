@@ -9,13 +9,13 @@ from conftest import ROOT
 from tiny import HashEncoder
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.evaluation.beir import read_beir
+from memgpt_rag.evaluation.data.beir import read_beir
 from memgpt_rag.evaluation.document_memory import embed_documents
-from memgpt_rag.evaluation.measures import per_query
+from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.systems import make_system
 from memgpt_rag.evaluation.word_weight import WEIGHTS, fit_word_weight
-from memgpt_rag.memory.analysis import terms
-from memgpt_rag.retrieve import Search
+from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.retrieval.retriever import Search
 
 LIBRARY = read_beir(ROOT / "examples" / "beir")
 ENCODER = HashEncoder()

@@ -9,11 +9,11 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from indexing import text_formats
-from indexing.addresses import shown_address, without_secrets
-from indexing.find_files import find_files
 from indexing.job_log import JobLog
-from indexing.read_documents import read_documents
+from indexing.sources import text_formats
+from indexing.sources.addresses import shown_address, without_secrets
+from indexing.sources.find_files import find_files
+from indexing.sources.read_documents import read_documents
 from memgpt_rag.errors import SourceError
 
 

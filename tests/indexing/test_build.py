@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
-from indexing import forecast as forecasts
-from indexing import forecast_index
-from indexing.build_memory import PassageStream, build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.forecast import Wish, forecast, forecast_table
-from indexing.plan import Plan, plan_memory, size
-from indexing.read_options import ReadOptions
-from indexing.split_passages import PassageSplitter
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import PassageStream, build_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.planning import forecast as forecasts
+from indexing.planning import forecast_index
+from indexing.planning.forecast import Wish, forecast, forecast_table
+from indexing.planning.plan import Plan, plan_memory, size
+from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory, add_words
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.index_kinds import building_bytes, lists_for
+from memgpt_rag.memory.dense.index_kinds import building_bytes, lists_for
+from memgpt_rag.memory.storage import layout
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_an_engine_that_loses_keys_stops_the_job_and_pairs_nothing_wrongly(sourc
         with pytest.raises(ValueError, match=match):
             engine = kind(encoder, PassageSplitter(encoder.count_tokens))
             build_memory(find_files([sources]), tmp_path / "memory", engine, tokenizer_name="hash")
-        assert not (tmp_path / "memory" / disk.MANIFEST).exists()
+        assert not (tmp_path / "memory" / layout.MANIFEST).exists()
     build(sources, tmp_path / "memory", encoder)  # goes on from the keys that did come back
     memory = Memory.open(tmp_path / "memory")
     texts = [passage.titled_text for passage in memory.passages(memory.rows())]
@@ -152,10 +152,10 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
     report = build(sources, tmp_path / "memory", encoder)
     assert plan.report.sentence() == report.sentence()
     assert plan.entries_of == {"park.md": 2, "benches.jsonl": 700}
-    segment = next((tmp_path / "memory" / disk.SEGMENTS).iterdir())
+    segment = next((tmp_path / "memory" / layout.SEGMENTS).iterdir())
     actual = {path.name: path.stat().st_size for path in segment.iterdir()}
-    assert plan.keys_bytes == pytest.approx(actual[disk.KEYS], abs=100)
-    assert plan.values_bytes == pytest.approx(actual[disk.VALUES], rel=0.01)
+    assert plan.keys_bytes == pytest.approx(actual[layout.KEYS], abs=100)
+    assert plan.values_bytes == pytest.approx(actual[layout.VALUES], rel=0.01)
 
 
 def test_a_forecast_is_in_proportion_to_what_was_measured(sources):

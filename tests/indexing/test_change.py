@@ -11,20 +11,30 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import HashEncoder
 
-from indexing import encode_passages
-from indexing.build_memory import build_memory
-from indexing.change_memory import add_sources, compact, delete_entries
-from indexing.engine import LocalEngine
-from indexing.export_memory import export_memory
-from indexing.find_files import find_files
+from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
-from indexing.read_options import ReadOptions
-from indexing.split_passages import PassageSplitter
-from indexing.verify_memory import difference, verify_memory
-from memgpt_rag.errors import BusyError, MemoryFormatError, MismatchError, SourceError
-from memgpt_rag.memory import Memory, expire, roll_back, versions
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.commit import writing
+from indexing.jobs import encode_passages
+from indexing.jobs.build_memory import build_memory
+from indexing.jobs.change_memory import add_sources, compact, delete_entries
+from indexing.jobs.export_memory import export_memory
+from indexing.jobs.verify_memory import difference, verify_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.errors import (
+    BusyError,
+    MemoryFormatError,
+    MismatchError,
+    SourceError,
+)
+from memgpt_rag.memory import (
+    Memory,
+    expire,
+    list_versions,
+    roll_back,
+)
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.versions import writing
 
 METADATA = {"year": "integer", "lang": "string"}
 OPTIONS = ReadOptions(metadata=METADATA)
@@ -129,7 +139,7 @@ def test_what_was_built_in_another_way_is_refused(sources, tmp_path):
     with pytest.raises(MismatchError, match="was embedded with 'hash' and is asked with 'other'"):
         build(sources, tmp_path / "memory", HashEncoder(dimension=64, name="other"))
     assert build(sources, tmp_path / "memory", HashEncoder(dimension=64, name="other"), replace=True).added == 42
-    assert [one.commit for one in versions(tmp_path / "memory")] == [2]
+    assert [one.commit for one in list_versions(tmp_path / "memory")] == [2]
 
 
 def test_sources_are_added_and_brought_up_to_date(sources, tmp_path):
@@ -199,7 +209,7 @@ def test_compaction_leaves_the_entries_and_expiry_frees_the_rest(sources, tmp_pa
     assert Memory.open(memory).num_rows == len(before)
     require_pairs(memory)
     assert expire(memory, 1) == [1, 2, 3]
-    assert len(list((memory / disk.SEGMENTS).iterdir())) == 1
+    assert len(list((memory / layout.SEGMENTS).iterdir())) == 1
     assert held.passages(held.rows()) == texts, "a reader keeps what it opened"
     require_pairs(memory)
 
@@ -222,12 +232,12 @@ def test_the_keys_of_a_stopped_build_survive_other_jobs(sources, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         build(sources, memory, Stopping(dimension=256))
     assert len(asked) == 24, "two blocks were computed, and the third one stopped it"
-    journal = (memory / disk.JOURNAL).read_bytes()
+    journal = (memory / layout.JOURNAL).read_bytes()
     change(sources, memory, update=True, dry_run=True)
     opened = Memory.open(memory)
     delete_entries(memory, opened.rows("year == 1903"), opened.manifest)
     compact(memory)
-    assert (memory / disk.JOURNAL).read_bytes() == journal
+    assert (memory / layout.JOURNAL).read_bytes() == journal
     # With r3 gone, blocks are of other texts, which the journal must not answer for; without that, of the same.
     roll_back(memory, 1)
     asked.clear()
@@ -240,7 +250,7 @@ def test_the_keys_of_a_stopped_build_survive_other_jobs(sources, tmp_path, monke
     build(sources, memory, Recording(dimension=256))
     assert len(asked) == 24
     assert "number 56 " in asked[0], "the first two blocks came from the journal"
-    assert not (memory / disk.JOURNAL).exists()
+    assert not (memory / layout.JOURNAL).exists()
     require_pairs(memory)
 
 

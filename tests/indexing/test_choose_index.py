@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from tiny import HashEncoder, passage
 
-from indexing import choose_index as choose
-from indexing import cli_options
-from indexing.choose_index import Choice, choose_index, index_memory
-from indexing.verify_memory import verify_memory
+from indexing.cli import options
+from indexing.jobs import choose_index as choose
+from indexing.jobs.choose_index import Choice, choose_index, index_memory
+from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.faiss_index import ApproximateIndex, codes_for, exact_search
-from memgpt_rag.memory.index_kinds import building_bytes
-from memgpt_rag.memory.index_settings import IndexSettings
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for, exact_search
+from memgpt_rag.memory.dense.index_kinds import building_bytes
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 COUNT, DIMENSION = 6000, 64
 
@@ -160,7 +160,7 @@ def test_a_memory_keeps_its_index_and_what_was_measured(memory, keys):
     assert "its digest differs" in verify_memory(memory)[0]
     index_memory(memory, kind="exact")
     assert Memory.open(memory).search(keys[:1], 1).rows.tolist() == [[0]]
-    assert disk.read_manifest(memory).segments[0].index is None
+    assert layout.read_manifest(memory).segments[0].index is None
 
 
 def test_an_index_that_finds_enough_stays_and_new_segments_get_their_own(memory, keys, tmp_path, monkeypatch):
@@ -222,4 +222,4 @@ def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeyp
 
 
 def test_options_have_the_bounds_of_what_they_stand_for():
-    assert cli_options.LATENCY == choose.FAST_ENOUGH
+    assert options.LATENCY == choose.FAST_ENOUGH

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tiny import HashEncoder
 
-from indexing.clean_text import clean, join_wrapped_lines
-from indexing.document import Block, Document
-from indexing.drop_duplicates import DuplicateFilter
-from indexing.split_passages import PassageSplitter
+from indexing.passages.drop_duplicates import DuplicateFilter
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.clean_text import clean, join_wrapped_lines
+from indexing.sources.document import Block, Document
 from memgpt_rag.passage import Passage
 
 count = HashEncoder().count_tokens

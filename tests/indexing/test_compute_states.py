@@ -10,19 +10,19 @@ import pytest
 import torch
 from conftest import ROOT
 
-from indexing.build_memory import build_memory
-from indexing.compute_states import compute_states
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.attend import attend
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.jobs.compute_states import compute_states
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
+from memgpt_rag.answering.entry_states import attend
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory, expire
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.states import decode
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.states import decode
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.prompt import Prompt
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.rag import RAG
 
 pytestmark = pytest.mark.offline_models
@@ -131,12 +131,12 @@ def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path,
 def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_path, stored, gemma, monkeypatch):
     folder = tmp_path / "memory"
     shutil.copytree(stored["int8"], folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != disk.LOCK}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != layout.LOCK}
     model = model_of(gemma, "compact")
     monkeypatch.setattr(model, "states_of", lambda entries: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compute_states(folder, model)
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != disk.LOCK}
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != layout.LOCK}
     assert after == before
     held = Memory.open(folder)
     compute_states(folder, model_of(gemma, "compact"))

@@ -15,10 +15,10 @@ from children import heard
 from jobs import build, contents, write_sources
 from tiny import HashEncoder
 
-from indexing.verify_memory import verify_memory
+from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import BusyError, MemgptRagError
 from memgpt_rag.memory import MemoryWriter
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.storage import layout
 
 # Only in a process that has no threads: a fork may get a lock that a thread holds, and wait for it for ever.
 _CONTEXT = multiprocessing.get_context("fork")
@@ -64,12 +64,12 @@ def _rounds(jobs: int, rounds: int, scratch: Path, done) -> None:
         spared = [process for process in processes if process not in killed]
         outcomes = [file.read_text() for file in told.iterdir()]
         assert all(process.exitcode == 0 for process in spared), f"round {number}: {outcomes}"
-        if not (memory / disk.MANIFEST).exists():  # the one that was not refused was killed
+        if not (memory / layout.MANIFEST).exists():  # the one that was not refused was killed
             build(sources, memory)
         assert verify_memory(memory) == [], f"round {number}"
         build(sources, memory)  # nothing to do but to clear up what killed jobs left
         # Keys of a job that was killed right after its commit stay for the next one that embeds, which removes them.
-        (memory / disk.JOURNAL).unlink(missing_ok=True)
+        (memory / layout.JOURNAL).unlink(missing_ok=True)
         assert contents(memory) == whole, f"round {number}"
         done.put(number)
     done.put(None)

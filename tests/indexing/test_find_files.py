@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from indexing.find_files import find_files
-from indexing.read_documents import read_documents
+from indexing.sources.find_files import find_files
+from indexing.sources.read_documents import read_documents
 from memgpt_rag.errors import SourceError
 
 

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 from tiny import HashRecipe, TinyReader
 
-from indexing import encode_passages
-from indexing.build_memory import build_memory
-from indexing.change_memory import add_sources
-from indexing.compute_states import compute_states
-from indexing.engine import LocalEngine, SplitterRecipe
-from indexing.find_files import find_files
+from indexing.engines.base import SplitterRecipe
+from indexing.engines.local import LocalEngine
+from indexing.engines.ray_engine import RayEngine, ray_states
 from indexing.job_log import JobLog
-from indexing.ray_engine import RayEngine, ray_states
+from indexing.jobs import encode_passages
+from indexing.jobs.build_memory import build_memory
+from indexing.jobs.change_memory import add_sources
+from indexing.jobs.compute_states import compute_states
+from indexing.sources.find_files import find_files
 from memgpt_rag.errors import ClusterError, SourceError
 from memgpt_rag.memory import Memory
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory.storage import layout
 
 SPLITTER = SplitterRecipe(None, 40)
 RECIPE = HashRecipe(os.getpid())
@@ -68,9 +69,9 @@ def build(sources: Path, memory: Path, engine, **settings):
 
 
 def require_same(one: Path, other: Path) -> None:
-    names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file() and path.name != disk.LOCK)
+    names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file() and path.name != layout.LOCK)
     assert names == sorted(
-        path.relative_to(other) for path in other.rglob("*") if path.is_file() and path.name != disk.LOCK
+        path.relative_to(other) for path in other.rglob("*") if path.is_file() and path.name != layout.LOCK
     )
     assert names
     for name in names:
@@ -79,7 +80,7 @@ def require_same(one: Path, other: Path) -> None:
 
 def test_a_memory_does_not_depend_on_who_built_it(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(encode_passages, "BLOCK", 32)
-    monkeypatch.setattr("indexing.ray_cluster.WINDOW", 8)
+    monkeypatch.setattr("indexing.engines.ray_cluster.WINDOW", 8)
     reports = [build(sources, tmp_path / "local", local())]
     with RayEngine(RECIPE, SPLITTER) as engine:
         reports.append(build(sources, tmp_path / "ray", engine))
@@ -132,7 +133,7 @@ def test_files_that_cannot_be_read_are_named_together(sources, tmp_path):
 
 def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(encode_passages, "BLOCK", 32)
-    monkeypatch.setattr("indexing.ray_cluster.WINDOW", 4)
+    monkeypatch.setattr("indexing.engines.ray_cluster.WINDOW", 4)
     build(sources, tmp_path / "whole", local())
     failing = HashRecipe(os.getpid(), fails_at="Bench number 200 ")
     with (
@@ -140,7 +141,7 @@ def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, mo
         pytest.raises(ClusterError, match="^cannot embed 'Bench number 200 '$"),
     ):
         build(sources, tmp_path / "memory", engine)
-    journal = (tmp_path / "memory" / disk.JOURNAL).stat().st_size
+    journal = (tmp_path / "memory" / layout.JOURNAL).stat().st_size
     assert journal > 4 * 4 * 96 * 32, "the blocks of the windows before it were kept"
     with RayEngine(RECIPE, SPLITTER) as engine:
         asked = []
@@ -186,7 +187,7 @@ def test_states_do_not_depend_on_who_computed_them(sources, tmp_path):
 
 
 def test_parts_out_of_order_are_refused():
-    from indexing.ray_cluster import in_order
+    from indexing.engines.ray_cluster import in_order
 
     class Rows:
         def __init__(self, *places):

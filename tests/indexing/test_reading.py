@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexing.document import Document
-from indexing.find_files import find_files
-from indexing.read_documents import read_documents
-from indexing.read_options import ReadOptions, RecordFields
+from indexing.sources.document import Document
+from indexing.sources.find_files import find_files
+from indexing.sources.read_documents import read_documents
+from indexing.sources.read_options import ReadOptions, RecordFields
 from memgpt_rag.errors import SourceError
 
 

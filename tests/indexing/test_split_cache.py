@@ -7,10 +7,10 @@ import sqlite3
 import numpy as np
 import pytest
 
-from indexing.document import Block, Document
-from indexing.split_cache import SplitCache
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.cache_folder import CacheWarning
+from indexing.passages.split_cache import SplitCache
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.document import Block, Document
+from memgpt_rag.io.cache_folder import CacheWarning
 
 TEXT = " ".join(f"Sentence number {number} says what the others do not say." for number in range(60))
 DOCUMENT = Document("a.txt", "", "A title", "line", (Block(TEXT, 1, 9), Block("Short.", 10, 10, ("Heading",))))

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.arrow_file import require_plain_batches
-from memgpt_rag.memory.values import StoredValues, ValuesWriter
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.arrow_file import require_plain_batches
+from memgpt_rag.memory.storage.values import StoredValues, ValuesWriter
 
-SCHEMA = disk.values_schema({"year": "integer"})
+SCHEMA = layout.values_schema({"year": "integer"})
 
 
 def batch(rows: int, text: str = "x") -> pa.RecordBatch:
@@ -88,7 +88,7 @@ def test_dictionaries_and_damaged_tables_are_refused(tmp_path):
 def test_what_the_writer_writes_is_plain(tmp_path):
     from tiny import passage
 
-    writer = ValuesWriter(tmp_path / "values", disk.values_schema({}))
+    writer = ValuesWriter(tmp_path / "values", layout.values_schema({}))
     for start in range(0, 50, 10):
         writer.add([passage(number) for number in range(start, start + 10)])
     writer.close()

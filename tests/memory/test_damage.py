@@ -13,7 +13,7 @@ import pytest
 from children import heard
 from mutations import make_memory, mutate, use
 
-from indexing.verify_memory import verify_memory
+from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemgptRagError
 
 

@@ -21,19 +21,26 @@ from faults import Disk, count_changes, killed_at
 from jobs import build, contents, write_sources
 from tiny import HashEncoder
 
-from indexing import encode_passages
-from indexing.change_memory import add_sources, compact, delete_entries
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
-from indexing.verify_memory import verify_memory
+from indexing.engines.local import LocalEngine
+from indexing.jobs import encode_passages
+from indexing.jobs.change_memory import add_sources, compact, delete_entries
+from indexing.jobs.verify_memory import verify_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, add_indexes, add_states, add_words, expire, roll_back
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.commit import writing
-from memgpt_rag.memory.faiss_index import ApproximateIndex
-from memgpt_rag.memory.index_settings import IndexSettings
-from memgpt_rag.memory.states import encode
+from memgpt_rag.memory import (
+    Memory,
+    add_indexes,
+    add_states,
+    add_words,
+    expire,
+    roll_back,
+)
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.memory.storage.states import encode
+from memgpt_rag.memory.versions import writing
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +143,7 @@ def base(jobs, tmp_path) -> Callable[[str], Path]:
 
 def state(folder: Path) -> tuple | None:
     """The entries of the present version and its number; None where there is no memory."""
-    if not (folder / disk.MANIFEST).exists():
+    if not (folder / layout.MANIFEST).exists():
         return None
     memory = Memory.open(folder)
     passages = memory.passages(memory.rows())
@@ -158,8 +165,8 @@ def require_whole(
     elif folder.exists():
         with writing(folder):  # the next job clears up what this one left
             pass
-        (folder / disk.JOURNAL).unlink(missing_ok=True)
-        if len(list((folder / disk.VERSIONS).iterdir())) > 1 and where.startswith("replace"):
+        (folder / layout.JOURNAL).unlink(missing_ok=True)
+        if len(list((folder / layout.VERSIONS).iterdir())) > 1 and where.startswith("replace"):
             expire(folder, 1)  # versions that it had not come round to forget
     assert contents(folder) == whole, where
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memgpt_rag.memory.filter import parse_where
-from memgpt_rag.memory.format import values_schema
+from memgpt_rag.memory.storage.layout import values_schema
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tiny import HashEncoder, passage
 
-from indexing.verify_memory import verify_memory
-from memgpt_rag.memory import Memory, versions
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.analysis import terms
-from memgpt_rag.memory.files import describe
-from memgpt_rag.memory.states import decode
+from indexing.jobs.verify_memory import verify_memory
+from memgpt_rag.memory import Memory, list_versions
+from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.states import decode
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -39,9 +39,9 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
 def test_the_golden_files_are_as_their_manifest_says(version):
-    for segment in disk.read_manifest(GOLDEN / version).segments:
+    for segment in layout.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
-            assert describe(disk.segment_dir(GOLDEN / version, segment.name) / name) == file
+            assert describe(layout.segment_dir(GOLDEN / version, segment.name) / name) == file
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
@@ -63,7 +63,7 @@ def test_deletions_metadata_and_history_are_read(version):
         states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
         np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
     assert memory.entry(4) is None, "it came after the states"
-    earliest = min(one.commit for one in versions(GOLDEN / version))
+    earliest = min(one.commit for one in list_versions(GOLDEN / version))
     assert Memory.open(GOLDEN / version, version=earliest).rows().tolist() == [0, 1, 2, 3]
 
 
@@ -92,4 +92,4 @@ def test_states_of_version_2_are_read():
 
 
 def test_this_version_has_a_golden_folder():
-    assert (GOLDEN / f"v{disk.VERSION}").is_dir()
+    assert (GOLDEN / f"v{layout.VERSION}").is_dir()

@@ -12,12 +12,12 @@ import pytest
 from children import heard
 from tiny import HashEncoder, passage
 
-from indexing.verify_memory import verify_memory
+from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemgptRagError, MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
-from memgpt_rag.memory.faiss_index import ApproximateIndex, codes_for
-from memgpt_rag.memory.index_file import IndexFile
-from memgpt_rag.memory.index_settings import IndexSettings
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
+from memgpt_rag.memory.dense.index_file import IndexFile
+from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 ROWS, DIMENSION = 300, 16
 KINDS = [

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
-from indexing.build_memory import build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.keep_keys import KeepingEngine
-from indexing.split_passages import PassageSplitter
-from memgpt_rag.cache_folder import CacheWarning
+from indexing.engines.cached import KeepingEngine
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
 from memgpt_rag.errors import MismatchError
+from memgpt_rag.io.cache_folder import CacheWarning
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.caches.keys import KeyCache
 

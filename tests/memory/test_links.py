@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 from tiny import HashEncoder, passage
 
-from indexing.verify_memory import verify_memory
+from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import Memory, MemoryWriter, add_words, expire, roll_back, versions
-from memgpt_rag.memory import format as disk
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    add_words,
+    expire,
+    list_versions,
+    roll_back,
+)
+from memgpt_rag.memory.storage import layout
 
 ENCODER = HashEncoder(dimension=16)
 
@@ -35,7 +42,7 @@ def folder(tmp_path) -> Path:
     memory = tmp_path / "memory"
     write(memory, 0)
     write(memory, 1)
-    (memory / disk.LOCK).unlink()
+    (memory / layout.LOCK).unlink()
     return memory
 
 
@@ -70,7 +77,7 @@ def everything(memory: Path) -> list[str]:
     """All that a user may do with a memory, and what each was refused with."""
     jobs = {
         "open": lambda: Memory.open(memory),
-        "versions": lambda: versions(memory),
+        "versions": lambda: list_versions(memory),
         "write": lambda: write(memory, 2),
         "replace": lambda: MemoryWriter(memory, replace=True).__enter__(),
         "words": lambda: add_words(Memory.open(memory)),
@@ -87,24 +94,24 @@ def everything(memory: Path) -> list[str]:
 
 
 def some_segment(memory: Path) -> Path:
-    return sorted((memory / disk.SEGMENTS).iterdir())[0]
+    return sorted((memory / layout.SEGMENTS).iterdir())[0]
 
 
 LINKED_FOLDERS = {
-    "segments": lambda memory: memory / disk.SEGMENTS,
-    "versions": lambda memory: memory / disk.VERSIONS,
+    "segments": lambda memory: memory / layout.SEGMENTS,
+    "versions": lambda memory: memory / layout.VERSIONS,
     "a segment": some_segment,
-    "a segment that no manifest names": lambda memory: memory / disk.SEGMENTS / "000077",
+    "a segment that no manifest names": lambda memory: memory / layout.SEGMENTS / "000077",
 }
 LINKED_FILES = {
-    "manifest": lambda memory: memory / disk.MANIFEST,
-    "new manifest": lambda memory: memory / f"{disk.MANIFEST}.new",
-    "journal": lambda memory: memory / disk.JOURNAL,
-    "lock": lambda memory: memory / disk.LOCK,
-    "an earlier manifest": lambda memory: disk.version_path(memory, 1),
-    "a manifest that was never committed": lambda memory: disk.version_path(memory, 7),
-    "keys": lambda memory: some_segment(memory) / disk.KEYS,
-    "values": lambda memory: some_segment(memory) / disk.VALUES,
+    "manifest": lambda memory: memory / layout.MANIFEST,
+    "new manifest": lambda memory: memory / f"{layout.MANIFEST}.new",
+    "journal": lambda memory: memory / layout.JOURNAL,
+    "lock": lambda memory: memory / layout.LOCK,
+    "an earlier manifest": lambda memory: layout.version_path(memory, 1),
+    "a manifest that was never committed": lambda memory: layout.version_path(memory, 7),
+    "keys": lambda memory: some_segment(memory) / layout.KEYS,
+    "values": lambda memory: some_segment(memory) / layout.VALUES,
     "a file that no manifest names": lambda memory: some_segment(memory) / "notes.txt",
 }
 
@@ -129,10 +136,10 @@ def test_a_linked_file_is_refused_and_what_it_leads_to_stays(where, folder, vict
 
 def test_an_earlier_version_that_names_a_linked_segment_is_no_way_out(folder, victim):
     """The present version is sound; an earlier one makes a job look into the folder that the link leads to."""
-    manifest = json.loads(disk.version_path(folder, 1).read_text())
+    manifest = json.loads(layout.version_path(folder, 1).read_text())
     manifest["segments"][0]["name"] = "000000"
-    disk.version_path(folder, 1).write_text(json.dumps(manifest))
-    (folder / disk.SEGMENTS / "000000").symlink_to(victim)
+    layout.version_path(folder, 1).write_text(json.dumps(manifest))
+    (folder / layout.SEGMENTS / "000000").symlink_to(victim)
     before = contents(victim)
     assert all("000000 is a symbolic link" in refusal for refusal in everything(folder))
     assert contents(victim) == before

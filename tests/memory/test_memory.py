@@ -15,9 +15,9 @@ from tiny import HashEncoder, passage
 
 from memgpt_rag.errors import MemoryFormatError, MismatchError, ModelError
 from memgpt_rag.memory import Memory, MemoryWriter
-from memgpt_rag.memory import format as disk
-from memgpt_rag.memory.commit import publish
-from memgpt_rag.memory.files import describe
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.versions import publish
 
 JOB = {"name": "build", "documents": 1, "passages": 5}
 SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
@@ -96,7 +96,7 @@ def test_a_replacement_leaves_nothing_of_the_old_memory(folder):
     opened = Memory.open(folder)
     write(folder, 2, replace=True)
     assert len(Memory.open(folder)) == 2
-    assert len(list((folder / disk.SEGMENTS).iterdir())) == 1
+    assert len(list((folder / layout.SEGMENTS).iterdir())) == 1
     # Who opened the old one keeps reading it.
     assert opened.passages([4]) == [passage(4)]
 
@@ -202,12 +202,12 @@ def test_rows_that_are_not_there_are_refused(folder):
 
 
 def edit_manifest(folder: Path, **changes) -> None:
-    path = folder / disk.MANIFEST
+    path = folder / layout.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def segment(folder: Path) -> Path:
-    return next((folder / disk.SEGMENTS).iterdir())
+    return next((folder / layout.SEGMENTS).iterdir())
 
 
 def truncate(path: Path) -> None:
@@ -217,8 +217,8 @@ def truncate(path: Path) -> None:
 def swap_keys(folder: Path) -> None:
     """Keys of another memory of the same size in bytes, but of another shape."""
     other = write(folder.parent / "other", 10, HashEncoder(dimension=32))
-    content = (segment(other) / disk.KEYS).read_bytes()
-    path = segment(folder) / disk.KEYS
+    content = (segment(other) / layout.KEYS).read_bytes()
+    path = segment(folder) / layout.KEYS
     assert len(content) == path.stat().st_size
     path.write_bytes(content)
 
@@ -230,9 +230,9 @@ def scramble(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage, match",
     [
-        (lambda folder: (folder / disk.MANIFEST).unlink(), "is not a memory: it has no manifest.json"),
-        (lambda folder: (folder / disk.MANIFEST).write_text("{"), r"is damaged \(broken JSON"),
-        (lambda folder: (folder / disk.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
+        (lambda folder: (folder / layout.MANIFEST).unlink(), "is not a memory: it has no manifest.json"),
+        (lambda folder: (folder / layout.MANIFEST).write_text("{"), r"is damaged \(broken JSON"),
+        (lambda folder: (folder / layout.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
             lambda folder: edit_manifest(folder, version=5),
@@ -246,10 +246,10 @@ def scramble(path: Path) -> None:
         ),
         (lambda folder: edit_manifest(folder, states={}), "states have missing, unknown or impossible fields: dtype"),
         (lambda folder: edit_manifest(folder, encoder={}), "missing, unknown or impossible fields: name, dimension"),
-        (lambda folder: (segment(folder) / disk.VALUES).unlink(), "values.arrow is missing; the manifest says"),
-        (lambda folder: truncate(segment(folder) / disk.KEYS), r"keys.safetensors has \d+ bytes; the manifest says"),
-        (lambda folder: scramble(segment(folder) / disk.KEYS), "keys.safetensors is not a safetensors file"),
-        (lambda folder: scramble(segment(folder) / disk.VALUES), "values.arrow is not an Arrow file"),
+        (lambda folder: (segment(folder) / layout.VALUES).unlink(), "values.arrow is missing; the manifest says"),
+        (lambda folder: truncate(segment(folder) / layout.KEYS), r"keys.safetensors has \d+ bytes; the manifest says"),
+        (lambda folder: scramble(segment(folder) / layout.KEYS), "keys.safetensors is not a safetensors file"),
+        (lambda folder: scramble(segment(folder) / layout.VALUES), "values.arrow is not an Arrow file"),
         (
             swap_keys,
             "keys.safetensors does not hold 5 keys of dimension 64",
@@ -271,10 +271,10 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_the_manifest_survives_a_round_trip(folder):
-    manifest = disk.read_manifest(folder)
-    before = describe(folder / disk.MANIFEST).sha256
-    assert publish(folder, replace(manifest, commit=2)) == disk.read_manifest(folder)
-    assert disk.read_manifest(folder) == replace(manifest, commit=2, previous=before)
+    manifest = layout.read_manifest(folder)
+    before = describe(folder / layout.MANIFEST).sha256
+    assert publish(folder, replace(manifest, commit=2)) == layout.read_manifest(folder)
+    assert layout.read_manifest(folder) == replace(manifest, commit=2, previous=before)
     assert manifest.encoder == HashEncoder().fingerprint
     assert (manifest.splitting, manifest.job) == (SPLITTING, JOB)
     for name, file in manifest.segments[0].files.items():
@@ -282,7 +282,7 @@ def test_the_manifest_survives_a_round_trip(folder):
 
 
 def test_values_can_be_read_by_arrow_alone(folder):
-    table = pa.ipc.open_file(segment(folder) / disk.VALUES).read_all()
+    table = pa.ipc.open_file(segment(folder) / layout.VALUES).read_all()
     assert table.column("text").to_pylist() == [f"Fact number {number}." for number in range(5)]
 
 
@@ -309,7 +309,7 @@ def test_passages_say_where_they_are_from():
     ],
 )
 def test_numbers_of_a_manifest_that_cannot_be_meant_are_refused(field, value, folder):
-    encoder = json.loads((folder / disk.MANIFEST).read_text())["encoder"]
+    encoder = json.loads((folder / layout.MANIFEST).read_text())["encoder"]
     edit_manifest(folder, encoder={**encoder, field: value})
     with pytest.raises(MemoryFormatError, match=f"encoder has missing, unknown or impossible fields: {field}"):
         Memory.open(folder)
@@ -317,8 +317,8 @@ def test_numbers_of_a_manifest_that_cannot_be_meant_are_refused(field, value, fo
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "1e999", "9" * 5000])
 def test_a_manifest_with_what_is_no_number_is_refused_by_its_path(literal, folder):
-    text = (folder / disk.MANIFEST).read_text()
-    (folder / disk.MANIFEST).write_text(re.sub(r'("score_contrast": )[0-9.]+', rf"\g<1>{literal}", text))
+    text = (folder / layout.MANIFEST).read_text()
+    (folder / layout.MANIFEST).write_text(re.sub(r'("score_contrast": )[0-9.]+', rf"\g<1>{literal}", text))
     with pytest.raises(MemoryFormatError, match=r"manifest\.json is damaged"):
         Memory.open(folder)
 

@@ -21,12 +21,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tiny import HashEncoder, passage
 
-from indexing.change_memory import compact
-from indexing.verify_memory import verify_memory
-from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_words, expire, roll_back, versions
-from memgpt_rag.memory.analysis import terms
-from memgpt_rag.memory.faiss_index import ApproximateIndex
-from memgpt_rag.memory.index_settings import IndexSettings
+from indexing.jobs.change_memory import compact
+from indexing.jobs.verify_memory import verify_memory
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    add_indexes,
+    add_words,
+    expire,
+    list_versions,
+    roll_back,
+)
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
+from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 ENCODER = HashEncoder(dimension=48)
 SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
@@ -139,7 +147,7 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: len(self.history) > 1)
     @rule(data=st.data())
     def roll_back(self, data):
-        kept = [manifest.commit for manifest in versions(self.folder)][:-1]
+        kept = [manifest.commit for manifest in list_versions(self.folder)][:-1]
         if kept:
             commit = data.draw(st.sampled_from(kept))
             roll_back(self.folder, commit)

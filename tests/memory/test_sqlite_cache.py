@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from memgpt_rag.cache_folder import CacheWarning
+from memgpt_rag.io.cache_folder import CacheWarning
 from memgpt_rag.memory.caches import sqlite_cache
 from memgpt_rag.memory.caches.sqlite_cache import ROW_BYTES, SqliteCache
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from memgpt_rag.cache_folder import CacheWarning
 from memgpt_rag.fingerprint import StatesFingerprint, encode_probe
+from memgpt_rag.io.cache_folder import CacheWarning
 from memgpt_rag.memory import StateCache
-from memgpt_rag.memory.states import encode
+from memgpt_rag.memory.storage.states import encode
 
 MINE = StatesFingerprint("mine", (0, 2), 2, 8, "int8", (1, 2), (3,), encode_probe(np.ones(32)))
 LENGTH = 5

@@ -10,7 +10,14 @@ import torch
 from safetensors import safe_open
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory.states import STATES_TYPES, StatesShape, StatesWriter, StoredStates, decode, encode
+from memgpt_rag.memory.storage.states import (
+    STATES_TYPES,
+    StatesShape,
+    StatesWriter,
+    StoredStates,
+    decode,
+    encode,
+)
 
 LENGTHS = [3, 1, 12, 5]
 

@@ -13,9 +13,14 @@ from tiny import ARCHITECTURES, random_ids, tiny_decoder
 
 from memgpt_rag.errors import MismatchError, MissingPackageError, ModelError
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.adapter import add_adapter, load_adapter, reading_modules, save_adapter
+from memgpt_rag.model.adapter import (
+    add_adapter,
+    load_adapter,
+    reading_modules,
+    save_adapter,
+)
 from memgpt_rag.model.stored import states_fingerprint
-from memgpt_rag.tokenizer import byte_tokenizer
+from memgpt_rag.model.tokenizer import byte_tokenizer
 
 ENTRIES = [random_ids(7, 1), random_ids(4, 2)]
 PREFIX = (1, 5, 9)

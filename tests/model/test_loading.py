@@ -15,15 +15,15 @@ from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, tiny_bert, tiny_decoder
 from transformers import AutoModelForSequenceClassification, BertForMaskedLM, BertModel
 
-from memgpt_rag.bundled import SMOLLM, generator_folder
-from memgpt_rag.cache_folder import CacheWarning
-from memgpt_rag.encoding.sentence_encoder import SentenceTransformersEncoder
+from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
 from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.hub.bundled import SMOLLM, generator_folder
+from memgpt_rag.io.cache_folder import CacheWarning
 from memgpt_rag.model import MemGPT, MemoryDecoder
 from memgpt_rag.model.presets import calibrated_file
-from memgpt_rag.prompt import Prompt
-from memgpt_rag.rerank import CrossEncoderReranker, LateInteractionReranker
-from memgpt_rag.tokenizer import byte_tokenizer, load_tokenizer
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.tokenizer import byte_tokenizer, load_tokenizer
+from memgpt_rag.retrieval.rerankers import CrossEncoderReranker, LateInteractionReranker
 
 WEIGHTS = "model.safetensors"
 

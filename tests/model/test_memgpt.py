@@ -11,7 +11,7 @@ from torch import nn
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemGPT, MemoryDecoder
-from memgpt_rag.tokenizer import bpe_tokenizer, byte_tokenizer, character_tokenizer
+from memgpt_rag.model.tokenizer import bpe_tokenizer, byte_tokenizer, character_tokenizer
 
 SIZES = {"vocab_size": 256, "d_model": 32, "nhead": 4, "num_layers": 2, "dim_feedforward": 64, "chunk_tokens": 8}
 

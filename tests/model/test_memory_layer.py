@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from memgpt_rag.model.attention import UNSEEN
-from memgpt_rag.model.memory_layer import MemoryLayer, memory_formula, similarity_scores
+from memgpt_rag.model.from_scratch.memory_layer import MemoryLayer, memory_formula, similarity_scores
 
 D, TOKENS, SLOTS = 12, 5, 7
 

@@ -8,8 +8,8 @@ import torch
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
-from memgpt_rag.model.word_vectors import read_word_vectors
-from memgpt_rag.tokenizer import bpe_tokenizer, character_tokenizer
+from memgpt_rag.model.from_scratch.word_vectors import read_word_vectors
+from memgpt_rag.model.tokenizer import bpe_tokenizer, character_tokenizer
 
 VECTORS = {"park": [1.0, -2.0, 0.5, 3.0], "天": [0.25, 0.0, -1.0, 2.0], "new york": [4.0, 1.0, 1.0, -3.0]}
 LINES = [" ".join([word, *map(str, vector)]) for word, vector in VECTORS.items()]

@@ -13,9 +13,15 @@ from transformers import TrainingArguments, default_data_collator
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
-from memgpt_rag.tokenizer import character_tokenizer
-from memgpt_rag.training.neighbours import earlier_neighbours
-from memgpt_rag.training.pretrain import TextTrainer, TextWindows, pretrain, read_text, text_vectors
+from memgpt_rag.model.tokenizer import character_tokenizer
+from memgpt_rag.training.chunk_neighbors import earlier_neighbours
+from memgpt_rag.training.pretrain import (
+    TextTrainer,
+    TextWindows,
+    pretrain,
+    read_text,
+    text_vectors,
+)
 
 CHUNK, WINDOW = 4, 3
 

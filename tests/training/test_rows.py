@@ -9,7 +9,13 @@ import torch
 
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.delimiters import new_delimiters
-from memgpt_rag.training.rows import TrainingRow, alike_row_batches, dropped, memory_hidden, prompted_hidden
+from memgpt_rag.training.rows import (
+    TrainingRow,
+    alike_row_batches,
+    dropped,
+    memory_hidden,
+    prompted_hidden,
+)
 from tests.tiny import tiny_decoder
 
 PREFIX = (1, 5, 9)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from memgpt_rag.model.presets import PRESETS, preset
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.passage import Passage
-from memgpt_rag.prompt import Prompt
 from memgpt_rag.training.rows import TrainingRow, answer_tokens, memory_hidden
 
 PASSAGES = (

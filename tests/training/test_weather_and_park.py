@@ -8,14 +8,14 @@ import torch
 from conftest import ROOT
 from tiny import HashEncoder
 
-from indexing.build_memory import build_memory
-from indexing.engine import LocalEngine
-from indexing.find_files import find_files
-from indexing.split_passages import PassageSplitter
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import build_memory
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.find_files import find_files
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemGPT
-from memgpt_rag.retrieve import Retriever
-from memgpt_rag.tokenizer import character_tokenizer
+from memgpt_rag.model.tokenizer import character_tokenizer
+from memgpt_rag.retrieval.retriever import Retriever
 from memgpt_rag.training.pretrain import pretrain
 
 FILES = [ROOT / "examples" / "knowledge" / name for name in ("park.md", "weather.txt")]

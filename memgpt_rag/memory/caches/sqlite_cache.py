@@ -19,7 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from memgpt_rag.cache_folder import CacheWarning, make_private, require_plain, warn_left_out
+from memgpt_rag.io.cache_folder import (
+    CacheWarning,
+    make_private,
+    require_plain,
+    warn_left_out,
+)
 
 # Raised when the tables change; part of the file's name, so that releases which differ in it do not meet.
 _LAYOUT = 2

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory.caches.sqlite_cache import SqliteCache, file_name
-from memgpt_rag.memory.states import Codes, StatesShape, encode
+from memgpt_rag.memory.storage.states import Codes, StatesShape, encode
 
 
 class StateCache:

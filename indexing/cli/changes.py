@@ -1,0 +1,290 @@
+"""Commands of memgpt-index for a memory that is there: change it, check it, go back in its history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexing.cli.embedding_options import Caching, caching_options
+from indexing.cli.options import (
+    LATENCY,
+    Reading,
+    Workplace,
+    index,
+    index_option,
+    latency_option,
+    log_options,
+    reading_options,
+    recall_option,
+    sources_argument,
+    where_option,
+    workplace_options,
+)
+from memgpt_rag.io.console import echo, quiet_libraries
+from memgpt_rag.io.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indexing.job_log import JobLog
+    from indexing.jobs.choose_index import IndexKind
+
+memory_argument = click.argument("memory", type=click.Path(path_type=Path))
+memory_option = click.option(
+    "--memory", required=True, type=click.Path(path_type=Path), help="Folder of the memory to change."
+)
+encoder_option = click.option(
+    "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
+)
+generator_option = click.option(
+    "--generator",
+    metavar="NAME",
+    help="The language model whose tokenizer counts the memory's passages; needed where it does not come as a package.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+
+
+def _changing(command: Callable[..., None]) -> Callable[..., None]:
+    """What reading sources into a memory that is there takes."""
+    return sources_argument(
+        memory_option(
+            encoder_option(
+                generator_option(
+                    caching_options(workplace_options(log_options(reading_options(dry_run_option(command)))))
+                )
+            )
+        )
+    )
+
+
+@click.command()
+@_changing
+def add(memory: Path, **settings: Any) -> None:
+    """Add files and folders to a memory, beside what it holds. Files that it holds as they are change nothing."""
+    _change(memory, update=False, **settings)
+
+
+@click.command()
+@_changing
+def update(memory: Path, **settings: Any) -> None:
+    """Bring the entries of files up to date: new text is embedded, text that is gone goes, the rest stays."""
+    _change(memory, update=True, **settings)
+
+
+@click.command()
+@memory_option
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Entry to delete; may be given again.")
+@click.option("--source", "sources", multiple=True, metavar="NAME", help="File whose entries go; may be given again.")
+@where_option
+@dry_run_option
+def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: str | None, dry_run: bool) -> None:
+    """Delete entries: by id, by source, or by a filter. Earlier versions keep them until they expire."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from indexing.jobs.change_memory import delete_entries
+    from memgpt_rag.memory import Memory
+
+    if not ids and not sources and where is None:
+        raise click.UsageError("Say which entries: with --id, --source or --where.")
+    opened = Memory.open(memory)
+    expressions = [pc.field(name).isin(pa.array(of, pa.string())) for name, of in (("id", ids), ("source", sources))]
+    rows = np.unique(np.concatenate([opened.rows(one) for one in (*expressions, *([where] if where else []))]))
+    if dry_run:
+        for passage in opened.passages(rows[:20]):
+            echo(printable(f"{passage.id}  {passage.place}  {passage.text[:60]!r}"))
+        echo(f"Would delete {len(rows):,} of {len(opened):,} entries of {memory}.")
+        return
+    if not len(rows):
+        echo("No entry matches; nothing was deleted.")
+        return
+    manifest = delete_entries(memory, rows, opened.manifest)
+    echo(f"Deleted {len(rows):,} entries; {manifest.entries:,} are left in version {manifest.commit} of {memory}.")
+
+
+@click.command()
+@memory_argument
+def compact(memory: Path) -> None:
+    """Bring all entries into one segment without deleted rows. Nothing is computed anew."""
+    from indexing.jobs.change_memory import compact
+    from memgpt_rag.memory import Memory
+
+    indexed = [segment.index.get("recall", 1.0) for segment in Memory.open(memory).manifest.segments if segment.index]
+    manifest = compact(memory, progress=True)
+    echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
+    if indexed:
+        index(memory, "auto", min(indexed), LATENCY)
+
+
+@click.command("rebuild-index")
+@memory_argument
+@index_option
+@recall_option
+@latency_option
+def rebuild_index(memory: Path, kind: IndexKind, recall: float, latency: float) -> None:
+    """Choose anew how keys are searched: exactly, or with the fastest index that finds enough of what is nearest."""
+    index(memory, kind, recall, latency)
+
+
+@click.command()
+@memory_argument
+def words(memory: Path) -> None:
+    """Let the entries of a memory be found by their words, too (BM25), alone or together with their keys.
+
+    What is added to the memory afterwards is found so as well.
+    """
+    add_words_to(memory)
+
+
+@click.command()
+@memory_argument
+@click.option(
+    "--neighbours",
+    default=20_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many entries to look up by their own key.",
+)
+def verify(memory: Path, neighbours: int) -> None:
+    """Read every byte of a memory and say whether it is as it was written; exits 1 where it is not."""
+    from indexing.jobs.verify_memory import verify_memory
+
+    faults = verify_memory(memory, neighbours=neighbours)
+    if faults:
+        raise click.ClickException("\n".join(map(printable, faults)))
+    echo(f"{memory} is as it was written.")
+
+
+@click.command()
+@memory_argument
+def versions(memory: Path) -> None:
+    """List the versions of a memory that can be opened or restored."""
+    from memgpt_rag.memory import list_versions
+
+    for manifest in list_versions(memory):
+        counted = ", ".join(f"{name} {value:,}" for name, value in manifest.job.items() if isinstance(value, int))
+        told = printable(f"{manifest.job.get('name')}  {counted}")
+        echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {told}")
+
+
+@click.command()
+@memory_argument
+@click.argument("version", type=click.IntRange(min=1))
+def rollback(memory: Path, version: int) -> None:
+    """Make an earlier VERSION the present one again, as a version of its own."""
+    from memgpt_rag.memory import roll_back
+
+    manifest = roll_back(memory, version)
+    echo(f"{memory} is as it was in version {version}: {manifest.entries:,} entries, version {manifest.commit}.")
+
+
+@click.command()
+@memory_argument
+@click.option("--keep", default=1, show_default=True, type=click.IntRange(min=1), help="How many versions to keep.")
+def expire(memory: Path, keep: int) -> None:
+    """Forget earlier versions and free what only they need."""
+    from memgpt_rag.memory import expire
+
+    forgotten = expire(memory, keep)
+    echo(f"Forgot {len(forgotten):,} versions of {memory}.")
+
+
+@click.command()
+@memory_argument
+@click.argument("before", type=click.IntRange(min=1))
+@click.argument("after", required=False, type=click.IntRange(min=1))
+def diff(memory: Path, before: int, after: int | None) -> None:
+    """Say which entries version AFTER (the present one, if none is named) has and version BEFORE has not, or differently."""
+    from indexing.jobs.verify_memory import difference
+
+    added, gone = difference(memory, before, after)
+    for sign, ids in (("-", gone), ("+", added)):
+        for id in ids:
+            echo(f"{sign} {printable(id)}")
+    echo(f"{len(added):,} added, {len(gone):,} gone.")
+
+
+@click.command()
+@memory_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@where_option
+@click.option("--keys", is_flag=True, help="Write the keys, too.")
+def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
+    """Write the entries of a memory to FILE, which ends in .jsonl or .parquet."""
+    from indexing.jobs.export_memory import export_memory
+    from memgpt_rag.memory import Memory
+
+    count = export_memory(Memory.open(memory), file, where=where, keys=keys)
+    echo(f"Wrote {count:,} entries to {file}.")
+
+
+def add_words_to(memory: Path) -> None:
+    """Find the words of entries, unless that is done."""
+    from memgpt_rag.memory import Memory, add_words
+    from memgpt_rag.memory.lexical.analysis import ANALYSIS
+
+    opened = Memory.open(memory)
+    if opened.manifest.words != ANALYSIS:
+        version = add_words(opened).commit
+        echo(f"{len(opened):,} entries can be found by their words, too; version {version} of {memory}.")
+
+
+def _change(
+    memory: Path,
+    *,
+    sources: tuple[Path | str, ...],
+    encoder: str | None,
+    generator: str | None,
+    reading: Reading,
+    workplace: Workplace,
+    log: JobLog,
+    caching: Caching,
+    dry_run: bool,
+    update: bool,
+) -> None:
+    from indexing.engines.base import EncoderRecipe
+    from indexing.jobs.change_memory import add_sources
+    from indexing.jobs.choose_index import RECALL
+    from indexing.sources.find_files import find_files
+    from memgpt_rag.encoders.load import encoder_name
+    from memgpt_rag.hub.bundled import GENERATORS
+    from memgpt_rag.hub.named_models import require_named
+    from memgpt_rag.memory import Memory
+
+    manifest = Memory.open(memory).manifest
+    files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
+    quiet_libraries()
+    recipe = EncoderRecipe.of(stored, encoder_name(stored, encoder, [memory]))
+    tokenizer = None
+    if splitting["tokenizer"] != stored.name:
+        tokenizer = require_named(
+            splitting["tokenizer"],
+            generator,
+            bundled=GENERATORS,
+            what="tokenizer",
+            option="--generator",
+            memories=[memory],
+        )
+    with workplace.open(recipe, caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
+        report = add_sources(
+            files,
+            memory,
+            caching.engine(engine),
+            options=reading.options(manifest.metadata),
+            update=update,
+            dry_run=dry_run,
+            log=log,
+            progress=True,
+        )
+    sentence = report.sentence()
+    echo(f"{sentence[0].upper()}{sentence[1:]}.")
+    echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
+    if report.commit is not None:
+        recalls = [segment.index.get("recall", RECALL) for segment in manifest.segments if segment.index]
+        index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)
+
+
+COMMANDS = [add, update, delete, compact, rebuild_index, words, verify, versions, rollback, expire, diff, export]

@@ -1,0 +1,291 @@
+"""The command memgpt-index. Heavy imports wait until a job runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexing.cli import changes
+from indexing.cli.embedding_options import (
+    Caching,
+    Embedding,
+    caching_options,
+    embedding_options,
+)
+from indexing.cli.options import (
+    COLUMN_TYPES,
+    SIZE,
+    Reading,
+    Workplace,
+    index,
+    index_option,
+    latency_option,
+    log_options,
+    memory_limit_option,
+    reading_options,
+    recall_option,
+    sources_argument,
+    workplace_options,
+)
+from memgpt_rag.hub.bundled import GEMMA
+from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries
+from memgpt_rag.limits import MOST_PASSAGE_TOKENS
+
+if TYPE_CHECKING:
+    from indexing.job_log import JobLog
+    from indexing.jobs.choose_index import IndexKind
+    from memgpt_rag.memory import StatesType
+
+
+def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for one in given:
+        name, _, kind = one.partition(":")
+        if kind not in COLUMN_TYPES:
+            raise click.BadParameter(
+                f"{one!r} names no type; expected NAME:TYPE with one of {', '.join(COLUMN_TYPES)}."
+            )
+        columns[name] = kind
+    return columns
+
+
+@click.group(cls=SentenceGroup)
+def main() -> None:
+    """Build memories: folders of documents become key-value memories that a language model attends to."""
+
+
+@main.command()
+@sources_argument
+@click.option("--memory", required=True, type=click.Path(path_type=Path), help="Folder to build the memory in.")
+@embedding_options
+@caching_options
+@click.option(
+    "--generator",
+    metavar="NAME",
+    help="Language model that will read the memory; its tokenizer counts --max-tokens. Without it, the encoder's does.",
+)
+@click.option(
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
+)
+@click.option(
+    "--states",
+    "preset",
+    type=click.Choice(["quality", "compact"]),
+    help=f"Also compute states, as memgpt-index states does, for the --generator ({GEMMA} where none is named).",
+)
+@click.option(
+    "--metric",
+    default="cosine",
+    show_default=True,
+    type=click.Choice(["cosine", "euclidean"]),
+    help="How near is measured.",
+)
+@click.option(
+    "--metadata",
+    multiple=True,
+    callback=_metadata,
+    metavar="NAME:TYPE",
+    help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
+)
+@click.option(
+    "--words", is_flag=True, help="Let entries be found by their words, too (BM25), as memgpt-index words does."
+)
+@index_option
+@recall_option
+@latency_option
+@memory_limit_option
+@workplace_options
+@log_options
+@reading_options
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Embed everything anew where the folder holds a memory; the old one stays until the new one is complete.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be read and how large the memory would get; write nothing."
+)
+def build(
+    sources: tuple[Path | str, ...],
+    memory: Path,
+    embedding: Embedding,
+    caching: Caching,
+    generator: str | None,
+    max_tokens: int,
+    preset: str | None,
+    metric: str,
+    metadata: dict[str, str],
+    words: bool,
+    kind: IndexKind,
+    recall: float,
+    latency: float,
+    memory_limit: float | None,
+    reading: Reading,
+    workplace: Workplace,
+    log: JobLog,
+    replace: bool,
+    dry_run: bool,
+) -> None:
+    """Read files and folders, and build a memory from them.
+
+    Text, Markdown, HTML, PDF, Word, JSON Lines, CSV and Parquet are read; anything else is read as text, and a file that
+    cannot be read stops the job before anything is written. Run again, the job embeds only what is new, and a job that
+    was stopped goes on where it was.
+    """
+    from indexing.jobs.build_memory import PassageStream, build_memory
+    from indexing.planning.forecast import require_memory
+    from indexing.planning.plan import plan_memory, size, table
+    from indexing.sources.find_files import find_files
+
+    files, options = find_files(sources, reading.exclude), reading.options(metadata)
+    quiet_libraries()
+    encoder = embedding.recipe(normalise=metric == "cosine")
+    with workplace.open(encoder, caching.splitter(generator, max_tokens)) as engine:
+        require_memory(memory_limit)
+        if dry_run:
+            plan = plan_memory(
+                PassageStream(files, engine, options, progress=True), dimension=engine.encoder.fingerprint.dimension
+            )
+            echo(table(plan, files))
+            echo(f"Would have {plan.report.sentence()} of {engine.encoder.fingerprint.dimension} numbers each.")
+            echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
+            return
+        report = build_memory(
+            files,
+            memory,
+            caching.engine(engine),
+            tokenizer_name=generator or embedding.encoder_name,
+            options=options,
+            metric="cosine" if metric == "cosine" else "euclidean",
+            replace=replace,
+            log=log,
+            progress=True,
+        )
+    sentence = report.sentence()
+    echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    if report.kept or report.deleted:
+        echo(f"{report.changes()}.")
+    if report.commit is not None:
+        index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit)
+    if words:
+        changes.add_words_to(memory)
+    if preset is not None:
+        _store_states(memory, generator or GEMMA, preset, "int8", workplace)
+
+
+@main.command()
+@sources_argument
+@embedding_options
+@click.option(
+    "--generator",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model that will read the memory; its tokenizer counts --max-tokens.",
+)
+@click.option(
+    "--max-tokens",
+    default=160,
+    show_default=True,
+    type=click.IntRange(8, MOST_PASSAGE_TOKENS),
+    help="Longest passage, in tokens.",
+)
+@recall_option
+@latency_option
+@click.option("--disk", type=SIZE, metavar="SIZE", help="What the memory may take, such as 2GB.")
+@memory_limit_option
+@click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
+@no_cache_option
+@reading_options
+def plan(
+    sources: tuple[Path | str, ...],
+    embedding: Embedding,
+    generator: str,
+    max_tokens: int,
+    recall: float,
+    latency: float,
+    disk: float | None,
+    memory_limit: float | None,
+    no_states: bool,
+    no_cache: bool,
+    reading: Reading,
+) -> None:
+    """Say how large a memory of these sources would be and how long it would take to build, on this machine.
+
+    All is read and split as the job does it; the rest is measured on a few passages. What is wished for decides which
+    index and which states it is to have, and how large it may get.
+    """
+    from indexing.engines.base import DecoderRecipe
+    from indexing.engines.local import LocalEngine
+    from indexing.jobs.build_memory import PassageStream
+    from indexing.planning.forecast import Wish, forecast, forecast_table
+    from indexing.planning.plan import plan_memory
+    from indexing.sources.find_files import find_files
+
+    quiet_libraries()
+    files, encoder = find_files(sources, reading.exclude), embedding.recipe()()
+    engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
+    stream = PassageStream(files, engine, reading.options({}), progress=True)
+    found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
+    presets = () if no_states else ("quality", "compact")
+    models = {preset: DecoderRecipe(generator, preset) for preset in presets}
+    echo(f"Would have {found.report.sentence()}.")
+    wish = Wish(recall, latency, disk or math.inf, memory_limit or math.inf)
+    echo(forecast_table(found, forecast(found, encoder, models, wish), wish))
+
+
+@main.command()
+@click.argument("memory", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    "model_name",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model that will read the memory: a Hugging Face name or folder, or one that comes as a package.",
+)
+@click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="States of all layers, or of the global layers only.",
+)
+@click.option(
+    "--dtype",
+    default="int8",
+    show_default=True,
+    type=click.Choice(["int8", "fp16", "bf16", "fp32"]),
+    help="How states are stored; int8 with a scale per token and head.",
+)
+@workplace_options
+def states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
+    """Compute the states of the entries in folder MEMORY and store them, so that questions need not.
+
+    Any other states that the memory holds are replaced. It can be asked as before while the job runs.
+    """
+    _store_states(memory, model_name, preset, dtype, workplace)
+
+
+def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
+    from indexing.engines.base import DecoderRecipe
+    from indexing.jobs.compute_states import compute_states
+    from indexing.planning.plan import size
+    from memgpt_rag.memory import Memory
+
+    entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
+    quiet_libraries()
+    recipe = DecoderRecipe(model_name, preset)
+    stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=workplace.states_elsewhere(recipe), progress=True)
+    echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
+
+
+for _command in changes.COMMANDS:
+    main.add_command(_command)

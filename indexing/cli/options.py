@@ -1,0 +1,272 @@
+"""Options that several commands of memgpt-index take."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memgpt_rag.io.console import echo
+
+if TYPE_CHECKING:
+    from indexing.engines.base import DecoderRecipe, EncoderRecipe, Engine, SplitterRecipe
+    from indexing.engines.states import StatesOf
+    from indexing.jobs.choose_index import IndexKind
+    from indexing.sources.read_options import ReadOptions
+    from memgpt_rag.fingerprint import StatesFingerprint
+
+# Types of columns of metadata, as in `memgpt_rag.memory.storage.layout`, which takes long to import.
+COLUMN_TYPES = ("string", "integer", "number", "boolean", "date")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the sources are to be read, as the options say."""
+
+    text_field: str | None
+    title_field: str | None
+    id_field: str | None
+    encoding: str
+    exclude: tuple[str, ...]
+
+    def options(self, metadata: dict[str, str]) -> ReadOptions:
+        from indexing.sources.read_options import ReadOptions, RecordFields
+
+        return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
+
+
+def reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how to read sources; the command gets them as `reading`."""
+
+    @functools.wraps(command)
+    def with_reading(**settings: Any) -> None:
+        fields = {name: settings.pop(name) for name in Reading.__dataclass_fields__}
+        command(reading=Reading(**fields), **settings)
+
+    for option in reversed(_OPTIONS):
+        with_reading = option(with_reading)
+    return with_reading
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a job's work is to be done, as the options say."""
+
+    engine: str
+    address: str | None
+    workers: int | None
+
+    @contextmanager
+    def open(self, encoder: EncoderRecipe, splitter: SplitterRecipe) -> Iterator[Engine]:
+        from indexing.engines.local import LocalEngine
+
+        if self.engine == "local":
+            loaded = encoder()
+            yield LocalEngine(loaded, splitter(lambda: loaded))
+            return
+        from indexing.engines.ray_engine import RayEngine
+
+        with RayEngine(encoder, splitter, address=self.address, workers=self.workers) as engine:
+            yield engine
+
+    def states_elsewhere(
+        self, model: DecoderRecipe
+    ) -> Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None:
+        """What computes states with that model; None for this process."""
+        if self.engine == "local":
+            return None
+        from indexing.engines.ray_engine import ray_states
+
+        return functools.partial(ray_states, model, address=self.address, workers=self.workers)
+
+
+def workplace_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where the work is done; the command gets them as `workplace`."""
+
+    @functools.wraps(command)
+    def with_workplace(**settings: Any) -> None:
+        fields = {name: settings.pop(name) for name in Workplace.__dataclass_fields__}
+        command(workplace=Workplace(**fields), **settings)
+
+    for option in reversed(_WORKPLACES):
+        with_workplace = option(with_workplace)
+    return with_workplace
+
+
+def log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where a job tells what it does; the command gets a `JobLog` as `log`."""
+
+    @functools.wraps(command)
+    def with_log(**settings: Any) -> None:
+        from indexing.job_log import JobLog
+
+        paths = {name: settings.pop(name) for name in ("log", "metrics", "rejects")}
+        with JobLog(command.__name__, **paths) as log:
+            command(log=log, **settings)
+        if rejected := log.counts.get("rejects", 0):
+            echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)
+            click.get_current_context().exit(REJECTS_STATUS)
+
+    for option in reversed(_LOGS):
+        with_log = option(with_log)
+    return with_log
+
+
+def index(
+    memory: Path,
+    kind: IndexKind,
+    recall: float,
+    latency: float,
+    *,
+    anew: bool = True,
+    memory_limit: float | None = None,
+) -> None:
+    """Choose how a memory is searched, and say so where that is not exactly; see `index_memory`."""
+    from indexing.jobs.choose_index import index_memory
+    from indexing.planning.forecast import anonymous_bytes
+
+    chosen = index_memory(
+        memory,
+        kind=kind,
+        recall=recall,
+        fast_enough=latency,
+        anew=anew,
+        most_bytes=math.inf if memory_limit is None else memory_limit - anonymous_bytes(),
+        on_step=lambda step: echo(f"{step} …", err=True),
+    )
+    for name, choice in chosen.items():
+        if choice.index is not None:
+            settings = choice.index.settings
+            echo(
+                f"Segment {name}: {settings.factory}, {settings.parameters}, finds {choice.recall:.1%} of the 10 nearest "
+                f"in {choice.milliseconds:.2f} ms; looking at all keys takes {choice.exact_milliseconds:.2f} ms."
+            )
+    if all(choice.index is None for choice in chosen.values()) and kind != "auto":
+        echo("All keys are looked at.")
+
+
+def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
+
+
+class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
+    """A path, or an address such as s3://bucket/docs."""
+
+    name = "source"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]
+    """Bytes, as people write them: 500 MB, 2GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([\d.]+)\s*([kMGT]?)B?", value.strip())
+        try:
+            return float(found[1]) * 1000.0 ** " kMGT".index(found[2] or " ") if found else float("x")
+        except ValueError:
+            self.fail(f"{value!r} is no size; expected one such as 500MB or 2GB.", param, ctx)
+
+
+SIZE = _Size()
+memory_limit_option = click.option(
+    "--memory-limit",
+    type=SIZE,
+    metavar="SIZE",
+    help="Memory that the job may take, but for files that are mapped; indexes that need more are not built.",
+)
+sources_argument = click.argument("sources", nargs=-1, required=True, type=_Source(), metavar="SOURCE…")
+_WORKPLACES = [
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        type=click.Choice(["local", "ray"]),
+        help="Where the work is done: in this process, or by the workers of a Ray cluster.",
+    ),
+    click.option(
+        "--ray-address",
+        "address",
+        metavar="ADDRESS",
+        help="Of the cluster; without it, the one that RAY_ADDRESS names, or else the cores of this machine.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="How many of Ray's workers embed at most; without it, one a core, or one a GPU where there are any.",
+    ),
+]
+_OPTIONS = [
+    click.option(
+        "--text-field", metavar="FIELD", help="Field of a record (JSON Lines, CSV, Parquet) that holds its text."
+    ),
+    click.option("--title-field", metavar="FIELD", help="Field that holds its title."),
+    click.option("--id-field", metavar="FIELD", help="Field that holds its id."),
+    click.option(
+        "--encoding",
+        default="utf-8",
+        show_default=True,
+        callback=_known_encoding,
+        metavar="NAME",
+        help="Character encoding of text, JSON Lines and CSV.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
+    ),
+]
+index_option = click.option(
+    "--index",
+    "kind",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "exact", "hnsw", "ivf", "codes"]),
+    help="How keys are searched; auto looks at all of them while that is fast enough, and else measures.",
+)
+recall_option = click.option(
+    "--recall",
+    default=0.98,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How many of the 10 nearest an index has to find.",
+)
+# As `indexing.jobs.choose_index.FAST_ENOUGH`, which takes long to import.
+LATENCY = 1.0
+latency_option = click.option(
+    "--latency",
+    default=LATENCY,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    metavar="MILLISECONDS",
+    help="Wished for one search, on one thread; auto looks at all keys while that takes no longer.",
+)
+REJECTS_STATUS = 3
+_LOGS = [
+    click.option(
+        "--log", type=click.Path(path_type=Path), help="File to add a JSON line to for each thing that happens."
+    ),
+    click.option("--metrics", type=click.Path(path_type=Path), help="File of numbers in Prometheus's text format."),
+    click.option(
+        "--rejects",
+        type=click.Path(path_type=Path),
+        help=f"File for records that cannot be read; the job goes on without them and exits with {REJECTS_STATUS}.",
+    ),
+]
+where_option = click.option(
+    "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
+)

@@ -1,0 +1,1 @@
+"""What memgpt-index does: build, change, verify, export."""

@@ -1,0 +1,241 @@
+"""The whole job: read → clean → split → drop duplicates → number → encode → commit.
+
+Where the folder holds a memory, what is read is compared with it: entries that are as they were stay, those that are
+gone go, and only texts that are new are embedded. A job that was stopped goes on from the keys that it had computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.engines.base import Engine
+from indexing.job_log import JobLog, Reject
+from indexing.jobs.encode_passages import encode_values
+from indexing.jobs.known_entries import KnownEntries
+from indexing.passages.drop_duplicates import DuplicateFilter
+from indexing.sources.find_files import SourceFile
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.errors import MismatchError, SourceError
+from memgpt_rag.io.console import progress_bar
+from memgpt_rag.memory import Manifest, MemoryWriter, Metric
+from memgpt_rag.passage import Passage
+
+_BLOCK = 1024
+
+
+@dataclass
+class BuildReport:
+    """What a job read, dropped and stored.
+
+    Attributes:
+        entries: passages that are none of them duplicates.
+        added, kept, deleted: entries that are new, that were there already, and that are no more.
+        embedded: texts that needed a key.
+        rejected: records and files that could not be read.
+        commit: number of the version; None where nothing changed.
+    """
+
+    files: int = 0
+    documents: int = 0
+    passages: int = 0
+    exact_duplicates: int = 0
+    near_duplicates: int = 0
+    entries: int = 0
+    added: int = 0
+    kept: int = 0
+    deleted: int = 0
+    embedded: int = 0
+    rejected: int = 0
+    commit: int | None = None
+    seconds: float = 0.0
+
+    def counts(self) -> dict[str, int]:
+        names = "documents", "passages", "exact_duplicates", "near_duplicates", "added", "kept", "deleted"
+        return {name: getattr(self, name) for name in names}
+
+    def sentence(self) -> str:
+        return (
+            f"read {self.files:,} {'file' if self.files == 1 else 'files'}: {self.documents:,} documents, {self.passages:,} passages; dropped "
+            f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {self.entries:,} entries"
+        )
+
+    def changes(self) -> str:
+        """What becomes of the memory."""
+        version = "nothing to commit" if self.commit is None else f"version {self.commit}"
+        return (
+            f"{self.added:,} added, {self.kept:,} kept, {self.deleted:,} deleted, {self.embedded:,} embedded; {version}"
+        )
+
+
+class PassageStream:
+    """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken.
+
+    Args:
+        known: passages that are in the memory already and stay there; copies of them are dropped, too.
+        log: what is read is told there; where it keeps rejects, they do not stop the job.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        engine: Engine,
+        options: ReadOptions,
+        *,
+        known: Iterable[Passage] = (),
+        log: JobLog | None = None,
+        progress: bool = False,
+    ):
+        self.report, self.log = BuildReport(files=len(files)), log or JobLog("none")
+        if self.log.keeps_rejects:
+            options = dataclasses.replace(options, on_reject=self._reject)
+        self._files, self._engine, self._options = files, engine, options
+        self._known, self._progress = known, progress
+
+    def __iter__(self) -> Iterator[list[Passage]]:
+        """Raises SourceError: a file cannot be read, or no file holds any text."""
+        passages = self._passages()
+        while block := list(islice(passages, _BLOCK)):
+            yield block
+
+    def _passages(self) -> Iterator[Passage]:
+        report, duplicates = self.report, DuplicateFilter(self._known)
+        total = sum(file.bytes for file in self._files)
+        with progress_bar(total=total, desc="reading", unit="B", unit_scale=True, shown=self._progress) as bar:
+
+            def on_file(file: SourceFile) -> None:
+                bar.update(file.bytes)
+                self.log.event("read", file=file.name, bytes=file.bytes)
+                self.log.count("files_read")
+
+            for of_document in self._engine.passages(self._files, self._options, on_file):
+                report.documents += 1
+                for passage in of_document:
+                    report.passages += 1
+                    if duplicates.is_new(passage):
+                        report.entries += 1
+                        yield passage
+        report.exact_duplicates, report.near_duplicates = duplicates.counts.exact, duplicates.counts.near
+        self.log.count("passages_read", report.passages)
+        if not report.passages:
+            raise SourceError(f"None of the {report.files} files holds any text; name sources that do.")
+
+    def _reject(self, reject: Reject) -> None:
+        self.report.rejected += 1
+        self.log.reject(reject)
+
+
+def build_memory(
+    files: Sequence[SourceFile],
+    memory: Path,
+    engine: Engine,
+    *,
+    tokenizer_name: str,
+    options: ReadOptions = ReadOptions(),
+    metric: Metric = "cosine",
+    replace: bool = False,
+    log: JobLog | None = None,
+    progress: bool = False,
+) -> BuildReport:
+    """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
+
+    Args:
+        engine: where the work is done; what comes of it is the same everywhere.
+        replace: embed everything anew, also where the folder holds a memory.
+        log: where to tell what happens.
+
+    Raises:
+        SourceError: a file cannot be read, or there is no text.
+        MismatchError: the memory that is there was built in another way.
+        MemoryFormatError: the folder holds something that would be overwritten.
+        BusyError: another job is writing there.
+    """
+    began = time.perf_counter()
+    splitting = {"tokenizer": tokenizer_name, "max_tokens": engine.max_tokens}
+    with MemoryWriter(memory, metric=metric, metadata=options.metadata, replace=replace) as writer:
+        known = None
+        if writer.base is not None:
+            require_same_way(memory, writer.base.manifest, engine.encoder, metric, splitting, options.metadata)
+            known = KnownEntries(writer.base)
+        stream = PassageStream(files, engine, options, log=log, progress=progress)
+        gone = () if known is None else known.rows
+        store(writer, stream, engine, known, splitting, "build", gone, progress=progress)
+    stream.report.seconds = time.perf_counter() - began
+    return stream.report
+
+
+def store(
+    writer: MemoryWriter,
+    stream: PassageStream,
+    engine: Engine,
+    known: KnownEntries | None,
+    splitting: dict[str, Any],
+    name: str,
+    instead_of: Iterable[int],
+    *,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> None:
+    """Write the passages of a stream into a memory, and commit where they change it.
+
+    Args:
+        known: what the memory holds.
+        name: of the job.
+        instead_of: rows that go unless a passage of the stream is the same entry.
+        dry_run: count only.
+    """
+    report = stream.report
+    kept: set[int] = set()
+    for block in stream:
+        rows = [None if known is None else known.same(passage) for passage in block]
+        kept.update(row for row in rows if row is not None)
+        fresh = [passage for passage, row in zip(block, rows, strict=True) if row is None]
+        if fresh:
+            writer.add_values(fresh)
+    gone = sorted(set(instead_of) - kept)
+    report.added, report.kept, report.deleted = writer.entries, len(kept), len(gone)
+    if dry_run or not (writer.entries or gone):
+        return
+    with progress_bar(total=writer.entries, desc="embedding", unit=" entries", shown=progress) as bar:
+
+        def on_block(entries: int) -> None:
+            bar.update(entries)
+            stream.log.count("entries_embedded", entries)
+
+        report.embedded = encode_values(writer, engine, known, on_block=on_block)
+    writer.delete(np.asarray(gone, dtype=np.int64))
+    fingerprint = engine.encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
+    report.commit = writer.commit(fingerprint, splitting=splitting, job={"name": name, **report.counts()}).commit
+    stream.log.event("committed", version=report.commit, **report.counts())
+
+
+def require_same_way(
+    memory: Path,
+    manifest: Manifest,
+    encoder: Encoder,
+    metric: Metric,
+    splitting: dict[str, Any],
+    metadata: dict[str, str],
+) -> None:
+    """Raises MismatchError: a memory was built in another way, so that new entries would not go with its own."""
+    manifest.encoder.require_match(encoder.fingerprint)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("metric", manifest.metric, metric),
+        ("metadata", manifest.metadata, metadata),
+        ("backend", manifest.encoder.backend, encoder.backend),
+        ("precision", manifest.encoder.precision, encoder.precision),
+    ]
+    pairs += [(what, manifest.splitting.get(what), splitting[what]) for what in splitting]
+    differs = [f"{what} {was!r} against {now!r}" for what, was, now in pairs if was != now]
+    if differs:
+        raise MismatchError(
+            f"{memory} was built in another way: {'; '.join(differs)}. Build it in the same way, or all anew with --replace."
+        )

@@ -1,0 +1,147 @@
+"""Changes a memory that is there: adds sources, brings sources up to date, deletes entries, compacts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int
+
+from indexing.engines.base import Engine
+from indexing.job_log import JobLog
+from indexing.jobs.build_memory import (
+    BuildReport,
+    PassageStream,
+    require_same_way,
+    store,
+)
+from indexing.jobs.known_entries import KnownEntries
+from indexing.sources.find_files import SourceFile
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.errors import MemoryFormatError, SourceError
+from memgpt_rag.io.console import progress_bar
+from memgpt_rag.memory import Manifest, Memory, MemoryWriter
+from memgpt_rag.passage import Passage
+
+_BLOCK = 4096
+
+
+def add_sources(
+    files: Sequence[SourceFile],
+    memory: Path,
+    engine: Engine,
+    *,
+    options: ReadOptions = ReadOptions(),
+    update: bool = False,
+    dry_run: bool = False,
+    log: JobLog | None = None,
+    progress: bool = False,
+) -> BuildReport:
+    """Read files into a memory, beside what it holds from other sources.
+
+    Args:
+        engine: with the encoder, the tokenizer and the longest passage of the memory.
+        options: with the metadata of the memory.
+        update: entries from these files that are no longer what the files say go.
+        dry_run: find out what would change, and change nothing.
+        log: where to tell what happens.
+
+    Raises:
+        SourceError: a file cannot be read, or, without `update`, the memory holds another text of it.
+        MismatchError: the memory was built in another way.
+        BusyError: another job is writing there.
+    """
+    began = time.perf_counter()
+    Memory.open(memory)  # a wrong folder is told before anything is made there
+    with MemoryWriter(memory) as writer:
+        base = writer.base
+        assert base is not None
+        splitting = {**base.manifest.splitting, "max_tokens": engine.max_tokens}
+        require_same_way(memory, base.manifest, engine.encoder, base.manifest.metric, splitting, options.metadata)
+        known, of_files = (
+            KnownEntries(base),
+            pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
+        )
+        instead_of, others = base.rows(of_files), _passages(base, base.rows(~of_files))
+        unchanged = 0
+        if not update and len(instead_of):
+            there = {passage.source for passage in _passages(base, instead_of)}
+            again = PassageStream(
+                [file for file in files if file.name in there], engine, options, known=others, log=log
+            )
+            same = {known.same(passage) for block in again for passage in block}
+            if same != set(instead_of.tolist()):
+                raise SourceError(
+                    f"{memory} holds another text of {', '.join(sorted(there))}; bring it up to date with: memgpt-index update"
+                )
+            files, unchanged = [file for file in files if file.name not in there], len(same)
+            others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
+        stream = PassageStream(files, engine, options, known=others, log=log, progress=progress)
+        if files:
+            name = "update" if update else "add"
+            gone = instead_of.tolist()
+            store(writer, stream, engine, known, splitting, name, gone, dry_run=dry_run, progress=progress)
+    stream.report.kept += unchanged
+    stream.report.seconds = time.perf_counter() - began
+    return stream.report
+
+
+def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: Manifest) -> Manifest:
+    """Delete the entries in some rows of the version that was `present` when they were chosen.
+
+    Raises:
+        MemoryFormatError: a row is deleted already, or would leave the memory without entries.
+        BusyError: another job is writing there.
+    """
+    with MemoryWriter(memory) as writer:
+        base = writer.base
+        if base is None or base.manifest != present:
+            raise MemoryFormatError(f"{memory} has changed since the entries were chosen; choose them again.")
+        if not np.isin(rows, base.rows()).all():
+            raise MemoryFormatError("Some of the rows to delete hold no entry; they may be deleted already.")
+        if len(np.unique(rows)) == len(base):
+            raise MemoryFormatError(
+                f"All {len(base)} entries of {memory} would be deleted; remove the folder if that is what you want."
+            )
+        writer.delete(rows)
+        return writer.commit(present.encoder, splitting=present.splitting, job={"name": "delete", "deleted": len(rows)})
+
+
+def compact(memory: Path, *, progress: bool = False) -> Manifest:
+    """Bring all entries into one segment without deleted rows; keys and states are copied, nothing is computed."""
+    with MemoryWriter(memory) as writer:
+        base = writer.base
+        if base is None:
+            raise MemoryFormatError(f"{memory} is not a memory; name a folder that memgpt-index build wrote.")
+        rows = base.rows()
+        with progress_bar(total=2 * len(rows), desc="compacting", unit=" rows", shown=progress) as bar:
+            for part in _parts(rows):
+                writer.add_values(base.passages(part))
+                bar.update(len(part))
+            for _ in writer.value_blocks(_BLOCK):
+                pass
+            for part in _parts(rows):
+                try:
+                    writer.add_keys(base.keys(part))
+                except ValueError as error:  # what the memory holds is copied as it is, and this no job of ours wrote
+                    raise MemoryFormatError(
+                        f"{memory} cannot be compacted: {error} Find out what is wrong with: memgpt-index verify"
+                    ) from error
+                bar.update(len(part))
+        writer.copy_states(rows)
+        manifest = base.manifest
+        return writer.commit(
+            manifest.encoder, splitting=manifest.splitting, job={"name": "compact", "kept": len(rows)}, compacted=True
+        )
+
+
+def _parts(rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+
+
+def _passages(memory: Memory, rows: Int[np.ndarray, " n"]) -> Iterator[Passage]:
+    return (passage for part in _parts(rows) for passage in memory.passages(part))

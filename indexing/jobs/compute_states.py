@@ -1,0 +1,83 @@
+"""Computes the states of a memory's entries with the language model that will read them, and stores them beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexing.engines.states import StatesOf, TokenIds, states_of
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.io.console import progress_bar
+from memgpt_rag.memory import Memory, StatesType, add_states
+from memgpt_rag.memory.storage.states import Codes, StatesShape
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.stored import states_fingerprint
+
+if TYPE_CHECKING:
+    from memgpt_rag.fingerprint import StatesFingerprint
+    from memgpt_rag.model import MemoryDecoder
+
+# Entries that are read together, the shortest first, so that little of a batch is padding.
+_BLOCK = 128
+
+
+def compute_states(
+    folder: Path,
+    model: MemoryDecoder,
+    *,
+    dtype: StatesType = "int8",
+    elsewhere: Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None = None,
+    progress: bool = False,
+) -> int:
+    """Store the states of every entry, in the layers in which the model attends to memory.
+
+    Args:
+        folder: of a memory. States that this model computed before are kept, so that only entries that came later are
+            read; those of another model or form are replaced when all new ones are there.
+        elsewhere: what computes them in the place of this process, given the model's fingerprint.
+
+    Returns:
+        Bytes of the states computed.
+
+    Raises:
+        MemoryFormatError: no memory there, or a damaged one.
+        BusyError: another job is writing there.
+        ModelError: the model's states cannot be stored.
+    """
+    memory, prompt = Memory.open(folder), Prompt(model.tokenizer)
+    model.prefix_ids = prompt.prefix_ids
+    fingerprint, tokens = _fingerprint(memory, model, dtype), 0
+
+    def lengths(rows: Iterable[int]) -> list[int]:
+        nonlocal tokens
+        of_rows = [len(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])]
+        tokens += sum(of_rows)
+        return of_rows
+
+    def blocks(rows: Sequence[int]) -> Iterator[list[TokenIds]]:
+        for start in range(0, len(rows), _BLOCK):
+            yield [prompt.entry_ids(passage) for passage in memory.passages(rows[start : start + _BLOCK])]
+
+    with nullcontext(partial(states_of, model, dtype)) if elsewhere is None else elsewhere(fingerprint) as read:
+
+        def states(rows: Sequence[int]) -> Iterator[Codes]:
+            entries = read(blocks(rows))
+            return iter(progress_bar(iterable=entries, desc="states", total=len(rows), unit=" entries", shown=progress))
+
+        add_states(memory, fingerprint, lengths, states)
+    return tokens * StatesShape.of(fingerprint).bytes_per_token
+
+
+def _fingerprint(memory: Memory, model: MemoryDecoder, dtype: StatesType) -> StatesFingerprint:
+    """That of the states that are there, where this model computed them in the same form; else a new one."""
+    stored, own = memory.manifest.states, states_fingerprint(model, dtype=dtype)
+    if stored is not None and (stored.layers, stored.dtype) == (own.layers, own.dtype):
+        try:
+            stored.require_match(own)
+        except MismatchError:
+            return own
+        return stored
+    return own

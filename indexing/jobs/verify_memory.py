@@ -1,0 +1,181 @@
+"""Looks at every byte of a memory and says what is wrong with it, if anything is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.memory import Manifest, Memory, list_versions
+from memgpt_rag.memory.dense.faiss_index import exact_search
+from memgpt_rag.memory.lexical.analysis import ANALYSIS
+from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.segment import OpenSegment
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.keys import first_not_unit
+
+_BLOCK = 1024
+# How far the score of a key with itself may lie below that of its nearest key: what rounding does.
+_ROUNDING = 1e-5
+# Of an index: how many keys are looked up, how many of the nearest count, and by how much it may miss what it once found.
+_QUERIES, _NEAREST, _FEWER = 100, 10, 0.1
+
+
+def verify_memory(
+    memory: Path, *, neighbours: int = 20_000, on_step: Callable[[str], object] = lambda step: None
+) -> list[str]:
+    """Check files against their digests, manifests against each other, and keys, values and states against one another.
+
+    Args:
+        neighbours: how many entries, evenly spread, are looked up by their own key to see that they are found first.
+        on_step: hears what is being looked at.
+
+    Returns:
+        One sentence for each fault; none where the memory is as it was written.
+    """
+    try:
+        kept = list_versions(memory)
+        faults = [*_manifests(memory, kept)]
+    except MemgptRagError as error:
+        return [str(error)]
+    described = {
+        (segment.name, name): file for of in kept for segment in of.segments for name, file in segment.files.items()
+    }
+    for (segment, name), file in described.items():
+        path = layout.segment_dir(memory, segment) / name
+        on_step(f"{segment}/{name}")
+        if not path.is_file() or path.is_symlink():
+            faults.append(f"{path} is missing.")
+        elif describe(path) != file:
+            faults.append(f"{path} is not as it was committed: its digest differs.")
+    if faults:
+        return faults
+    try:
+        opened = Memory.open(memory)
+        return [
+            *_values(opened),
+            *_keys(opened, neighbours, on_step),
+            *_indexes(memory, kept, on_step),
+            *_states(opened),
+            *_words(opened),
+        ]
+    except MemgptRagError as error:
+        return [str(error)]
+
+
+def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:
+    """The present manifest is the last version's, and each version is the one that the next one followed."""
+    last = layout.version_path(memory, kept[-1].commit)
+    if last.exists() and layout.read_bytes(last) != layout.read_bytes(memory / layout.MANIFEST):
+        yield f"{memory / layout.MANIFEST} and {last} differ and should be the same."
+    for before, after in pairwise(kept):
+        path = layout.version_path(memory, before.commit)
+        if after.commit == before.commit + 1 and describe(path).sha256 != after.previous:
+            yield f"{path} is not as it was committed: its digest differs."
+
+
+def _values(memory: Memory) -> Iterator[str]:
+    ids: Counter[str] = Counter()
+    for segment in memory.segments:
+        of_segment = segment.values.column("id").to_numpy(zero_copy_only=False)
+        ids.update(of_segment if segment.live is None else of_segment[segment.live])
+    for id, times in ids.items():
+        if times > 1:
+            yield f"{memory.path} has {times} entries of the id {id!r}; ids must differ."
+
+
+def _keys(memory: Memory, neighbours: int, on_step: Callable[[str], object]) -> Iterator[str]:
+    rows = memory.rows()
+    for start in range(0, len(rows), _BLOCK):
+        keys = memory.keys(rows[start : start + _BLOCK])
+        if not np.isfinite(keys).all():
+            yield f"{memory.path} has keys among rows {rows[start]} and after that are no numbers."
+            return
+        if memory.manifest.metric == "cosine" and (wrong := first_not_unit(keys)) is not None:
+            yield f"The key of row {rows[start + wrong]} in {memory.path} is not of length 1."
+            return
+    looked_up = rows[np.unique(np.linspace(0, len(rows) - 1, min(neighbours, len(rows))).astype(np.int64))]
+    for start in range(0, len(looked_up), _BLOCK):
+        part = looked_up[start : start + _BLOCK]
+        on_step(f"neighbours of {start + len(part):,} of {len(looked_up):,} entries")
+        yield from _strangers(memory, part)
+
+
+def _strangers(memory: Memory, rows: np.ndarray) -> Iterator[str]:
+    """Entries whose own key finds another one nearer than themselves."""
+    keys = memory.keys(rows)
+    found = memory.search(keys, 1, exact=True)
+    own = np.einsum("ij,ij->i", keys, keys) if memory.manifest.metric == "cosine" else np.zeros(len(rows))
+    # In Euclidean distance, the root of what rounding leaves.
+    near = _ROUNDING if memory.manifest.metric == "cosine" else 0.02 * (1 + np.linalg.norm(keys, axis=1))
+    for row, other, missed in zip(rows, found.rows[:, 0], found.scores[:, 0] > own + near, strict=True):
+        if missed and row != other:
+            yield f"The key of row {row} in {memory.path} finds row {other} first."
+
+
+def _indexes(memory: Path, kept: Sequence[Manifest], on_step: Callable[[str], object]) -> Iterator[str]:
+    """Every index of every version finds about as many of the nearest as was measured when it was chosen."""
+    checked: set[tuple[str, str]] = set()
+    for manifest in kept:
+        for described in manifest.segments:
+            name = described.file("index")
+            if name is None or (described.name, name) in checked:
+                continue
+            checked.add((described.name, name))
+            on_step(f"{described.name}/{name}")
+            segment = OpenSegment(memory, manifest, described)
+            assert segment.index is not None and described.index is not None
+            queries = segment.keys[np.unique(np.linspace(0, len(segment) - 1, _QUERIES).astype(np.int64))]
+            k = min(_NEAREST, len(segment))
+            found, _ = segment.index.search(segment.keys, queries, k)
+            nearest, _ = exact_search(segment.keys, queries, k, manifest.metric)
+            recall = float((found[:, :, None] == nearest[:, None]).any(axis=1).mean())
+            if recall < described.index.get("recall", 0.0) - _FEWER:
+                yield (
+                    f"{segment.folder / name} finds {recall:.3f} of the {k} nearest keys, and {described.index['recall']:.3f} when it was "
+                    "chosen; make it again with: memgpt-index rebuild-index"
+                )
+
+
+def _states(memory: Memory) -> Iterator[str]:
+    for segment in memory.segments:
+        if segment.states is None:
+            continue
+        empty = np.diff(segment.states.offsets) == 0
+        if (empty if segment.live is None else empty & segment.live).any():
+            yield f"{segment.folder} has entries without states beside others that have them."
+
+
+def _words(memory: Memory) -> Iterator[str]:
+    """Words are looked for again, where this release looks for them in the same way."""
+    if memory.manifest.words != ANALYSIS:
+        return
+    for segment in memory.segments:
+        with TemporaryDirectory() as folder:
+            again = write_words(Path(folder) / "words", segment.values.blocks(_BLOCK))
+        name = segment.described.file("words")
+        if name is None or segment.described.files[name] != again:
+            yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index compact"
+
+
+def difference(memory: Path, before: int, after: int | None) -> tuple[list[str], list[str]]:
+    """Ids of the entries that a later version has and an earlier one has not, and the other way round.
+
+    Raises:
+        MemoryFormatError: there is no such version.
+    """
+    ids = []
+    for version in (before, after):
+        opened = Memory.open(memory, version=version)
+        ids.append({passage.id: passage for passage in opened.passages(opened.rows())})
+    earlier, later = ids
+    return (
+        [id for id, passage in later.items() if earlier.get(id) != passage],
+        [id for id, passage in earlier.items() if later.get(id) != passage],
+    )

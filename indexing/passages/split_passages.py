@@ -1,0 +1,110 @@
+"""Cuts documents into passages: at sentence ends, Chinese ones too, never across a heading, never too long."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from itertools import groupby
+
+from semantic_text_splitter import TextSplitter
+
+from indexing.passages.split_cache import SplitCache
+from indexing.sources.clean_text import clean
+from indexing.sources.document import Block, Document
+from memgpt_rag.passage import Passage
+
+DEFAULT_MAX_TOKENS = 160
+# Titles go into the encoder and the language model with every passage, so a long one is cut.
+MAX_TITLE_CHARACTERS = 120
+
+
+class PassageSplitter:
+    """Splits cleaned documents.
+
+    Args:
+        count_tokens: tokens of a text, by the tokenizer that the limit is meant for.
+        max_tokens: longest passage, without its title.
+        cache: where texts were split before; what it does not know is added.
+    """
+
+    def __init__(
+        self, count_tokens: Callable[[str], int], max_tokens: int = DEFAULT_MAX_TOKENS, cache: SplitCache | None = None
+    ):
+        if max_tokens < 8:
+            raise ValueError(f"max_tokens is {max_tokens}; expected 8 or more.")
+        self._count, self._cache = count_tokens, cache
+        self.max_tokens = max_tokens
+
+    def split(self, document: Document) -> Iterator[Passage]:
+        """Passages in reading order; `start` and `end` count characters of all its cleaned blocks, two apart."""
+        offset, times = 0, Counter[str]()
+        for headings, group in groupby(document.blocks, key=lambda block: block.headings):
+            blocks, starts, text = self._join(group)
+            if not text:
+                continue
+            for start, piece in self._pieces(text):
+                first = blocks[bisect_right(starts, start) - 1]
+                last = blocks[bisect_right(starts, start + len(piece) - 1) - 1]
+                title = _title(document.title, headings)
+                digest = blake2b(f"{title}\n{piece}".encode(), digest_size=6).hexdigest()
+                times[digest] += 1
+                yield Passage(
+                    id=_id(document, digest, times[digest]),
+                    text=piece,
+                    title=title,
+                    source=document.source,
+                    record=document.record,
+                    unit=document.unit,
+                    first=first.first,
+                    last=last.last,
+                    start=offset + start,
+                    end=offset + start + len(piece),
+                    metadata=document.metadata,
+                )
+            offset += len(text) + 2
+
+    def _join(self, group: Iterator[Block]) -> tuple[list[Block], list[int], str]:
+        """Cleaned text of neighbouring blocks, and where in it each begins."""
+        blocks, starts, texts, length = [], [], [], 0
+        for block in group:
+            text = clean(block.text)
+            if text:
+                blocks.append(block)
+                starts.append(length)
+                texts.append(text)
+                length += len(text) + 2
+        return blocks, starts, "\n\n".join(texts)
+
+    def _pieces(self, text: str) -> Iterator[tuple[int, str]]:
+        places = None if self._cache is None else self._cache.get(text)
+        if places is not None:
+            yield from ((start, text[start:end]) for start, end in places)
+            return
+        pieces = list(self._cut(text))
+        if self._cache is not None:
+            self._cache.put(text, [(start, start + len(piece)) for start, piece in pieces])
+        yield from pieces
+
+    def _cut(self, text: str) -> Iterator[tuple[int, str]]:
+        tokens = self._count(text)
+        if tokens <= self.max_tokens:
+            yield 0, text
+            return
+        # Aim at pieces of equal length: a last piece of a few words makes a poor entry.
+        pieces = -(-tokens // self.max_tokens)
+        full = min(self.max_tokens, max(1, round(1.1 * tokens / pieces)))
+        yield from TextSplitter.from_callback(self._count, (full, self.max_tokens)).chunk_indices(text)
+
+
+def _id(document: Document, digest: str, time: int) -> str:
+    """An id that no other text can get: of what the passage says and where it is from, not of its number there."""
+    record = f"{document.record}/" if document.record else ""
+    return f"{document.source}#{record}{digest}" + (f"-{time}" if time > 1 else "")
+
+
+def _title(title: str, headings: tuple[str, ...]) -> str:
+    parts = list(dict.fromkeys(clean(part) for part in (title, *headings) if part.strip()))
+    joined = " › ".join(parts)
+    return joined if len(joined) <= MAX_TITLE_CHARACTERS else joined[: MAX_TITLE_CHARACTERS - 1] + "…"

@@ -1,0 +1,1 @@
+"""What a build would read, take and need, before it runs."""

@@ -1,0 +1,229 @@
+"""How long a job would take and what its memory would need, on this machine: from measurements on a few passages.
+
+Also what follows from what is wished: which index, which states, and how large the memory may get.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexing.jobs.choose_index import FAST_ENOUGH, RECALL
+from indexing.jobs.encode_passages import BLOCK
+from indexing.planning.forecast_index import IndexForecast, forecast_indexes, timed
+from indexing.planning.plan import Plan, size
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.memory import MemoryWriter, Metric
+from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.lexical.postings import words_bytes
+
+if TYPE_CHECKING:
+    from memgpt_rag.model import MemoryDecoder
+
+# Entries that are written to see how long that takes.
+_WRITTEN = 4096
+# What a job remembers of an entry that it has read, until its caches are full.
+_SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a memory is to keep to.
+
+    Attributes:
+        recall: of the 10 nearest, how many a search has to find.
+        milliseconds: of one search.
+        disk_bytes: of the memory with its states, once it is built.
+        memory_bytes: that the job may take, but for files that are mapped.
+    """
+
+    recall: float = RECALL
+    milliseconds: float = FAST_ENOUGH
+    disk_bytes: float = math.inf
+    memory_bytes: float = math.inf
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What was measured on a few passages, for all of them.
+
+    Attributes:
+        entries: of the memory.
+        disk_bytes: of keys and values.
+        reading_seconds, embedding_seconds, writing_seconds: to read and cut, to give every entry its key, and to write both.
+        exact_milliseconds: of one search among all keys, on one thread.
+        index: what a search is to use.
+        words: bytes and seconds of finding entries by their words, too.
+        states: by preset, bytes on disk and seconds to compute them.
+        peak_bytes: of memory that the job takes, but for files that are mapped.
+    """
+
+    entries: int
+    disk_bytes: float
+    reading_seconds: float
+    embedding_seconds: float
+    writing_seconds: float
+    exact_milliseconds: float
+    index: IndexForecast
+    words: tuple[float, float]
+    states: dict[str, tuple[float, float]]
+    peak_bytes: float
+
+    @property
+    def seconds(self) -> float:
+        """Of a build, without states."""
+        return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds
+
+    def disk_with(self, preset: str | None) -> float:
+        """Of the memory with the states of a preset."""
+        return self.disk_bytes + self.index.disk_bytes + (self.states[preset][0] if preset else 0)
+
+    def preset(self, wish: Wish) -> str | None:
+        """The states that the disk has room for, the better ones first; None where it has none for any."""
+        fitting = (one for one in ("quality", "compact") if one in self.states)
+        return next((one for one in fitting if self.disk_with(one) <= wish.disk_bytes), None)
+
+    def most_entries(self, wish: Wish, preset: str | None) -> float:
+        """How many entries like these the disk has room for."""
+        return wish.disk_bytes / self.disk_with(preset) * self.entries
+
+
+def forecast(
+    plan: Plan,
+    encoder: Encoder,
+    models: Mapping[str, Callable[[], MemoryDecoder]],
+    wish: Wish = Wish(),
+    metric: Metric = "cosine",
+) -> Forecast:
+    """Embed, write, search and read a few passages.
+
+    Args:
+        models: by preset, what loads a model that reads memory so; none to leave states out.
+    """
+    entries, texts = plan.report.entries, [passage.titled_text for passage in plan.sample]
+    encoder.encode_passages(texts[:8])
+    keys, embedding = timed(lambda: encoder.encode_passages((texts * -(-BLOCK // len(texts)))[:BLOCK]))
+    taken, seen = anonymous_bytes(), min(_CACHES, _SEEN_BYTES * entries)
+    exact, *others = forecast_indexes(keys, entries, metric, recall=wish.recall, fast_enough=wish.milliseconds)
+    fitting = (other for other in others if taken + other.memory_bytes <= wish.memory_bytes)
+    index = min([exact, *fitting], key=lambda one: one.milliseconds)
+    return Forecast(
+        entries,
+        plan.keys_bytes + plan.values_bytes,
+        plan.reading_seconds,
+        embedding * entries / BLOCK,
+        _writing_seconds(plan, keys, encoder) * entries,
+        exact.milliseconds,
+        index,
+        _words(plan),
+        {preset: _states(plan, load()) for preset, load in models.items()},
+        taken + max(seen, index.memory_bytes),  # what has been read is forgotten by the time that an index is built
+    )
+
+
+def forecast_table(plan: Plan, expected: Forecast, wish: Wish = Wish()) -> str:
+    """One line a part of the memory: bytes and time; then what follows from the wish."""
+    index, preset = expected.index, expected.preset(wish)
+    rows = [
+        ("values", size(plan.values_bytes), f"{expected.reading_seconds:,.0f} s to read, split and drop copies"),
+        ("keys", size(plan.keys_bytes), f"{expected.embedding_seconds:,.0f} s to embed"),
+        ("journal", size(plan.keys_bytes), f"while the job runs; {expected.writing_seconds:,.0f} s to write all three"),
+        (
+            "search",
+            size(index.disk_bytes),
+            f"{index.kind}, {index.milliseconds:.2f} ms a query, {index.seconds:,.0f} s to choose; looking at all keys takes "
+            f"{expected.exact_milliseconds:.2f} ms",
+        ),
+    ]
+    rows.append(("words", size(expected.words[0]), f"{expected.words[1]:,.0f} s to find; optional"))
+    for name, (bytes_, seconds) in expected.states.items():
+        rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
+    rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))
+    rows.append(("all", size(expected.disk_with(preset)), f"{expected.seconds:,.0f} s to build, without states"))
+    if wish.disk_bytes < math.inf:
+        if expected.disk_with(None) > wish.disk_bytes:
+            told = f"do not fit; {expected.most_entries(wish, None):,.0f} entries like these would, without states"
+        else:
+            told = f"fit with {'no' if preset is None else preset} states, as would {expected.most_entries(wish, preset):,.0f} entries"
+        rows.append(("disk", size(wish.disk_bytes), told))
+    for name, wished, needed, unit in (
+        ("latency", wish.milliseconds, index.milliseconds, "ms"),
+        ("memory limit", wish.memory_bytes / 1e6, expected.peak_bytes / 1e6, "MB"),
+    ):
+        if needed > wished:
+            rows.append(
+                (name, f"{wished:,.1f} {unit}", f"cannot be kept: {needed:,.1f} {unit} is the least that was found")
+            )
+    return "\n".join(f"{name:<18}{bytes_:>10}  {what}" for name, bytes_, what in rows)
+
+
+def _writing_seconds(plan: Plan, keys: np.ndarray, encoder: Encoder) -> float:
+    """Of one entry: journal and keys, and values that are read again."""
+    passages = [replace(plan.sample[row % len(plan.sample)], id=str(row)) for row in range(_WRITTEN)]
+    metric: Metric = "cosine" if encoder.normalised else "euclidean"
+    with tempfile.TemporaryDirectory() as scratch, MemoryWriter(Path(scratch) / "memory", metric=metric) as writer:
+        writer.add_values(passages)
+        began = time.perf_counter()
+        journal = writer.journal(encoder.fingerprint)
+        for block in writer.value_blocks(BLOCK):
+            texts = [f"{passage.id} {passage.titled_text}" for passage in block]
+            journal.add(texts, keys[: len(texts)])
+        for block in writer.value_blocks(BLOCK):
+            texts = [f"{passage.id} {passage.titled_text}" for passage in block]
+            writer.add_keys(journal.keys(texts))
+        writer.commit(encoder.fingerprint, splitting={"tokenizer": "", "max_tokens": 0}, job={"name": "plan"})
+        return (time.perf_counter() - began) / _WRITTEN
+
+
+def _words(plan: Plan) -> tuple[float, float]:
+    """Postings grow with the entries, different terms with the square root of their number (Heaps 1978)."""
+    terms("The first call loads stop words.")
+    counted, seconds = timed(lambda: [Counter(terms(passage.titled_text)) for passage in plan.sample])
+    different = set().union(*counted)
+    scale = plan.report.entries / len(plan.sample)
+    more = math.sqrt(scale)
+    text, postings = sum(len(term.encode()) for term in different), sum(map(len, counted))
+    return words_bytes(text * more, len(different) * more, postings * scale, plan.report.entries), seconds * scale
+
+
+def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
+    from memgpt_rag.memory.storage.states import StatesShape
+    from memgpt_rag.model.prompt import Prompt
+    from memgpt_rag.model.stored import states_fingerprint
+
+    prompt = Prompt(model.tokenizer)
+    model.prefix_ids = prompt.prefix_ids
+    ids = [prompt.entry_ids(passage) for passage in plan.sample[:32]]
+    entries = plan.report.entries / len(ids)
+    bytes_per_token = StatesShape.of(states_fingerprint(model)).bytes_per_token
+    _, seconds = timed(partial(model.states_of, ids))
+    return sum(map(len, ids)) * entries * bytes_per_token, seconds * entries
+
+
+def require_memory(limit: float | None) -> None:
+    """Raises ValueError: this process takes more than it may already."""
+    if limit is not None and (taken := anonymous_bytes()) > limit:
+        raise ValueError(
+            f"This job takes {size(taken)} with its models loaded, and --memory-limit is {size(limit)}; raise it, or name a "
+            "smaller --encoder."
+        )
+
+
+def anonymous_bytes() -> float:
+    """Memory of this process that is no file's; all that was ever resident where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if "RssAnon" in fields:
+            return 1024 * float(fields["RssAnon"].split()[0])
+    return 1024 * float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

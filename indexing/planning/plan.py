@@ -1,0 +1,77 @@
+"""What a job would read and how large its memory would get: by doing all of it but the embedding. `indexing.planning.forecast` says
+the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from indexing.jobs.build_memory import BuildReport, PassageStream
+from indexing.sources.find_files import SourceFile
+from memgpt_rag.io.printable import printable
+from memgpt_rag.memory.storage.layout import values_schema
+from memgpt_rag.memory.storage.values import to_row
+from memgpt_rag.passage import Passage
+
+_BYTES_PER_NUMBER = 4
+# Passages that are tried: enough to tell a rate, few enough to be quick.
+_SAMPLE = 96
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of a memory that has not been built; exact but for the manifest and a few bytes of headers.
+
+    Attributes:
+        entries_of: entries of each file.
+        sample: some of the passages, evenly spread.
+        reading_seconds: what reading, splitting and dropping copies took.
+    """
+
+    report: BuildReport
+    entries_of: dict[str, int]
+    keys_bytes: int
+    values_bytes: int
+    sample: list[Passage]
+    reading_seconds: float
+
+
+def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, str] | None = None) -> Plan:
+    """Raises SourceError as the job itself would."""
+    began, entries_of = time.perf_counter(), Counter[str]()
+    sink, sample, every = pa.MockOutputStream(), list[Passage](), 1
+    schema = values_schema(metadata or {})
+    with pa.ipc.new_file(sink, schema) as values:
+        for block in stream:
+            entries_of.update(passage.source for passage in block)
+            sample += block[:: max(1, every)]
+            if len(sample) > 4 * _SAMPLE:
+                sample, every = sample[::2], 2 * every
+            values.write_batch(pa.RecordBatch.from_pylist([to_row(passage) for passage in block], schema))
+    sample = sample[:: -(-len(sample) // _SAMPLE)]
+    keys_bytes = stream.report.entries * dimension * _BYTES_PER_NUMBER
+    return Plan(stream.report, dict(entries_of), keys_bytes, sink.size(), sample, time.perf_counter() - began)
+
+
+def table(plan: Plan, files: Iterable[SourceFile]) -> str:
+    """One line a file: format, size, entries, name."""
+    lines = [f"{'format':<9}{'size':>10}{'entries':>9}  file"]
+    for file in files:
+        lines.append(
+            f"{file.format:<9}{size(file.bytes):>10}{plan.entries_of.get(file.name, 0):>9,}  {printable(file.name)}"
+        )
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

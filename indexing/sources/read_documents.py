@@ -1,0 +1,111 @@
+"""Reads each file with the reader for its format.
+
+Nothing is skipped silently: a file that cannot be read stops the job, and all such files are named together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from indexing.job_log import Reject
+from indexing.sources import page_formats, record_formats, text_formats
+from indexing.sources.document import Document
+from indexing.sources.find_files import SourceFile
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import printable
+
+T = TypeVar("T")
+
+_READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
+    "text": lambda path, name, options: text_formats.read_text(path, name, options.encoding),
+    "markdown": lambda path, name, options: text_formats.read_markdown(path, name, options.encoding),
+    "html": lambda path, name, options: text_formats.read_html(path, name, options.encoding),
+    "pdf": lambda path, name, options: page_formats.read_pdf(path, name),
+    "word": lambda path, name, options: page_formats.read_word(path, name),
+    "jsonl": record_formats.read_jsonl,
+    "csv": record_formats.read_csv,
+    "parquet": record_formats.read_parquet,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A file that could not be read, for which the job stops when it has seen all others."""
+
+    told: str
+
+
+def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Iterator[Document | Reject | Fault]:
+    """What a file holds, in order; a fault is the last of it.
+
+    Args:
+        options: how to read; its `on_reject` plays no part.
+        rejecting: yield records that cannot be read, and the file if none of it can, instead of a fault.
+    """
+    rejects: list[Reject] = []
+    options = dataclasses.replace(options, on_reject=rejects.append if rejecting else None)
+    begun = False
+    try:
+        with file.local() as path:
+            for document in _READERS[file.format](path, file.name, options):
+                yield from rejects
+                rejects.clear()
+                begun = True
+                yield document
+        yield from rejects
+    except (SourceError, OSError, UnicodeDecodeError) as error:
+        yield from rejects
+        told = str(error)
+        if isinstance(error, OSError):
+            told = f"{file.name} cannot be read: {error.strerror or error}."
+        elif isinstance(error, UnicodeDecodeError):
+            told = f"{file.name} cannot be read: {error}; it may have changed while it was read."
+        yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)  # half a file is none
+
+
+def settle(
+    items: Iterable[T | Reject | Fault | SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
+) -> Iterator[T]:
+    """What was read; rejects and files that are done are told, faults end it.
+
+    Raises:
+        SourceError: at the end, naming every file that could not be read and why.
+    """
+    faults: list[str] = []
+    for item in items:
+        if isinstance(item, Reject):
+            assert options.on_reject is not None
+            options.on_reject(item)
+        elif isinstance(item, Fault):
+            faults.append(printable(item.told))  # a name may hold a line break
+        elif isinstance(item, SourceFile):
+            on_file(item)
+        else:
+            yield item
+    if faults:
+        shown = faults[:20] + ([f"and {len(faults) - 20} more files."] if len(faults) > 20 else [])
+        raise SourceError("\n".join(shown))
+
+
+def read_documents(
+    files: Iterable[SourceFile],
+    options: ReadOptions = ReadOptions(),
+    *,
+    on_file: Callable[[SourceFile], object] = lambda file: None,
+) -> Iterator[Document]:
+    """Documents of the files, in order. `on_file` is called with each file once it has been read.
+
+    Raises:
+        SourceError: at the end, naming every file that could not be read and why.
+    """
+
+    def items() -> Iterator[Document | Reject | Fault | SourceFile]:
+        for file in files:
+            yield from read_file(file, options, rejecting=options.on_reject is not None)
+            yield file
+
+    return settle(items(), options, on_file)

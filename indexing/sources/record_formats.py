@@ -1,0 +1,202 @@
+"""Readers of files of records: JSON Lines, CSV and Parquet. Each record becomes a document of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from indexing.job_log import Reject
+from indexing.seen import SeenIds
+from indexing.sources.document import BlockBuilder, Document
+from indexing.sources.read_options import ReadOptions
+from indexing.sources.text_formats import decoded_lines, numbered_heading
+from memgpt_rag.errors import SourceError
+
+# Names under which data sets keep these things, most telling first.
+_TEXT = ("text", "content", "contents", "body", "passage", "paragraphs", "context", "document", "abstract", "article")
+_TITLE = ("title", "headline", "name", "heading")
+_ID = ("id", "_id", "doc_id", "docid", "uuid")
+
+
+def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
+    """One JSON object a line; a text may be a string or a list of paragraphs.
+
+    Raises:
+        SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
+    """
+    to_document = _RecordReader(name, "line", options)
+    for number, line in enumerate(decoded_lines(path, name, options.encoding, "\n"), 1):
+        if line.strip():
+            yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
+
+
+def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
+    """Comma- or tab-separated values whose first line names the columns.
+
+    Raises:
+        SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
+    """
+    csv.field_size_limit(2**31 - 1)
+    to_document = _RecordReader(name, "line", options)
+    rows = csv.reader(
+        decoded_lines(path, name, options.encoding, ""),
+        dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
+        strict=True,
+    )
+    header: list[str] | None = None
+    end = 0
+    try:
+        for row in rows:
+            first, end = end + 1, rows.line_num
+            if not row:
+                continue
+            if header is None:
+                header = row
+            else:
+                yield from to_document(partial(_csv_record, header, row, f"{name}, line {first}"), first, end)
+    except csv.Error as error:
+        raise SourceError(
+            f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks."
+        ) from error
+
+
+def read_parquet(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
+    """One row a record; numbers count rows from 1.
+
+    Raises:
+        SourceError: not a Parquet file, or a row without text; with the row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    to_document = _RecordReader(name, "row", options)
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield from to_document(partial(dict, record), number, number)
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude."
+        ) from error
+
+
+class _RecordReader:
+    """Turns the records of one file into documents, and sees to it that no two share an id."""
+
+    def __init__(self, name: str, unit: str, options: ReadOptions):
+        self._name, self._unit, self._fields, self._options = name, unit, options.fields, options
+        self._seen = SeenIds()
+
+    def __call__(self, record: Callable[[], dict[str, Any]], first: int, last: int) -> Iterator[Document]:
+        """The document of a record; none where it cannot be read and that is to be told instead of stopping."""
+        try:
+            yield self._document(record(), first, last)
+        except SourceError as error:
+            if self._options.on_reject is None:
+                raise
+            position = f"{self._unit} {first}"
+            self._options.on_reject(
+                Reject(self._name, position, str(error).removeprefix(f"{self._name}, {position}: "))
+            )
+
+    def _document(self, record: dict[str, Any], first: int, last: int) -> Document:
+        where = f"{self._name}, {self._unit} {first}"
+        text_field = self._field(record, self._fields.text, _TEXT, "text", where)
+        if text_field is None:
+            raise SourceError(
+                f"{where}: found the fields {', '.join(record)} and none that is usual for a text ({', '.join(_TEXT)}); name it with --text-field."
+            )
+        title_field = self._field(record, self._fields.title, _TITLE, "title", where)
+        id_field = self._field(record, self._fields.id, _ID, "id", where)
+        id = "" if id_field is None or record[id_field] is None else str(record[id_field])
+        if id and (at := self._seen.where(id)) is not None:
+            raise SourceError(f"{where}: its {id_field} {id!r} is that of {self._unit} {at} already; ids must differ.")
+        title = "" if title_field is None or record[title_field] is None else str(record[title_field]).strip()
+        builder = BlockBuilder()
+        for paragraph in self._paragraphs(record[text_field], f"{where}: its {text_field}"):
+            if isinstance(record[text_field], list) and (level := numbered_heading(paragraph)) is not None:
+                builder.heading(level, paragraph.strip(), first)
+            elif paragraph.strip():
+                builder.text(paragraph, first, last)
+        metadata = {
+            name: cell(record.get(name), kind, f"{where}: its {name}") for name, kind in self._options.metadata.items()
+        }
+        known = {name: value for name, value in metadata.items() if value is not None}
+        if id:
+            self._seen.add(id, first)
+        return Document(self._name, id or str(first), title, self._unit, builder.blocks(), known)
+
+    def _field(
+        self, record: dict[str, Any], named: str | None, usual: Iterable[str], what: str, where: str
+    ) -> str | None:
+        if named is not None and named not in record:
+            raise SourceError(f"{where}: has no field {named!r} for its {what}; found {', '.join(record)}.")
+        return named if named is not None else next((field for field in usual if field in record), None)
+
+    def _paragraphs(self, value: Any, what: str) -> list[str]:
+        paragraphs = value if isinstance(value, list) else [value]
+        for paragraph in paragraphs:
+            if not isinstance(paragraph, str):
+                raise SourceError(f"{what} is {_kind(paragraph)}, expected text or a list of texts.")
+        return paragraphs
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        raise SourceError(f"{where}: broken JSON ({what}); mend the line or remove it.") from error
+    if not isinstance(record, dict):
+        raise SourceError(f'{where}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.')
+    return record
+
+
+def _csv_record(header: list[str], row: list[str], where: str) -> dict[str, str]:
+    if len(row) != len(header):
+        raise SourceError(
+            f"{where}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas."
+        )
+    return dict(zip(header, row, strict=True))
+
+
+def cell(value: Any, kind: str, what: str) -> Any:
+    """A value for a column of metadata; None where there is none.
+
+    Raises:
+        SourceError: it is not of the column's type; texts, as in CSV, are read as what they stand for.
+    """
+    if value is None or (value == "" and kind != "string"):
+        return None
+    words = value.strip().casefold() if isinstance(value, str) else None
+    try:
+        if kind == "string" and isinstance(value, str):
+            return value
+        if kind == "boolean" and (isinstance(value, bool) or words in ("true", "false")):
+            return value if words is None else words == "true"
+        whole = kind == "integer" and not isinstance(value, bool) and (words is not None or int(value) == value)
+        if whole and -(2**63) <= int(value) < 2**63:
+            return int(value)
+        if kind == "number" and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+        if kind == "date" and isinstance(value, (str, date)):
+            return date.fromisoformat(value) if isinstance(value, str) else date(value.year, value.month, value.day)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    expected = {"integer": "an integer", "date": "a date such as 2024-05-01"}.get(kind, f"a {kind}")
+    raise SourceError(f"{what} is {value!r:.80}, expected {expected}.")
+
+
+def _kind(value: Any) -> str:
+    return {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null"}.get(
+        type(value), "number"
+    )

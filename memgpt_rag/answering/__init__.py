@@ -1,0 +1,1 @@
+"""From entries to an answer: states, generation, citations, confidence."""

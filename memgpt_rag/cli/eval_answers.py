@@ -1,0 +1,111 @@
+"""memgpt-rag eval answers: how right answers are. Heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memgpt_rag.cli.options import (
+    encoder_option,
+    k_option,
+    memory_option,
+    model_option,
+    preset_option,
+)
+from memgpt_rag.cli.search_options import SearchOptions, search_options
+from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
+from memgpt_rag.io.printable import printable_json
+from memgpt_rag.io.system_errors import at_path
+from memgpt_rag.limits import MOST_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from memgpt_rag.answering.answer import Mode
+
+
+@click.command()
+@click.argument("questions", type=click.Path(path_type=Path))
+@memory_option
+@model_option
+@preset_option
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    default=("memory",),
+    show_default=True,
+    type=click.Choice(["memory", "prompt", "closed"]),
+    help="Entries in attention, in the prompt, or none; given again, modes are compared.",
+)
+@encoder_option
+@k_option
+@search_options
+@click.option(
+    "--max-new-tokens",
+    default=48,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
+@no_cache_option
+def answers(
+    questions: Path,
+    memory: Path,
+    model: str,
+    preset: str,
+    modes: tuple[Mode, ...],
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    max_new_tokens: int,
+    output: Path | None,
+    no_cache: bool,
+) -> None:
+    """Measure how right the answers to QUESTIONS are.
+
+    QUESTIONS is JSON Lines, each {"id": "…", "question": "…", "golden_answers": ["…"]}, or a .json file in the layout of
+    SQuAD. English answers are compared word by word, Chinese ones character by character.
+    """
+    from memgpt_rag.evaluation.data.answered_questions import read_answered
+    from memgpt_rag.memory import Memory
+
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
+    asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
+    if search.kind != "dense":
+        Memory.open(memory).word_statistics([])
+    Memory.open(memory)
+    from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
+    from memgpt_rag.evaluation.reports.tables import compared, to_plain
+    from memgpt_rag.rag import RAG
+
+    quiet_libraries()
+    rag = RAG.open(
+        memory,
+        model=model,
+        config=preset,
+        encoder=encoder,
+        search=search.load(),
+        keep_states=not no_cache,
+        int8_weights=True,
+    )
+    search.add_own_model(rag)
+    with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
+        judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
+    about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
+    about["encoder"] = rag.retriever.memory.manifest.encoder.name
+    about["search"] = rag.retriever.search.key or "dense"
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    report = answers_report(judged, command=command, about=about)
+    echo(to_plain(answers_table(report)))
+    if report["comparisons"]:
+        renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
+        echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
+    if output is not None:
+        with at_path(output):
+            output.write_text(printable_json(report, indent=1), encoding="utf-8")
+        echo(f"\nWritten: {output}.")

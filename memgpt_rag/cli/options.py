@@ -1,0 +1,40 @@
+"""Options that several commands of memgpt-rag share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memgpt_rag.hub.bundled import GEMMA
+from memgpt_rag.limits import MOST_ENTRIES
+
+memory_option = click.option(
+    "--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote."
+)
+questions_option = click.option(
+    "--questions",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer", in words of the memory.',
+)
+model_option = click.option(
+    "--model",
+    default=GEMMA,
+    show_default=True,
+    metavar="NAME",
+    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
+)
+preset_option = click.option(
+    "--preset",
+    default="quality",
+    show_default=True,
+    type=click.Choice(["quality", "compact"]),
+    help="Memory in all layers, or in the global layers only.",
+)
+encoder_option = click.option(
+    "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
+)
+k_option = click.option(
+    "-k", default=4, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
+)

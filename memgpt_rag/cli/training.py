@@ -1,0 +1,342 @@
+"""The commands of memgpt-rag that learn: numbers, weights of decisions, a reader, a model. Heavy imports wait until one runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from memgpt_rag.cli.options import (
+    encoder_option,
+    k_option,
+    memory_option,
+    model_option,
+    preset_option,
+    questions_option,
+)
+from memgpt_rag.cli.search_options import SearchOptions, search_options
+from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
+from memgpt_rag.io.system_errors import at_path
+
+
+@click.command()
+@memory_option
+@questions_option
+@model_option
+@preset_option
+@encoder_option
+@k_option
+@search_options
+@click.option(
+    "--steps", default=400, show_default=True, type=click.IntRange(min=1), help="Steps of the fit, of 8 questions each."
+)
+@no_cache_option
+def calibrate(
+    memory: Path,
+    questions: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    steps: int,
+    no_cache: bool,
+) -> None:
+    """Fit how the language model reads memory to questions with known answers, for scores of the search that is named.
+
+    The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
+    the model changes. For --preset compact of a model whose layers are all alike, a sweep says first which of them read
+    memory.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.training.questions import read_questions
+
+    pairs = read_questions(questions)
+    if len(pairs) < 8:
+        raise click.ClickException(
+            f"{questions} holds {len(pairs)} questions; expected at least 8, a few hundred if they are to be had."
+        )
+    Memory.open(memory)
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.model.presets import calibrated_preset, save_calibrated
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.training.adapter_examples import holds
+    from memgpt_rag.training.answer_likelihood import Example, hold_out
+    from memgpt_rag.training.calibrate import calibrate
+    from memgpt_rag.training.layer_sweep import sweep_layers
+
+    quiet_libraries()
+    decoder = MemoryDecoder.from_pretrained(model)
+    before = calibrated_preset(preset, model, decoder.decoder.config)
+    swept = not before.has_layers(decoder.windows)
+    del decoder  # what it is like was the question
+    config = "quality" if swept else before
+    rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load(), keep_states=not no_cache)
+    search.add_own_model(rag)
+    found = rag.retriever.retrieve([question for question, _ in pairs], k)
+    examples = [
+        Example(question, answer, of, tuple(place for place, entry in enumerate(of) if holds(entry, answer)))
+        for (question, answer), of in zip(pairs, found, strict=True)
+    ]
+    fitting, held_out = hold_out(examples)
+    if swept:
+        with progress_bar(desc="layers", unit="set") as bar:
+
+            def on_loss(layers: int, loss: float) -> None:
+                bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
+                bar.update()
+
+            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1], on_loss=on_loss).layers
+        rag.model.config = rag.model.config.only(layers, rag.model.layers)
+        echo(f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}.")
+    with progress_bar(desc="numbers", total=steps, unit="step") as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+
+        fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
+    if fitted.config == before:
+        echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
+        return
+    file = save_calibrated(preset, fitted.config, model)
+    echo(
+        f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
+    )
+
+
+@click.command()
+@memory_option
+@questions_option
+@model_option
+@preset_option
+@encoder_option
+@k_option
+@search_options
+@no_cache_option
+def confidence(
+    memory: Path,
+    questions: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    no_cache: bool,
+) -> None:
+    """Fit when an answer counts as supported to questions with known answers.
+
+    Each question is answered with the entries that hold its answer and without them. What tells the two apart best is
+    kept for this model, embedding model and search.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.training.questions import read_questions
+
+    pairs = read_questions(questions)
+    Memory.open(memory)
+    from memgpt_rag.answering.confidence import save_decisions
+    from memgpt_rag.model.presets import decisions_file
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.training.fit_confidence import fit_confidence
+
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), keep_states=not no_cache)
+    search.add_own_model(rag)
+    with progress_bar(total=2 * len(pairs), unit="answer") as bar:
+        fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
+    file = decisions_file(model)
+    save_decisions(file, rag.decision_key, supported=fitted.decision)
+    echo(
+        f'Of {fitted.observations} answers, "not in memory" is right in {fitted.precision:.0%} of the cases in which it '
+        f"is said, and said in {fitted.recall:.0%} of those in which it is right; kept in {file}."
+    )
+
+
+@click.command()
+@memory_option
+@questions_option
+@click.option(
+    "--reader", required=True, type=click.Path(path_type=Path), help="Folder for the reader, its curve and checkpoints."
+)
+@model_option
+@preset_option
+@encoder_option
+@k_option
+@click.option("--epochs", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Passes.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Questions at once.")
+@click.option("--accumulate", default=1, show_default=True, type=click.IntRange(min=1), help="Batches of a step.")
+@click.option(
+    "--learning-rate", default=3e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak."
+)
+@click.option(
+    "--schedule",
+    default="cosine",
+    show_default=True,
+    type=click.Choice(["cosine", "linear", "constant_with_warmup"]),
+    help="How the learning rate goes on after its warm-up, the first twentieth of all steps.",
+)
+@click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
+@click.option(
+    "--clip", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Largest norm of a gradient."
+)
+@click.option("--rank", default=8, show_default=True, type=click.IntRange(min=1), help="Rank of the adapter (LoRA).")
+@click.option("--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapter.")
+@click.option(
+    "--distillation", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Weight beside answers."
+)
+@click.option(
+    "--unanswerable",
+    default=0.18,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of questions whose passage is taken away.",
+)
+@click.option(
+    "--evaluations", default=8, show_default=True, type=click.IntRange(min=1), help="Looks at what is held out."
+)
+@click.option(
+    "--patience", default=3, show_default=True, type=click.IntRange(min=1), help="Evaluations without progress."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of everything random.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+@no_cache_option
+def train(
+    memory: Path,
+    questions: Path,
+    reader: Path,
+    model: str,
+    preset: str,
+    encoder: str | None,
+    k: int,
+    unanswerable: float,
+    distillation: float,
+    resume: bool,
+    no_cache: bool,
+    **settings: Any,
+) -> None:
+    """Train an adapter with which the language model reads memory better; states that are stored stay as they are.
+
+    It learns from the model itself with the right passage in its prompt, and from the answers. The right passage of a
+    question is the best one found that contains the answer; it stands among the next best ones. Some questions lose
+    theirs and are to be answered "not in memory". A quarter of the questions, held out, decides when to stop and what
+    is kept. Needs the extra `train`.
+    """
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.training.questions import read_questions
+
+    pairs = read_questions(questions)
+    if len(pairs) < 8:
+        raise click.ClickException(
+            f"{questions} holds {len(pairs)} questions; expected at least 8, some hundreds if they are to be had."
+        )
+    Memory.open(memory)
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.training.adapter import last_checkpoint, require_new, train_reader
+    from memgpt_rag.training.adapter_examples import reading_examples
+    from memgpt_rag.training.answer_likelihood import Example, hold_out
+
+    (last_checkpoint if resume else require_new)(reader)
+    quiet_libraries()
+    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, keep_states=not no_cache)
+    found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
+    parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
+    fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)
+    if left_out := len(pairs) - len(fitting) - len(held_out):
+        echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
+    if not fitting or not held_out:
+        raise click.ClickException(
+            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
+            "give answers in words of the memory."
+        )
+    with at_path(reader):
+        tuning = train_reader(
+            rag,
+            fitting,
+            held_out,
+            reader,
+            weights={"distillation_weight": distillation},
+            resume=resume,
+            disable_tqdm=not sys.stderr.isatty(),
+            num_train_epochs=settings.pop("epochs"),
+            per_device_train_batch_size=settings["batch_size"],
+            per_device_eval_batch_size=settings.pop("batch_size"),
+            gradient_accumulation_steps=settings.pop("accumulate"),
+            lr_scheduler_type=settings.pop("schedule"),
+            max_grad_norm=settings.pop("clip"),
+            **settings,
+        )
+    told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
+    if tuning.after < tuning.before:
+        echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
+    else:
+        echo(f"{told}; no reader was kept.")
+
+
+@click.command()
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT…", type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder to write the model to.")
+@click.option("--encoder", metavar="NAME", help="Embedding model that finds neighbours; by their tokens without one.")
+@click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Neighbours of each chunk.")
+@click.option(
+    "--word-vectors", type=click.Path(path_type=Path), help="Text file of word2vec or GloVe that embeddings start from."
+)
+@click.option("--vocab-size", default=4096, show_default=True, type=click.IntRange(min=256), help="Tokens to know.")
+@click.option("--d-model", default=128, show_default=True, type=click.IntRange(min=4), help="Numbers per token.")
+@click.option("--heads", default=4, show_default=True, type=click.IntRange(min=1), help="Heads of attention.")
+@click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Layers of the model.")
+@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=1), help="Steps of 16 windows each.")
+def pretrain(
+    texts: tuple[Path, ...],
+    model: Path,
+    encoder: str | None,
+    k: int,
+    word_vectors: Path | None,
+    vocab_size: int,
+    d_model: int,
+    heads: int,
+    layers: int,
+    steps: int,
+) -> None:
+    """Train a small model from scratch on the text files TEXT; it learns to read earlier text like the present one.
+
+    The last tenth of the text is held out, and measures the model.
+    """
+    if (model / "config.json").exists():
+        raise click.ClickException(f"{model} already holds a model; name another folder.")
+    from memgpt_rag.encoders.load import load_encoder
+    from memgpt_rag.model import MemGPT
+    from memgpt_rag.model.tokenizer import bpe_tokenizer
+    from memgpt_rag.training.pretrain import pretrain, read_text
+
+    quiet_libraries()
+    text = "\n\n".join(map(read_text, texts))
+    tokenizer = bpe_tokenizer([text], vocab_size)
+    new = MemGPT(
+        vocab_size,
+        d_model,
+        heads,
+        layers,
+        4 * d_model,
+        max_tokens=128,
+        chunk_tokens=32,
+        tokenizer=tokenizer,
+    )
+    if word_vectors is not None:
+        echo(f"{new.embed_words(word_vectors):,} of {len(tokenizer):,} tokens start from a word's vector.")
+    with progress_bar(total=steps, unit="step") as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        done = pretrain(
+            new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
+        )
+    with at_path(model):
+        new.save_pretrained(model)
+    echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")
+
+
+COMMANDS = (calibrate, confidence, train, pretrain)

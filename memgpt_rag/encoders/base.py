@@ -1,0 +1,104 @@
+"""What every encoder does: it turns texts into vectors, and describes itself in a fingerprint that a memory keeps and compares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.fingerprint import (
+    PROBE_PASSAGE,
+    PROBE_QUERY,
+    EncoderFingerprint,
+    encode_probe,
+    is_contrast,
+)
+
+Vectors = Float[np.ndarray, "texts dimension"]
+
+# Questions with their passages, one topic each: how far the right pair stands above the wrong ones is the unit of this
+# encoder's scores. Two languages, and the better one counts, so that an encoder of one language is measured in its own.
+PAIRS = {
+    "en": [
+        (
+            "When did the lighthouse burn down?",
+            "In 1871 a storm lamp fell over and the lighthouse burned to the ground.",
+        ),
+        (
+            "What do the bees of the valley feed on?",
+            "The valley's bees live on heather, which flowers there until October.",
+        ),
+        (
+            "How do I reset the router?",
+            "Hold the small button on the router's back for ten seconds; all settings return to those of the factory.",
+        ),
+        (
+            "Who composed the opera about the miller?",
+            "Anna Reuter wrote the music of the opera The Miller's Debt in one winter.",
+        ),
+    ],
+    "zh": [
+        ("灯塔是什么时候烧毁的？", "1871年，一盏风灯翻倒，灯塔被烧成平地。"),
+        ("山谷里的蜜蜂吃什么？", "山谷里的蜜蜂以石楠花为食，石楠花在那里一直开到十月。"),
+        ("怎样重置路由器？", "按住路由器背面的小按钮十秒钟，所有设置就会恢复出厂状态。"),
+        ("那部关于磨坊主的歌剧是谁作曲的？", "安娜·罗伊特用一个冬天为歌剧《磨坊主的债》谱了曲。"),
+    ],
+}
+
+
+class Encoder(ABC):
+    """Turns queries and passages into vectors of one space."""
+
+    name: str
+    normalised: bool
+    query_prompt: str
+    passage_prompt: str
+    max_tokens: int
+    backend: str = "torch"
+    precision: str = "fp32"
+
+    @abstractmethod
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
+
+    @abstractmethod
+    def encode_passages(self, texts: Sequence[str]) -> Vectors: ...
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` itself, without the prompt and the marks that a model adds."""
+
+    @cached_property
+    def fingerprint(self) -> EncoderFingerprint:
+        query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
+        contrast = round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4)
+        if not is_contrast(contrast):
+            raise ModelError(
+                f"The encoder {self.name!r} cannot search: of eight questions and their passages, the right ones score {contrast} "
+                "above the wrong ones on average. Name a model that was trained to embed questions and passages."
+            )
+        return EncoderFingerprint(
+            name=self.name,
+            dimension=len(query),
+            normalised=self.normalised,
+            query_prompt=self.query_prompt,
+            passage_prompt=self.passage_prompt,
+            max_tokens=self.max_tokens,
+            score_contrast=contrast,
+            query_probe=encode_probe(query),
+            passage_probe=encode_probe(passage),
+            backend=self.backend,
+            precision=self.precision,
+        )
+
+    def _contrast(self, pairs: list[tuple[str, str]]) -> float:
+        """How much higher a question scores with its own passage than with the others, on average."""
+        queries, passages = zip(*pairs, strict=True)
+        asked, told = self.encode_queries(queries), self.encode_passages(passages)
+        distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)
+        scores = asked @ told.T if self.normalised else -distances
+        own = np.eye(len(pairs), dtype=bool)
+        return float(scores[own].mean() - scores[~own].mean())

@@ -1,0 +1,81 @@
+"""What rounding an encoder's network costs, measured on known texts before it is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.encoders.probe_texts import JUDGED_PASSAGES, JUDGED_QUERIES
+from memgpt_rag.errors import ModelError
+from memgpt_rag.io.cache_folder import make_private, warn_left_out
+from memgpt_rag.io.json_file import number, read_json, replace_json
+
+Encode = Callable[[Sequence[str]], Float[np.ndarray, "texts dimension"]]
+
+# MiniLM in int8 lost .003 on torch, .005 on OpenVINO and .007 on ONNX Runtime, and with none of them more than .004 of nDCG@10
+# (benchmarks/embedding.py quality).
+MOST_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How far vectors are from those in fp32.
+
+    Attributes:
+        mean, worst: one minus the cosine, of all known texts and of the one where it is largest.
+    """
+
+    mean: float
+    worst: float
+
+    def require_small(self, name: str, way: str, most: float = MOST_LOSS) -> None:
+        """Raises ModelError: vectors are so far from those in fp32 that searches would find other entries."""
+        if not self.mean <= most:
+            raise ModelError(
+                f"{name!r} loses too much in {way}: its vectors of known texts are {self.mean:.4f} from those in fp32 on average "
+                f"(one minus the cosine; at most {most} is accepted), {self.worst:.4f} at worst; choose another precision or "
+                "another backend."
+            )
+
+
+def judged(encode: Encode) -> Float[np.ndarray, "texts dimension"]:
+    """Unit vectors of the known texts."""
+    vectors: np.ndarray = np.concatenate([encode(JUDGED_QUERIES), encode(JUDGED_PASSAGES)])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors
+
+
+def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.ndarray, "texts dimension"]) -> Loss:
+    distances = 1 - (exact * rounded).sum(axis=1)
+    return Loss(float(distances.mean()), float(distances.max()))
+
+
+def kept_loss(folder: Path, key: str) -> Loss | None:
+    """What was measured before for the same network, rounded in the same way; None where that is not known."""
+    try:
+        fields = read_json(_file(folder, key), max_bytes=1000)
+        return Loss(*(number(fields[name], name, -1, 2) for name in ("mean", "worst")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_loss(folder: Path, key: str, loss: Loss) -> None:
+    """Keep what was measured; where that cannot be, it is measured again by the next process, and a warning says so."""
+    if not math.isfinite(loss.mean):
+        return
+    try:
+        make_private(folder)
+        replace_json(_file(folder, key), asdict(loss))
+    except OSError as error:
+        warn_left_out(folder, error)
+
+
+def _file(folder: Path, key: str) -> Path:
+    texts = repr((JUDGED_QUERIES, JUDGED_PASSAGES))
+    return folder / f"{hashlib.sha256(f'{key} {texts}'.encode()).hexdigest()[:24]}.json"

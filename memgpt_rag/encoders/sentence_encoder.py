@@ -1,0 +1,151 @@
+"""Any model of sentence-transformers as an encoder: by hub name or folder, on a program and in numbers of choice."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from memgpt_rag.encoders.backends import network_digest, put_on, require_known
+from memgpt_rag.encoders.base import Encoder, Vectors
+from memgpt_rag.encoders.batching import in_batches
+from memgpt_rag.encoders.quantization_loss import (
+    judged,
+    keep_loss,
+    kept_loss,
+    loss_between,
+)
+from memgpt_rag.encoders.token_counts import counter, whole
+from memgpt_rag.hub.bundled import ENCODERS
+from memgpt_rag.hub.model_files import loading, require_all_whole
+from memgpt_rag.io.cache_folder import cache_folder
+
+# Halves of a pair in UTF-16, which are no characters. Python keeps them where a terminal or JSON gave it such.
+_HALF = re.compile("[\ud800-\udfff]")
+# Of a text, so many characters are read for each token of the longest that the model reads; words have some five a token.
+# Tokenizers read to the end what is cut off afterwards, and take a hundred bytes a character for it.
+_CHARACTERS_PER_TOKEN = 100
+
+
+class SentenceTransformersEncoder(Encoder):
+    """A sentence-transformers model, by hub name or folder. What is longer than it reads is cut off, without a word.
+
+    Args:
+        name: how the user named the model; kept in the fingerprint.
+        folder: folder to load instead of `name`, for models that come as packages.
+        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
+        normalise: scale vectors to unit length, as cosine needs.
+        backend: the program that runs its network: "torch", "openvino" or "onnx".
+        precision: numbers that it computes in: "fp32", "bf16" or "int8".
+
+    Raises:
+        ModelError: no such model, one with weights missing, or one that loses too much at that precision.
+        MissingPackageError: the backend is not installed.
+        ValueError: no such backend or precision.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        normalise: bool = True,
+        device: str | None = None,
+        backend: str = "torch",
+        precision: str = "fp32",
+    ):
+        from sentence_transformers import SentenceTransformer
+
+        self.backend, self.precision = self._way = require_known(backend, precision)
+        if self.backend != "torch":
+            device = "cpu"
+        kind = "embedding model"
+        with loading(kind, name, folder, packages=ENCODERS), require_all_whole(kind, name):
+            self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
+        prompts = self._model.prompts or {}
+        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
+        self.name = name
+        self.normalised = normalise
+        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
+        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
+        longest = self._model.max_seq_length or 0
+        self.max_tokens = int(longest) if math.isfinite(longest) else 0
+        self._count = counter(self._model.tokenizer)
+        if self._way != ("torch", "fp32"):
+            self._change_network()
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.query_prompt, "query")
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._encode(texts, self.passage_prompt, "document")
+
+    def count_tokens(self, text: str) -> int:
+        try:
+            return self._count(text)
+        except TypeError as error:
+            raise _explained(error, [text]) from error
+
+    @property
+    def room(self) -> int:
+        """Longest text that is read as a whole, in tokens, with its prompt."""
+        return self.max_tokens - int(self._model.tokenizer.num_special_tokens_to_add())
+
+    def token_places(self, text: str) -> list[tuple[int, int]]:
+        """Beginning and end of each token of a text, in characters."""
+        encoded = whole(self._model.tokenizer.backend_tokenizer).encode(text, add_special_tokens=False)
+        return list(encoded.offsets)
+
+    def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
+        if self.max_tokens:
+            texts = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        try:
+            return self._encode_all(texts, prompt, task)
+        except TypeError as error:
+            raise _explained(error, texts) from error
+
+    def _encode_all(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+
+        def batch(texts: list[str]) -> Vectors:
+            vectors: Vectors = encode(
+                texts,
+                prompt=prompt,
+                batch_size=len(texts),
+                normalize_embeddings=self.normalised,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            return vectors.astype(np.float32, copy=False)
+
+        if len(texts) == 1:
+            return batch(list(texts))
+        return in_batches(batch, texts, self._count, max_tokens=self.max_tokens)
+
+    def _change_network(self) -> None:
+        """Let the backend compute at the precision, once it is known that little is lost."""
+        folder, key = cache_folder("networks"), network_digest(self._model, *self._way)
+        loss = kept_loss(folder, f"{key} {self.precision}")
+        exact = judged(self.encode_passages) if loss is None else None
+        put_on(self._model, self.name, *self._way, key)
+        if loss is None and exact is not None:
+            loss = loss_between(exact, judged(self.encode_passages))
+            keep_loss(folder, f"{key} {self.precision}", loss)
+        assert loss is not None
+        loss.require_small(self.name, f"{self.precision} on {self.backend}")
+
+
+def _explained(error: TypeError, texts: Sequence[str]) -> Exception:
+    """What a tokenizer says of half a character is that it wants a text."""
+    for text in texts:
+        if half := _HALF.search(text):
+            return ValueError(
+                f"A text to embed has half a character ({half[0]!r}) at position {half.start()}: {text[:80]!r}; it is no Unicode, "
+                "and comes from a wrong encoding or a cut. Remove it."
+            )
+    return error

@@ -1,0 +1,35 @@
+"""Vectors cut to their first numbers, which models can be trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from memgpt_rag.encoders.base import Encoder, Vectors
+
+
+class ShortenedEncoder(Encoder):
+    """The first numbers of another encoder's vectors (Kusupati et al. 2022, "Matryoshka Representation Learning").
+
+    Models that were trained for it lose little by it; any other loses more, which is for its user to measure.
+    """
+
+    def __init__(self, encoder: Encoder, dimension: int):
+        self._encoder, self.dimension = encoder, dimension
+        self.name, self.normalised, self.max_tokens = encoder.name, encoder.normalised, encoder.max_tokens
+        self.query_prompt, self.passage_prompt = encoder.query_prompt, encoder.passage_prompt
+        self.backend, self.precision = encoder.backend, encoder.precision
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._first(self._encoder.encode_queries(texts))
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._first(self._encoder.encode_passages(texts))
+
+    def count_tokens(self, text: str) -> int:
+        return self._encoder.count_tokens(text)
+
+    def _first(self, vectors: Vectors) -> Vectors:
+        first = np.ascontiguousarray(vectors[:, : self.dimension])
+        return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12) if self.normalised else first

@@ -1,0 +1,1 @@
+"""Retrieval datasets and answered questions, read from the layouts that the field uses."""

@@ -1,0 +1,64 @@
+"""Which layout a set has, by its path, and the reader that takes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from memgpt_rag.errors import SourceError
+from memgpt_rag.evaluation.data.beir import CORPUS, QUERIES, read_beir
+from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.squad import read_squad
+from memgpt_rag.evaluation.data.trec import read_trec
+
+Layout = Literal["beir", "trec", "squad", "questions"]
+
+_EXPECTED = (
+    "expected a folder with corpus.jsonl, queries.jsonl and qrels/ (BEIR), a folder with corpus.jsonl, topics.* and qrels.* "
+    "(TREC), or a file .json in the layout of SQuAD"
+)
+
+
+def guess_layout(path: str | Path) -> Layout:
+    """The layout of a set, by the names of its files; nothing is opened.
+
+    Raises:
+        SourceError: there is nothing, or nothing that is known.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SourceError(f"{path} does not exist; {_EXPECTED}.")
+    if path.is_dir():
+        if (path / QUERIES).is_file():
+            return "beir"
+        if any(path.glob("topics*")):
+            return "trec"
+        there = "has no corpus.jsonl either" if not (path / CORPUS).is_file() else "has documents only"
+        raise SourceError(f"{path} has neither queries.jsonl nor topics.*, and {there}; {_EXPECTED}.")
+    if path.suffix == ".json":
+        return "squad"
+    if path.suffix in (".jsonl", ".ndjson"):
+        return "questions"
+    raise SourceError(f"{path} has a name that tells no layout; {_EXPECTED}.")
+
+
+def read_judged_set(path: str | Path, split: str = "test") -> JudgedSet:
+    """Read a retrieval task, whichever layout it has.
+
+    Args:
+        split: of a BEIR folder, which of its judgements.
+
+    Raises:
+        SourceError: the layout is none of those known, or its reader refuses what it finds.
+    """
+    layout = guess_layout(path)
+    if layout == "beir":
+        return read_beir(path, split)
+    if layout == "trec":
+        return read_trec(path)
+    if layout == "squad":
+        return read_squad(path)
+    raise SourceError(
+        f"{path} tells answers and no documents, so that search cannot be judged by it; {_EXPECTED}, or measure answers with "
+        "memgpt-rag eval answers."
+    )

@@ -1,0 +1,80 @@
+"""Files of text and of JSON Lines, read with errors that name the file and the line. Knows no collection's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from memgpt_rag.errors import SourceError
+from memgpt_rag.io.json_file import parse_json
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        SourceError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; name a file that is there.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"{place(path, line)}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from error
+
+
+def place(path: Path, line: int) -> str:
+    """Where something stands, for people."""
+    return f"{path.name}, line {line}"
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Lines that are not blank, each after the place where it stands.
+
+    Raises:
+        SourceError: as `read_text`.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), 1):  # splitlines would cut at U+2028 inside a text
+        if line.strip():
+            yield place(path, number), line.rstrip("\r")
+
+
+def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Objects of a file of JSON Lines, each after the place where it stands.
+
+    Args:
+        expected: what a line should be, for the error.
+
+    Raises:
+        SourceError: as `read_text`, or a line that is no JSON object.
+    """
+    for where, line in numbered_lines(path):
+        try:
+            record = parse_json(line)
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}; expected {expected}.") from error
+        if not isinstance(record, dict):
+            raise SourceError(f"{where}: no object; expected {expected}.")
+        yield where, record
+
+
+def text_of(record: dict[str, Any], name: str, where: str, expected: str, *, empty: bool = False) -> str:
+    """A field that holds text.
+
+    Args:
+        empty: whether the field may be missing or hold no text, and then is "".
+
+    Raises:
+        SourceError: it holds none.
+    """
+    value = record.get(name)
+    if empty and value is None:
+        return ""
+    if not isinstance(value, str) or not (empty or value.strip()):
+        found = "missing" if value is None else "empty" if isinstance(value, str) else repr(value)
+        raise SourceError(f"{where}: its {name} is {found}; expected {expected}.")
+    return value.strip()

@@ -1,0 +1,1 @@
+"""Reports as JSON, tables, plots and pages."""

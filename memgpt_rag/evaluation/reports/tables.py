@@ -1,0 +1,249 @@
+"""The tables of a report, once: as rows of words that Markdown and the page both show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from memgpt_rag.io.printable import printable
+
+
+class Table(NamedTuple):
+    """A table.
+
+    Attributes:
+        title: what it shows.
+        note: how to read it.
+        head: words above the columns; the first column names the rows, the others hold figures.
+        rows: their cells.
+    """
+
+    title: str
+    note: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def to_plain(table: Table) -> str:
+    """A table for a terminal: columns side by side, the first one to the left."""
+    lines = [[printable(cell) for cell in line] for line in (table.head, *table.rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
+    shown = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([printable(table.title), *shown])
+
+
+def report_tables(report: Mapping[str, Any]) -> list[Table]:
+    """All tables of a report that have something to show."""
+    tables = [quality(report), cost(report)]
+    tables += [searched(of) for of in report.get("indexes", ())]
+    if report["comparisons"]:
+        first = report["systems"][0]["name"]
+        tables.append(compared(report["comparisons"], f"Compared with {first}", "The same queries of both systems."))
+    if earlier := report.get("against"):
+        left_out = (
+            f"; {earlier['left_out']:,} are asked or judged in another way, or in one of the two only"
+            if earlier["left_out"]
+            else ""
+        )
+        note = f"{earlier['queries']:,} queries of both{left_out}."
+        tables.append(compared(earlier["comparisons"], f"Compared with the report {earlier['report']}", note))
+    return [table for table in tables if table.rows]
+
+
+def quality(report: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            system["name"],
+            *(f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]" for of in system["measures"].values()),
+        ]
+        for system in report["systems"]
+    ]
+    note = (
+        f"Means over the {report['data']['measured_queries']:,} measured queries, with their 95 % bootstrap intervals, of the "
+        f"first {report['k']:,} documents found; higher is better."
+    )
+    return Table("How well documents are found", note, ["system", *report["measures"]], rows)
+
+
+def cost(report: Mapping[str, Any]) -> Table:
+    rows = []
+    for system in report["systems"]:
+        if (speed := system["speed"]) is None:
+            continue
+        latency, costs = speed["latency_ms"], system["costs"]
+        built = ["–"] * 3
+        if costs is not None:
+            ratio = costs["build_seconds"] / costs["encoding_seconds"] if costs["encoding_seconds"] else float("inf")
+            built = [f"{costs['build_seconds']:.1f} s", f"{ratio:.2f}×", _bytes(costs["disk_bytes"])]
+        rows.append(
+            [
+                system["name"],
+                *(f"{latency[part]:.1f}" for part in ("p50", "p95", "p99")),
+                f"{speed['queries_per_second']:,.1f}",
+                _bytes(speed["peak_memory_bytes"]),
+                *built,
+            ]
+        )
+    note = (
+        "Single queries in milliseconds, by percentile; queries per second in batches of 64; encoding included. Memory is "
+        "the largest resident set of the process with all its models. Building is compared with encoding alone."
+    )
+    head = ["system", "p50, ms", "p95, ms", "p99, ms", "queries/s", "memory", "built in", "over encoding", "disk"]
+    return Table("How fast, and what it takes", note, head, rows)
+
+
+_RECALLS = (0.9, 0.95, 0.98, 0.99)
+
+
+def searched(indexes: Mapping[str, Any]) -> Table:
+    """Of each index, the fastest ways to find enough, for several meanings of enough, and the one that finds most."""
+    rows = []
+    for curve in indexes["curves"]:
+        best = sorted((point for point in curve["points"] if point["frontier"]), key=lambda point: point["recall"])
+        enough = [next((at for at, of in enumerate(best) if of["recall"] >= recall), None) for recall in _RECALLS]
+        for at in sorted({len(best) - 1, *(at for at in enough if at is not None)}):
+            point = best[at]
+            looks = [point["parameters"]] * bool(point["parameters"]) + [f"{point['candidates']} candidates"]
+            exact = curve["disk_bytes"] == 0
+            rows.append(
+                [
+                    curve["index"] if exact else f"{curve['index']}, {', '.join(looks)}",
+                    f"{point['recall']:.3f}",
+                    f"{point['queries_per_second']:,.0f}",
+                    *(f"{point['latency_ms'][part]:.2f}" for part in ("p50", "p95", "p99")),
+                    "–" if exact else f"{curve['build_seconds']:.1f} s",
+                    "–" if exact else _bytes(curve["disk_bytes"]),
+                ]
+            )
+    note = (
+        f"Searches of {indexes['keys']:,} keys of {indexes['dimension']} numbers on one thread, with queries that are encoded "
+        "already; recall of the ten nearest. Of each index the fastest searches that find "
+        f"{', '.join(f'{100 * of:.0f}' for of in _RECALLS)} % are shown, as far as there are any, and the one that finds most."
+    )
+    head = ["index", "recall", "queries/s", "p50, ms", "p95, ms", "p99, ms", "built in", "disk"]
+    return Table(f"How fast keys of {indexes['encoder']} are searched", note, head, rows)
+
+
+def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) -> Table:
+    rows = [
+        [
+            of["system"],
+            of["against"],
+            of["measure"],
+            f"{of['difference']:+.3f} [{of['low']:+.3f}, {of['high']:+.3f}]",
+            _p(of["p"]),
+            _p(of["p_holm"]),
+            f"{of['better']:,} / {of['equal']:,} / {of['worse']:,}",
+        ]
+        for of in comparisons
+    ]
+    told = f"{note} Difference with its 95 % interval, paired; p of a randomisation test, as it is and by Holm's correction."
+    head = ["system", "against", "measure", "difference", "p", "p (Holm)", "better / equal / worse"]
+    return Table(title, told, head, rows)
+
+
+def provenance(report: Mapping[str, Any]) -> Table:
+    """Where the figures come from."""
+    data, of = report["data"], report["provenance"]
+    computer = of["machine"]
+    missing = (
+        f"; {data['missing_documents']:,} relevant ones are not in the memory" if data["missing_documents"] else ""
+    )
+    rows = [
+        ["data", f"{data['name']}, from {data['source']}"],
+        ["documents", f"{data['documents']:,}, digest {data['documents_digest'][:16]}{missing}"],
+        [
+            "queries",
+            f"{data['measured_queries']:,} measured of {data['queries']:,}; the others have no relevant document",
+        ],
+        ["documents asked for", f"{report['k']:,} a query"],
+        *(
+            [name, ", ".join(f"{key.replace('_', ' ')} {value!r}" for key, value in system["about"].items())]
+            for system in report["systems"]
+            if (name := system["name"]) and system["about"]
+        ),
+        ["command", of["command"]],
+        ["date", of["date"]],
+        [
+            "machine",
+            f"{computer['processor']}, {computer['cores']} cores, {_bytes(computer['memory_bytes'])}, {computer['system']}",
+        ],
+        [
+            "versions",
+            ", ".join(
+                [f"Python {computer['python']}", *(f"{name} {of_name}" for name, of_name in of["packages"].items())]
+            ),
+        ],
+    ]
+    return Table("Where this comes from", "", ["", ""], rows)
+
+
+def winners_and_losers(report: Mapping[str, Any], count: int = 10) -> list[Table]:
+    """Queries that a system gains or loses most on against another, by the first measure; of a single one, its worst."""
+    measure = report["measures"][0]
+    systems = {system["name"]: system for system in report["systems"]}
+    earlier = report.get("against")
+    pairs = [
+        (of["system"], of["against"], systems[of["against"]]["per_query"])
+        for of in report["comparisons"]
+        if of["measure"] == measure
+    ]
+    if earlier:
+        pairs += [
+            (of["system"], of["against"], earlier["per_query"][of["against"]])
+            for of in earlier["comparisons"]
+            if of["measure"] == measure
+        ]
+    tables = []
+    for name, peer, theirs in pairs:
+        mine = systems[name]["per_query"][measure]
+        moved = {query: mine[query] - theirs[measure][query] for query in mine if query in theirs[measure]}
+        order = sorted(moved, key=moved.__getitem__)
+        for title, queries in (
+            ("wins", [q for q in reversed(order) if moved[q] > 0]),
+            ("loses", [q for q in order if moved[q] < 0]),
+        ):
+            rows = [
+                _query_row(report, systems[name], query, f"{mine[query]:.3f} ({moved[query]:+.3f})")
+                for query in queries[:count]
+            ]
+            tables.append(
+                Table(f"Where {name} {title} against {peer}", "", ["query", measure, "relevant", "found first"], rows)
+            )
+    if not pairs:
+        (system,) = systems.values()
+        values = system["per_query"][measure]
+        rows = [
+            _query_row(report, system, query, f"{values[query]:.3f}")
+            for query in sorted(values, key=values.__getitem__)[:count]
+        ]
+        tables.append(
+            Table(f"Where {system['name']} is worst", "", ["query", measure, "relevant", "found first"], rows)
+        )
+    return [table for table in tables if table.rows]
+
+
+def _query_row(report: Mapping[str, Any], system: Mapping[str, Any], query: str, figure: str) -> list[str]:
+    asked = report["queries"][query]
+    return [f"{query}: {asked['text']}", figure, _some(asked["relevant"]), _some(system["found"].get(query, []))]
+
+
+def _some(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (" …" if len(names) > count else "") or "–"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

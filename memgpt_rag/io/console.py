@@ -1,0 +1,197 @@
+"""What both commands share between them and the terminal: the one way to print, progress bars, and errors as sentences.
+
+Nothing else in this code base prints. Whatever is printed is shown by `printable`, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import select
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.io.cache_folder import CacheWarning
+from memgpt_rag.io.printable import printable
+from memgpt_rag.io.system_errors import machine_fault_behind, system_sentence
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+# As a shell tells of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
+CUT_OFF = 141
+
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Take no keys, states or splits that earlier runs kept in your cache folder, and keep none there.",
+)
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text; its characters that control a terminal are shown instead of obeyed.
+
+    Args:
+        err: to standard error.
+        nl: end the line.
+    """
+    try:
+        click.echo(printable(text, lines=True), err=err, nl=nl)
+    except OSError as error:
+        error.filename = error.filename or f"standard {'error' if err else 'output'}"
+        raise
+
+
+def progress_bar(*, desc: str | None = None, shown: bool = True, **settings: Any) -> tqdm[Any]:
+    """Make a progress bar, seen on a terminal only.
+
+    Args:
+        desc: what stands before it.
+        shown: False for a bar that is never seen.
+        settings: passed on to `tqdm`.
+    """
+    from tqdm import tqdm
+
+    return tqdm(desc=None if desc is None else printable(desc), disable=None if shown else True, **settings)
+
+
+class SentenceGroup(click.Group):
+    """A group of commands whose errors are sentences.
+
+    Wrong usage exits with 2, an error with 1, and a pipe that nobody reads any more with 141 and no word. MEMGPT_RAG_DEBUG=1
+    prints tracebacks as well.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **settings: Any) -> Any:  # type: ignore[override]
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **settings)
+        _open_streams()
+        _show_messages()
+        try:
+            status = self._status(args, **settings)
+        except BrokenPipeError:
+            status = CUT_OFF
+        _let_go_of_streams()
+        sys.exit(status)
+
+    def _status(self, args: Sequence[str] | None, **settings: Any) -> int:
+        try:
+            return super().main(args, standalone_mode=False, **settings) or 0
+        except click.ClickException as error:
+            told = _Kept()
+            error.show(told)
+            echo(told.getvalue(), err=True, nl=False)
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            echo("Aborted!", err=True)
+            return 1
+        except SystemExit as end:  # click's own answer to a closed pipe, while it prints help
+            return CUT_OFF if _is_cut_off() else int(end.code or 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _warnings_as_sentences():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, BrokenPipeError) and _is_cut_off():
+                raise click.exceptions.Exit(CUT_OFF) from error
+            if os.environ.get("MEMGPT_RAG_DEBUG"):
+                echo(traceback.format_exc(), err=True)
+            raise click.ClickException(_sentence(error)) from error
+
+
+class _Kept(io.StringIO):
+    """What click prints, all of it: what is no terminal would get no escape sequences, and so no sign that there were some."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MemgptRagError | ValueError):
+        fault = machine_fault_behind(error)
+        return str(error) if fault is None else str(system_sentence(fault))
+    return system_sentence(error) or (
+        f"{type(error).__name__}: {error}. This is a fault of memgpt_rag, not of your input; run again with "
+        "MEMGPT_RAG_DEBUG=1 and report what it prints."
+    )
+
+
+def _open_streams() -> None:
+    """Put something behind streams that were closed before the start: a file of a memory must not become standard output."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - open until the end
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know few characters
+
+
+class _Record(logging.LogRecord):
+    def getMessage(self) -> str:  # noqa: N802 - logging's name
+        return printable(super().getMessage(), lines=True)
+
+
+def _form(*arguments: Any, form: Any = warnings.formatwarning, **settings: Any) -> str:
+    return printable(form(*arguments, **settings), lines=True)
+
+
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Print warnings about the cache folder as sentences, each once, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_sentence(message: Warning | str, category: type[Warning], *place: Any, **settings: Any) -> None:
+            if issubclass(category, CacheWarning):
+                echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, *place, **settings)
+
+        warnings.showwarning = show_sentence
+        warnings.simplefilter("default", CacheWarning)
+        yield
+
+
+def _show_messages() -> None:
+    """Let logs and warnings of libraries, which quote names of models and files, pass through `printable`, too."""
+    logging.setLogRecordFactory(_Record)
+    warnings.formatwarning = _form
+
+
+def _is_cut_off() -> bool:
+    """Whether nobody reads what this process prints any more."""
+    ends = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            ends.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in ends.poll(0))
+
+
+def _let_go_of_streams() -> None:
+    """Throw away what a stream does not take, so that Python does not complain of it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # noqa: PERF203 - there are two
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and advice of model libraries off the terminal."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,1 @@
+"""Search by vectors: exact, or through an approximate FAISS index."""

@@ -1,0 +1,101 @@
+"""The kinds of approximate index that there are: what each is made of for so many keys, its size, and how it can be searched."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
+from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.memory.storage.layout import Metric
+
+Kind = Literal["ivf", "hnsw", "codes"]
+KINDS: tuple[Kind, ...] = ("ivf", "codes", "hnsw")
+# How many of the nearest an index is judged by.
+NEAREST = 10
+# Fewer keys are not worth an index, nor enough to train one.
+FEWEST_KEYS = 4 * NEAREST
+_TRAINING = 100  # keys for each of an IVF's lists
+_CANDIDATES = (1, 2, 4, 8)
+# How much of an index a search looks at.
+_EFFORTS = {
+    "ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
+    "hnsw": ("efSearch", (16, 32, 64, 128, 256, 512)),
+}
+# Building a graph takes a hundred times as long as building lists.
+_LARGEST_GRAPH = 300_000
+
+
+def kinds_for(rows: int) -> tuple[Kind, ...]:
+    """Those worth trying for so many keys."""
+    return tuple(kind for kind in KINDS if kind != "hnsw" or rows <= _LARGEST_GRAPH)
+
+
+def build_indexes(
+    keys: Float[np.ndarray, "rows dimension"],
+    metric: Metric,
+    kinds: Sequence[Kind],
+    *,
+    most_bytes: float = math.inf,
+    seed: int = 0,
+    on_step: Callable[[str], object] = lambda step: None,
+) -> Iterator[tuple[ApproximateIndex, float]]:
+    """Indexes over all keys, each built when its turn comes, and how many seconds that took.
+
+    Args:
+        most_bytes: of memory that building may take; what takes more is left out.
+        seed: of the choice of keys to train on.
+        on_step: hears what is being done.
+    """
+    lists = lists_for(len(keys))
+    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: training_rows(len(keys))])
+    ways = {
+        "ivf": ((f"IVF{lists},SQ8", "nprobe=1", 4, f"building {lists} lists"),),
+        "codes": tuple((factory, "", 1, f"making {factory} codes") for factory in codes_for(keys.shape[1])),
+        "hnsw": (("HNSW32_SQ8", "efSearch=16", 4, "building a graph"),),
+    }
+    for kind in kinds:
+        if building_bytes(kind, *keys.shape) <= most_bytes:
+            for factory, parameters, candidates, step in ways[kind]:
+                on_step(step)
+                settings, began = IndexSettings(factory, parameters, candidates), time.perf_counter()
+                index = ApproximateIndex.build(keys, settings, metric, sample=sample)
+                yield index, time.perf_counter() - began
+
+
+def ways_to_search(index: ApproximateIndex) -> Iterator[IndexSettings]:
+    """Ways to search an index, those that look at few keys first."""
+    factory = index.settings.factory
+    if not index.settings.parameters:
+        yield from (IndexSettings(factory, "", candidates) for candidates in (*_CANDIDATES, 16))
+        return
+    name, efforts = _EFFORTS["hnsw" if "HNSW" in factory else "ivf"]
+    for effort in efforts:
+        for candidates in _CANDIDATES:
+            if name == "nprobe" or candidates * NEAREST <= 2 * effort:
+                yield IndexSettings(factory, f"{name}={effort}", candidates)
+
+
+def lists_for(rows: int) -> int:
+    """How many lists an IVF over so many keys has."""
+    return int(max(16, min(4 * np.sqrt(rows), rows / 40)))
+
+
+def training_rows(rows: int) -> int:
+    """How many of so many keys an IVF is trained on."""
+    return min(rows, _TRAINING * lists_for(rows))
+
+
+def index_bytes(kind: Kind, rows: int, dimension: int) -> int:
+    """Size of an index: codes of a byte for each number, the longest that are tried, and numbers of rows or links."""
+    return rows * (dimension + {"ivf": 8, "hnsw": 4 * 2 * 32 + 16, "codes": 0}[kind])
+
+
+def building_bytes(kind: Kind, rows: int, dimension: int) -> int:
+    """Memory that building an index takes: itself, and the sample that it is trained on."""
+    return index_bytes(kind, rows, dimension) + 4 * dimension * training_rows(rows)

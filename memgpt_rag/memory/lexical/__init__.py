@@ -1,0 +1,1 @@
+"""Search by words: analysis, postings and BM25."""

@@ -1,0 +1,73 @@
+"""BM25 over the words of a memory (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework).
+
+    score(q, d) = Σ_t times(t in q) · idf(t) · tf / (tf + k₁ · (1 − b + b · |d| / mean |d|))
+    idf(t)      = ln(1 + (N − n_t + ½) / (n_t + ½))
+
+This is the form that Lucene and bm25s use by default. N, n_t and the mean length are those of the entries that the memory
+holds now, deleted ones left out: what is found does not depend on how the memory came about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from memgpt_rag.memory.lexical.postings import StoredWords
+
+K1 = 1.5
+B = 0.75
+
+
+@dataclass(frozen=True)
+class WordStatistics:
+    """What terms weigh by: of one memory, or summed over several that are searched together.
+
+    Attributes:
+        entries: how many there are.
+        length: terms of all of them.
+        containing: for terms of the queries, how many entries hold it.
+    """
+
+    entries: int
+    length: int
+    containing: Mapping[str, int]
+
+    def __add__(self, other: WordStatistics) -> WordStatistics:
+        both = Counter(self.containing)
+        both.update(other.containing)
+        return WordStatistics(self.entries + other.entries, self.length + other.length, both)
+
+
+def word_limit(query: Mapping[str, int], statistics: WordStatistics) -> float:
+    """What no entry's score can reach: that of one that says nothing but the query's terms, for ever."""
+    return sum(times * _idf(statistics, term) for term, times in query.items())
+
+
+def word_scores(words: StoredWords, query: Mapping[str, int], statistics: WordStatistics) -> Float[np.ndarray, " rows"]:
+    """BM25 of every row; 0 where no term of the query occurs."""
+    scores = np.zeros(len(words.lengths), np.float32)
+    mean = max(1, statistics.length) / max(1, statistics.entries)
+    for term, times in query.items():
+        rows, counts = words.postings(term)
+        if not len(rows) or not statistics.containing.get(term, 0):
+            continue
+        scores[rows] += (
+            times * _idf(statistics, term) * counts / (counts + K1 * (1 - B + B * words.lengths[rows] / mean))
+        )
+    return scores
+
+
+def _idf(statistics: WordStatistics, term: str) -> float:
+    holding = statistics.containing.get(term, 0)
+    return math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
+
+
+def containing(words: StoredWords, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
+    """How many rows that are not deleted hold a term."""
+    rows, _ = words.postings(term)
+    return len(rows) if live is None else int(live[rows].sum())

@@ -1,0 +1,367 @@
+"""The on-disk form of a memory, version 4. This module is the only place that knows a file's name or a column's.
+
+A memory is a folder:
+
+    manifest.json              what the memory is made of now; moved into place in one step when a job commits
+    versions/<8 digits>.json   the manifest of every commit that can still be opened, the present one among them
+    segments/<6 digits>/       entries that were committed together; a row is a position in such a segment
+        keys.safetensors       tensor "keys", F32 [rows, dimension]; the key at row i belongs to the value at row i
+        values.arrow           Arrow IPC file, one row per entry, columns as in VALUES_SCHEMA and then the metadata
+        deleted-<hex>.bits     where rows are deleted: one bit a row, bit i % 8 of byte i // 8; 1 means deleted
+        states-<hex>.safetensors   where there are states: tensors as in `memgpt_rag.memory.storage.states`
+        index-<hex>.faiss      where keys are not all looked at: FAISS index over the keys, row i the i-th key
+        words-<hex>.safetensors    where entries are found by their words, too: as in `memgpt_rag.memory.lexical.postings`
+    journal                    keys that a job has computed and not committed yet, as in `memgpt_rag.memory.storage.journal`
+    writer.lock                held by the job that writes; means nothing to readers
+
+`manifest.json` is UTF-8 JSON with these fields, all of them required:
+
+    format          "memgpt_rag memory"
+    version         4
+    commit          number of the commit, 1 for the first
+    previous        null, or sha256 of the manifest of the commit before
+    metric          "cosine" (inner product of unit vectors) or "euclidean"
+    encoder         fingerprint of the embedding model, fields as in `memgpt_rag.fingerprint`
+    splitting       {"tokenizer": name, "max_tokens": longest passage}
+    metadata        {column: "string", "integer", "number", "boolean" or "date"}
+    job             {"name": of the job that committed, and what it counted}
+    states          null, or fingerprint of the language model that computed them, likewise
+    words           null, or name of the analysis that found the words of every segment, see `memgpt_rag.memory.lexical.analysis`
+    segments        list of {"name", "entries": rows, "deleted": rows, "files": {file name: {"bytes", "sha256"}},
+                    "index": null, or {"factory", "parameters", "candidates", and what was measured}}
+
+Rows of a memory count through its segments in order, deleted ones included. Files never change once a manifest names
+them; another file with another name takes their place. Files that no manifest names are leftovers and mean nothing.
+Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, and version 3 had no
+words; they are read as they are.
+Nothing here is pickled and nothing read from a memory is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
+from memgpt_rag.io.json_file import parse_json
+from memgpt_rag.memory.storage.files import StoredFile, reading
+from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.passage import Passage
+
+FORMAT = "memgpt_rag memory"
+VERSION = 4
+READABLE = (1, 2, 3, 4)
+MANIFEST = "manifest.json"
+VERSIONS = "versions"
+SEGMENTS = "segments"
+JOURNAL = "journal"
+LOCK = "writer.lock"
+KEYS = "keys.safetensors"
+FLAT_KEYS = "keys.faiss"
+VALUES = "values.arrow"
+
+Metric = Literal["cosine", "euclidean"]
+METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
+
+VALUES_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("record", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("first", pa.int64(), nullable=False),
+        pa.field("last", pa.int64(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+    ]
+)
+assert [*VALUES_SCHEMA.names, "metadata"] == list(Passage.__dataclass_fields__)
+
+METADATA_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+}
+_METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_SEGMENT_NAME = re.compile(r"[0-9a-z]{1,32}")
+_HEX = "[0-9a-f]{8}"
+_STATES = re.compile(rf"states-{_HEX}\.safetensors")
+_DELETED = re.compile(rf"deleted-{_HEX}\.bits")
+_INDEX = re.compile(rf"index-{_HEX}\.faiss")
+_WORDS = re.compile(rf"words-{_HEX}\.safetensors")
+_OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX, "words": _WORDS}
+_MAX_MANIFEST = 2**28
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a manifest says of a segment.
+
+    Attributes:
+        entries: rows, deleted ones included.
+        deleted: how many of them are deleted.
+        index: settings of the approximate index and what was measured when it was chosen; None where there is none.
+    """
+
+    name: str
+    entries: int
+    files: dict[str, StoredFile]
+    deleted: int = 0
+    index: dict[str, Any] | None = None
+
+    def file(self, kind: Literal["states", "deleted", "index", "words"]) -> str | None:
+        """Name of a file that not every segment has, None where this one has none."""
+        return next((name for name in self.files if _OPTIONAL[kind].fullmatch(name)), None)
+
+    def with_file(self, name: str, described: StoredFile | None, instead_of: str | None) -> dict[str, StoredFile]:
+        """Files with one more, or one in place of another; None describes a file that is to go."""
+        files = {kept: file for kept, file in self.files.items() if kept != instead_of}
+        return files if described is None else {**files, name: described}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    metric: Metric
+    encoder: EncoderFingerprint
+    splitting: dict[str, Any]
+    job: dict[str, Any]
+    segments: tuple[Segment, ...] = field(default_factory=tuple)
+    states: StatesFingerprint | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    commit: int = 1
+    previous: str | None = None
+    words: str | None = None
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are, without deleted ones."""
+        return sum(segment.entries - segment.deleted for segment in self.segments)
+
+    def to_json(self) -> dict[str, Any]:
+        segments = [
+            {
+                "name": segment.name,
+                "entries": segment.entries,
+                "deleted": segment.deleted,
+                "files": {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in segment.files.items()},
+                "index": segment.index,
+            }
+            for segment in self.segments
+        ]
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "commit": self.commit,
+            "previous": self.previous,
+            "metric": self.metric,
+            "encoder": self.encoder.to_json(),
+            "splitting": self.splitting,
+            "metadata": self.metadata,
+            "job": self.job,
+            "states": None if self.states is None else self.states.to_json(),
+            "words": self.words,
+            "segments": segments,
+        }
+
+
+def values_schema(metadata: dict[str, str]) -> pa.Schema:
+    """Columns of a segment's values.
+
+    Raises:
+        ValueError: a column of metadata has a name or a type that it cannot have.
+    """
+    for name, kind in metadata.items():
+        if kind not in METADATA_TYPES:
+            raise ValueError(f"Metadata {name!r} is of type {kind!r}; expected one of {', '.join(METADATA_TYPES)}.")
+        if not _METADATA_NAME.fullmatch(name) or name in VALUES_SCHEMA.names:
+            raise ValueError(
+                f"Metadata cannot be called {name!r}; expected letters, digits and underscores, and none of {', '.join(VALUES_SCHEMA.names)}."
+            )
+    extra = [pa.field(name, METADATA_TYPES[kind]) for name, kind in metadata.items()]
+    return pa.schema([*VALUES_SCHEMA, *extra])
+
+
+def segment_dir(memory: Path, name: str) -> Path:
+    return memory / SEGMENTS / name
+
+
+def version_path(memory: Path, commit: int) -> Path:
+    return memory / VERSIONS / f"{commit:08d}.json"
+
+
+def commits(memory: Path) -> list[int]:
+    """Numbers of the manifests that are kept, in order; those above the present one's were never committed."""
+    names = [path.name for path in (memory / VERSIONS).glob("*.json")]
+    return sorted(int(name[:8]) for name in names if re.fullmatch(r"[0-9]{8}\.json", name))
+
+
+def states_name(states: StatesFingerprint, deleted: str | None) -> str:
+    """Name of a file of states. Those of another model, prefix or type have another one, and those of other rows, too.
+
+    Args:
+        deleted: name of the bitmap of rows that have no states.
+    """
+    return f"states-{_digest(repr((states, deleted)).encode())}.safetensors"
+
+
+def deleted_name(bits: bytes) -> str:
+    return f"deleted-{_digest(bits)}.bits"
+
+
+def index_name(settings: dict[str, Any]) -> str:
+    return f"index-{_digest(json.dumps(settings, sort_keys=True).encode())}.faiss"
+
+
+def words_name(analysis: str) -> str:
+    return f"words-{_digest(analysis.encode())}.safetensors"
+
+
+def is_known(name: str) -> bool:
+    """Whether a memory's folder may hold something of that name."""
+    return name in (MANIFEST, f"{MANIFEST}.new", VERSIONS, SEGMENTS, JOURNAL, LOCK)
+
+
+def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
+    """The present manifest, or that of an earlier commit.
+
+    Raises:
+        MemoryFormatError: no memory there, no such commit, a damaged manifest, or a version that this release does not
+            know.
+    """
+    path = memory / MANIFEST
+    if not memory.exists():
+        raise MemoryFormatError(
+            f"{memory} does not exist; build a memory there with: memgpt-index build SOURCE --memory {memory}"
+        )
+    if not memory.is_dir() or not (path.exists() or path.is_symlink()):
+        raise MemoryFormatError(
+            f"{memory} is not a memory: it has no {MANIFEST}; name a folder that memgpt-index build wrote."
+        )
+    present = parse_manifest(path)
+    if commit is None or commit == present.commit:
+        return present
+    if commit > present.commit or commit not in commits(memory):
+        kept = ", ".join(str(one) for one in commits(memory) if one <= present.commit) or str(present.commit)
+        raise MemoryFormatError(f"{memory} has no version {commit}; it has {kept}.")
+    return parse_manifest(version_path(memory, commit))
+
+
+def parse_manifest(path: Path) -> Manifest:
+    """Raises MemoryFormatError as `read_manifest`."""
+    try:
+        fields = parse_json(read_bytes(path))
+    except ValueError as error:
+        raise MemoryFormatError(f"{path} is damaged ({error}); build the memory again.") from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise MemoryFormatError(f"{path} is not the manifest of a memory: it does not say format {FORMAT!r}.")
+    if fields.get("version") not in READABLE:
+        raise MemoryFormatError(
+            f"{path} is of version {fields.get('version')!r} and this release reads up to version {VERSION}; upgrade memgpt_rag."
+        )
+    try:
+        return _parse(fields)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise MemoryFormatError(
+            f"{path} is damaged: {type(error).__name__} at {error}; build the memory again."
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A manifest's bytes. What is no regular file, or too large for one, is not read.
+
+    Raises:
+        MemoryFormatError: it is missing, or neither.
+    """
+    try:
+        with reading(path) as file:
+            content = file.read(_MAX_MANIFEST + 1)
+    except FileNotFoundError as error:
+        raise MemoryFormatError(f"{path} is missing; restore it, or build the memory again.") from error
+    if len(content) > _MAX_MANIFEST:
+        raise MemoryFormatError(f"{path} has more than {_MAX_MANIFEST:,} bytes, which no manifest has.")
+    return content
+
+
+def _parse(fields: dict[str, Any]) -> Manifest:
+    old = fields["version"] < 3
+    of_states = None if fields["version"] == 1 else fields["states"]
+    states = None if of_states is None else StatesFingerprint.from_json(of_states)
+    words = None if fields["version"] < 4 or fields["words"] is None else str(fields["words"])
+    segments = tuple(
+        _parse_segment(segment, old, states is not None, words is not None) for segment in fields["segments"]
+    )
+    if len({segment.name for segment in segments}) != len(segments):
+        raise ValueError("segments of one name")
+    if fields["metric"] not in METRICS:
+        raise ValueError(f"metric {fields['metric']!r}")
+    metadata = {} if old else {str(name): str(kind) for name, kind in fields["metadata"].items()}
+    values_schema(metadata)
+    encoder = EncoderFingerprint.from_json(fields["encoder"])
+    manifest = Manifest(
+        metric=fields["metric"],
+        encoder=encoder,
+        splitting=_splitting(fields["splitting"]),
+        job={"name": "build", **fields["sources"]} if old else dict(fields["job"]),
+        segments=segments,
+        states=states,
+        metadata=metadata,
+        commit=1 if old else _count(fields["commit"]),
+        previous=None if old or fields["previous"] is None else str(fields["previous"]),
+        words=words,
+    )
+    if old and manifest.entries != _count(fields["entries"]):
+        raise ValueError(f"entries {fields['entries']}")
+    return manifest
+
+
+def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool) -> Segment:
+    name = fields["name"]
+    if not _SEGMENT_NAME.fullmatch(name):
+        raise ValueError(f"segment name {name!r}")
+    files = {file: StoredFile(_count(of["bytes"]), str(of["sha256"])) for file, of in fields["files"].items()}
+    optional = {kind: [file for file in files if form.fullmatch(file)] for kind, form in _OPTIONAL.items()}
+    keys = [file for file in (KEYS, FLAT_KEYS) if file in files]
+    known = {*keys, VALUES, *(file for of in optional.values() for file in of)}
+    index, deleted = (None, 0) if old else (fields["index"], _count(fields["deleted"]))
+    entries = _count(fields["entries"])
+    wrong = (
+        set(files) != known
+        or len(keys) != 1
+        or any(len(of) > 1 for of in optional.values())
+        or len(optional["states"]) > states
+        or len(optional["words"]) != words
+        or bool(optional["deleted"]) != (deleted > 0)
+        or bool(optional["index"]) != (index is not None)
+    )
+    if wrong or deleted > entries:
+        raise ValueError(f"files {sorted(files)} of segment {name}")
+    if index is not None:
+        IndexSettings.from_json(index)
+    return Segment(name, entries, files, deleted, index)
+
+
+def _splitting(fields: Any) -> dict[str, Any]:
+    if not isinstance(fields.get("tokenizer"), str) or _count(fields.get("max_tokens")) > 2**24:
+        raise ValueError(f"splitting {fields!r:.200}")
+    return dict(fields)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**48:
+        raise ValueError(f"number {value!r}")
+    return value
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]

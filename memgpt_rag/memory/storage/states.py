@@ -1,0 +1,214 @@
+"""States of entries on disk: one safetensors file a segment, in which the bytes of one entry lie side by side.
+
+    offsets   I64                 [entries + 1]                                  first token of each entry; total last
+    scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 only
+    codes     I8, F16, BF16, F32  [tokens, layers, 2, kv_heads, head_dim]        keys, then values; state = code · scale
+
+Numbers only: which language model computed them is said in the manifest. numpy has no bf16; such codes are uint16 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.memory.storage import files, tensors
+
+StatesType = Literal["int8", "fp16", "bf16", "fp32"]
+_CODES: dict[StatesType, tuple[str, str]] = {
+    "int8": ("I8", "<i1"),
+    "fp16": ("F16", "<f2"),
+    "bf16": ("BF16", "<u2"),
+    "fp32": ("F32", "<f4"),
+}
+STATES_TYPES = tuple(_CODES)
+
+# Codes of an entry's tokens and, of int8, their scales.
+Codes = tuple[
+    Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
+]
+
+
+@dataclass(frozen=True)
+class StatesShape:
+    """What is the same for every token: numbers of layers and heads, numbers per head, and how numbers are stored."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: StatesType
+
+    @classmethod
+    def of(cls, fingerprint: StatesFingerprint) -> StatesShape:
+        """Raises MemoryFormatError: states are stored in a way that this release does not know."""
+        if fingerprint.dtype not in _CODES:
+            raise MemoryFormatError(
+                f"The manifest says states of type {fingerprint.dtype!r}; expected one of {', '.join(_CODES)}."
+            )
+        return cls(len(fingerprint.layers), fingerprint.kv_heads, fingerprint.head_dim, fingerprint.dtype)
+
+    @property
+    def bytes_per_token(self) -> int:
+        heads = self.layers * 2 * self.kv_heads
+        return heads * self.head_dim * np.dtype(_CODES[self.dtype][1]).itemsize + heads * 2 * (self.dtype == "int8")
+
+    def none(self) -> Float[np.ndarray, "0 layers 2 kv_heads head_dim"]:
+        """The states of an entry that has none."""
+        return np.empty((0, self.layers, 2, self.kv_heads, self.head_dim), np.float32)
+
+    def regions(self, entries: int, tokens: int) -> tensors.Regions:
+        """Tensors of a file in their order."""
+        heads = (tokens, self.layers, 2, self.kv_heads)
+        regions: tensors.Regions = {"offsets": ("I64", "<i8", (entries + 1,))}
+        if self.dtype == "int8":
+            regions["scales"] = ("F16", "<f2", heads)
+        regions["codes"] = (*_CODES[self.dtype], (*heads, self.head_dim))
+        return regions
+
+
+class StatesWriter:
+    """Writes a file of states entry by entry, for use in a `with` block; complete when every entry has been added.
+
+    Args:
+        lengths: tokens of each entry, in row order; 0 where an entry has no states.
+    """
+
+    def __init__(self, path: Path, shape: StatesShape, lengths: Sequence[int]):
+        self.shape = shape
+        self._offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype("<i8")
+        self._row = 0
+        regions = shape.regions(len(lengths), int(self._offsets[-1]))
+        header, size = tensors.header(regions)
+        self._begin, self._regions = tensors.offsets(regions), regions
+        self._handle = files.create(path)
+        files.write_at(self._handle, header, 0)
+        files.write_at(self._handle, self._offsets, self._begin["offsets"])
+        files.resize(self._handle, len(header) + size)
+
+    def __enter__(self) -> StatesWriter:
+        return self
+
+    def add(self, states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]) -> None:
+        """The states of the next entry; see `add_codes`."""
+        self.add_codes(*encode(states, self.shape.dtype))
+
+    def add_codes(self, *codes: np.ndarray | None) -> None:
+        """The next entry as it is stored: codes and, of int8, scales.
+
+        Raises:
+            ValueError: they have another shape or type than was said.
+        """
+        first, end = self._offsets[self._row : self._row + 2]
+        heads = (int(end - first), self.shape.layers, 2, self.shape.kv_heads)
+        expected: list[tuple[tuple[int, ...], str]] = [((*heads, self.shape.head_dim), _CODES[self.shape.dtype][1])]
+        expected += [(heads, "<f2")] if self.shape.dtype == "int8" else []
+        found = [(data.shape, data.dtype) for data in codes if data is not None]
+        if found != [(shape, np.dtype(kind)) for shape, kind in expected]:
+            raise ValueError(f"The states of row {self._row} have shape {found[0][0]}; expected {expected[0][0]}.")
+        for name, data in zip(("codes", "scales"), codes, strict=True):
+            if data is not None and data.size:
+                of_token = data.nbytes // len(data)
+                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + int(first) * of_token)
+        self._row += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        rows = len(self._offsets) - 1
+        files.close(self._handle)
+        if error is None and self._row != rows:
+            raise ValueError(f"{self._row} entries have states and {rows} were announced.")
+
+
+class StoredStates:
+    """An opened file of states. Reading an entry touches its own bytes only."""
+
+    def __init__(self, shape: StatesShape, regions: dict[str, np.ndarray]):
+        self.shape = shape
+        self._codes, self._scales = regions["codes"], regions.get("scales")
+        self.offsets: Int[np.ndarray, " entries+1"] = regions["offsets"]
+
+    @classmethod
+    def open(cls, path: Path, shape: StatesShape, entries: int) -> StoredStates:
+        """Raises MemoryFormatError: the file does not hold states of that shape for that many entries."""
+        described = tensors.read_header(path)[0].get("codes", {}).get("shape", [])
+        tokens = described[0] if isinstance(described, list) and described else -1
+        known = type(tokens) is int and 0 <= tokens < 2**48
+        maps = tensors.map_regions(path, shape.regions(entries, tokens)) if known else None
+        if maps is None:
+            raise MemoryFormatError(
+                f"{path} does not hold {shape.dtype} states of {entries} entries in {shape.layers} layers with "
+                f"{shape.kv_heads} × {shape.head_dim} numbers; compute the states again."
+            )
+        offsets = maps["offsets"]
+        if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+            raise MemoryFormatError(
+                f"{path} has offsets that do not fit its {tokens} tokens; compute the states again."
+            )
+        return cls(shape, maps)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def entry(self, row: int) -> Codes:
+        """Codes and, of int8, scales of the entry in a row, mapped and not copied.
+
+        Raises:
+            IndexError: there is no such row.
+            MemoryFormatError: they are no numbers.
+        """
+        if not 0 <= row < len(self):
+            raise IndexError(f"States of row {row} were asked for; there are rows 0 to {len(self) - 1}.")
+        tokens = slice(*self.offsets[row : row + 2])
+        codes, scales = self._codes[tokens], None if self._scales is None else self._scales[tokens]
+        if not _are_numbers(codes if scales is None else scales):
+            raise MemoryFormatError(
+                f"The states of row {row} hold NaN or infinity; compute them again with: memgpt-index states"
+            )
+        return codes, scales
+
+
+def _are_numbers(codes: Shaped[np.ndarray, ...]) -> bool:
+    if codes.dtype == np.uint16:  # bf16: all bits of the exponent are set
+        return not bool(((codes & 0x7F80) == 0x7F80).any())
+    return codes.dtype.kind == "i" or bool(np.isfinite(codes).all())
+
+
+def encode(
+    states: Float[np.ndarray, "*heads head_dim"], dtype: StatesType
+) -> tuple[Shaped[np.ndarray, "*heads head_dim"], Float[np.ndarray, "*heads"] | None]:
+    """Codes of states, and for int8 the scale of each head: its largest magnitude is 127.
+
+    Raises:
+        ValueError: they are not finite.
+    """
+    states = np.ascontiguousarray(states, dtype=np.float32)
+    if not np.isfinite(states).all():
+        raise ValueError("The states of an entry hold NaN or infinity; the language model failed on it.")
+    if dtype == "int8":
+        # Rounded up to what 16 bits can say, so that the largest magnitude never needs a 128.
+        scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))
+        return np.rint(states / scales[..., None].astype(np.float32)).astype(np.int8), scales
+    if dtype == "bf16":
+        bits = states.view(np.uint32)
+        nearest_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return ((bits + nearest_even) >> np.uint32(16)).astype(np.uint16), None
+    return states.astype(_CODES[dtype][1]), None
+
+
+def decode(
+    codes: Shaped[np.ndarray, "*heads head_dim"], scales: Float[np.ndarray, "*heads"] | None
+) -> Float[np.ndarray, "*heads head_dim"]:
+    """States in fp32."""
+    if codes.dtype == np.uint16:
+        return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    states = codes.astype(np.float32)
+    return states if scales is None else states * scales[..., None].astype(np.float32)

@@ -1,0 +1,80 @@
+"""Files of plain numbers in the safetensors form: a JSON header that says what lies where, then the numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.io.json_file import parse_json
+from memgpt_rag.memory.storage.files import reading
+
+# Tensors of a file in their order: name → (type there, type in numpy, shape).
+Regions = dict[str, tuple[str, str, tuple[int, ...]]]
+_MAX_HEADER = 2**20
+
+
+def header(regions: Regions) -> tuple[bytes, int]:
+    """Header of a file, padded so that data begin at a multiple of 8, and the number of bytes after it."""
+    fields, end = {}, 0
+    for name, (kind, numpy_type, shape) in regions.items():
+        start, end = end, end + _size(numpy_type, shape)
+        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, end
+
+
+def offsets(regions: Regions) -> dict[str, int]:
+    """Where in the file each tensor begins."""
+    begin, places = len(header(regions)[0]), {}
+    for name, (_, numpy_type, shape) in regions.items():
+        places[name] = begin
+        begin += _size(numpy_type, shape)
+    return places
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What lies in a file, and where its numbers begin.
+
+    Raises:
+        MemoryFormatError: not a file of this form.
+    """
+    try:
+        with reading(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            fields = parse_json(file.read(length)) if 0 < length <= _MAX_HEADER else None
+    except (OSError, ValueError) as error:
+        raise MemoryFormatError(f"{path} is not a safetensors file ({error}).") from error
+    if not isinstance(fields, dict) or not all(isinstance(field, dict) for field in fields.values()):
+        raise MemoryFormatError(f"{path} is not a safetensors file.")
+    fields.pop("__metadata__", None)
+    return fields, 8 + length
+
+
+def map_regions(path: Path, regions: Regions) -> dict[str, np.ndarray] | None:
+    """The tensors of a file, mapped and not read; None where it does not hold exactly these."""
+    fields, begin = read_header(path)
+    expected, size = header(regions)
+    if fields != json.loads(expected[8:]) or path.stat().st_size != begin + size:
+        return None
+    maps: dict[str, np.ndarray] = {}
+    for name, (_, numpy_type, shape) in regions.items():
+        nothing = not _size(numpy_type, shape)  # which cannot be mapped
+        maps[name] = (
+            np.empty(shape, numpy_type)
+            if nothing
+            else np.memmap(path, dtype=numpy_type, mode="r", offset=begin, shape=shape)
+        )
+        begin += _size(numpy_type, shape)
+    return maps
+
+
+def _size(numpy_type: str, shape: tuple[int, ...]) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count * np.dtype(numpy_type).itemsize

@@ -1,0 +1,145 @@
+"""The file of values: one Arrow row an entry. Rows are numbered here, by their position in the file."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.arrow_file import require_plain_batches
+from memgpt_rag.memory.storage.files import NewFile, StoredFile
+from memgpt_rag.passage import Passage
+
+_COLUMNS = len(layout.VALUES_SCHEMA)
+
+
+class ValuesWriter:
+    """Writes a file of values; the n-th value added is row n."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self.rows = 0
+        self._schema = schema
+        self._file = NewFile(path)
+        self._buffer = pa.PythonFile(self._file, mode="w")
+        self._arrow = pa.ipc.new_file(self._buffer, schema)
+
+    def add(self, passages: Sequence[Passage]) -> None:
+        """Raises ValueError: metadata that the memory has no column for, or of another type."""
+        rows = [to_row(passage) for passage in passages]
+        for passage, row in zip(passages, rows, strict=True):
+            if unknown := sorted(set(row) - set(self._schema.names)):
+                raise ValueError(
+                    f"{passage.id} has metadata {', '.join(unknown)}, which this memory has no column for."
+                )
+        try:
+            batch = pa.RecordBatch.from_pylist(rows, self._schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"Metadata does not fit its column: {error}") from error
+        self._arrow.write_batch(batch)
+        self.rows += len(passages)
+
+    def close(self) -> StoredFile:
+        if not self._file.closed:
+            try:
+                self._arrow.close()
+                self._buffer.close()
+            finally:
+                self._file.close()
+        return self._file.described
+
+
+class StoredValues:
+    """An opened file of values. Reading a row touches its own batch only, which is checked when it is first read."""
+
+    def __init__(self, path: Path, batches: list[pa.RecordBatch], schema: pa.Schema):
+        self._path, self._batches, self._schema = path, batches, schema
+        self._starts = [0, *accumulate(batch.num_rows for batch in batches)]
+        self._checked = [False] * len(batches)
+        self._cells: list[list[Callable[[int], Any]] | None] = [None] * len(batches)
+        self._metadata = schema.names[_COLUMNS:]
+
+    @classmethod
+    def open(cls, path: Path, schema: pa.Schema, rows: int) -> StoredValues:
+        """Raises MemoryFormatError: the file does not hold that many rows of that schema."""
+        require_plain_batches(path, rows)
+        try:
+            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            if (names := file.schema.names) != schema.names or not file.schema.equals(schema):
+                raise MemoryFormatError(f"{path} has columns {names}; expected {schema.names}; build the memory again.")
+            batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+            batches = [batch for batch in batches if batch.num_rows]
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise MemoryFormatError(f"{path} is not an Arrow file ({error}); build the memory again.") from error
+        values = cls(path, batches, schema)
+        if len(values) != rows:
+            raise MemoryFormatError(
+                f"{path} holds {len(values)} values; the manifest says {rows}; build the memory again."
+            )
+        return values
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def passage(self, row: int) -> Passage:
+        number = bisect_right(self._starts, row) - 1
+        cells, place = self._cells[number], row - self._starts[number]
+        if cells is None:
+            cells = self._cells[number] = [_cells(column) for column in self._batch(number).columns]
+        return self._passage([cell(place) for cell in cells])
+
+    def blocks(self, size: int) -> Iterator[list[Passage]]:
+        """All rows in order, at most `size` at a time."""
+        for number in range(len(self._batches)):
+            columns = [column.to_pylist() for column in self._batch(number).columns]
+            rows = [self._passage(row) for row in zip(*columns, strict=True)]
+            yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+    def table(self) -> pa.Table:
+        """All rows, mapped and not copied."""
+        return pa.Table.from_batches([self._batch(number) for number in range(len(self._batches))], self._schema)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        return self.table().column(name)
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        batch = self._batches[number]
+        if not self._checked[number]:
+            try:
+                batch.validate(full=True)
+            except pa.ArrowException as error:
+                raise MemoryFormatError(f"{self._path} is damaged ({error}); build the memory again.") from error
+            self._checked[number] = True
+        return batch
+
+    def _passage(self, row: Sequence[Any]) -> Passage:
+        known: dict[str, Any] = {}
+        if self._metadata:
+            known = {name: one for name, one in zip(self._metadata, row[_COLUMNS:], strict=True) if one is not None}
+        id, text, title, source, record, unit, first, last, start, end = row[:_COLUMNS]
+        return Passage(id, text, title, source, record, unit, first, last, start, end, known)
+
+
+def _cells(column: pa.Array) -> Callable[[int], Any]:
+    """What stands in a column at each place. Arrow's own way to a single cell takes ten times as long."""
+    if column.null_count == 0 and column.type == pa.string():
+        _, offsets, data = column.buffers()
+        whole = 4 * (column.offset + len(column) + 1)  # a buffer may go on behind what it needs
+        ends = memoryview(offsets)[4 * column.offset : whole].cast("i")
+        text = memoryview(data) if data is not None else memoryview(b"")
+        return lambda place: str(text[ends[place] : ends[place + 1]], "utf-8")
+    if column.null_count == 0 and column.type == pa.int64():
+        return memoryview(column.to_numpy()).__getitem__
+    return lambda place: column[place].as_py()
+
+
+def to_row(passage: Passage) -> dict[str, Any]:
+    """Columns and what stands in them."""
+    row = dict(vars(passage))
+    metadata = row.pop("metadata")
+    return {**row, **metadata}

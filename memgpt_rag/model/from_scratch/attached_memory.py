@@ -1,0 +1,76 @@
+"""What is attached to a model from scratch: the decision to query, what was found for a text, and its token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+Query = Literal["always", "never", "auto"]
+
+
+class Finder(Protocol):
+    """What finds texts for a text, as `memgpt_rag.retrieval.retriever.Retriever` does: each with `score` and `passage.text`."""
+
+    def retrieve(self, questions: Sequence[str], k: int) -> Sequence[Sequence[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A memory as a model asks it.
+
+    Args:
+        memory: what finds texts; or the texts themselves, all of which are read.
+        k: texts to look up at once.
+        query: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
+        min_score: lowest score of what "auto" reads.
+        max_tokens: tokens of a text that are read; the rest is cut off.
+
+    Raises:
+        ValueError: no such decision.
+    """
+
+    memory: Finder | Sequence[str]
+    tokenizer: PreTrainedTokenizerBase
+    k: int
+    query: Query
+    min_score: float
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.query not in get_args(Query):
+            raise ValueError(f"There is no query {self.query!r}; expected always, never or auto.")
+
+    def neighbours(
+        self, asked: Sequence[Sequence[Sequence[int]]]
+    ) -> Int[Tensor, "batch chunks k neighbour_tokens"] | None:
+        """What was found for each piece of token ids, −1 where no token stands; nothing is found for an empty one."""
+        if self.query == "never":
+            return None
+        pieces: list[str] = [self.tokenizer.decode(piece) for of_row in asked for piece in of_row]
+        found = [[self._ids(text) for text in of_piece] for of_piece in self._texts(pieces)]
+        k, longest = max(map(len, found)), max((len(ids) for of_piece in found for ids in of_piece), default=0)
+        padded = torch.full((len(found), k, longest), -1)
+        for place, of_piece in enumerate(found):
+            for number, ids in enumerate(of_piece):
+                padded[place, number, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return padded.view(len(asked), len(asked[0]), k, longest)
+
+    def _texts(self, asked: Sequence[str]) -> list[list[str]]:
+        if isinstance(self.memory, Sequence):
+            return [list(self.memory) if text.strip() else [] for text in asked]
+        known = [text for text in asked if text.strip()]
+        lowest = self.min_score if self.query == "auto" else float("-inf")
+        found = iter(self.memory.retrieve(known, self.k) if known else ())
+        return [
+            [one.passage.text for one in next(found) if one.score >= lowest] if text.strip() else [] for text in asked
+        ]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_tokens]
+        return ids

@@ -1,0 +1,196 @@
+"""How passages and questions are put into words for a language model.
+
+One prompt has three kinds of pieces, and every mode uses the same ones: a prefix, entries, and a question at the end.
+In memory mode the entries' states are attended to between prefix and question; in prompt mode they stand there as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from memgpt_rag.errors import MismatchError, ModelError, first_line
+from memgpt_rag.io.printable import shortened
+from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
+from memgpt_rag.passage import Passage
+
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_LETTER = re.compile(r"[^\W\d_]")
+_MARK = "\x00"
+# Of long tokens, such as runs of spaces.
+_MOST_CHARACTERS_OF_TOKEN = 64
+
+_ASK = {"en": "Question: {}\nAnswer:", "zh": "问题：{}\n答案："}
+# What a reader is trained to say, in the question's language, where no entry holds the answer.
+NOT_IN_MEMORY = {"en": "not in memory", "zh": "记忆中没有"}
+
+# Worked examples for models that were not taught to follow instructions: a passage, a question, a short answer.
+_EXAMPLES = (
+    (
+        "The Amazon is the largest river of South America. It is about 6,400 km long and flows into the Atlantic Ocean.",
+        "How long is the Amazon?",
+        " about 6,400 km",
+    ),
+    ("亚马逊河是南美洲最大的河流，全长约6400公里，流入大西洋。", "亚马逊河流入哪个大洋？", "大西洋"),
+    (
+        "Marie Curie moved to Paris in 1891 to study physics. In 1903 she shared the Nobel Prize with her husband Pierre "
+        "and with Henri Becquerel.",
+        "Who shared the Nobel Prize with Marie Curie?",
+        " Pierre and Henri Becquerel",
+    ),
+    (
+        "居里夫人于1891年前往巴黎学习物理。1903年，她与丈夫皮埃尔和亨利·贝克勒尔分享了诺贝尔奖。",
+        "居里夫人哪一年前往巴黎？",
+        "1891年",
+    ),
+)
+_INSTRUCTION = "Answer the question with a short phrase from the text, in the language of the question. 请用提问的语言，以原文中的短语简短回答。"
+
+
+def language_of(text: str) -> str:
+    """ "zh" where at least a third of the letters are Chinese characters, else "en"."""
+    letters = len(_LETTER.findall(text))
+    return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids of the pieces, for one tokenizer.
+
+    A tokenizer with a chat template gets an instruction inside a user's turn; one without gets worked examples.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    @cached_property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """What stands before all entries; begins with the beginning-of-text token, where the tokenizer has one."""
+        if self.is_chat:
+            return self._ids(self._turn[0])
+        examples = "".join(
+            f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
+        )
+        begin = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
+        return (*begin, *self._ids(examples))
+
+    def entry_ids(self, passage: Passage) -> tuple[int, ...]:
+        """A passage under its title.
+
+        Raises:
+            MismatchError: it is longer than any that the index job makes.
+        """
+        ids, found = self._counted(f"{passage.titled_text}\n\n", MOST_ENTRY_TOKENS)
+        if ids is None:
+            raise MismatchError(
+                f"The entry {shortened(passage.id)!r} has {found}; a language model is given at most {MOST_ENTRY_TOKENS:,} "
+                "tokens of one. Delete it, or build the memory again with a smaller --max-tokens."
+            )
+        return ids
+
+    def first_entry_ids(self, passage: Passage, most: int) -> tuple[int, ...]:
+        """The first so many tokens of a passage under its title, however long it is."""
+        return self._ids(f"{passage.titled_text[: most * _MOST_CHARACTERS_OF_TOKEN]}\n\n")[:most]
+
+    def token_ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of any text, without special ones.
+
+        Raises:
+            ValueError: it holds half a character.
+        """
+        return self._ids(text)
+
+    def question_ids(self, question: str) -> tuple[int, ...]:
+        """The question and everything up to where the answer begins.
+
+        Raises:
+            ValueError: it is too long, or no text.
+        """
+        asked = _ASK[language_of(question)].format(question.strip())
+        return self._question(asked.rsplit("\n", 1)[0] + self._turn[1] if self.is_chat else asked)
+
+    def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What stands before a question's own words, and these words.
+
+        Raises:
+            ValueError: as `question_ids`.
+        """
+        before, _, _ = _ASK[language_of(question)].partition("{}")
+        asked = question.strip() if before.endswith("：") else " " + question.strip()
+        return self._ids(before.strip()), self._question(asked)
+
+    def answer_ids(self, question: str, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """An answer as it follows its question, and what ends it."""
+        if self.is_chat:
+            return self._ids(answer), (self.tokenizer.eos_token_id,)
+        space = "" if language_of(question) == "zh" else " "
+        return self._ids(space + answer), self._ids("\n\n")
+
+    @property
+    def is_chat(self) -> bool:
+        return bool(self.tokenizer.chat_template)
+
+    def answer_text(self, token_ids: Sequence[int]) -> str:
+        """The answer in a model's output: its first line, or all of it from a chat model."""
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text.strip() if self.is_chat else text.strip().split("\n", 1)[0].strip()
+
+    @cached_property
+    def _turn(self) -> tuple[str, str]:
+        """A user's turn of the chat template, before and after the place of entries and question.
+
+        Raises:
+            ModelError: the template fails, or leaves the message out.
+        """
+        messages = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}]
+        try:
+            turn: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program, in a sandbox, and may raise anything
+            raise self._bad_template(first_line(error)) from error
+        if turn.count(_MARK) != 1:
+            raise self._bad_template(f"it says a message {turn.count(_MARK)} times, not once")
+        before, _, after = turn.partition(_MARK)
+        return before, after
+
+    def _bad_template(self, reason: str) -> ModelError:
+        return ModelError(
+            f"The chat template of the language model {self.tokenizer.name_or_path!r} cannot be used ({reason}); download the "
+            "model again, or name another one."
+        )
+
+    def _question(self, text: str) -> tuple[int, ...]:
+        ids, found = self._counted(text, MOST_QUESTION_TOKENS)
+        if ids is None:
+            raise ValueError(f"The question has {found}; expected at most {MOST_QUESTION_TOKENS:,} tokens.")
+        return ids
+
+    def _counted(self, text: str, most: int) -> tuple[tuple[int, ...] | None, str]:
+        """Tokens of a text, None where they are more than the most; and how many of what there are."""
+        if len(text) > MOST_CHARACTERS:
+            return None, f"{len(text):,} characters"
+        ids = self._ids(text)
+        return ids if len(ids) <= most else None, f"{len(ids):,} tokens"
+
+    @cached_property
+    def _ids(self) -> Callable[[str], tuple[int, ...]]:
+        """Tokens of a text. The latest are remembered: reading entries anew costs as much as fetching their states."""
+
+        @lru_cache(maxsize=2048)
+        def ids(text: str) -> tuple[int, ...]:
+            if not _is_text(text):
+                raise ValueError(f"{shortened(text)!r} holds half a character, which no text in UTF-8 can hold.")
+            return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+        return ids

@@ -1,0 +1,70 @@
+"""Tokenizers: of a language model by its name, without loading the model; or trained from texts for one from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from memgpt_rag.hub.bundled import GENERATORS, generator_folder
+from memgpt_rag.hub.model_files import loading
+
+KIND = "language model"
+_BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of a language model.
+
+    Args:
+        name: hub name, folder, or the name of a model that comes as a package.
+
+    Raises:
+        ModelError: no such model, or a damaged one.
+        MissingPackageError: it comes as a package that is not installed.
+    """
+    source = generator_folder(str(name)) or name
+    with loading(KIND, name, source, packages=GENERATORS):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    return tokenizer
+
+
+def byte_tokenizer() -> PreTrainedTokenizerBase:
+    """One token per byte of UTF-8: every text has tokens, in every language, and comes back as it was."""
+    return _fast(Tokenizer(models.BPE(vocab={byte: place for place, byte in enumerate(_BYTES)}, merges=[])))
+
+
+def bpe_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016) with at most `vocab_size` tokens, trained from texts.
+
+    Raises:
+        ValueError: fewer tokens than there are bytes.
+    """
+    if vocab_size < len(_BYTES):
+        raise ValueError(f"vocab_size is {vocab_size}; expected at least the {len(_BYTES)} bytes.")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=_BYTES, show_progress=False)
+    )
+    return _fast(tokenizer)
+
+
+def character_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
+    """One token per character that occurs in the texts; any other character becomes U+FFFD."""
+    unknown = "\ufffd"
+    characters = sorted({unknown, *chain.from_iterable(texts)})
+    ids = {character: place for place, character in enumerate(characters)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+
+
+def _fast(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)

@@ -1,0 +1,1 @@
+"""From a question to its entries: search, fusion, reranking, diversity, adjacent passages."""

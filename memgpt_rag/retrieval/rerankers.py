@@ -1,0 +1,188 @@
+"""Rerankers: a second, slower look at what a search found. Each gives an entry a score for a question, higher is better.
+
+A score is told in units of the reranker's contrast: how much higher it rates a question's own passage than others'. So
+scores of searches and of rerankers can be added, and β of memory attention means the same for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from memgpt_rag.encoders.base import PAIRS
+from memgpt_rag.errors import ModelError
+from memgpt_rag.hub.bundled import encoder_folder
+from memgpt_rag.hub.model_files import loading, require_all_whole
+from memgpt_rag.passage import Passage
+
+if TYPE_CHECKING:
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.model.prompt import Prompt
+
+
+_KIND = "reranker"
+# Logits that are held at once: a question of three hundred tokens has 80 million a passage in a vocabulary such as Gemma's.
+_MOST_LOGITS = 2**27
+
+
+class Reranker(ABC):
+    """Rates passages for a question.
+
+    Attributes:
+        weight: of its scores against those of the search, from 0 to 1, where the search does not say.
+    """
+
+    name: str
+    weight: float
+
+    @abstractmethod
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        """How well each passage goes with the question, in numbers of any scale."""
+
+    def scores(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        """The same in units of the contrast."""
+        return self.rate(question, passages) / self.contrast
+
+    @cached_property
+    def contrast(self) -> float:
+        """How much higher a question rates its own passage than others', in the language where it tells them apart best.
+
+        Raises:
+            ModelError: the reranker rates wrong passages higher.
+        """
+        of_languages = []
+        for pairs in PAIRS.values():
+            told = [_passage(text) for _, text in pairs]
+            rated = np.stack([self.rate(question, told) for question, _ in pairs])
+            own = np.eye(len(pairs), dtype=bool)
+            of_languages.append(float(rated[own].mean() - rated[~own].mean()))
+        if max(of_languages) <= 0:
+            raise ModelError(
+                f"The reranker {self.name!r} rates wrong passages higher than right ones ({max(of_languages):.3g} on average); "
+                "name a model that was trained to rank passages."
+            )
+        return max(of_languages)
+
+
+class CrossEncoderReranker(Reranker):
+    """A cross-encoder of sentence-transformers, by hub name or folder: reads question and passage together.
+
+    Raises:
+        ModelError: no such model, one with weights missing, or one that gives several numbers for a pair.
+    """
+
+    weight = 0.8
+
+    def __init__(self, name: str, *, device: str | None = None):
+        from sentence_transformers import CrossEncoder
+
+        with loading(_KIND, name), require_all_whole(_KIND, name, unused=()):  # it may read what a pooler gives
+            self._model = CrossEncoder(name, device=device, trust_remote_code=False)
+        if (labels := self._model.num_labels) != 1:
+            raise ModelError(
+                f"The model {name!r} gives {labels} numbers for a pair of texts; a reranker gives one. Name a cross-encoder."
+            )
+        self.name = name
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        import torch
+
+        pairs = [(question, passage.titled_text) for passage in passages]
+        # Without the sigmoid: it would press all good passages against 1.
+        rated = self._model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        return np.asarray(rated, np.float32)
+
+
+class LateInteractionReranker(Reranker):
+    """An embedding model of sentence-transformers, token by token: each token of the question looks for its nearest one.
+
+    Mean over the question's tokens of the highest cosine with a token of the passage (Khattab and Zaharia 2020, ColBERT). A
+    model that was trained to embed whole texts does it without further training. Vectors of passages are kept, the latest
+    `max_cached` of them.
+
+    Raises:
+        ModelError: no such model.
+    """
+
+    weight = 0.5
+
+    def __init__(self, name: str, *, device: str | None = None, max_cached: int = 4096):
+        from sentence_transformers import SentenceTransformer
+
+        folder = encoder_folder(name)
+        with loading(_KIND, name, folder), require_all_whole(_KIND, name):
+            self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
+        self.name = f"tokens of {name}"
+        self._of_passage = lru_cache(max_cached)(self._vectors)
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        asked = self._vectors(question)
+        return np.array(
+            [float((asked @ self._of_passage(one.titled_text).T).max(axis=1).mean()) for one in passages], np.float32
+        )
+
+    def _vectors(self, text: str) -> Float[np.ndarray, "tokens dimension"]:
+        vectors = self._model.encode(text or " ", output_value="token_embeddings", show_progress_bar=False)
+        found = vectors.float().cpu().numpy()
+        unit: Float[np.ndarray, "tokens dimension"] = found / np.maximum(
+            np.linalg.norm(found, axis=1, keepdims=True), 1e-12
+        )
+        return unit
+
+
+class LikelihoodReranker(Reranker):
+    """The language model itself: how likely the question is to whoever has read the passage.
+
+    Mean log-likelihood of the question's tokens, with the passage in memory attention and nothing else (Sachan et al. 2022,
+    Improving Passage Retrieval with Zero-Shot Question Generation). Passages are read once; their states are kept in the
+    model's cache.
+
+    Args:
+        model: with the prefix of `prompt`.
+        max_tokens: longest part of a passage that is read, from its beginning; passages that the index job cut are shorter.
+    """
+
+    weight = 0.3
+
+    def __init__(self, model: MemoryDecoder, prompt: Prompt, *, max_tokens: int = 256, batch_size: int = 8):
+        self.name = f"likelihood of {model.name}"
+        self._model, self._prompt, self._max_tokens, self._batch_size = model, prompt, max_tokens, batch_size
+
+    def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
+        import torch
+
+        before, asked = self._prompt.asked_ids(question)
+        ids = torch.tensor([[*before, *asked]], device=self._model.decoder.device)
+        kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
+        vocabulary = self._model.decoder.config.get_text_config().vocab_size
+        size = max(1, min(self._batch_size, _MOST_LOGITS // (len(asked) * vocabulary)))
+        said, rated = torch.tensor(asked, device=ids.device), list[float]()
+        for start in range(0, len(passages), size):
+            batch = passages[start : start + size]
+            entries = [self._prompt.first_entry_ids(passage, self._max_tokens) for passage in batch]
+            rows = ids.expand(len(entries), -1)
+            with torch.inference_mode():
+                memory = self._model.attend([[entry] for entry in entries])
+                logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
+                # One row after the other: each makes a copy of its logits in fp32.
+                rated += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
+        return np.array(rated, np.float32)
+
+
+def load_reranker(name: str) -> Reranker:
+    """A cross-encoder by hub name or folder; after "tokens:", an embedding model that is read token by token.
+
+    Raises:
+        ModelError: no such model, or none that reranks.
+    """
+    kind, _, of = name.partition(":")
+    return LateInteractionReranker(of) if kind == "tokens" and of else CrossEncoderReranker(name)
+
+
+def _passage(text: str) -> Passage:
+    return Passage("", text, "", "", "", "line", 1, 1, 0, len(text))

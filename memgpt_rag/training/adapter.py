@@ -1,0 +1,264 @@
+"""Reader tuning: an adapter on what reads memory learns from questions with known answers, by the Trainer of transformers.
+
+What it learns from is the same decoder without the adapter, with the passage that holds the answer in its prompt
+(distillation, Hinton et al. 2015), and the answer itself. Knows questions and entries found; knows no command.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer
+from transformers import TrainingArguments as Arguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.io.own_folder import first_link
+from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
+from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.rag import RAG
+from memgpt_rag.training.adapter_examples import ReadingExample
+from memgpt_rag.training.answer_likelihood import answer_logits, losses_of
+from memgpt_rag.training.loss_curve import Curve, LossBar
+
+CURVE = "curve.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a training found.
+
+    Attributes:
+        before: mean loss on the questions held out with the new adapter, which changes nothing yet.
+        after: the same with the adapter that did best on them.
+        steps: optimiser steps taken.
+    """
+
+    before: float
+    after: float
+    steps: int
+
+
+def distillation_loss(
+    reading: Sequence[Float[Tensor, "tokens vocabulary"]], prompted: Sequence[Float[Tensor, "tokens vocabulary"]]
+) -> Float[Tensor, " examples"]:
+    """Mean over each answer's tokens of KL(prompted ‖ reading), in nats, at temperature 1; Hinton et al. 2015, eq. 1.
+
+    Args:
+        reading: logits of the decoder that reads memory.
+        prompted: logits of the decoder to learn from.
+    """
+    return torch.stack(
+        [
+            torch.nn.functional.kl_div(mine.log_softmax(-1), theirs.log_softmax(-1), log_target=True, reduction="none")
+            .sum(-1)
+            .mean()
+            for mine, theirs in zip(reading, prompted, strict=True)
+        ]
+    )
+
+
+class ReaderTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer of transformers for the adapter of a RAG's language model; its loss is a mean over questions.
+
+    Args:
+        rag: its model reads with the adapter.
+        distillation_weight: weight of `distillation_loss`, on questions whose passage is there.
+        answer_weight: weight of the answer's negative log-likelihood per token, on all questions.
+        end_weight: what the end of an answer counts beside its words.
+    """
+
+    def __init__(
+        self,
+        rag: RAG,
+        *args: Any,
+        distillation_weight: float = 1.0,
+        answer_weight: float = 1.0,
+        end_weight: float = 0.3,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, data_collator=_collate, **kwargs)
+        self.rag = rag
+        self.distillation_weight, self.answer_weight, self.end_weight = distillation_weight, answer_weight, end_weight
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        examples: list[ReadingExample] = inputs["examples"]
+        with self.accelerator.autocast():
+            logits, answers = answer_logits(self.rag, [one.example for one in examples])
+        words, end = losses_of(logits, answers)
+        losses = self.answer_weight * (words + self.end_weight * end)
+        taught = [place for place, one in enumerate(examples) if one.gold is not None]
+        if taught and self.distillation_weight:
+            prompted = self.prompted_logits([examples[place] for place in taught])
+            distance = distillation_loss([logits[place] for place in taught], prompted)
+            losses = losses.index_add(
+                0, torch.tensor(taught, device=losses.device), self.distillation_weight * distance
+            )
+        loss = losses.mean()
+        return (loss, {"losses": losses}) if return_outputs else loss
+
+    @torch.no_grad()
+    def prompted_logits(self, examples: Sequence[ReadingExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
+        """What the decoder without its adapter expects at each token of the answers, with the passage in the prompt.
+
+        One entry that every layer reads without bias or temperature is the same as its text in the prompt. Where states
+        of all layers are at hand, this is four times as fast.
+        """
+        model, gold = self.rag.model, [[one.gold] for one in examples if one.gold]
+        with model.as_pretrained(), self.accelerator.autocast():
+            if len(model.layers) < len(model.windows):
+                return answer_logits(self.rag, [replace(one.example, found=()) for one in examples], pasted=gold)[0]
+            neutral = {layer: LayerFusion(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
+            with model.fused(neutral):
+                alone = [replace(one.example, found=of) for one, of in zip(examples, gold, strict=True)]
+                return answer_logits(self.rag, alone)[0]
+
+    def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, None, None]:
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+def train_reader(
+    rag: RAG,
+    examples: Sequence[ReadingExample],
+    held_out: Sequence[ReadingExample],
+    folder: str | Path,
+    *,
+    rank: int = 8,
+    dropout: float = 0.05,
+    evaluations: int = 8,
+    patience: int = 3,
+    weights: dict[str, float] | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    **arguments: Any,
+) -> Tuning:
+    """Train a reader for a RAG's language model and keep it in a folder, if it reads better than before.
+
+    The model reads with it from then on, too. Beside the reader, the folder gets the curve of its training in
+    `curve.jsonl`, and `checkpoints`, the Trainer's own.
+
+    Args:
+        held_out: questions that say when to stop and which adapter to keep; of other documents than `examples`.
+        rank, dropout: as for `add_adapter`.
+        evaluations: how often the questions held out are looked at, each time with a checkpoint.
+        patience: evaluations without progress after which training stops.
+        weights: weights of the loss, as `ReaderTrainer` names them.
+        resume: go on from the last checkpoint in the folder, to the same end as without an interruption.
+        seed: of the adapter, of dropout, and of the order of the examples.
+        arguments: passed on to `TrainingArguments`: learning_rate, lr_scheduler_type, weight_decay, max_grad_norm,
+            gradient_accumulation_steps, num_train_epochs, bf16 and so on.
+
+    Raises:
+        ValueError: no examples, or none held out.
+        ModelError: nothing to resume from, or something that would be overwritten; no adapter is known for this
+            language model.
+        MissingPackageError: peft is not installed.
+    """
+    if not examples or not held_out:
+        raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
+    folder = Path(folder)
+    checkpoint = last_checkpoint(folder) if resume else None
+    if not resume:
+        require_new(folder)
+    adapter = add_adapter(rag.model, rank=rank, dropout=dropout, seed=seed)
+    decoder = rag.model.decoder
+    settings: dict[str, Any] = {
+        "learning_rate": 3e-4,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.05,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "num_train_epochs": 3,
+        "bf16": decoder.dtype == torch.bfloat16,
+        "logging_steps": 1,
+        "report_to": ["tensorboard"] if _has_tensorboard() else [],
+        **arguments,
+    }
+    trainer = ReaderTrainer(
+        rag,
+        adapter,
+        Arguments(
+            str(folder / CHECKPOINTS),
+            eval_strategy="steps",
+            save_strategy="steps",
+            eval_steps=1 / evaluations,
+            save_steps=1 / evaluations,
+            save_total_limit=2,
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_loss",
+            restore_callback_states_from_checkpoint=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=decoder.device.type == "cuda",
+            use_cpu=decoder.device.type == "cpu",
+            seed=seed,
+            **settings,
+        ),
+        train_dataset=examples,
+        eval_dataset=held_out,
+        callbacks=[EarlyStoppingCallback(patience), Curve(folder / CURVE)],
+        **(weights or {}),
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(LossBar)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train(resume_from_checkpoint=checkpoint)
+    steps, after = trainer.state.global_step, float(trainer.state.best_metric)
+    adapter.eval()
+    if after < before:
+        save_adapter(rag.model, adapter, folder)
+    else:
+        rag.model.read_with(rag.model.writer)
+    return Tuning(before, after, steps)
+
+
+def last_checkpoint(folder: Path) -> str:
+    """The checkpoint to go on from.
+
+    Raises:
+        ModelError: there is none, or a link through which training would write elsewhere.
+    """
+    _require_no_link(folder)
+    checkpoints = folder / CHECKPOINTS
+    found: str | None = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    if found is None:
+        raise ModelError(f"{folder} holds no checkpoint to go on from; train without --resume.")
+    return found
+
+
+def require_new(folder: Path) -> None:
+    """Check that no reader of an earlier training is in a folder.
+
+    Raises:
+        ModelError: there is one, or checkpoints on the way to one, or a link through which training would write elsewhere.
+    """
+    _require_no_link(folder)
+    if any((folder / name).exists() for name in (READER, CHECKPOINTS)):
+        raise ModelError(
+            f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
+        )
+
+
+def _require_no_link(folder: Path) -> None:
+    if (link := first_link(folder)) is not None:
+        raise ModelError(f"{link} is a link, so that training would write elsewhere; remove it, or name a new folder.")
+
+
+def _collate(examples: list[ReadingExample]) -> dict[str, Any]:
+    # The Trainer counts examples by the first tensor that it finds.
+    return {"examples": examples, "answerable": torch.tensor([one.gold is not None for one in examples])}
+
+
+def _has_tensorboard() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX"))

@@ -1,0 +1,222 @@
+"""Calibration: the handful of numbers with which a language model reads memory, fitted on questions with known answers.
+
+No weight of the model changes. τ, b and the null slot of each attended layer and head, and β, move along the gradient of
+the answers' negative log-likelihood; m is chosen among a few. Questions held out say which numbers were best. Knows
+questions, answers and entries found; knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from memgpt_rag.model import MemoryDecoder
+from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.rag import RAG
+from memgpt_rag.training.answer_likelihood import (
+    Example,
+    alike_batches,
+    answer_losses,
+    losses_with_gold,
+)
+
+# What the end of an answer counts beside its words: a reader is to stop after the answer, too.
+END_WEIGHT = 0.3
+# What attention that goes astray counts: little, since an answer may stand in several entries.
+GOLD_WEIGHT = 0.03
+TOP_MS = (8, 16, 32, None)
+# Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
+_LOW = -4.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration found.
+
+    Attributes:
+        config: the numbers with the lowest loss on the questions held out, never worse there than those it began with.
+        before: mean loss on the questions held out with the numbers that it began with.
+        after: the same with `config`.
+    """
+
+    config: MemoryAttentionConfig
+    before: float
+    after: float
+
+
+def calibrate(
+    rag: RAG,
+    examples: Sequence[Example],
+    held_out: Sequence[Example],
+    *,
+    end_weight: float = END_WEIGHT,
+    gold_weight: float = GOLD_WEIGHT,
+    null_slot: bool = True,
+    top_ms: Sequence[int | None] = TOP_MS,
+    steps: int = 400,
+    batch_size: int = 8,
+    evaluations: int = 8,
+    seed: int = 0,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_candidate: Callable[[MemoryAttentionConfig, float], None] = lambda config, loss: None,
+) -> Calibration:
+    """Fit how a model reads memory, starting from its present configuration, which is left as it is.
+
+    Args:
+        held_out: questions that decide which numbers are kept; of other documents than `examples`, if possible.
+        end_weight: what the end of an answer counts beside its words.
+        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words.
+        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
+        top_ms: numbers m to try, before the fit and after it.
+        steps: steps of Adam, over batches of `batch_size`.
+        evaluations: how often the questions held out are looked at during the fit.
+        seed: of the order of the examples.
+        on_step: is told the number of each step done and its loss.
+        on_candidate: is told of every configuration tried on the questions held out, and its loss there.
+
+    Raises:
+        ValueError: no examples, or none held out.
+    """
+    if not examples or not held_out:
+        raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
+    model, config = rag.model, rag.model.config
+
+    @torch.no_grad()
+    def held_out_loss(candidate: MemoryAttentionConfig) -> float:
+        fusion = candidate.resolve(model.windows, model.num_heads)
+        factor = candidate.score_bias / config.score_bias if config.score_bias else 1.0
+        parts = [
+            answer_losses(rag, part, fusion=fusion, score_bias_factor=factor)
+            for part in alike_batches(held_out, batch_size)
+        ]
+        loss = float(torch.cat([words + end_weight * end for words, end in parts]).mean())
+        on_candidate(candidate, loss)
+        return loss
+
+    before = best = held_out_loss(config)
+    kept = config
+
+    def consider(candidate: MemoryAttentionConfig) -> None:
+        nonlocal best, kept
+        if candidate != kept and (loss := held_out_loss(candidate)) < best:
+            best, kept = loss, candidate
+
+    def consider_top_ms() -> None:
+        for top_m in top_ms:
+            consider(replace(kept, top_m=top_m))
+
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        consider_top_ms()
+        numbers = FusionNumbers(kept, model, null_slot)
+        optimiser, schedule = numbers.optimiser(steps)
+        batches = _random_batches(examples, batch_size, seed)
+        for step, batch in zip(range(1, steps + 1), batches, strict=False):
+            fusion, factor = numbers.fusion(), numbers.score_bias_factor()
+            if gold_weight:
+                words, end, gold = losses_with_gold(rag, batch, fusion, factor)
+                loss = (words + end_weight * end + gold_weight * gold).mean()
+            else:
+                words, end = answer_losses(rag, batch, fusion=fusion, score_bias_factor=factor)
+                loss = (words + end_weight * end).mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            on_step(step, float(loss.detach()))
+            if step % max(1, steps // evaluations) == 0:
+                consider(numbers.config())
+        consider(replace(kept, null_score=config.null_score))
+        consider_top_ms()
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+    return Calibration(kept, before, best)
+
+
+def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[Example]]:
+    """Batches without end, in random order; the examples of eight are drawn at a time, and sorted into alike ones."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(examples), generator=generator).tolist()
+        for start in range(0, len(order), 8 * batch_size):
+            drawn = alike_batches([examples[place] for place in order[start : start + 8 * batch_size]], batch_size)
+            for place in torch.randperm(len(drawn), generator=generator).tolist():
+                yield drawn[place]
+
+
+class FusionNumbers:
+    """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
+
+    def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
+        self._config, self._null_slot = config, null_slot or config.null_score is not None
+        self._fusion = config.resolve(model.windows, model.num_heads)
+        self._present_score_bias = model.config.score_bias
+        of_layers = list(self._fusion.values())
+
+        def per_head(numbers: list[Tensor | float]) -> Tensor:
+            return torch.stack([torch.as_tensor(one).float().expand(model.num_heads) for one in numbers]).clone()
+
+        self.log_temperature = per_head([one.inverse_temperature for one in of_layers]).log().requires_grad_()
+        self.offset = per_head([one.offset for one in of_layers]).requires_grad_()
+        nulls = [_LOW if one.null_score is None else one.null_score for one in of_layers]
+        self.null_score = per_head(nulls).requires_grad_(self._null_slot)
+        self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
+
+    def to(self, device: torch.device) -> FusionNumbers:
+        """Put the parameters on a device, before an optimiser is given them."""
+        for name in ("log_temperature", "offset", "null_score", "log_score_bias"):
+            number: Tensor = getattr(self, name)
+            setattr(self, name, number.detach().to(device).requires_grad_(number.requires_grad))
+        return self
+
+    def score_bias(self) -> Tensor:
+        """β."""
+        return self.log_score_bias.exp()
+
+    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""
+        adam = torch.optim.Adam(
+            [
+                {"params": [self.log_temperature], "lr": 0.03},
+                {"params": [self.offset, self.null_score], "lr": 0.12},
+                {"params": [self.log_score_bias], "lr": 0.05},
+            ],
+            betas=(0.9, 0.98),
+        )
+        return adam, torch.optim.lr_scheduler.LambdaLR(
+            adam, lambda step: min(1.0, (step + 1) / 10) * max(0.02, 1 - step / steps)
+        )
+
+    def score_bias_factor(self) -> Tensor | float:
+        return self.log_score_bias.exp() / self._present_score_bias if self._present_score_bias else 1.0
+
+    def fusion(self) -> dict[int, LayerFusion]:
+        return {
+            layer: replace(
+                one,
+                inverse_temperature=self.log_temperature[place].exp(),
+                offset=self.offset[place],
+                null_score=self.null_score[place] if self._null_slot else None,
+            )
+            for place, (layer, one) in enumerate(self._fusion.items())
+        }
+
+    def config(self) -> MemoryAttentionConfig:
+        """The numbers as they are now, rounded to what can matter."""
+
+        def rounded(of_layers: Tensor) -> tuple[tuple[float, ...], ...]:
+            return tuple(tuple(round(one, 3) for one in of_heads) for of_heads in of_layers.tolist())
+
+        return replace(
+            self._config,
+            inverse_temperature=rounded(self.log_temperature.exp()),
+            offset=rounded(self.offset),
+            null_score=rounded(self.null_score) if self._null_slot else None,
+            score_bias=round(float(self.log_score_bias.detach().exp()), 2),
+        )

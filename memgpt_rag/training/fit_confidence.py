@@ -1,0 +1,151 @@
+"""Decisions fitted to questions: what the figures of supported answers look like, and those of answers whose support was
+taken away. No weight of a model changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from memgpt_rag.answering.confidence import (
+    NEIGHBOURS,
+    Logistic,
+    best_threshold,
+    fit_logistic,
+    precision_recall,
+)
+from memgpt_rag.passage import Passage
+from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.retriever import Retrieved
+
+SUPPORTED = ("score", "lead", "mass", "share", "log_prob", "overlap", "overlap_lead")
+FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Figures, the right decision, and the document that they are about."""
+
+    figures: dict[str, float]
+    yes: bool
+    document: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A decision as it was fitted.
+
+    Attributes:
+        decision: weights fitted to all observations, and the threshold.
+        precision: of "no", on documents that the weights were not fitted to. The threshold was picked there, too.
+        recall: the same.
+        observations: how many there were.
+    """
+
+    decision: Logistic
+    precision: float
+    recall: float
+    observations: int
+
+
+def fit_confidence(
+    rag: RAG,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    k: int = 4,
+    on_answers: Callable[[int], object] = lambda count: None,
+) -> Fit:
+    """Fit what `Answer.confidence` says to a memory of one's own.
+
+    Each question is answered twice: from the entries found, and from what is left of them without those that contain the
+    known answer. Questions whose answer is in none of the first k entries tell nothing and are left out.
+
+    Args:
+        pairs: questions and their answers, in the words of the memory.
+        k: entries per question.
+        on_answers: is told how many answers were written, after each batch of them.
+
+    Raises:
+        ValueError: fewer than eight questions are left.
+    """
+    observations = observe_support(rag, pairs, contains, k=k, on_answers=on_answers)
+    if len(observations) < 16:
+        raise ValueError(
+            f"Of {len(pairs)} questions, {len(observations) // 2} have an answer whose very words are in one of the {k} "
+            "entries found, with others left to read; give at least 8 such questions."
+        )
+    return fit(observations, SUPPORTED)
+
+
+def contains(answer: str, passage: Passage) -> bool:
+    """Whether a passage has the words of an answer."""
+    return " ".join(answer.casefold().split()) in " ".join(passage.titled_text.casefold().split())
+
+
+def observe_support(
+    rag: RAG,
+    pairs: Sequence[tuple[str, str]],
+    supports: Callable[[str, Passage], bool],
+    *,
+    k: int = 4,
+    batch_size: int = 8,
+    on_answers: Callable[[int], object] = lambda count: None,
+) -> list[Observation]:
+    """Answer questions with and without the entries that support them; two observations a question.
+
+    Args:
+        pairs: questions, and what `supports` knows their entries by.
+    """
+    asked: list[tuple[str, list[Retrieved], bool, str]] = []
+    # Support may lie in many entries: enough are looked up that as many as are looked at otherwise are left.
+    for (question, known), found in zip(
+        pairs, rag.retriever.retrieve([question for question, _ in pairs], 4 * (k + NEIGHBOURS)), strict=True
+    ):
+        left = [entry for entry in found if not supports(known, entry.passage)]
+        if left and any(supports(known, entry.passage) for entry in found[:k]):
+            document = f"{found[0].passage.source} {found[0].passage.record}"
+            asked += [(question, found, True, document), (question, left, False, document)]
+    observations = []
+    for start in range(0, len(asked), batch_size):
+        batch = asked[start : start + batch_size]
+        answers = rag.read([question for question, *_ in batch], [found for _, found, *_ in batch], k=k)
+        observations += [
+            Observation(answer.figures, yes, document)
+            for answer, (_, _, yes, document) in zip(answers, batch, strict=True)
+            if answer is not None
+        ]
+        on_answers(len(batch))
+    return observations
+
+
+def fit(observations: Sequence[Observation], names: Sequence[str]) -> Fit:
+    """Fit a decision to observations.
+
+    The threshold is the best one for probabilities that are given from other documents: each quarter of the
+    documents is judged by weights fitted to the rest. Of fewer than four documents, each fourth observation.
+
+    Args:
+        names: the figures to use.
+
+    Raises:
+        ValueError: too few observations, or all with the same decision.
+    """
+    documents = {document: number for number, document in enumerate(sorted({one.document for one in observations}))}
+    turns = [
+        (documents[one.document] if len(documents) >= FOLDS else number // 2) % FOLDS
+        for number, one in enumerate(observations)
+    ]
+    probabilities = [0.0] * len(observations)
+    for fold in set(turns):
+        weights = _weights([one for one, turn in zip(observations, turns, strict=True) if turn != fold], names)
+        for number, (one, turn) in enumerate(zip(observations, turns, strict=True)):
+            if turn == fold:
+                probabilities[number] = weights(one.figures)
+    labels = [one.yes for one in observations]
+    threshold = best_threshold(probabilities, labels)
+    precision, recall = precision_recall([one < threshold for one in probabilities], [not yes for yes in labels])
+    return Fit(replace(_weights(observations, names), threshold=threshold), precision, recall, len(observations))
+
+
+def _weights(observations: Sequence[Observation], names: Sequence[str]) -> Logistic:
+    return fit_logistic([one.figures for one in observations], [one.yes for one in observations], names)

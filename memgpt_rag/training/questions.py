@@ -1,0 +1,44 @@
+"""Questions with known answers, read from a file of JSON Lines: what a calibration learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memgpt_rag.errors import SourceError
+from memgpt_rag.io.json_file import parse_json
+
+_EXPECTED = 'expected an object such as {"question": "…", "answer": "…"}'
+
+
+def read_questions(path: str | Path) -> list[tuple[str, str]]:
+    """Pairs of question and answer, one object a line; of a list of `answers`, the first one counts.
+
+    Raises:
+        SourceError: no such file, not UTF-8, no question in it, or a line that holds no question with its answer.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; name a file of JSON Lines.") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+    pairs = [_pair(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not pairs:
+        raise SourceError(f"{path} holds no question; {_EXPECTED} in each line.")
+    return pairs
+
+
+def _pair(line: str, where: str) -> tuple[str, str]:
+    try:
+        record = parse_json(line)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}; {_EXPECTED}.") from error
+    if not isinstance(record, dict):
+        raise SourceError(f"{where}: no object; {_EXPECTED}.")
+    answers = record.get("answers", [])
+    answer = record.get("answer", answers[0] if isinstance(answers, list) and answers else None)
+    for name, value in (("question", record.get("question")), ("answer", answer)):
+        if not isinstance(value, str) or not value.strip():
+            raise SourceError(f"{where}: its {name} is {'missing' if value is None else repr(value)}; {_EXPECTED}.")
+    return record["question"].strip(), str(answer).strip()

@@ -1,0 +1,235 @@
+"""Deciding to query and saying that something is not in memory, with the models that come as packages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from commands import KNOWN
+from transformers import TextStreamer
+from transformers.generation.streamers import BaseStreamer
+
+from memgpt_rag.answering.answer import judged
+from memgpt_rag.answering.confidence import Decisions, Figure, Logistic
+from memgpt_rag.answering.generation_hooks import TokenLogProbs
+from memgpt_rag.training.fit_confidence import fit_confidence
+
+pytestmark = pytest.mark.offline_models
+
+SUPPORTED = ["How much does it cost to rent a rowing boat?", "Who can borrow a kite?", "遛狗必须怎么做？"]
+UNSUPPORTED = ["Who won the 1998 World Cup?", "谁发明了电话？"]
+SMALL_TALK = ["Hello, how are you?", "谢谢你！", "Tell me a joke.", "What is 17 + 25?"]
+
+
+class Collect(BaseStreamer):
+    """Tokens as they come, each with the number of passes that were over by then."""
+
+    def __init__(self):
+        self.puts = []
+
+    def put(self, value):
+        self.puts.append(value.flatten().tolist())
+
+    def end(self):
+        self.puts.append("end")
+
+    @property
+    def tokens(self):
+        assert self.puts[-1] == "end"
+        return [token for put in self.puts[1:-1] for token in put]
+
+
+@pytest.fixture
+def decisions(rag):
+    """Whatever a test sets is taken back."""
+    before = rag.decisions
+    yield before
+    rag.decisions = before
+
+
+def needed_by(figure: str, above: float) -> Logistic:
+    return Logistic({figure: Figure(1.0, above, 0.01)}, 0.0, 0.5)
+
+
+def test_what_memory_holds_is_supported_and_what_it_does_not_hold_is_not(rag):
+    answers = rag.answer_all([*SUPPORTED, *UNSUPPORTED], max_new_tokens=16)
+    assert [answer.supported for answer in answers] == [True] * 3 + [False] * 2
+    confidences = [answer.confidence for answer in answers]
+    assert 0 < max(confidences[3:]) < min(confidences[:3]) < 1
+    for answer in answers:
+        assert answer.confidence == rag.decisions.supported(answer.figures)
+        assert answer.figures["mass"] == pytest.approx(answer.memory_mass)
+        assert answer.figures["share"] == pytest.approx(answer.citations[0].share)
+
+
+def test_abstaining_says_so_in_the_questions_language(rag):
+    plain = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], max_new_tokens=16)
+    abstaining = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], max_new_tokens=16, abstain=True)
+    assert [answer.text for answer in abstaining] == [plain[0].text, "not in memory", "记忆中没有"]
+    assert [answer.confidence for answer in abstaining] == pytest.approx([answer.confidence for answer in plain])
+    assert {answer.text for answer in plain}.isdisjoint({"not in memory", "记忆中没有"})
+
+
+def test_a_model_that_says_so_itself_is_believed(rag):
+    answer = rag.answer(SUPPORTED[0], max_new_tokens=12)
+    assert judged(answer, rag.decisions, answer.figures, abstain=False) == answer
+    for words in ("Not in memory.", "记忆中没有。"):
+        denied = judged(replace(answer, text=words), rag.decisions, answer.figures, abstain=False)
+        assert (denied.text, denied.supported, denied.confidence) == (words, False, answer.confidence)
+
+
+def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
+    questions = [SMALL_TALK[0], SUPPORTED[0], *SMALL_TALK[1:3], SUPPORTED[2], SMALL_TALK[3]]
+    answers = rag.answer_all(questions, query="auto", max_new_tokens=16)
+    assert [answer.question for answer in answers] == questions
+    assert [answer.mode for answer in answers] == ["closed", "memory", "closed", "closed", "memory", "closed"]
+    for answer in answers:
+        alone = rag.answer(answer.question, mode=answer.mode, max_new_tokens=16)
+        assert answer.text == alone.text
+        if answer.mode == "closed":
+            assert (answer.citations, answer.memory_mass, answer.confidence, answer.supported) == ([], 0, None, None)
+        else:
+            assert answer.confidence == pytest.approx(alone.confidence, abs=0.02)
+
+
+def test_never_is_closed_book(rag):
+    never, closed = (
+        rag.answer(SUPPORTED[0], max_new_tokens=12, **one) for one in ({"query": "never"}, {"mode": "closed"})
+    )
+    assert replace(never, timings=None) == replace(closed, timings=None)
+    assert never.mode == "closed"
+
+
+def test_what_too_little_attention_goes_to_is_left_after_the_first_pass(rag, decisions):
+    mass = rag.answer(SUPPORTED[0], max_new_tokens=4).figures["question_mass"]
+    passes = []
+    counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    try:
+        rag.decisions = Decisions(needed_by("question_mass", mass - 0.01), decisions.supported)
+        read = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+        reading, passes[:] = len(passes), []
+        rag.decisions = Decisions(needed_by("question_mass", mass + 0.01), decisions.supported)
+        left = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+        leaving, passes[:] = len(passes), []
+        rag.decisions = Decisions(needed_by("score", 100.0), decisions.supported)
+        at_once = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+    finally:
+        counting.remove()
+    always, closed = (
+        rag.answer(SUPPORTED[0], max_new_tokens=4),
+        rag.answer(SUPPORTED[0], mode="closed", max_new_tokens=4),
+    )
+    assert (read.text, read.mode) == (always.text, "memory")
+    assert (left.text, left.mode) == (at_once.text, at_once.mode) == (closed.text, "closed")
+    assert reading == len(passes), "reading costs no pass more than closed book does"
+    assert leaving == len(passes) + 1, "the pass that decided"
+
+
+def test_beams_decide_and_are_judged_too(rag, decisions):
+    answer = rag.answer(SUPPORTED[0], query="auto", num_beams=2, max_new_tokens=8)
+    assert answer.mode == "memory"
+    assert answer.supported
+    assert rag.answer(SMALL_TALK[0], query="auto", num_beams=2, max_new_tokens=4).mode == "closed"
+    rag.decisions = Decisions(needed_by("question_mass", 0.99), decisions.supported)
+    assert rag.answer(SUPPORTED[0], query="auto", num_beams=2, max_new_tokens=4).mode == "closed"
+
+
+@torch.no_grad()
+def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_by_one(rag):
+    answer = rag.answer(SUPPORTED[0], max_new_tokens=6)
+    streamer = Collect()
+    rag.answer(SUPPORTED[0], max_new_tokens=6, streamer=streamer)
+    found = rag.retriever.retrieve(SUPPORTED[:1], 4)[0]
+    entries, scores = [rag.prompt.entry_ids(of.passage) for of in found], [of.standardised for of in found]
+    said = list(rag.prompt.question_ids(SUPPORTED[0]))
+    log_probs = []
+    for token in streamer.tokens[: int(answer.timings.complete and 6)]:
+        if token == rag.model.tokenizer.eos_token_id or "\n" in rag.model.tokenizer.decode([token]):
+            break
+        logits = rag.model(torch.tensor([said]), memory=rag.model.attend([entries], [scores])).logits[0, -1]
+        log_probs.append(float(torch.log_softmax(logits, -1)[token]))
+        said.append(token)
+    assert answer.figures["log_prob"] == pytest.approx(sum(log_probs) / len(log_probs), abs=2e-3)
+
+
+def test_log_probabilities_by_hand():
+    noted, scores = TokenLogProbs(), torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
+    assert noted(torch.tensor([[7], [7]]), scores) is scores
+    noted(torch.tensor([[7, 0], [7, 2]]), scores.flip(0))
+    got = noted.of([[0, 1], [2]])
+    assert got[0] == pytest.approx(torch.log(torch.tensor([0.5, 0.1])).tolist())
+    assert got[1] == pytest.approx([float(torch.log(torch.tensor(0.8)))])
+    assert noted.of([[0]]) == [[]], "beams: more rows than answers"
+
+
+def test_nothing_is_shown_before_it_is_known_what_to_say(rag):
+    for question in (SUPPORTED[0], UNSUPPORTED[0], UNSUPPORTED[1]):
+        streamer = Collect()
+        answer = rag.answer(question, abstain=True, streamer=streamer, max_new_tokens=12)
+        assert rag.prompt.answer_text(streamer.tokens) == answer.text
+        assert streamer.puts[0] == list(rag.prompt.question_ids(question))
+
+
+def test_auto_shows_one_answer_only(rag, decisions):
+    for needed in (decisions.needed, needed_by("question_mass", 0.99)):
+        rag.decisions = Decisions(needed, decisions.supported)
+        for question in (SUPPORTED[0], SMALL_TALK[0]):
+            streamer = Collect()
+            answer = rag.answer(question, query="auto", abstain=True, streamer=streamer, max_new_tokens=8)
+            assert streamer.puts.count("end") == 1
+            assert rag.prompt.answer_text(streamer.tokens) == answer.text
+
+
+def test_auto_streams_once_it_has_decided(rag):
+    seen = []
+
+    class Watch(TextStreamer):
+        def put(self, value):
+            seen.append(len(passes))
+            super().put(value)
+
+        def on_finalized_text(self, text, stream_end=False):
+            pass
+
+    passes = []
+    counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    try:
+        rag.answer(SUPPORTED[0], query="auto", streamer=Watch(rag.model.tokenizer), max_new_tokens=6)
+    finally:
+        counting.remove()
+    first = seen[0]
+    assert seen[:2] == [first, first], "the question and the first token come when the first pass is over"
+    assert seen[2:] == list(range(first + 1, first + len(seen) - 1)), "the others come one by one"
+
+
+@pytest.mark.parametrize(
+    "settings, match",
+    [
+        ({"query": "perhaps"}, "There is no query 'perhaps'; expected always, never or auto"),
+        ({"query": "auto", "mode": "prompt"}, "judge by attention to memory; mode is 'prompt'"),
+        ({"abstain": True, "mode": "closed"}, "judge by attention to memory; mode is 'closed'"),
+        ({"abstain": True, "query": "never"}, 'query="never" leaves it out; give one of them'),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(rag, settings, match):
+    with pytest.raises(ValueError, match=match):
+        rag.answer("Why?", **settings)
+
+
+def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_support(rag, decisions):
+    written = []
+    fitted = fit_confidence(rag, KNOWN, k=2, on_answers=written.append)
+    assert fitted.observations == sum(written) == 16
+    assert fitted.precision >= 0.75
+    assert fitted.recall >= 0.75
+    rag.decisions = replace(decisions, supported=fitted.decision)
+    supported, unsupported = rag.answer_all([SUPPORTED[0], UNSUPPORTED[0]], k=2)
+    assert supported.confidence == fitted.decision(supported.figures) > unsupported.confidence
+
+
+def test_questions_whose_answer_is_not_in_the_memorys_words_tell_nothing(rag):
+    with pytest.raises(
+        ValueError, match="Of 8 questions, 4 have an answer whose very words are in one of the 2 entries"
+    ):
+        fit_confidence(rag, [*KNOWN[:4], *[(question, "zebra") for question, _ in KNOWN[4:]]], k=2)

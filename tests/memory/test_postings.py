@@ -1,0 +1,245 @@
+"""Search by words: BM25 over what a memory holds now, whatever its history, equal to bm25s over the same entries."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import bm25s
+import numpy as np
+import pytest
+import Stemmer
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import HashEncoder, passage
+
+from indexing.jobs.change_memory import compact
+from indexing.jobs.verify_memory import verify_memory
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    Shards,
+    add_words,
+    expire,
+    roll_back,
+)
+from memgpt_rag.memory.lexical.analysis import ANALYSIS, terms
+from memgpt_rag.memory.lexical.postings import StoredWords, write_words
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.versions import publish
+
+ENCODER = HashEncoder()
+TEXTS = [
+    "The ferry to Moss Island leaves at 7:40, and the ferry back leaves at 18:10.",
+    "Boats are rented at the pier for forty yuan an hour.",
+    "公园早上六点开门，晚上九点关门。",
+    "公园里可以划船，划船每小时四十元。",
+    "The island has a lighthouse; lighthouses burn.",
+    "def readFile(path): return open_file(path)",
+    "",
+    "Nothing is said here about islands or boats.",
+]
+QUESTIONS = [
+    "When does the ferry leave for the island?",
+    "公园几点开门？",
+    "划船多少钱",
+    "read file",
+    "ferry ferry boats",
+    "?",
+]
+
+
+def passages(texts, first=0):
+    return [passage(number, text or " ") for number, text in enumerate(texts, first)]
+
+
+def write(folder, texts, *, delete=(), first=0):
+    with MemoryWriter(folder) as writer:
+        writer.add_values(passages(texts, first))
+        for block in writer.value_blocks(3):
+            writer.add_keys(ENCODER.encode_passages([one.titled_text for one in block]))
+        writer.delete(delete)
+        writer.commit(ENCODER.fingerprint, splitting={"tokenizer": "hash", "max_tokens": 160}, job={"name": "build"})
+    return Memory.open(folder)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """Two segments and deleted rows in both; words came between them."""
+    add_words(write(tmp_path / "memory", TEXTS[:5]))
+    write(tmp_path / "memory", TEXTS[5:], first=5)
+    return write(tmp_path / "memory", ["A boat that goes to no island."], first=8, delete=[1, 7])
+
+
+def oracle(memory, question):
+    """BM25 of every row by bm25s, 0 for deleted ones."""
+    live = memory.rows()
+    other = bm25s.BM25()
+    other.index([terms(one.titled_text) for one in memory.passages(live)], show_progress=False)
+    scores = np.zeros(memory.num_rows)
+    scores[live] = other.get_scores(terms(question)) if terms(question) else 0
+    return scores
+
+
+def assert_equals_oracle(memory, k=20):
+    vectors = ENCODER.encode_queries(QUESTIONS)
+    for question, vector, found in zip(QUESTIONS, vectors, memory.candidates(vectors, QUESTIONS, k), strict=True):
+        np.testing.assert_allclose(found.word_scores, oracle(memory, question)[found.rows], rtol=1e-5)
+        np.testing.assert_allclose(found.scores, memory.keys(found.rows) @ vector, atol=1e-6)
+
+
+def test_scores_equal_bm25s_over_the_entries_that_are_left(memory):
+    assert memory.rows().tolist() == [0, 2, 3, 4, 5, 6, 8]
+    assert_equals_oracle(memory)
+
+
+def test_compacting_changes_no_score(memory):
+    before = memory.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 20)
+    compact(memory.path)
+    compacted = Memory.open(memory.path)
+    assert len(compacted.segments) == 1 and compacted.manifest.words == ANALYSIS
+    assert_equals_oracle(compacted)
+    after = compacted.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 20)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one.word_scores, other.word_scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_best_k_of_either_search_are_proposed(memory, k):
+    vectors = ENCODER.encode_queries(QUESTIONS)
+    for question, vector, found in zip(QUESTIONS, vectors, memory.candidates(vectors, QUESTIONS, k), strict=True):
+        by_words = oracle(memory, question)
+        wanted = {row for row in np.argsort(-by_words, kind="stable")[:k] if by_words[row] > 0}
+        wanted |= set(memory.search(vector[None], k).rows[0].tolist())
+        assert set(found.rows.tolist()) == wanted
+
+
+def test_without_vectors_words_alone_propose(memory):
+    for question, found in zip(QUESTIONS, memory.candidates(None, QUESTIONS, 20), strict=True):
+        by_words = oracle(memory, question)
+        assert found.rows.tolist() == np.flatnonzero(by_words).tolist()
+        np.testing.assert_allclose(found.word_scores, by_words[found.rows], rtol=1e-5)
+
+
+def test_a_condition_holds_for_both_searches(memory):
+    vectors = ENCODER.encode_queries(QUESTIONS)
+    for found in memory.candidates(vectors, QUESTIONS, 9, where="first >= 3 and first < 6"):
+        assert found.rows.tolist() == [3, 4, 5]
+
+
+def test_shards_find_what_one_memory_finds(tmp_path):
+    whole = write(tmp_path / "whole", TEXTS)
+    parts = [write(tmp_path / "a", TEXTS[:3]), write(tmp_path / "b", TEXTS[3:], first=3)]
+    for part in (whole, *parts):
+        add_words(part)
+    whole = Memory.open(whole.path)
+    shards = Shards([Memory.open(part.path) for part in parts])
+    vectors = ENCODER.encode_queries(QUESTIONS)
+    for k in (1, 3, 9):
+        pairs = zip(whole.candidates(vectors, QUESTIONS, k), shards.candidates(vectors, QUESTIONS, k), strict=True)
+        for one, other in pairs:
+            assert one.rows.tolist() == other.rows.tolist()
+            np.testing.assert_allclose(one.word_scores, other.word_scores, rtol=1e-6)
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", TEXTS[:2] + TEXTS[4:5] + [TEXTS[7]])
+def test_english_terms_are_those_of_bm25s(text):
+    stemmer = Stemmer.Stemmer("english")
+    others = bm25s.tokenize([text], stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0]
+    assert terms(text) == others
+
+
+def test_names_are_taken_apart_and_chinese_becomes_characters_and_pairs():
+    assert terms("readFile(read_file)") == ["read", "file", "read", "file"]
+    assert terms("公园开门 GPT4") == [*"公园开门", "公园", "园开", "开门", "gpt4"]
+    assert terms("我 ab ａｂ") == ["我", "ab", "ab"]
+
+
+@given(
+    st.lists(st.text("ab 公园开c", max_size=20), min_size=1, max_size=30),
+    st.integers(1, 7),
+)
+def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
+    folder = tmp_path_factory.mktemp("words")
+    entries = passages(texts)
+    blocks = [entries[start : start + size] for start in range(0, len(entries), size)]
+    written = write_words(folder / "one", blocks)
+    assert write_words(folder / "other", [entries]) == written == describe(folder / "one"), "whatever the blocks"
+    words = StoredWords.open(folder / "one", len(entries))
+    of_entries = [terms(one.titled_text) for one in entries]
+    assert words.lengths.tolist() == [len(one) for one in of_entries]
+    every = sorted({term.encode() for one in of_entries for term in one})
+    assert [words[place] for place in range(len(words))] == every
+    for term in every:
+        rows, counts = words.postings(term.decode())
+        assert dict(zip(rows.tolist(), counts.tolist())) == {
+            row: one.count(term.decode()) for row, one in enumerate(of_entries) if term.decode() in one
+        }
+    assert len(words.postings("absent")[0]) == 0
+
+
+def test_more_than_fits_is_cut_short(tmp_path):
+    write_words(tmp_path / "words", [passages(["word " * 70_000])])
+    rows, counts = StoredWords.open(tmp_path / "words", 1).postings("word")
+    assert (rows.tolist(), counts.tolist()) == ([0], [65_535])
+
+
+def test_a_memory_without_words_says_how_to_find_them(tmp_path):
+    memory = write(tmp_path / "memory", TEXTS)
+    with pytest.raises(MemoryFormatError, match=r"has no words to be searched by; find them with: memgpt-index words"):
+        memory.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 3)
+
+
+def test_words_of_another_analysis_are_neither_searched_nor_added_to(memory):
+    other = dataclasses.replace(memory.manifest, words="another-1", commit=memory.manifest.commit + 1)
+    publish(memory.path, other)
+    match = "words of the analysis 'another-1' and this release has .*; find them with: memgpt-index words"
+    with pytest.raises(MemoryFormatError, match=match):
+        Memory.open(memory.path).word_statistics(QUESTIONS)
+    with pytest.raises(MemoryFormatError, match=match):
+        write(memory.path, ["More."], first=20)
+    assert len(Memory.open(memory.path)) == len(memory)
+
+
+def test_words_of_other_entries_are_found_out(memory, tmp_path):
+    assert verify_memory(memory.path) == []
+    first = memory.segments[0]
+    path = first.folder / first.described.file("words")
+    path.unlink()
+    write_words(path, [passages(TEXTS[1:5] + TEXTS[:1])])  # as many bytes, of other rows
+    with pytest.raises(MemoryFormatError, match=r"is not the file that was committed .* memgpt-index compact"):
+        Memory.open(memory.path).word_statistics(QUESTIONS)
+    # A manifest that has their digest, so that only looking for the words again can tell.
+    copy = tmp_path / "copy"
+    shutil.copytree(memory.path, copy)
+    manifest = json.loads((copy / layout.MANIFEST).read_text())
+    of_path = describe(path)
+    manifest["segments"][0]["files"][path.name] = {"bytes": of_path.bytes, "sha256": of_path.sha256}
+    for file in (copy / layout.MANIFEST, layout.version_path(copy, manifest["commit"])):
+        file.write_text(json.dumps(manifest))
+    shutil.rmtree(copy / layout.VERSIONS)
+    assert any("are not those of its entries" in fault for fault in verify_memory(copy))
+    # What both are told to do helps.
+    for folder in (memory.path, copy):
+        compact(folder)
+        expire(folder, 1)
+        assert verify_memory(folder) == []
+        assert_equals_oracle(Memory.open(folder))
+
+
+def test_words_that_an_earlier_version_left_are_not_trusted(tmp_path):
+    memory = write(tmp_path / "memory", TEXTS)
+    path = memory.segments[0].folder / layout.words_name(ANALYSIS)
+    add_words(memory)
+    roll_back(memory.path, 1)
+    held = Memory.open(memory.path, version=2)
+    assert held.word_statistics(QUESTIONS).entries == len(TEXTS)
+    write_words(path.with_name("other"), [passages(TEXTS[::-1])])
+    path.with_name("other").replace(path)
+    add_words(Memory.open(memory.path))
+    assert_equals_oracle(Memory.open(memory.path))
+    assert_equals_oracle(held)
