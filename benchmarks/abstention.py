@@ -33,17 +33,19 @@ from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
-    NEIGHBOURS,
     best_threshold,
     precision_recall,
-    read_decisions,
-    save_decisions,
+    read_confidence,
+    save_confidence,
 )
+from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.signals import SCORED_CANDIDATES
+from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, PRESETS
 from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.evaluation.metrics.answer_match import contains_answer
+from memgpt_rag.evaluation.metrics.answer_measures import holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
-from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.training.fit_confidence import (
@@ -69,28 +71,35 @@ def without_support(questions: Sequence[Question], found: Found) -> Found:
     ]
 
 
-def answers_from(rag: RAG, questions: Sequence[str], found: Found, what: str, **settings: Any) -> list[Answer]:
-    answers: list[Answer | None] = []
+def answers_from(
+    rag: RAG, questions: Sequence[str], found: Found, what: str, max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+) -> list[Answer]:
+    drafts = [Draft(question, entries) for question, entries in zip(questions, found, strict=True)]
+    answers: list[Answer] = []
     for start in tqdm(range(0, len(questions), BATCH), desc=what, disable=None):
-        answers += rag.read(questions[start : start + BATCH], found[start : start + BATCH], k=K, **settings)
-    return [answer for answer in answers if answer is not None]
+        answers += rag.answer_from(drafts[start : start + BATCH], AskOptions(k=K, max_new_tokens=max_new_tokens))
+    return answers
 
 
 def observe(rag: RAG, questions: Sequence[Question], language: str, half: int, data: Path) -> dict[str, Any]:
     """Both kinds of answers, and what "auto" looks at for questions with and without support and for other inputs."""
     texts = [question.text for question in questions]
-    found = rag.retriever.retrieve(texts, 4 * NEIGHBOURS)
+    found = rag.retriever.retrieve(texts, 4 * SCORED_CANDIDATES)
     supported = answers_from(rag, texts, found, f"{language} with support")
     unsupported = answers_from(rag, texts, without_support(questions, found), f"{language} without")
     auto = {
-        kind: [answer.figures for answer in of]
+        kind: [answer.signals for answer in of]
         for kind, of in (("questions", supported), ("questions without support", unsupported))
     }
     for kind, inputs in inputs_without_need(language, half, data).items():
         answers = answers_from(
-            rag, inputs, rag.retriever.retrieve(inputs, NEIGHBOURS), f"{language} {kind}", max_new_tokens=1
+            rag,
+            inputs,
+            rag.retriever.retrieve(inputs, SCORED_CANDIDATES),
+            f"{language} {kind}",
+            max_new_tokens=1,
         )
-        auto[kind] = [answer.figures for answer in answers]
+        auto[kind] = [answer.signals for answer in answers]
     return {"with": supported, "without": unsupported, "auto": auto}
 
 
@@ -102,16 +111,16 @@ def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pa
         seen = observe(rags[language], asked, language, CHOOSING, data)
         for kind in ("with", "without"):
             for question, answer in zip(asked, seen[kind], strict=True):
-                supported.append(Observation(answer.figures, kind == "with", f"article {question.article}"))
+                supported.append(Observation(answer.signals, kind == "with", (f"article {question.article}", "")))
         for kind, figures in seen["auto"].items():
             if kind == "questions without support":
                 continue  # the memory cannot help them: read or not, both are right
             for number, of in enumerate(figures):
                 asks = kind == "questions"
                 document = f"article {asked[number].article}" if asks else f"{language} {kind} {number}"
-                needed.append(Observation(of, asks, document))
+                needed.append(Observation(of, asks, (document, "")))
     rag, summary = next(iter(rags.values())), {}
-    keys: dict[str, tuple[str, ...]] = {rag.decision_key: ()}
+    keys: dict[str, tuple[str, ...]] = {rag.confidence_key: ()}
     if rag.model.config.layers == "all":
         keys[GENERAL] = PARTICULAR
     for key, left_out in keys.items():
@@ -120,13 +129,13 @@ def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pa
             "supported": fit(supported, [name for name in SUPPORTED if name not in left_out]),
         }
         for name, got in fits.items():
-            weights = ", ".join(f"{figure} {of.weight:+.2f}" for figure, of in got.decision.figures.items())
+            weights = ", ".join(f"{figure} {of.weight:+.2f}" for figure, of in got.decision.weights.items())
             print(
                 f"{key}, {name}: precision {got.precision:.3f} and recall {got.recall:.3f} of no, held out; "
                 f"threshold {got.decision.threshold}; {weights}"
             )
         if save:
-            save_decisions(FITTED, key, **{name: got.decision for name, got in fits.items()})
+            save_confidence(FITTED, key, **{name: got.decision for name, got in fits.items()})
         summary[key] = {name: {"precision": got.precision, "recall": got.recall} for name, got in fits.items()}
     print(json.dumps(summary))
 
@@ -141,7 +150,7 @@ def report(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pat
             "abstention": abstention(rag, seen["with"], seen["without"]),
             "citation": citation(asked, seen["with"], language),
             "auto": {
-                kind: round(statistics.fmean(rag.decisions.needs(of) for of in figures), 3)
+                kind: round(statistics.fmean(rag.confidence.needs_memory(of) for of in figures), 3)
                 for kind, figures in seen["auto"].items()
             },
         }
@@ -154,15 +163,15 @@ def abstention(rag: RAG, supported: Sequence[Answer], unsupported: Sequence[Answ
 
     A single figure gets the threshold that is best for the very answers it is judged by, which flatters it.
     """
-    figures = [answer.figures for answer in (*supported, *unsupported)]
+    figures = [answer.signals for answer in (*supported, *unsupported)]
     labels = [True] * len(supported) + [False] * len(unsupported)
-    general = read_decisions(FITTED)[GENERAL]["supported"]
+    general = read_confidence(FITTED)[GENERAL]["supported"]
     rows = {
-        "fitted": judged([rag.decisions.supported(of) for of in figures], labels, rag.decisions.supported.threshold),
+        "fitted": judged([rag.confidence.supported(of) for of in figures], labels, rag.confidence.supported.threshold),
         "general": judged([general(of) for of in figures], labels, general.threshold),
     }
     for name in SUPPORTED:
-        values = [of.get(name, 0.0) for of in figures]
+        values = [getattr(of, name) for of in figures]
         values = [0.0 if value != value else value for value in values]  # not known
         sign = 1 if area(values, labels) >= 0.5 else -1
         values = [sign * value for value in values]
@@ -200,7 +209,7 @@ def citation(questions: Sequence[Question], answers: Sequence[Answer], language:
     cited = [
         (
             answer.citations[0].passage.record == question.record,
-            contains_answer(answer.text, question.answers, language),
+            holds_any(answer.text, question.answers),
         )
         for question, answer in zip(questions, answers, strict=True)
         if any(one.passage.record == question.record for one in answer.citations)

@@ -36,19 +36,14 @@ from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
+from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.evaluation.metrics.answer_match import contains_answer, exact_match, f1
+from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.presets import (
-    FITTED,
-    PRESETS,
-    decoder_key,
-    general_preset,
-    preset,
-)
+from memgpt_rag.model.presets import FITTED, decoder_key, general_preset, preset
 from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -210,19 +205,19 @@ def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
 def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, language: str) -> dict[str, float]:
     pasted = found[: PASTED.get(mode, 0)]
     attended = found if mode.startswith(("quality", "compact")) else []
-    (written,), memory, clock = rag.write([question.text], [pasted], [attended])
-    text = rag.prompt.answer_text(written)
+    generated = rag.generator.generate_batch([question.text], [pasted], [attended])
+    text = rag.prompt.answer_text(generated.tokens[0])
     with torch.no_grad():
         (words,), _ = answer_losses(rag, examples_of([question], [attended]), pasted=[pasted])
     measured = {
         "nll": float(words),
         "em": exact_match(text, question.answers, language),
         "f1": f1(text, question.answers, language),
-        "contains": contains_answer(text, question.answers, language),
-        "first_token": clock.first_token,
+        "contains": holds_any(text, question.answers),
+        "first_token": generated.clock.first_token,
     }
     if gold := gold_of(question, attended):
-        (mass,) = memory.entry_mass([max(1, len(written))])
+        (mass,) = generated.memory.entry_mass([max(1, len(generated.tokens[0]))])
         measured["cites"] = float(mass.index(max(mass)) in gold)
     return measured
 

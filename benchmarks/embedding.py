@@ -32,7 +32,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.embedding_peers import PEERS
 from benchmarks.judged_sets import DATA, load
 from benchmarks.retrieval import figures_of, titled
-from indexing.engines.base import EncoderRecipe, SplitterRecipe
+from indexing.engines.base import EncoderConfig, SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.sources.find_files import find_files
@@ -72,7 +72,7 @@ def measure_builds(
     from sentence_transformers import SentenceTransformer
 
     plain = SentenceTransformer(str(encoder_folder(name) or name), device="cpu", trust_remote_code=False)
-    loaded = {way: EncoderRecipe(name, backend=way[0], precision=way[1])() for way in ways}
+    loaded = {way: EncoderConfig(name, backend=way[0], precision=way[1])() for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
         first = loaded[EXACT]
         records, file = _documents(documents, first, count), Path(scratch) / "documents.jsonl"

@@ -23,6 +23,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.store import WORDS
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, MemoryWriter, add_states
@@ -75,7 +76,7 @@ def ask(memory: Path, model: str, preset: str, questions: int, k: int, closed: b
     rag = RAG.open(memory, model=model, config=preset, keep_states=False)
     loaded = _resident()
     for question in asked:
-        rag.answer(question, mode="closed" if closed else "memory", k=k, max_new_tokens=8)
+        rag.answer(question, AskOptions(mode="closed_book" if closed else "memory", k=k, max_new_tokens=8))
     print(json.dumps({"loaded": loaded, "largest": _largest()}))
 
 

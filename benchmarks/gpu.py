@@ -25,12 +25,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.model import (
-    DEFAULT_GENERATOR,
-    AttendedMemory,
-    EntryStates,
-    MemoryDecoder,
-)
+from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, EntryStates, MemoryDecoder
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.passage import Passage
 
@@ -81,9 +76,9 @@ def equality(cpu: MemoryDecoder, gpu: MemoryDecoder, prompt: Prompt, data: Path,
                 at = model.decoder.device
                 scores = [[0.0, -1.0, -1.2, -1.5]]
                 with torch.no_grad():
-                    logits = model(ids.to(at), memory=model.attend([entries], scores), logits_to_keep=1).logits
+                    logits = model(ids.to(at), memory=model.make_memory([entries], scores), logits_to_keep=1).logits
                 written = model.generate(
-                    ids.to(at), memory=model.attend([entries], scores), max_new_tokens=32, do_sample=False
+                    ids.to(at), memory=model.make_memory([entries], scores), max_new_tokens=32, do_sample=False
                 )
                 found.append((logits[0, -1].float().softmax(-1).cpu(), written.cpu().tolist()))
             worst = max(worst, float((found[0][0] - found[1][0]).abs().max()))
@@ -146,7 +141,7 @@ def _at(model: MemoryDecoder, ids: torch.Tensor, states: Sequence[EntryStates], 
     began = time.perf_counter()
     try:
         with torch.inference_mode():
-            memory = model.attend_states([[states[number % len(states)] for number in range(k)]], [[0.0] * k])
+            memory = model.memory_from_states([[states[number % len(states)] for number in range(k)]], [[0.0] * k])
             model(ids, memory=memory, logits_to_keep=1)
             torch.cuda.synchronize()
     except torch.OutOfMemoryError:

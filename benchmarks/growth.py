@@ -29,11 +29,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from static_encoder import make_static_encoder
 
-from indexing.engines.base import EncoderRecipe, SplitterRecipe
+from indexing.engines.base import EncoderConfig, SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.jobs.choose_index import index_memory
-from indexing.planning.forecast import Wish, anonymous_bytes, forecast
+from indexing.planning.forecast import Constraints, anonymous_bytes, forecast
 from indexing.planning.plan import plan_memory
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
@@ -55,14 +55,14 @@ def write_records(path: Path, count: int) -> None:
 
 
 def engine_of(encoder: str) -> LocalEngine:
-    loaded = EncoderRecipe(encoder)()
+    loaded = EncoderConfig(encoder)()
     return LocalEngine(loaded, SplitterRecipe(None, 160)(lambda: loaded))
 
 
 def plan(source: Path, encoder: str, recall: float) -> dict[str, float | str]:
     engine = engine_of(encoder)
     planned = plan_memory(PassageStream(find_files([source]), engine, ReadOptions()), dimension=384)
-    expected = forecast(planned, engine.encoder, {}, Wish(recall=recall))
+    expected = forecast(planned, engine.encoder, {}, Constraints(recall=recall))
     return {
         "seconds": expected.seconds - expected.index.seconds,
         "index_seconds": expected.index.seconds,

@@ -20,13 +20,13 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet, merge_equal
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset, merge_equal
 from memgpt_rag.evaluation.data.squad import read_squad
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def load(name: str, data: Path = DATA) -> JudgedSet:
+def load(name: str, data: Path = DATA) -> RetrievalDataset:
     """A set by its name, one of `JUDGED_SETS`.
 
     Raises:
@@ -38,7 +38,7 @@ def load(name: str, data: Path = DATA) -> JudgedSet:
     return replace(read(data / folder), name=name)
 
 
-def cranfield(folder: Path) -> JudgedSet:
+def cranfield(folder: Path) -> RetrievalDataset:
     """1,400 abstracts and 225 queries on aerodynamics.
 
     The judgements name a query by its place in the file, not by the <num> that stands there. Their grades are 1 for
@@ -55,10 +55,10 @@ def cranfield(folder: Path) -> JudgedSet:
     for line in (folder / "cranqrel.trec.txt").read_text(encoding="utf-8").splitlines():
         query, _, document, grade = line.split()
         judgements.setdefault(query, {})[document] = min(int(grade), 1)
-    return JudgedSet("cranfield", documents, queries, judgements)
+    return RetrievalDataset("cranfield", documents, queries, judgements)
 
 
-def cisi(folder: Path) -> JudgedSet:
+def cisi(folder: Path) -> RetrievalDataset:
     """1,460 abstracts on information science; 76 of 112 queries are judged, and only these count.
 
     The judgements list what is relevant, with no grade. Some queries are abstracts themselves: title and words are asked.
@@ -69,19 +69,19 @@ def cisi(folder: Path) -> JudgedSet:
     for line in (folder / "CISI.REL").read_text(encoding="utf-8").splitlines():
         query, document, *_ = line.split()
         judgements.setdefault(query, {})[document] = 1
-    return JudgedSet("cisi", documents, queries, judgements)
+    return RetrievalDataset("cisi", documents, queries, judgements)
 
 
-def cosqa(folder: Path) -> JudgedSet:
+def cosqa(folder: Path) -> RetrievalDataset:
     """500 web queries of the test part, each with one of 6,267 Python functions."""
     functions = _json(folder / "code_idx_map.txt")
     documents = {str(number): Document("", code) for code, number in functions.items()}
     asked = _json(folder / "cosqa-retrieval-test-500.json")
     queries = {record["idx"]: record["doc"] for record in asked}
-    return JudgedSet("cosqa", documents, queries, {one["idx"]: {str(one["retrieval_idx"]): 1} for one in asked})
+    return RetrievalDataset("cosqa", documents, queries, {one["idx"]: {str(one["retrieval_idx"]): 1} for one in asked})
 
 
-def xquad_zh_en(folder: Path) -> JudgedSet:
+def xquad_zh_en(folder: Path) -> RetrievalDataset:
     """Chinese questions that are to find the English paragraph; the two files are parallel and share their ids."""
     english, chinese = read_squad(folder / "xquad.en.json"), read_squad(folder / "xquad.zh.json")
     if list(english.queries) != list(chinese.queries):
@@ -89,13 +89,13 @@ def xquad_zh_en(folder: Path) -> JudgedSet:
     return replace(english, queries=chinese.queries, answers=english.answers)
 
 
-def hotpotqa(folder: Path) -> JudgedSet:
+def hotpotqa(folder: Path) -> RetrievalDataset:
     """Two paragraphs answer a question together; supporting facts name them by their title, which is unique."""
     corpus = _json(folder / "hotpotqa_data_train_corpus.json")
     documents = {str(place): Document(title, "".join(of).strip()) for place, (title, of) in enumerate(corpus.items())}
     numbers = {title: str(place) for place, title in enumerate(corpus)}
     asked = _json(folder / "hotpotqa_data_qa_train.json")
-    return JudgedSet(
+    return RetrievalDataset(
         "hotpotqa",
         documents,
         {one["_id"]: one["question"] for one in asked},
@@ -104,13 +104,13 @@ def hotpotqa(folder: Path) -> JudgedSet:
     )
 
 
-def musique(folder: Path) -> JudgedSet:
+def musique(folder: Path) -> RetrievalDataset:
     """Two to four paragraphs answer a question together. Titles are not unique: a paragraph is its title and its text."""
     corpus = _json(folder / "musique_data_train_corpus.json")
     documents, _ = merge_equal((str(place), Document(of["title"], of["text"])) for place, of in enumerate(corpus))
     numbers = {document: name for name, document in documents.items()}
     asked = _json(folder / "musique_data_qa_train.json")
-    return JudgedSet(
+    return RetrievalDataset(
         "musique",
         documents,
         {one["id"]: one["question"] for one in asked},
@@ -126,7 +126,7 @@ def musique(folder: Path) -> JudgedSet:
     )
 
 
-JUDGED_SETS: dict[str, tuple[str, Callable[[Path], JudgedSet]]] = {
+JUDGED_SETS: dict[str, tuple[str, Callable[[Path], RetrievalDataset]]] = {
     "cranfield": ("cranfield", cranfield),
     "cisi": ("cisi", cisi),
     "cosqa": ("cosqa_retrieval", cosqa),

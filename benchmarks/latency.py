@@ -90,7 +90,7 @@ def first_token(rags: dict[str, RAG], found: list[Retrieved], repeats: int) -> l
     rows: list[dict[str, float]] = []
     for repeat in range(repeats + 1):
         row = {
-            mode: rag.write([QUESTION], [pasted], [attended], max_new_tokens=1)[2].first_token
+            mode: rag.generator.generate_batch([QUESTION], [pasted], [attended], max_new_tokens=1).clock.first_token
             for mode, (rag, pasted, attended) in modes.items()
         }
         rows += [row] if repeat else []  # the first one warms up
@@ -103,7 +103,7 @@ def decoding(rags: dict[str, RAG], found: list[Retrieved], repeats: int, tokens:
 
     def write(rag: RAG, attended: list[Retrieved], count: int) -> float:
         settings = {"max_new_tokens": count, "min_new_tokens": count, "stopping_criteria": None}
-        return seconds(lambda: rag.write([QUESTION], [[]], [attended], **settings))
+        return seconds(lambda: rag.generator.generate_batch([QUESTION], [[]], [attended], **settings))
 
     rows: list[dict[str, float]] = []
     for repeat in range(repeats + 1):
@@ -133,7 +133,7 @@ def llama_cpp(rag: RAG, found: list[Retrieved], repeats: int, tokens: int) -> di
         for _ in range(repeats):
             asked = {"n_predict": tokens, "ignore_eos": True, "temperature": 0, "cache_prompt": True}
             server.handle_completions({**asked, "n_predict": 1, "prompt": list(rag.prompt.prefix_ids)})
-            row = [*rag.prompt.prefix_ids, *rag.question_row(QUESTION, found)]
+            row = [*rag.prompt.prefix_ids, *rag.prompt.question_row(QUESTION, [entry.passage for entry in found])]
             answer = server.handle_completions({**asked, "prompt": row})
             timings.append((answer if isinstance(answer, dict) else json.loads(answer))["timings"])
         return {

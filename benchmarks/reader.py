@@ -31,17 +31,17 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
+from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
-from memgpt_rag.evaluation.metrics.answer_match import exact_match, f1
+from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter
-from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.model.prompt import NOT_IN_MEMORY
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.adapter import train_reader
-from memgpt_rag.training.adapter_examples import holds, reading_examples
+from memgpt_rag.training.adapter import train_adapter
+from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
 from memgpt_rag.training.answer_likelihood import Example, answer_losses
 
 READ = ("xquad-en", "xquad-zh", "cmrc2018")
@@ -59,8 +59,8 @@ def ask(rag: RAG, examples: Sequence[Example], name: str) -> list[str]:
     texts: list[str] = []
     for start in tqdm(range(0, len(examples), BATCH), desc=name, disable=None):
         part = examples[start : start + BATCH]
-        written, _, _ = rag.write([one.question for one in part], [()] * len(part), [one.found for one in part])
-        texts += map(rag.prompt.answer_text, written)
+        questions, found = [one.question for one in part], [one.found for one in part]
+        texts += map(rag.prompt.answer_text, rag.generator.generate_batch(questions, [()] * len(part), found).tokens)
     return texts
 
 
@@ -170,10 +170,10 @@ def main() -> None:
 def train(
     rag: RAG, fitting: list[Example], held_out: list[Example], reader: Path, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    parts = [reading_examples(part, K) for part in (fitting, held_out)]
+    parts = [adapter_examples_of(part, K) for part in (fitting, held_out)]
     print(f"{len(parts[0])} of {len(fitting)} questions to train on, {len(parts[1])} of {len(held_out)} held out")
     began = time.perf_counter()
-    tuning = train_reader(
+    tuning = train_adapter(
         rag,
         *parts,
         reader,

@@ -32,6 +32,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
+from memgpt_rag.answering.answer_match import holds_answer
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory.lexical.analysis import terms
@@ -39,7 +40,6 @@ from memgpt_rag.model import DEFAULT_GENERATOR
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
 from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.passage import Passage
-from memgpt_rag.training.adapter_examples import contains
 
 # Questions taken of each set, by its name and part.
 COUNTS = {
@@ -91,7 +91,7 @@ class _Asked:
     gold: list[int] = field(default_factory=list)
 
 
-# Ranks passages for each question: indices of the best ones, and every passage's standardised score; None to sample scores.
+# Ranks passages for each question: indices of the best ones, and every passage's normalized_score score; None to sample scores.
 Search = Callable[[Sequence[str], Sequence[str]], Iterator[tuple[list[int], Any]]]
 _DEPTH = 64
 
@@ -100,7 +100,7 @@ def search_by_key(encoder: Any) -> Search:
     def search(passages: Sequence[str], questions: Sequence[str]) -> Iterator[tuple[list[int], Any]]:
         keys = np.asarray(encoder.encode_passages(passages))
         queries = np.asarray(encoder.encode_queries(questions))
-        for scores in queries @ keys.T / encoder.fingerprint.score_contrast:
+        for scores in queries @ keys.T / encoder.fingerprint.score_scale:
             yield np.argsort(-scores, kind="stable")[:_DEPTH].tolist(), scores
 
     return search
@@ -141,7 +141,7 @@ class Profiles:
 
 
 def records(folder: Path, generator: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
-    """Sample records from each set, in stretches of neighbours, so that questions about one document stay together."""
+    """Sample records from each set, in stretches of neighbors, so that questions about one document stay together."""
     taken: dict[str, list[dict[str, Any]]] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
@@ -184,7 +184,7 @@ def gold_of(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
     """Indices of the gold passages: the one that contains the answer or shares most words with it; all, for multi-hop sets."""
     if name.startswith(("hotpot", "ircot", "strategyqa")):
         return asked.own
-    holding = [place for place in asked.own if contains(pool[place].titled_text, asked.answer)]
+    holding = [place for place in asked.own if holds_answer(pool[place].titled_text, asked.answer)]
     if holding:
         return holding[:1]
     if len(asked.own) == 1 or asked.answer in ("yes", "no"):
@@ -248,7 +248,7 @@ def rows_of(
             for place in ranked
             if place not in one.gold
             and (answerable or place not in one.own or not one.answer)
-            and not (one.answer and contains(pool[place].titled_text, one.answer) and not answerable)
+            and not (one.answer and holds_answer(pool[place].titled_text, one.answer) and not answerable)
         ]
         gold = one.gold if answerable else []
         language = language_of(one.question)

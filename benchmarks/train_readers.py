@@ -34,11 +34,12 @@ from transformers import PreTrainedModel
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from memgpt_rag.choices import PRESETS
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
-from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.delimiters import new_delimiters
-from memgpt_rag.model.presets import PRESETS, preset
+from memgpt_rag.model.presets import preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.training.calibrate import FusionNumbers
 from memgpt_rag.training.rows import (
@@ -139,7 +140,7 @@ def train(
     device: torch.device,
 ) -> dict[str, Any]:
     """AdamW for so many seconds; the learning rate warms up and falls linearly to 0 by the time that has passed."""
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda")
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, temporary_settings=device.type == "cuda")
     rates = [group["lr"] for group in groups]
     parameters = [one for group in groups for one in group["params"]]
     began, step, seen, losses = time.perf_counter(), 0, 0, []
@@ -243,12 +244,16 @@ def main() -> None:
         print(f"{name}: {found['all']}", flush=True)
         (arguments.folder / "report.json").write_text(json.dumps(report, indent=1))
 
-    def memory_figures(name: str, fusions: dict[str, tuple[dict[int, LayerFusion], Any]]) -> None:
-        for kind, (fusion, bias) in fusions.items():
+    def memory_figures(name: str, settings_by_preset: dict[str, tuple[dict[int, LayerSettings], Any]]) -> None:
+        for kind, (layer_settings, bias) in settings_by_preset.items():
             note(
                 f"{name}, {kind}",
                 figures(
-                    head, partial(memory_hidden, model, fusion=fusion, score_bias=bias), held_out, len(end), device
+                    head,
+                    partial(memory_hidden, model, layer_settings=layer_settings, score_bias=bias),
+                    held_out,
+                    len(end),
+                    device,
                 ),
             )
 
@@ -331,8 +336,8 @@ def main() -> None:
         one.data.copy_(weights[name].data)
     numbers = {kind: FusionNumbers(one, model, True).to(device) for kind, one in untrained.items()}
 
-    def trained_fusions() -> dict[str, tuple[dict[int, LayerFusion], Any]]:
-        return {kind: (one.fusion(), one.score_bias()) for kind, one in numbers.items()}
+    def trained_fusions() -> dict[str, tuple[dict[int, LayerSettings], Any]]:
+        return {kind: (one.layer_settings(), one.score_bias()) for kind, one in numbers.items()}
 
     def memory_loss(part: Sequence[TrainingRow], step: int) -> Tensor:
         kind = "compact" if step % 3 == 2 else "quality"
@@ -342,7 +347,7 @@ def main() -> None:
             taught = prompted_hidden(teacher, begin, part)
         share = GoldShare(part)
         one = numbers[kind]
-        hidden = memory_hidden(model, part, one.fusion(), one.score_bias(), on_weights=share)
+        hidden = memory_hidden(model, part, one.layer_settings(), one.score_bias(), on_weights=share)
         loss, distance, _ = word_losses(head, hidden, tokens, taught)
         return by_row(loss + distance, row, len(part)) + GOLD_WEIGHT * share.loss()
 

@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
+# How a question is answered.
+Mode = Literal["memory", "prompt", "closed_book"]
+UseMemory = Literal["always", "never", "auto"]
+Preset = Literal["quality", "compact"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+USES_OF_MEMORY: tuple[UseMemory, ...] = get_args(UseMemory)
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+DEFAULT_K = 4  # entries per question
+DEFAULT_MAX_NEW_TOKENS = 48
+
+# How entries are searched.
+SearchKind = Literal["dense", "bm25", "hybrid"]
+Fusion = Literal["scores", "ranks"]
+SEARCH_KINDS: tuple[SearchKind, ...] = get_args(SearchKind)
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
+DEFAULT_LEXICAL_WEIGHT = 0.25  # of BM25 beside cosines, 0 to 1
+DEFAULT_DEPTH = 20  # entries that a reranker reads
+
+# What a memory holds.
+Metric = Literal["cosine", "euclidean"]
+StatesType = Literal["int8", "fp16", "bf16", "fp32"]
+ColumnType = Literal["string", "integer", "number", "boolean", "date"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+STATES_TYPES: tuple[StatesType, ...] = get_args(StatesType)
+COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+DEFAULT_MAX_PASSAGE_TOKENS = 160
+
+# How a memory is built and its keys are searched.
+EngineKind = Literal["local", "ray"]
+IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]
+ENGINE_KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
+INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
+DEFAULT_RECALL = 0.98  # share of the 10 nearest that an index has to find
+DEFAULT_LATENCY = 1.0  # milliseconds of one search on one thread
+
+# What an encoder runs on.
 Backend = Literal["torch", "openvino", "onnx"]
 Precision = Literal["fp32", "bf16", "int8"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BACKEND_PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
+    "torch": ("fp32", "bf16", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnx": ("fp32", "int8"),  # ONNX Runtime has no bf16 on a CPU
+}
 BACKEND_PACKAGES: dict[Backend, tuple[str, ...]] = {
     "torch": (),
     "openvino": ("openvino", "nncf"),
     "onnx": ("onnxruntime", "onnx"),
 }
+
+# How an adapter is trained.
+Schedule = Literal["cosine", "linear", "constant_with_warmup"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

@@ -27,7 +27,9 @@ SAME_PROBE = 0.98
 MAX_DIMENSION = 2**16
 _MAX_LAYERS = 2**12
 # Of encoders that were measured, those with unit vectors have .1 to .6.
-_LEAST_CONTRAST, _MOST_CONTRAST = 1e-4, 1e6
+_LEAST_SCALE, _MOST_SCALE = 1e-4, 1e6
+# Fields that have another name in the files of memories.
+_NAMES_IN_FILES = {"normalized": "normalised", "score_scale": "score_contrast"}
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class EncoderFingerprint:
     Attributes:
         name: name or folder that loads the encoder.
         dimension: numbers per vector.
-        normalised: whether its vectors have unit length.
+        normalized: whether its vectors have unit length.
         query_prompt: text that it puts before a query.
         passage_prompt: text that it puts before a passage.
         max_tokens: longest text that it reads, in its own tokens; 0 where it has no limit.
-        score_contrast: how much higher a question scores with its own passage than with others', the unit in which
+        score_scale: how much higher a question scores with its own passage than with others', the unit in which
             retrieval scores of this encoder are counted.
         query_probe, passage_probe: base64 of little-endian float16 vectors of the probe texts.
         backend, precision: what ran it and in which numbers, as in `memgpt_rag.encoders.backends`. Jobs keep to both; whoever
@@ -50,11 +52,11 @@ class EncoderFingerprint:
 
     name: str
     dimension: int
-    normalised: bool
+    normalized: bool
     query_prompt: str
     passage_prompt: str
     max_tokens: int
-    score_contrast: float
+    score_scale: float
     query_probe: str
     passage_probe: str
     backend: str = "torch"
@@ -62,13 +64,15 @@ class EncoderFingerprint:
 
     def to_json(self) -> dict[str, Any]:
         usual = {"backend": "torch", "precision": "fp32"}
-        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
+        return {
+            _NAMES_IN_FILES.get(name, name): value for name, value in asdict(self).items() if usual.get(name) != value
+        }
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> EncoderFingerprint:
         """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
         kinds = {"str": str, "int": int, "bool": bool, "float": float}
-        wanted = {name: kinds[str(kind)] for name, kind in cls.__annotations__.items()}
+        wanted = {_NAMES_IN_FILES.get(name, name): kinds[str(kind)] for name, kind in cls.__annotations__.items()}
         given = {"backend": "torch", "precision": "fp32", **fields}
         wrong = [name for name, kind in wanted.items() if type(given.get(name)) is not kind]
         wrong += sorted(set(fields) - set(wanted))
@@ -77,14 +81,15 @@ class EncoderFingerprint:
                 *([] if 0 < given["dimension"] <= MAX_DIMENSION else ["dimension"]),
                 *([] if given["max_tokens"] >= 0 else ["max_tokens"]),
                 # Scores are divided by it: at 0, and where it is no number, every share of attention would be none either.
-                *([] if is_contrast(given["score_contrast"]) else ["score_contrast"]),
+                *([] if is_score_scale(given["score_contrast"]) else ["score_contrast"]),
                 *(name for name in ("query_probe", "passage_probe") if not _is_probe(given[name], given["dimension"])),
             ]
         if wrong:
             raise MemoryFormatError(
                 f"The manifest's encoder has missing, unknown or impossible fields: {', '.join(wrong)}."
             )
-        return cls(**fields)
+        names = {in_file: name for name, in_file in _NAMES_IN_FILES.items()}
+        return cls(**{names.get(name, name): value for name, value in fields.items()})
 
     def require_match(self, asking: EncoderFingerprint) -> None:
         """Check that vectors of the `asking` encoder can be compared with keys of this one.
@@ -95,9 +100,9 @@ class EncoderFingerprint:
         differs: list[str] = []
         if self.dimension != asking.dimension:
             differs.append(f"dimension {self.dimension} against {asking.dimension}")
-        if self.normalised != asking.normalised:
+        if self.normalized != asking.normalized:
             words = {True: "unit-length vectors", False: "vectors of any length"}
-            differs.append(f"{words[self.normalised]} against {words[asking.normalised]}")
+            differs.append(f"{words[self.normalized]} against {words[asking.normalized]}")
         for which in ("query_prompt", "passage_prompt"):
             mine, theirs = getattr(self, which), getattr(asking, which)
             if mine != theirs:
@@ -196,9 +201,9 @@ def encode_probe(vector: Float[np.ndarray, " dimension"]) -> str:
     return base64.b64encode(vector.astype("<f2").tobytes()).decode("ascii")
 
 
-def is_contrast(value: float) -> bool:
+def is_score_scale(value: float) -> bool:
     """Whether a mean difference of scores can be the unit in which scores are counted."""
-    return _LEAST_CONTRAST <= value <= _MOST_CONTRAST  # of NaN, neither holds
+    return _LEAST_SCALE <= value <= _MOST_SCALE  # of NaN, neither holds
 
 
 def _is_probe(text: str, dimension: int | None = None) -> bool:

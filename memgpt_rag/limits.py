@@ -8,7 +8,7 @@ from __future__ import annotations
 
 MOST_ENTRIES = 1_000  # of a question
 MOST_RETRIEVED = 10_000  # of a search that nothing reads
-MOST_NEIGHBOURS = 100
+MOST_ADJACENT = 100
 MOST_NEW_TOKENS = 4_096
 MOST_BEAMS = 64
 MOST_PASSAGE_TOKENS = 4_096  # of what the job cuts

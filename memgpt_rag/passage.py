@@ -45,6 +45,16 @@ class Passage:
         return f"{self.source}, {self.unit}s {self.first}–{self.last}"
 
     @property
+    def document(self) -> tuple[str, str]:
+        """The document that the passage is a part of: its source, and its record where a source holds several."""
+        return self.source, self.record
+
+    @property
+    def document_id(self) -> str:
+        """Name of that document in judgements: the user's record, or the whole file."""
+        return self.record or self.source
+
+    @property
     def titled_text(self) -> str:
         """Title and text as the encoder and the language model read them."""
         return f"{self.title}\n{self.text}" if self.title else self.text

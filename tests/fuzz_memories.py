@@ -31,16 +31,9 @@ from tiny import passage
 
 from indexing.jobs.change_memory import compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory
-from memgpt_rag.encoders.load import load_encoder_of
+from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    add_words,
-    expire,
-    roll_back,
-    versions,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, expire, roll_back, versions
 from memgpt_rag.memory.storage import layout
 
 SECONDS, BYTES = 30, 8 * 2**30
@@ -69,7 +62,7 @@ def load_what_it_names(memory: Path) -> None:
     """As `ask` does. A name that comes as a package would be loaded, which takes long and is nobody's harm."""
     manifest = Memory.open(memory).manifest
     if not manifest.encoder.name.startswith(("multilingual-e5", "all-MiniLM")):
-        load_encoder_of(manifest.encoder, memories=[memory])
+        load_memory_encoder(manifest.encoder, memories=[memory])
 
 
 ACTIONS = {
@@ -79,7 +72,7 @@ ACTIONS = {
     "versions": versions,
     "add": add,
     "delete": delete,
-    "words": lambda memory: add_words(Memory.open(memory)),
+    "words": lambda memory: add_lexical_index(Memory.open(memory)),
     "compact": compact,
     "roll back": lambda memory: roll_back(memory, 1),
     "expire": lambda memory: expire(memory, 1),

@@ -15,13 +15,7 @@ import pyarrow as pa
 from tiny import HashEncoder, passage
 
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    add_indexes,
-    add_states,
-    add_words,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, add_states
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
@@ -60,7 +54,7 @@ def make_memory(memory: Path, index: str) -> Path:
     opened, settings = Memory.open(memory), IndexSettings(index, INDEXES[index], 2)
     built = ApproximateIndex.build(opened.segments[0].keys, settings, "cosine")
     add_indexes(opened, {opened.segments[0].described.name: (built, {**asdict(settings), "recall": 0.5})})
-    add_words(Memory.open(memory))
+    add_lexical_index(Memory.open(memory))
     (memory / layout.LOCK).unlink()
     return memory
 

@@ -116,11 +116,11 @@ class HashEncoder(Encoder):
     """Bag of character pairs, hashed into a few dimensions: similar texts get similar vectors, by arithmetic alone."""
 
     def __init__(
-        self, dimension: int = 64, name: str = "hash", normalised: bool = True, query_prompt: str = "", salt: int = 0
+        self, dimension: int = 64, name: str = "hash", normalized: bool = True, query_prompt: str = "", salt: int = 0
     ):
-        self.name, self.normalised, self.query_prompt, self.passage_prompt, self.max_tokens = (
+        self.name, self.normalized, self.query_prompt, self.passage_prompt, self.max_tokens = (
             name,
-            normalised,
+            normalized,
             query_prompt,
             "",
             0,
@@ -138,7 +138,7 @@ class HashEncoder(Encoder):
             for place in range(len(text) - 1):
                 vectors[row, zlib.crc32(text[place : place + 2].encode(), self._salt) % self._dimension] += 1
             vectors[row, 0] += 1e-3
-        if self.normalised:
+        if self.normalized:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 

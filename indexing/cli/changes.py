@@ -9,9 +9,9 @@ import click
 
 from indexing.cli.embedding_options import Caching, caching_options
 from indexing.cli.options import (
-    LATENCY,
-    Reading,
-    Workplace,
+    ExecutionOptions,
+    ReadingOptions,
+    execution_options,
     index,
     index_option,
     latency_option,
@@ -20,8 +20,8 @@ from indexing.cli.options import (
     recall_option,
     sources_argument,
     where_option,
-    workplace_options,
 )
+from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, IndexKind
 from memgpt_rag.io.console import echo, quiet_libraries
 from memgpt_rag.io.printable import printable
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indexing.job_log import JobLog
-    from indexing.jobs.choose_index import IndexKind
 
 memory_argument = click.argument("memory", type=click.Path(path_type=Path))
 memory_option = click.option(
@@ -52,7 +51,7 @@ def _changing(command: Callable[..., None]) -> Callable[..., None]:
         memory_option(
             encoder_option(
                 generator_option(
-                    caching_options(workplace_options(log_options(reading_options(dry_run_option(command)))))
+                    caching_options(execution_options(log_options(reading_options(dry_run_option(command)))))
                 )
             )
         )
@@ -116,7 +115,7 @@ def compact(memory: Path) -> None:
     manifest = compact(memory, progress=True)
     echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:
-        index(memory, "auto", min(indexed), LATENCY)
+        index(memory, "auto", min(indexed), DEFAULT_LATENCY)
 
 
 @click.command("rebuild-index")
@@ -131,28 +130,28 @@ def rebuild_index(memory: Path, kind: IndexKind, recall: float, latency: float) 
 
 @click.command()
 @memory_argument
-def words(memory: Path) -> None:
-    """Let the entries of a memory be found by their words, too (BM25), alone or together with their keys.
+def lexical(memory: Path) -> None:
+    """Add a lexical index (BM25) to a memory, for searches by words or by words and vectors together.
 
-    What is added to the memory afterwards is found so as well.
+    Entries that are added to the memory afterwards go into the index as well.
     """
-    add_words_to(memory)
+    add_lexical_index_to(memory)
 
 
 @click.command()
 @memory_argument
 @click.option(
-    "--neighbours",
+    "--sample",
     default=20_000,
     show_default=True,
     type=click.IntRange(min=1),
     help="How many entries to look up by their own key.",
 )
-def verify(memory: Path, neighbours: int) -> None:
+def verify(memory: Path, sample: int) -> None:
     """Read every byte of a memory and say whether it is as it was written; exits 1 where it is not."""
     from indexing.jobs.verify_memory import verify_memory
 
-    faults = verify_memory(memory, neighbours=neighbours)
+    faults = verify_memory(memory, sample=sample)
     if faults:
         raise click.ClickException("\n".join(map(printable, faults)))
     echo(f"{memory} is as it was written.")
@@ -221,15 +220,15 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
     echo(f"Wrote {count:,} entries to {file}.")
 
 
-def add_words_to(memory: Path) -> None:
-    """Find the words of entries, unless that is done."""
-    from memgpt_rag.memory import Memory, add_words
+def add_lexical_index_to(memory: Path) -> None:
+    """Add a lexical index, unless the memory has one."""
+    from memgpt_rag.memory import Memory, add_lexical_index
     from memgpt_rag.memory.lexical.analysis import ANALYSIS
 
     opened = Memory.open(memory)
     if opened.manifest.words != ANALYSIS:
-        version = add_words(opened).commit
-        echo(f"{len(opened):,} entries can be found by their words, too; version {version} of {memory}.")
+        version = add_lexical_index(opened).commit
+        echo(f"{len(opened):,} entries are in the lexical index; version {version} of {memory}.")
 
 
 def _change(
@@ -238,16 +237,15 @@ def _change(
     sources: tuple[Path | str, ...],
     encoder: str | None,
     generator: str | None,
-    reading: Reading,
-    workplace: Workplace,
+    reading: ReadingOptions,
+    execution: ExecutionOptions,
     log: JobLog,
     caching: Caching,
     dry_run: bool,
     update: bool,
 ) -> None:
-    from indexing.engines.base import EncoderRecipe
+    from indexing.engines.base import EncoderConfig
     from indexing.jobs.change_memory import add_sources
-    from indexing.jobs.choose_index import RECALL
     from indexing.sources.find_files import find_files
     from memgpt_rag.encoders.load import encoder_name
     from memgpt_rag.hub.bundled import GENERATORS
@@ -257,7 +255,7 @@ def _change(
     manifest = Memory.open(memory).manifest
     files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    recipe = EncoderRecipe.of(stored, encoder_name(stored, encoder, [memory]))
+    recipe = EncoderConfig.of(stored, encoder_name(stored, encoder, [memory]))
     tokenizer = None
     if splitting["tokenizer"] != stored.name:
         tokenizer = require_named(
@@ -268,7 +266,7 @@ def _change(
             option="--generator",
             memories=[memory],
         )
-    with workplace.open(recipe, caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
+    with execution.open(recipe, caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
             memory,
@@ -283,8 +281,8 @@ def _change(
     echo(f"{sentence[0].upper()}{sentence[1:]}.")
     echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
     if report.commit is not None:
-        recalls = [segment.index.get("recall", RECALL) for segment in manifest.segments if segment.index]
-        index(memory, "auto", min([RECALL, *recalls]), LATENCY, anew=False)
+        recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]
+        index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False)
 
 
-COMMANDS = [add, update, delete, compact, rebuild_index, words, verify, versions, rollback, expire, diff, export]
+COMMANDS = [add, update, delete, compact, rebuild_index, lexical, verify, versions, rollback, expire, diff, export]

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memgpt_rag.choices import BACKENDS, PRECISIONS
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS
 from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.io.console import no_cache_option
 
 if TYPE_CHECKING:
-    from indexing.engines.base import EncoderRecipe, Engine, SplitterRecipe
+    from indexing.engines.base import EncoderConfig, Engine, SplitterRecipe
 
 
 @dataclass(frozen=True)
-class Embedding:
+class EncoderOptions:
     """The encoder that a new memory is to have, as the options say."""
 
     encoder_name: str
@@ -28,14 +29,14 @@ class Embedding:
     precision: str
     dimension: int | None
 
-    def recipe(self, *, normalise: bool = True) -> EncoderRecipe:
-        from indexing.engines.base import EncoderRecipe
+    def recipe(self, *, normalize: bool = True) -> EncoderConfig:
+        from indexing.engines.base import EncoderConfig
 
-        return EncoderRecipe(
+        return EncoderConfig(
             self.encoder_name,
             self.query_prompt,
             self.passage_prompt,
-            normalise,
+            normalize,
             self.backend,
             self.precision,
             self.dimension,
@@ -47,8 +48,8 @@ def embedding_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_embedding(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in Embedding.__dataclass_fields__}
-        command(embedding=Embedding(**fields), **settings)
+        fields = {name: settings.pop(name) for name in EncoderOptions.__dataclass_fields__}
+        command(embedding=EncoderOptions(**fields), **settings)
 
     for option in reversed(_OPTIONS):
         with_embedding = option(with_embedding)
@@ -72,9 +73,9 @@ class Caching:
         """The engine, with the cache of keys before it where that was asked for."""
         if not self.keep_keys:
             return engine
-        from indexing.engines.cached import KeepingEngine
+        from indexing.engines.cached import CachingEngine
 
-        return KeepingEngine(engine, cache_folder("keys"))
+        return CachingEngine(engine, cache_folder("keys"))
 
 
 def caching_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,14 +112,14 @@ _OPTIONS = [
         "--backend",
         default="torch",
         show_default=True,
-        type=click.Choice(["torch", "openvino", "onnx"]),
+        type=click.Choice(BACKENDS),
         help="Program that runs the embedding model; those but torch are packages of their own, for CPUs.",
     ),
     click.option(
         "--precision",
         default="fp32",
         show_default=True,
-        type=click.Choice(["fp32", "bf16", "int8"]),
+        type=click.Choice(PRECISIONS),
         help="Numbers that it computes in; what rounding loses is measured, and refused where it is much.",
     ),
     click.option(

@@ -11,15 +11,15 @@ import click
 from indexing.cli import changes
 from indexing.cli.embedding_options import (
     Caching,
-    Embedding,
+    EncoderOptions,
     caching_options,
     embedding_options,
 )
 from indexing.cli.options import (
-    COLUMN_TYPES,
     SIZE,
-    Reading,
-    Workplace,
+    ExecutionOptions,
+    ReadingOptions,
+    execution_options,
     index,
     index_option,
     latency_option,
@@ -28,16 +28,23 @@ from indexing.cli.options import (
     reading_options,
     recall_option,
     sources_argument,
-    workplace_options,
+)
+from memgpt_rag.choices import (
+    COLUMN_TYPES,
+    DEFAULT_MAX_PASSAGE_TOKENS,
+    METRICS,
+    PRESETS,
+    STATES_TYPES,
+    IndexKind,
+    Metric,
+    StatesType,
 )
 from memgpt_rag.hub.bundled import GEMMA
-from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries
+from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries, version_option
 from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 
 if TYPE_CHECKING:
     from indexing.job_log import JobLog
-    from indexing.jobs.choose_index import IndexKind
-    from memgpt_rag.memory import StatesType
 
 
 def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -52,7 +59,12 @@ def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[s
     return columns
 
 
-@click.group(cls=SentenceGroup)
+@click.group(
+    cls=SentenceGroup,
+    renamed_commands={"words": "lexical"},
+    renamed_options={"build": {"--words": "--lexical"}, "verify": {"--neighbours": "--sample"}},
+)
+@version_option
 def main() -> None:
     """Build memories: folders of documents become key-value memories that a language model attends to."""
 
@@ -69,7 +81,7 @@ def main() -> None:
 )
 @click.option(
     "--max-tokens",
-    default=160,
+    default=DEFAULT_MAX_PASSAGE_TOKENS,
     show_default=True,
     type=click.IntRange(8, MOST_PASSAGE_TOKENS),
     help="Longest passage, in tokens.",
@@ -77,14 +89,14 @@ def main() -> None:
 @click.option(
     "--states",
     "preset",
-    type=click.Choice(["quality", "compact"]),
+    type=click.Choice(PRESETS),
     help=f"Also compute states, as memgpt-index states does, for the --generator ({GEMMA} where none is named).",
 )
 @click.option(
     "--metric",
     default="cosine",
     show_default=True,
-    type=click.Choice(["cosine", "euclidean"]),
+    type=click.Choice(METRICS),
     help="How near is measured.",
 )
 @click.option(
@@ -94,14 +106,12 @@ def main() -> None:
     metavar="NAME:TYPE",
     help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
 )
-@click.option(
-    "--words", is_flag=True, help="Let entries be found by their words, too (BM25), as memgpt-index words does."
-)
+@click.option("--lexical", is_flag=True, help="Add a lexical index (BM25), as memgpt-index lexical does.")
 @index_option
 @recall_option
 @latency_option
 @memory_limit_option
-@workplace_options
+@execution_options
 @log_options
 @reading_options
 @click.option(
@@ -115,20 +125,20 @@ def main() -> None:
 def build(
     sources: tuple[Path | str, ...],
     memory: Path,
-    embedding: Embedding,
+    embedding: EncoderOptions,
     caching: Caching,
     generator: str | None,
     max_tokens: int,
     preset: str | None,
-    metric: str,
+    metric: Metric,
     metadata: dict[str, str],
-    words: bool,
+    lexical: bool,
     kind: IndexKind,
     recall: float,
     latency: float,
     memory_limit: float | None,
-    reading: Reading,
-    workplace: Workplace,
+    reading: ReadingOptions,
+    execution: ExecutionOptions,
     log: JobLog,
     replace: bool,
     dry_run: bool,
@@ -146,8 +156,8 @@ def build(
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
-    encoder = embedding.recipe(normalise=metric == "cosine")
-    with workplace.open(encoder, caching.splitter(generator, max_tokens)) as engine:
+    encoder = embedding.recipe(normalize=metric == "cosine")
+    with execution.open(encoder, caching.splitter(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
             plan = plan_memory(
@@ -163,7 +173,7 @@ def build(
             caching.engine(engine),
             tokenizer_name=generator or embedding.encoder_name,
             options=options,
-            metric="cosine" if metric == "cosine" else "euclidean",
+            metric=metric,
             replace=replace,
             log=log,
             progress=True,
@@ -174,10 +184,10 @@ def build(
         echo(f"{report.changes()}.")
     if report.commit is not None:
         index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit)
-    if words:
-        changes.add_words_to(memory)
+    if lexical:
+        changes.add_lexical_index_to(memory)
     if preset is not None:
-        _store_states(memory, generator or GEMMA, preset, "int8", workplace)
+        _store_states(memory, generator or GEMMA, preset, "int8", execution)
 
 
 @main.command()
@@ -192,7 +202,7 @@ def build(
 )
 @click.option(
     "--max-tokens",
-    default=160,
+    default=DEFAULT_MAX_PASSAGE_TOKENS,
     show_default=True,
     type=click.IntRange(8, MOST_PASSAGE_TOKENS),
     help="Longest passage, in tokens.",
@@ -206,7 +216,7 @@ def build(
 @reading_options
 def plan(
     sources: tuple[Path | str, ...],
-    embedding: Embedding,
+    embedding: EncoderOptions,
     generator: str,
     max_tokens: int,
     recall: float,
@@ -215,7 +225,7 @@ def plan(
     memory_limit: float | None,
     no_states: bool,
     no_cache: bool,
-    reading: Reading,
+    reading: ReadingOptions,
 ) -> None:
     """Say how large a memory of these sources would be and how long it would take to build, on this machine.
 
@@ -225,7 +235,7 @@ def plan(
     from indexing.engines.base import DecoderRecipe
     from indexing.engines.local import LocalEngine
     from indexing.jobs.build_memory import PassageStream
-    from indexing.planning.forecast import Wish, forecast, forecast_table
+    from indexing.planning.forecast import Constraints, forecast, forecast_table
     from indexing.planning.plan import plan_memory
     from indexing.sources.find_files import find_files
 
@@ -234,11 +244,11 @@ def plan(
     engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
-    presets = () if no_states else ("quality", "compact")
-    models = {preset: DecoderRecipe(generator, preset) for preset in presets}
+    presets = () if no_states else PRESETS
+    models: dict[str, DecoderRecipe] = {preset: DecoderRecipe(generator, preset) for preset in presets}
     echo(f"Would have {found.report.sentence()}.")
-    wish = Wish(recall, latency, disk or math.inf, memory_limit or math.inf)
-    echo(forecast_table(found, forecast(found, encoder, models, wish), wish))
+    constraints = Constraints(recall, latency, disk or math.inf, memory_limit or math.inf)
+    echo(forecast_table(found, forecast(found, encoder, models, constraints), constraints))
 
 
 @main.command()
@@ -255,26 +265,26 @@ def plan(
     "--preset",
     default="quality",
     show_default=True,
-    type=click.Choice(["quality", "compact"]),
+    type=click.Choice(PRESETS),
     help="States of all layers, or of the global layers only.",
 )
 @click.option(
     "--dtype",
     default="int8",
     show_default=True,
-    type=click.Choice(["int8", "fp16", "bf16", "fp32"]),
+    type=click.Choice(STATES_TYPES),
     help="How states are stored; int8 with a scale per token and head.",
 )
-@workplace_options
-def states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
+@execution_options
+def states(memory: Path, model_name: str, preset: str, dtype: StatesType, execution: ExecutionOptions) -> None:
     """Compute the states of the entries in folder MEMORY and store them, so that questions need not.
 
     Any other states that the memory holds are replaced. It can be asked as before while the job runs.
     """
-    _store_states(memory, model_name, preset, dtype, workplace)
+    _store_states(memory, model_name, preset, dtype, execution)
 
 
-def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType, workplace: Workplace) -> None:
+def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType, execution: ExecutionOptions) -> None:
     from indexing.engines.base import DecoderRecipe
     from indexing.jobs.compute_states import compute_states
     from indexing.planning.plan import size
@@ -283,7 +293,7 @@ def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType,
     entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
     quiet_libraries()
     recipe = DecoderRecipe(model_name, preset)
-    stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=workplace.states_elsewhere(recipe), progress=True)
+    stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=execution.states_elsewhere(recipe), progress=True)
     echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
 
 

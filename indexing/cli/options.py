@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, INDEX_KINDS, EngineKind, IndexKind
 from memgpt_rag.io.console import echo
 
 if TYPE_CHECKING:
-    from indexing.engines.base import DecoderRecipe, EncoderRecipe, Engine, SplitterRecipe
+    from indexing.engines.base import DecoderRecipe, EncoderConfig, Engine, SplitterRecipe
     from indexing.engines.states import StatesOf
-    from indexing.jobs.choose_index import IndexKind
     from indexing.sources.read_options import ReadOptions
     from memgpt_rag.fingerprint import StatesFingerprint
 
-# Types of columns of metadata, as in `memgpt_rag.memory.storage.layout`, which takes long to import.
-COLUMN_TYPES = ("string", "integer", "number", "boolean", "date")
-
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """How the sources are to be read, as the options say."""
 
     text_field: str | None
@@ -48,8 +45,8 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_reading(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in Reading.__dataclass_fields__}
-        command(reading=Reading(**fields), **settings)
+        fields = {name: settings.pop(name) for name in ReadingOptions.__dataclass_fields__}
+        command(reading=ReadingOptions(**fields), **settings)
 
     for option in reversed(_OPTIONS):
         with_reading = option(with_reading)
@@ -57,15 +54,15 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class ExecutionOptions:
     """Where a job's work is to be done, as the options say."""
 
-    engine: str
+    engine: EngineKind
     address: str | None
     workers: int | None
 
     @contextmanager
-    def open(self, encoder: EncoderRecipe, splitter: SplitterRecipe) -> Iterator[Engine]:
+    def open(self, encoder: EncoderConfig, splitter: SplitterRecipe) -> Iterator[Engine]:
         from indexing.engines.local import LocalEngine
 
         if self.engine == "local":
@@ -88,13 +85,13 @@ class Workplace:
         return functools.partial(ray_states, model, address=self.address, workers=self.workers)
 
 
-def workplace_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say where the work is done; the command gets them as `workplace`."""
+def execution_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say where the work is done; the command gets them as `execution`."""
 
     @functools.wraps(command)
     def with_workplace(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in Workplace.__dataclass_fields__}
-        command(workplace=Workplace(**fields), **settings)
+        fields = {name: settings.pop(name) for name in ExecutionOptions.__dataclass_fields__}
+        command(execution=ExecutionOptions(**fields), **settings)
 
     for option in reversed(_WORKPLACES):
         with_workplace = option(with_workplace)
@@ -197,7 +194,7 @@ _WORKPLACES = [
         "--engine",
         default="local",
         show_default=True,
-        type=click.Choice(["local", "ray"]),
+        type=click.Choice(ENGINE_KINDS),
         help="Where the work is done: in this process, or by the workers of a Ray cluster.",
     ),
     click.option(
@@ -235,21 +232,19 @@ index_option = click.option(
     "kind",
     default="auto",
     show_default=True,
-    type=click.Choice(["auto", "exact", "hnsw", "ivf", "codes"]),
+    type=click.Choice(INDEX_KINDS),
     help="How keys are searched; auto looks at all of them while that is fast enough, and else measures.",
 )
 recall_option = click.option(
     "--recall",
-    default=0.98,
+    default=DEFAULT_RECALL,
     show_default=True,
     type=click.FloatRange(0, 1, min_open=True),
     help="How many of the 10 nearest an index has to find.",
 )
-# As `indexing.jobs.choose_index.FAST_ENOUGH`, which takes long to import.
-LATENCY = 1.0
 latency_option = click.option(
     "--latency",
-    default=LATENCY,
+    default=DEFAULT_LATENCY,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     metavar="MILLISECONDS",

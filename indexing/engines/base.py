@@ -49,19 +49,19 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class EncoderRecipe:
+class EncoderConfig:
     """How to load an encoder, for whoever needs it: this process, or a worker elsewhere; as `load_encoder` takes it."""
 
     name: str
     query_prompt: str | None = None
     passage_prompt: str | None = None
-    normalise: bool = True
+    normalize: bool = True
     backend: str = "torch"
     precision: str = "fp32"
     dimension: int | None = None
 
     @classmethod
-    def of(cls, stored: EncoderFingerprint, name: str) -> EncoderRecipe:
+    def of(cls, stored: EncoderFingerprint, name: str) -> EncoderConfig:
         """What embeds passages as those of a memory were.
 
         Args:
@@ -71,7 +71,7 @@ class EncoderRecipe:
             name,
             stored.query_prompt,
             stored.passage_prompt,
-            stored.normalised,
+            stored.normalized,
             stored.backend,
             stored.precision,
             stored.dimension,
@@ -84,7 +84,7 @@ class EncoderRecipe:
             self.name,
             query_prompt=self.query_prompt,
             passage_prompt=self.passage_prompt,
-            normalise=self.normalise,
+            normalize=self.normalize,
             backend=self.backend,
             precision=self.precision,
             dimension=self.dimension,

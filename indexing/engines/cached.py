@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Vectors
 
 
-class KeepingEngine:
+class CachingEngine:
     """An engine that asks the cache first.
 
     What comes from there was computed in other company, and may differ from what the engine would compute in the last bits;

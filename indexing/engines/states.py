@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from memgpt_rag.memory import StatesType
+from memgpt_rag.choices import StatesType
 from memgpt_rag.memory.storage.states import Codes, encode
 from memgpt_rag.model.stored import to_array
 

@@ -23,10 +23,11 @@ from indexing.jobs.known_entries import KnownEntries
 from indexing.passages.drop_duplicates import DuplicateFilter
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
+from memgpt_rag.choices import Metric
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.io.console import progress_bar
-from memgpt_rag.memory import Manifest, MemoryWriter, Metric
+from memgpt_rag.memory import Manifest, MemoryWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024

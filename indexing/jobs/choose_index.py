@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from memgpt_rag.memory import Memory, Metric, add_indexes
+from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, IndexKind, Metric
+from memgpt_rag.memory import Memory, add_indexes
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, exact_search, one_thread
 from memgpt_rag.memory.dense.index_kinds import (
     FEWEST_KEYS,
@@ -29,10 +30,6 @@ from memgpt_rag.memory.dense.index_kinds import (
 from memgpt_rag.memory.dense.index_kinds import NEAREST as K
 
 Rows = Int[np.ndarray, "queries k"]
-IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]
-RECALL = 0.98
-# Milliseconds of one query: below that, nobody waits for an exact search.
-FAST_ENOUGH = 1.0
 QUERIES = 400
 # How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
 _NEARLY = 0.01
@@ -67,9 +64,9 @@ def choose_index(
     metric: Metric,
     *,
     kind: IndexKind = "auto",
-    recall: float = RECALL,
+    recall: float = DEFAULT_RECALL,
     queries: Float[np.ndarray, "queries dimension"] | None = None,
-    fast_enough: float = FAST_ENOUGH,
+    fast_enough: float = DEFAULT_LATENCY,
     most_bytes: float = math.inf,
     seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
@@ -126,9 +123,9 @@ def index_memory(
     folder: Path,
     *,
     kind: IndexKind = "auto",
-    recall: float = RECALL,
+    recall: float = DEFAULT_RECALL,
     queries: Float[np.ndarray, "queries dimension"] | None = None,
-    fast_enough: float = FAST_ENOUGH,
+    fast_enough: float = DEFAULT_LATENCY,
     most_bytes: float = math.inf,
     anew: bool = True,
     on_step: Callable[[str], object] = lambda step: None,

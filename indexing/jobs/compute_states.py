@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexing.engines.states import StatesOf, TokenIds, states_of
+from memgpt_rag.choices import StatesType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.console import progress_bar
-from memgpt_rag.memory import Memory, StatesType, add_states
+from memgpt_rag.memory import Memory, add_states
 from memgpt_rag.memory.storage.states import Codes, StatesShape
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint

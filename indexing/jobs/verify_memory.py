@@ -14,7 +14,7 @@ from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.memory import Manifest, Memory, list_versions
 from memgpt_rag.memory.dense.faiss_index import exact_search
 from memgpt_rag.memory.lexical.analysis import ANALYSIS
-from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
@@ -28,12 +28,12 @@ _QUERIES, _NEAREST, _FEWER = 100, 10, 0.1
 
 
 def verify_memory(
-    memory: Path, *, neighbours: int = 20_000, on_step: Callable[[str], object] = lambda step: None
+    memory: Path, *, sample: int = 20_000, on_step: Callable[[str], object] = lambda step: None
 ) -> list[str]:
     """Check files against their digests, manifests against each other, and keys, values and states against one another.
 
     Args:
-        neighbours: how many entries, evenly spread, are looked up by their own key to see that they are found first.
+        sample: how many entries, evenly spread, are looked up by their own key to see that they are found first.
         on_step: hears what is being looked at.
 
     Returns:
@@ -60,7 +60,7 @@ def verify_memory(
         opened = Memory.open(memory)
         return [
             *_values(opened),
-            *_keys(opened, neighbours, on_step),
+            *_keys(opened, sample, on_step),
             *_indexes(memory, kept, on_step),
             *_states(opened),
             *_words(opened),
@@ -90,7 +90,7 @@ def _values(memory: Memory) -> Iterator[str]:
             yield f"{memory.path} has {times} entries of the id {id!r}; ids must differ."
 
 
-def _keys(memory: Memory, neighbours: int, on_step: Callable[[str], object]) -> Iterator[str]:
+def _keys(memory: Memory, sample: int, on_step: Callable[[str], object]) -> Iterator[str]:
     rows = memory.rows()
     for start in range(0, len(rows), _BLOCK):
         keys = memory.keys(rows[start : start + _BLOCK])
@@ -100,10 +100,10 @@ def _keys(memory: Memory, neighbours: int, on_step: Callable[[str], object]) -> 
         if memory.manifest.metric == "cosine" and (wrong := first_not_unit(keys)) is not None:
             yield f"The key of row {rows[start + wrong]} in {memory.path} is not of length 1."
             return
-    looked_up = rows[np.unique(np.linspace(0, len(rows) - 1, min(neighbours, len(rows))).astype(np.int64))]
+    looked_up = rows[np.unique(np.linspace(0, len(rows) - 1, min(sample, len(rows))).astype(np.int64))]
     for start in range(0, len(looked_up), _BLOCK):
         part = looked_up[start : start + _BLOCK]
-        on_step(f"neighbours of {start + len(part):,} of {len(looked_up):,} entries")
+        on_step(f"own keys of {start + len(part):,} of {len(looked_up):,} entries")
         yield from _strangers(memory, part)
 
 
@@ -158,7 +158,7 @@ def _words(memory: Memory) -> Iterator[str]:
         return
     for segment in memory.segments:
         with TemporaryDirectory() as folder:
-            again = write_words(Path(folder) / "words", segment.values.blocks(_BLOCK))
+            again = write_lexical_index(Path(folder) / "words", segment.values.blocks(_BLOCK))
         name = segment.described.file("words")
         if name is None or segment.described.files[name] != again:
             yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index compact"

@@ -13,9 +13,9 @@ from semantic_text_splitter import TextSplitter
 from indexing.passages.split_cache import SplitCache
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
+from memgpt_rag.choices import DEFAULT_MAX_PASSAGE_TOKENS
 from memgpt_rag.passage import Passage
 
-DEFAULT_MAX_TOKENS = 160
 # Titles go into the encoder and the language model with every passage, so a long one is cut.
 MAX_TITLE_CHARACTERS = 120
 
@@ -30,7 +30,10 @@ class PassageSplitter:
     """
 
     def __init__(
-        self, count_tokens: Callable[[str], int], max_tokens: int = DEFAULT_MAX_TOKENS, cache: SplitCache | None = None
+        self,
+        count_tokens: Callable[[str], int],
+        max_tokens: int = DEFAULT_MAX_PASSAGE_TOKENS,
+        cache: SplitCache | None = None,
     ):
         if max_tokens < 8:
             raise ValueError(f"max_tokens is {max_tokens}; expected 8 or more.")

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexing.jobs.choose_index import FAST_ENOUGH, RECALL
 from indexing.jobs.encode_passages import BLOCK
 from indexing.planning.forecast_index import IndexForecast, forecast_indexes, timed
 from indexing.planning.plan import Plan, size
+from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, Metric
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.memory import MemoryWriter, Metric
+from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.lexical.postings import words_bytes
 
@@ -37,7 +37,7 @@ _SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
 
 
 @dataclass(frozen=True)
-class Wish:
+class Constraints:
     """What a memory is to keep to.
 
     Attributes:
@@ -47,8 +47,8 @@ class Wish:
         memory_bytes: that the job may take, but for files that are mapped.
     """
 
-    recall: float = RECALL
-    milliseconds: float = FAST_ENOUGH
+    recall: float = DEFAULT_RECALL
+    milliseconds: float = DEFAULT_LATENCY
     disk_bytes: float = math.inf
     memory_bytes: float = math.inf
 
@@ -88,21 +88,21 @@ class Forecast:
         """Of the memory with the states of a preset."""
         return self.disk_bytes + self.index.disk_bytes + (self.states[preset][0] if preset else 0)
 
-    def preset(self, wish: Wish) -> str | None:
+    def preset(self, constraints: Constraints) -> str | None:
         """The states that the disk has room for, the better ones first; None where it has none for any."""
         fitting = (one for one in ("quality", "compact") if one in self.states)
-        return next((one for one in fitting if self.disk_with(one) <= wish.disk_bytes), None)
+        return next((one for one in fitting if self.disk_with(one) <= constraints.disk_bytes), None)
 
-    def most_entries(self, wish: Wish, preset: str | None) -> float:
+    def most_entries(self, constraints: Constraints, preset: str | None) -> float:
         """How many entries like these the disk has room for."""
-        return wish.disk_bytes / self.disk_with(preset) * self.entries
+        return constraints.disk_bytes / self.disk_with(preset) * self.entries
 
 
 def forecast(
     plan: Plan,
     encoder: Encoder,
     models: Mapping[str, Callable[[], MemoryDecoder]],
-    wish: Wish = Wish(),
+    constraints: Constraints = Constraints(),
     metric: Metric = "cosine",
 ) -> Forecast:
     """Embed, write, search and read a few passages.
@@ -114,8 +114,10 @@ def forecast(
     encoder.encode_passages(texts[:8])
     keys, embedding = timed(lambda: encoder.encode_passages((texts * -(-BLOCK // len(texts)))[:BLOCK]))
     taken, seen = anonymous_bytes(), min(_CACHES, _SEEN_BYTES * entries)
-    exact, *others = forecast_indexes(keys, entries, metric, recall=wish.recall, fast_enough=wish.milliseconds)
-    fitting = (other for other in others if taken + other.memory_bytes <= wish.memory_bytes)
+    exact, *others = forecast_indexes(
+        keys, entries, metric, recall=constraints.recall, fast_enough=constraints.milliseconds
+    )
+    fitting = (other for other in others if taken + other.memory_bytes <= constraints.memory_bytes)
     index = min([exact, *fitting], key=lambda one: one.milliseconds)
     return Forecast(
         entries,
@@ -131,9 +133,9 @@ def forecast(
     )
 
 
-def forecast_table(plan: Plan, expected: Forecast, wish: Wish = Wish()) -> str:
-    """One line a part of the memory: bytes and time; then what follows from the wish."""
-    index, preset = expected.index, expected.preset(wish)
+def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Constraints()) -> str:
+    """One line a part of the memory: bytes and time; then what follows from the constraints."""
+    index, preset = expected.index, expected.preset(constraints)
     rows = [
         ("values", size(plan.values_bytes), f"{expected.reading_seconds:,.0f} s to read, split and drop copies"),
         ("keys", size(plan.keys_bytes), f"{expected.embedding_seconds:,.0f} s to embed"),
@@ -150,15 +152,17 @@ def forecast_table(plan: Plan, expected: Forecast, wish: Wish = Wish()) -> str:
         rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
     rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))
     rows.append(("all", size(expected.disk_with(preset)), f"{expected.seconds:,.0f} s to build, without states"))
-    if wish.disk_bytes < math.inf:
-        if expected.disk_with(None) > wish.disk_bytes:
-            told = f"do not fit; {expected.most_entries(wish, None):,.0f} entries like these would, without states"
+    if constraints.disk_bytes < math.inf:
+        if expected.disk_with(None) > constraints.disk_bytes:
+            told = (
+                f"do not fit; {expected.most_entries(constraints, None):,.0f} entries like these would, without states"
+            )
         else:
-            told = f"fit with {'no' if preset is None else preset} states, as would {expected.most_entries(wish, preset):,.0f} entries"
-        rows.append(("disk", size(wish.disk_bytes), told))
+            told = f"fit with {'no' if preset is None else preset} states, as would {expected.most_entries(constraints, preset):,.0f} entries"
+        rows.append(("disk", size(constraints.disk_bytes), told))
     for name, wished, needed, unit in (
-        ("latency", wish.milliseconds, index.milliseconds, "ms"),
-        ("memory limit", wish.memory_bytes / 1e6, expected.peak_bytes / 1e6, "MB"),
+        ("latency", constraints.milliseconds, index.milliseconds, "ms"),
+        ("memory limit", constraints.memory_bytes / 1e6, expected.peak_bytes / 1e6, "MB"),
     ):
         if needed > wished:
             rows.append(
@@ -170,7 +174,7 @@ def forecast_table(plan: Plan, expected: Forecast, wish: Wish = Wish()) -> str:
 def _writing_seconds(plan: Plan, keys: np.ndarray, encoder: Encoder) -> float:
     """Of one entry: journal and keys, and values that are read again."""
     passages = [replace(plan.sample[row % len(plan.sample)], id=str(row)) for row in range(_WRITTEN)]
-    metric: Metric = "cosine" if encoder.normalised else "euclidean"
+    metric: Metric = "cosine" if encoder.normalized else "euclidean"
     with tempfile.TemporaryDirectory() as scratch, MemoryWriter(Path(scratch) / "memory", metric=metric) as writer:
         writer.add_values(passages)
         began = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from indexing.jobs.choose_index import QUERIES
-from memgpt_rag.memory import Metric
+from memgpt_rag.choices import Metric
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, exact_search, one_thread
 from memgpt_rag.memory.dense.index_kinds import (
     NEAREST,

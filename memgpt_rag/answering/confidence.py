@@ -1,99 +1,34 @@
-"""Two decisions, each a logistic model over a few figures: does an input need the memory, and does the memory support
-the answer? The figures come free with an answer: its search, its attention, its likelihood. Knows figures; knows
-neither models nor how the decisions are fitted to questions.
+"""Confidence: two logistic models over signals, whether a question needs the memory and whether the memory supports an answer.
+
+Knows signals; knows neither language models nor how the weights are fitted to questions.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memgpt_rag.answering.signals import SIGNALS, Signals
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.cache_folder import is_there
 from memgpt_rag.io.json_file import number, read_json, replace_json
-from memgpt_rag.model.prompt import language_of
 
-NEIGHBOURS = 8  # entries whose scores are looked at, however few are read
-UNKNOWN = math.nan
-# All that an answer's decisions can look at.
-FIGURES = ("score", "lead", "overlap", "overlap_lead", "question_mass", "mass", "share", "log_prob")
 _MOST = 1e6  # of any weight; its inverse is the least scale
 _MAX_BYTES = 2**22  # of a user's file
 # Written by `benchmarks/abstention.py fit --save`.
 FITTED = Path(__file__).with_name("confidence.json")
 GENERAL = "general"
 
-_WORDS = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W_]+")
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
-
-
-def search_figures(question: str, scores: Sequence[float], texts: Sequence[str]) -> dict[str, float]:
-    """What a search alone tells: how high the best entry scores and how much of the question's words it has, each also
-    beside the other entries' mean.
-
-    Args:
-        scores: standardised retrieval scores, best first; those beyond `NEIGHBOURS` do not count.
-        texts: of the same entries.
-    """
-    if not scores:
-        return {}
-    shared = [overlap(question, text) for text in texts[:NEIGHBOURS]]
-    return {
-        "score": scores[0],
-        "lead": scores[0] - _mean(scores[1:NEIGHBOURS]),
-        "overlap": shared[0],
-        "overlap_lead": shared[0] - _mean(shared[1:]),
-    }
-
-
-def answer_figures(mass: Sequence[float], log_probs: Sequence[float]) -> dict[str, float]:
-    """What the writing of an answer tells.
-
-    Args:
-        mass: attention mass of each entry that was read, while the answer was written.
-        log_probs: of each token of the answer; empty where they are not known.
-    """
-    total = sum(mass)
-    return {"mass": total, "share": max(mass) / total if total else UNKNOWN, "log_prob": _mean(log_probs)}
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else UNKNOWN
-
-
-def overlap(question: str, text: str) -> float:
-    """Share of the question's words that occur in a text, 0 to 1; unknown where the two are in different languages.
-
-    Words of less than four letters say little and are left out, and only the first four count, so that "boat" is in
-    "boats". Chinese counts by pairs of characters.
-    """
-    asked = _content(question)
-    if not asked or language_of(question) != language_of(text):
-        return UNKNOWN
-    return len(asked & _content(text)) / len(asked)
-
-
-def _content(text: str) -> set[str]:
-    content: set[str] = set()
-    for word in _WORDS.findall(text.casefold()):
-        if _HAN.match(word):
-            content.update(word[at : at + 2] for at in range(len(word) - 1))
-        elif len(word) > 3 or any(character.isdigit() for character in word):
-            content.add(word[:4])
-    return content
-
 
 @dataclass(frozen=True)
-class Figure:
-    """How one figure counts: `weight` for each `scale` that it is above `typical`."""
+class FeatureWeight:
+    """How one signal counts: `weight` for each `scale` that it is above `typical`."""
 
     weight: float
     typical: float
@@ -104,45 +39,53 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Logistic:
-    """Logistic regression: p = σ(bias + Σ weight · (x − typical) / scale). What is not known counts as typical.
+class LogisticModel:
+    """LogisticModel regression: p = σ(bias + Σ weight · (x − typical) / scale). What is not known counts as typical.
 
     Attributes:
         threshold: lowest probability that means yes.
     """
 
-    figures: dict[str, Figure]
+    weights: dict[str, FeatureWeight]
     bias: float
     threshold: float
 
-    def __call__(self, values: Mapping[str, float]) -> float:
-        """The probability; figures that the model does not use are left out."""
-        logit = self.bias + sum(figure(values.get(name, UNKNOWN)) for name, figure in self.figures.items())
+    def __call__(self, signals: Signals) -> float:
+        """Return the probability of yes."""
+        logit = self.bias + sum(weight(getattr(signals, name)) for name, weight in self.weights.items())
         return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as `from_dict` takes it, and as files keep it."""
+        return {
+            "figures": {name: asdict(weight) for name, weight in self.weights.items()},
+            "bias": self.bias,
+            "threshold": self.threshold,
+        }
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Logistic:
-        """A model from what `dataclasses.asdict` made of one; raises ValueError, TypeError or KeyError where it is none."""
-        unknown = sorted(set(values["figures"]) - set(FIGURES))
+    def from_dict(cls, values: dict[str, Any]) -> LogisticModel:
+        """Return a model that `to_dict` described; raises ValueError, TypeError or KeyError where it is none."""
+        unknown = sorted(set(values["figures"]) - set(SIGNALS))
         if unknown:
-            raise ValueError(f"there is no figure {', '.join(unknown)}")
-        figures = {
-            name: Figure(
-                number(of["weight"], f"weight of {name}", -_MOST, _MOST),
-                number(of["typical"], f"typical {name}", -_MOST, _MOST),
-                number(of["scale"], f"scale of {name}", 1 / _MOST, _MOST),
+            raise ValueError(f"there is no signal {', '.join(unknown)}")
+        weights = {
+            name: FeatureWeight(
+                number(weight["weight"], f"weight of {name}", -_MOST, _MOST),
+                number(weight["typical"], f"typical {name}", -_MOST, _MOST),
+                number(weight["scale"], f"scale of {name}", 1 / _MOST, _MOST),
             )
-            for name, of in values["figures"].items()
+            for name, weight in values["figures"].items()
         }
         return cls(
-            figures, number(values["bias"], "bias", -_MOST, _MOST), number(values["threshold"], "threshold", 0, 1)
+            weights, number(values["bias"], "bias", -_MOST, _MOST), number(values["threshold"], "threshold", 0, 1)
         )
 
 
-def fit_logistic(
-    rows: Sequence[Mapping[str, float]], labels: Sequence[bool], names: Sequence[str], *, threshold: float = 0.5
-) -> Logistic:
-    """Fit which figures, of those named, speak for yes.
+def fit_logistic_model(
+    rows: Sequence[Signals], labels: Sequence[bool], names: Sequence[str], *, threshold: float = 0.5
+) -> LogisticModel:
+    """Fit how much each of the named signals speaks for yes.
 
     Raises:
         ValueError: all labels are the same.
@@ -151,17 +94,17 @@ def fit_logistic(
 
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} examples have the same label; give some of both.")
-    table = np.array([[row.get(name, UNKNOWN) for name in names] for row in rows])
+    table = np.array([[getattr(row, name) for name in names] for row in rows])
     known = ~np.isnan(table).all(axis=0)
     typical, scale = np.zeros(len(names)), np.ones(len(names))
     typical[known], scale[known] = np.nanmean(table[:, known], axis=0), np.nanstd(table[:, known], axis=0)
     scale[scale == 0] = 1.0
     fitted = LogisticRegression().fit(np.nan_to_num((table - typical) / scale), np.array(labels))
-    figures = {
-        name: Figure(*(round(float(number), 4) for number in numbers))
+    weights = {
+        name: FeatureWeight(*(round(float(number), 4) for number in numbers))
         for name, *numbers in zip(names, fitted.coef_[0], typical, scale, strict=True)
     }
-    return Logistic(figures, round(float(fitted.intercept_[0]), 4), threshold)
+    return LogisticModel(weights, round(float(fitted.intercept_[0]), 4), threshold)
 
 
 def precision_recall(given: Sequence[bool], true: Sequence[bool]) -> tuple[float, float]:
@@ -186,30 +129,30 @@ def best_threshold(probabilities: Sequence[float], labels: Sequence[bool]) -> fl
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """Both decisions: whether an input needs the memory, and whether the memory supports an answer."""
+class ConfidenceModel:
+    """Both models: whether a question needs the memory, and whether the memory supports an answer."""
 
-    needed: Logistic
-    supported: Logistic
+    needed: LogisticModel
+    supported: LogisticModel
 
-    def needs(self, figures: Mapping[str, float]) -> bool:
-        """Whether an input needs the memory, by `search_figures` and the "question_mass" that memory got when it was read."""
-        return self.needed(figures) >= self.needed.threshold
+    def needs_memory(self, signals: Signals) -> bool:
+        """Whether a question needs the memory, by its search and by the attention that memory got when it was read."""
+        return self.needed(signals) >= self.needed.threshold
 
-    def may_need(self, figures: Mapping[str, float]) -> bool:
-        """The same by `search_figures` alone: false where it cannot need it, whatever attention memory will get."""
-        return any(self.needs({**figures, "question_mass": mass}) for mass in (0.0, 1.0))
+    def may_need_memory(self, signals: Signals) -> bool:
+        """The same by its search alone: false where it cannot need it, whatever attention memory will get."""
+        return any(self.needs_memory(replace(signals, question_mass=mass)) for mass in (0.0, 1.0))
 
 
-def decision_key(decoder: str, layers: str, encoder: str, search: str = "") -> str:
-    """What decisions are kept under: the decoder's key among the presets, the layers that read memory, encoder and search."""
+def confidence_key(decoder: str, layers: str, encoder: str, search: str = "") -> str:
+    """Return the key that a model is kept under: the decoder's key among the presets, the layers that read memory, encoder and search."""
     return f"{decoder} {layers} {encoder} {search}".rstrip()
 
 
-def decisions_for(key: str, own: Path) -> Decisions:
-    """The decisions as a user fitted them; failing that, as they come with this release, or as they hold for any.
+def load_confidence(key: str, own: Path) -> ConfidenceModel:
+    """Return the model as a user fitted it; failing that, as it comes with this release, or as it holds for any.
 
-    Those that hold for any were fitted with Gemma 3 270M on English and Chinese, and do without figures that mean
+    The one that holds for any was fitted with Gemma 3 270M on English and Chinese, and does without signals that mean
     something with one encoder or one way of reading only: the height of a retrieval score, and attention mass.
 
     Args:
@@ -218,11 +161,11 @@ def decisions_for(key: str, own: Path) -> Decisions:
     Raises:
         ModelError: the file of a user's is damaged.
     """
-    come, users = read_decisions(FITTED), read_decisions(own)
-    return Decisions(**{**come[GENERAL], **come.get(key, {}), **users.get(key, {})})
+    come, users = read_confidence(FITTED), read_confidence(own)
+    return ConfidenceModel(**{**come[GENERAL], **come.get(key, {}), **users.get(key, {})})
 
 
-def read_decisions(file: Path) -> dict[str, dict[str, Logistic]]:
+def read_confidence(file: Path) -> dict[str, dict[str, LogisticModel]]:
     """What each combination was fitted to; empty where there is no file.
 
     Raises:
@@ -232,26 +175,26 @@ def read_decisions(file: Path) -> dict[str, dict[str, Logistic]]:
         return {}
     try:
         content = read_json(file, max_bytes=_MAX_BYTES)
-        read = {key: {name: Logistic.from_dict(one) for name, one in of.items()} for key, of in content.items()}
-        unknown = sorted({name for of in read.values() for name in of} - set(Decisions.__annotations__))
+        read = {key: {name: LogisticModel.from_dict(one) for name, one in of.items()} for key, of in content.items()}
+        unknown = sorted({name for of in read.values() for name in of} - set(ConfidenceModel.__annotations__))
         if unknown:
-            raise ValueError(f"there is no decision {', '.join(unknown)}")
+            raise ValueError(f"there is no model {', '.join(unknown)}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
-            f"{file} does not hold weights of decisions ({error}); remove it, or fit them again."
+            f"{file} does not hold weights of confidence models ({error}); remove it, or fit them again."
         ) from error
     return read
 
 
-def save_decisions(file: Path, key: str, **fitted: Logistic) -> None:
+def save_confidence(file: Path, key: str, **fitted: LogisticModel) -> None:
     """Keep what was fitted for one combination; the file's others stay.
 
     Raises:
         ModelError: the file there is damaged, or cannot be written.
     """
-    kept = read_decisions(file)
+    kept = read_confidence(file)
     kept[key] = {**kept.get(key, {}), **fitted}
-    content = {key: {name: asdict(one) for name, one in of.items()} for key, of in kept.items()}
+    content = {key: {name: model.to_dict() for name, model in models.items()} for key, models in kept.items()}
     try:
         replace_json(file, content)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from memgpt_rag.limits import MOST_MEMORY_TOKENS, MOST_PAIRS, MOST_PROMPT_TOKENS
 from memgpt_rag.memory import Searchable, StateCache
@@ -14,28 +14,86 @@ if TYPE_CHECKING:
     from memgpt_rag.model.prompt import Prompt
 
 
-def attend(
-    model: MemoryDecoder,
-    prompt: Prompt,
-    found: Sequence[Sequence[Retrieved]],
-    states: Searchable | StateCache | None = None,
-) -> AttendedMemory:
-    """Let the model attend to the entries found for each question.
+class StatesSource(Protocol):
+    """Where the states of entries come from."""
+
+    def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
+        """Return the states of each entry."""
+        ...
+
+
+class ComputedStates:
+    """Computes states as they are, without rounding, or takes them from the model's own cache."""
+
+    def __init__(self, model: MemoryDecoder, prompt: Prompt):
+        self._model, self._prompt = model, prompt
+
+    def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
+        return self._model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
+
+
+class CachedStates:
+    """Takes states from the user's cache folder, and keeps there those that it has to compute."""
+
+    def __init__(self, model: MemoryDecoder, prompt: Prompt, cache: StateCache):
+        self._model, self._prompt, self._cache = model, prompt, cache
+
+    def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
+        from memgpt_rag.model.stored import from_array, to_array
+
+        model, wanted = self._model, [self._prompt.entry_ids(entry.passage) for entry in entries]
+        codes = {token_ids: self._cache.get(token_ids) for token_ids in wanted}
+        missing = [token_ids for token_ids, known in codes.items() if known is None]
+        for token_ids, states in zip(missing, model.states_of(missing), strict=True):
+            codes[token_ids] = self._cache.put(token_ids, to_array(states))
+        known = [codes[token_ids] for token_ids in wanted]
+        return [
+            from_array(*entry_codes, model.layers, model.decoder.dtype, model.decoder.device)
+            for entry_codes in known
+            if entry_codes is not None
+        ]
+
+
+class MemoryStates:
+    """Takes states from the memory; those of joined entries and of later ones than the states are computed and rounded alike."""
+
+    def __init__(self, model: MemoryDecoder, prompt: Prompt, memory: Searchable):
+        assert memory.manifest.states is not None
+        self._model, self._prompt, self._memory, self._fingerprint = model, prompt, memory, memory.manifest.states
+
+    def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
+        from memgpt_rag.model.stored import load_states
+
+        missing = [entry for entry in entries if entry.joined or self._memory.states(entry.row) is None]
+        computed = self._computed(missing) if missing else {}
+        stored = [entry.row for entry in entries if entry.row not in computed]
+        loaded = load_states(self._model, self._memory, self._fingerprint, stored)
+        known = dict(zip(stored, loaded, strict=True)) | computed
+        return [known[entry.row] for entry in entries]
+
+    def _computed(self, entries: Sequence[Retrieved]) -> dict[int, EntryStates]:
+        from memgpt_rag.memory.storage.states import StatesShape, encode
+        from memgpt_rag.model.stored import from_array, to_array
+
+        model, dtype = self._model, StatesShape.of(self._fingerprint).dtype
+        states = model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
+        rounded = [encode(to_array(entry_states), dtype) for entry_states in states]
+        return {
+            entry.row: from_array(*codes, model.layers, model.decoder.dtype, model.decoder.device)
+            for entry, codes in zip(entries, rounded, strict=True)
+        }
+
+
+def make_memory(model: MemoryDecoder, source: StatesSource, entries: Sequence[Sequence[Retrieved]]) -> AttendedMemory:
+    """Return the memory that a batch of questions attends to.
 
     Args:
-        states: the memory, where it stores the entries' states; where to keep those that are computed now; None to compute
-            them as they are, without rounding, or take them from the model's own cache.
+        entries: those of each question, best first.
     """
-    scores = [[entry.standardised for entry in of_question] for of_question in found]
-    if states is None:
-        return model.attend(
-            [[prompt.entry_ids(entry.passage) for entry in of_question] for of_question in found], scores
-        )
-    if isinstance(states, StateCache):
-        rows = [_cached(model, [prompt.entry_ids(entry.passage) for entry in of_row], states) for of_row in found]
-    else:
-        rows = [_stored(model, prompt, states, of_question) for of_question in found]
-    return model.attend_states(rows, scores)
+    scores = [[entry.normalized_score for entry in question_entries] for question_entries in entries]
+    # All at once, so that entries are computed together and one that several questions share only once.
+    states = iter(source.states([entry for question_entries in entries for entry in question_entries]))
+    return model.memory_from_states([[next(states) for _ in question_entries] for question_entries in entries], scores)
 
 
 def require_room(
@@ -79,37 +137,3 @@ def require_room(
             f"The language model reads {model.context:,} tokens; asked for are {needed:,}: {before:,} before the question, "
             f"{longest:,} of the longest entry, {asked:,} of the question, {max_new_tokens:,} of the answer."
         )
-
-
-def _stored(model: MemoryDecoder, prompt: Prompt, memory: Searchable, found: Sequence[Retrieved]) -> list[EntryStates]:
-    """States from the memory; those of joined entries and of later ones than the states, computed and rounded alike."""
-    from memgpt_rag.memory.storage.states import StatesShape, encode
-    from memgpt_rag.model.stored import from_array, load_states, to_array
-
-    fingerprint = memory.manifest.states
-    assert fingerprint is not None
-    missing = [entry for entry in found if entry.joined or memory.entry(entry.row) is None]
-    computed = {}
-    if missing:
-        of_missing = model.states_of([prompt.entry_ids(entry.passage) for entry in missing])
-        for entry, states in zip(missing, of_missing, strict=True):
-            codes = encode(to_array(states), StatesShape.of(fingerprint).dtype)
-            computed[entry.row] = from_array(*codes, model.layers, model.decoder.dtype, model.decoder.device)
-    there = [entry.row for entry in found if entry.row not in computed]
-    loaded = dict(zip(there, load_states(model, memory, fingerprint, there), strict=True)) | computed
-    return [loaded[entry.row] for entry in found]
-
-
-def _cached(model: MemoryDecoder, entries: Sequence[tuple[int, ...]], cache: StateCache) -> list[EntryStates]:
-    from memgpt_rag.model.stored import from_array, to_array
-
-    codes = {token_ids: cache.get(token_ids) for token_ids in entries}
-    missing = [token_ids for token_ids, known in codes.items() if known is None]
-    for token_ids, states in zip(missing, model.states_of(missing), strict=True):
-        codes[token_ids] = cache.put(token_ids, to_array(states))
-    known = [codes[token_ids] for token_ids in entries]
-    return [
-        from_array(*of_entry, model.layers, model.decoder.dtype, model.decoder.device)
-        for of_entry in known
-        if of_entry is not None
-    ]

@@ -123,6 +123,10 @@ class HeldStreamer(BaseStreamer):  # type: ignore[misc]
         if self._released:
             self._streamer.end()
 
+    def start_again(self) -> None:
+        """Forget what was kept, and pass on all that comes from now on."""
+        self._kept, self._ended, self._released = [], False, True
+
     def release(self, instead: Int[Tensor, " tokens"] | None = None) -> None:
         """Pass on what was kept, and from now on all that comes.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, Mode
 from memgpt_rag.cli.options import (
     encoder_option,
     k_option,
@@ -22,9 +22,6 @@ from memgpt_rag.io.printable import printable_json
 from memgpt_rag.io.system_errors import at_path
 from memgpt_rag.limits import MOST_NEW_TOKENS
 
-if TYPE_CHECKING:
-    from memgpt_rag.answering.answer import Mode
-
 
 @click.command()
 @click.argument("questions", type=click.Path(path_type=Path))
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     multiple=True,
     default=("memory",),
     show_default=True,
-    type=click.Choice(["memory", "prompt", "closed"]),
+    type=click.Choice(MODES),
     help="Entries in attention, in the prompt, or none; given again, modes are compared.",
 )
 @encoder_option
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
 @search_options
 @click.option(
     "--max-new-tokens",
-    default=48,
+    default=DEFAULT_MAX_NEW_TOKENS,
     show_default=True,
     type=click.IntRange(1, MOST_NEW_TOKENS),
     help="Longest answer, in tokens.",
@@ -77,8 +74,9 @@ def answers(
         raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
     if search.kind != "dense":
-        Memory.open(memory).word_statistics([])
+        Memory.open(memory).term_statistics([])
     Memory.open(memory)
+    from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
     from memgpt_rag.evaluation.reports.tables import compared, to_plain
     from memgpt_rag.rag import RAG
@@ -94,8 +92,9 @@ def answers(
         int8_weights=True,
     )
     search.add_own_model(rag)
+    options = AskOptions(k=k, max_new_tokens=max_new_tokens)
     with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
-        judged = evaluate_answers(rag, asked, modes=modes, k=k, max_new_tokens=max_new_tokens, on_answers=bar.update)
+        judged = evaluate_answers(rag, asked, modes=modes, options=options, on_answers=bar.update)
     about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
     about["search"] = rag.retriever.search.key or "dense"

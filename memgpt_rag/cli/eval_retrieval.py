@@ -24,14 +24,26 @@ from memgpt_rag.limits import MOST_RETRIEVED
 
 if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Encoder
-    from memgpt_rag.evaluation.data.judged_set import JudgedSet
+    from memgpt_rag.evaluation.data.dataset import RetrievalDataset
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.evaluation.systems import System
     from memgpt_rag.memory import Memory
     from memgpt_rag.retrieval.retriever import Search
 
 
-@click.group(name="eval", cls=SentenceGroup)
+@click.group(
+    name="eval",
+    cls=SentenceGroup,
+    renamed_commands={"weight": "lexical-weight"},
+    renamed_options={
+        "retrieval": {"--word-weight": "--lexical-weight", "--neighbours": "--adjacent"},
+        "answers": {
+            "--word-weight": "--lexical-weight",
+            "--neighbours": "--adjacent",
+            "--mode closed": "--mode closed_book",
+        },
+    },
+)
 def evaluation() -> None:
     """Measure how well documents are found, or how right answers are."""
 
@@ -114,7 +126,7 @@ def retrieval(
     TREC's topics.* and qrels.*, or a .json file in the layout of SQuAD, whose questions are to find their paragraphs. Without
     --memory its documents are embedded whole, and searched exactly. Needs the extra `measure`.
     """
-    from memgpt_rag.evaluation.data.layouts import read_judged_set
+    from memgpt_rag.evaluation.data.layouts import read_dataset
     from memgpt_rag.evaluation.data.trec import read_run
     from memgpt_rag.evaluation.metrics.retrieval_measures import parse_measures
     from memgpt_rag.evaluation.reports.report import read_report
@@ -133,13 +145,13 @@ def retrieval(
         raise click.UsageError("--indexes needs keys to measure; give --memory or --encoder beside --run.")
     if output is not None and output.is_file():
         raise click.UsageError(f"{output} is a file; name a folder for --output.")
-    judged = read_judged_set(data, split)
+    judged = read_dataset(data, split)
     tagged = [read_run(path) for path in runs]
     if len({tag for tag, _ in tagged}) < len(tagged):
         raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
     earlier = None if against is None else read_report(against)
 
-    from memgpt_rag.encoders.load import load_encoder_of
+    from memgpt_rag.encoders.load import load_memory_encoder
     from memgpt_rag.evaluation.document_memory import with_documents_of
     from memgpt_rag.evaluation.index_curves import measured_indexes, require_enough
     from memgpt_rag.evaluation.reports import report as reports
@@ -170,7 +182,9 @@ def retrieval(
         systems: Iterator[System] = iter(())
         if opened is not None:
             quiet_libraries()
-            loaded = load_encoder_of(opened.manifest.encoder, encoders[0] if encoders else None, memories=[opened.path])
+            loaded = load_memory_encoder(
+                opened.manifest.encoder, encoders[0] if encoders else None, memories=[opened.path]
+            )
             systems = _systems_of(opened, loaded, searches, _settings(search, model), on_memory)
         elif encoders or not runs:
             quiet_libraries()
@@ -231,7 +245,7 @@ def _systems_of(
 
 
 def _embedded(
-    judged: JudgedSet,
+    judged: RetrievalDataset,
     encoders: tuple[str, ...],
     searches: tuple[str, ...],
     settings: Search,
@@ -241,49 +255,49 @@ def _embedded(
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
-    from memgpt_rag.evaluation.systems import needs_words
+    from memgpt_rag.evaluation.systems import needs_lexical_index
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
         with progress_bar(desc=name, total=len(judged.documents), unit="document") as bar:
-            words = any(map(needs_words, searches))
+            words = any(map(needs_lexical_index, searches))
             memory, costs = embed_documents(judged, encoder, folder / str(number), words=words, on_block=bar.update)
         yield from _systems_of(memory, encoder, searches, settings, on_memory, costs)
 
 
-@evaluation.command()
+@evaluation.command("lexical-weight")
 @click.argument("data", type=click.Path(path_type=Path))
 @memory_option
 @click.option("--split", default="test", show_default=True, help="Of a BEIR folder, the file in qrels/ that judges.")
 @encoder_option
 @click.option("--measure", default="nDCG@10", show_default=True, help="What is to be high: nDCG, R, RR, AP or P.")
-def weight(data: Path, memory: Path, split: str, encoder: str | None, measure: str) -> None:
-    """Find out how much words are to weigh against keys in a hybrid search, on the judged queries of DATA.
+def lexical_weight(data: Path, memory: Path, split: str, encoder: str | None, measure: str) -> None:
+    """Fit the weight of BM25 beside cosines in a hybrid search to the judged queries of DATA.
 
-    The memory holds the documents of DATA, a record each, and their words. What is found goes into --word-weight.
+    The memory holds the documents of DATA, a record each, and a lexical index. The weight goes into --lexical-weight.
     """
-    from memgpt_rag.evaluation.data.layouts import read_judged_set
+    from memgpt_rag.evaluation.data.layouts import read_dataset
     from memgpt_rag.evaluation.metrics.retrieval_measures import parse_measures
 
     parse_measures([measure])
-    judged = read_judged_set(data, split)
-    from memgpt_rag.encoders.load import load_encoder_of
+    judged = read_dataset(data, split)
+    from memgpt_rag.encoders.load import load_memory_encoder
     from memgpt_rag.evaluation.document_memory import with_documents_of
-    from memgpt_rag.evaluation.word_weight import fit_word_weight
+    from memgpt_rag.evaluation.lexical_weight import fit_lexical_weight
     from memgpt_rag.memory import Memory
 
     opened = Memory.open(memory)
-    opened.word_statistics([])
+    opened.term_statistics([])
     judged, _ = with_documents_of(judged, opened)
     quiet_libraries()
-    asking = load_encoder_of(opened.manifest.encoder, encoder, memories=[memory])
-    fitted = fit_word_weight(judged, opened, asking, measure=measure)
+    asking = load_memory_encoder(opened.manifest.encoder, encoder, memories=[memory])
+    fitted = fit_lexical_weight(judged, opened, asking, measure=measure)
     for tried, mean in fitted.means.items():
         echo(f"{tried:.2f}  {mean:.4f}" + ("  <" if tried == fitted.best else ""))
     gain = fitted.against
     echo(
-        f"--word-weight {fitted.best:g} is best on {len(judged.judged):,} queries. On the half that a weight was not fitted to, "
-        f"{measure} is {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] against the better one of keys and words alone."
+        f"--lexical-weight {fitted.best:g} is best on {len(judged.judged):,} queries. On the half that a weight was not fitted to, "
+        f"{measure} is {gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] against the better one of dense and lexical search alone."
     )
 
 

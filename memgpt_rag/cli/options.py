@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from memgpt_rag.choices import DEFAULT_K, PRESETS
 from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.limits import MOST_ENTRIES
 
@@ -29,12 +30,12 @@ preset_option = click.option(
     "--preset",
     default="quality",
     show_default=True,
-    type=click.Choice(["quality", "compact"]),
+    type=click.Choice(PRESETS),
     help="Memory in all layers, or in the global layers only.",
 )
 encoder_option = click.option(
     "--encoder", metavar="NAME", help="The memory's embedding model; needed where it does not come as a package."
 )
 k_option = click.option(
-    "-k", default=4, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
+    "-k", default=DEFAULT_K, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
 )

@@ -1,4 +1,4 @@
-"""Options that say how entries are looked for, for every command that searches."""
+"""Search options, shared by every command that searches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.limits import MOST_ENTRIES, MOST_NEIGHBOURS
+from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_KINDS, Fusion, SearchKind
+from memgpt_rag.limits import MOST_ADJACENT, MOST_ENTRIES
 
 if TYPE_CHECKING:
     from memgpt_rag.rag import RAG
-    from memgpt_rag.retrieval.fusion import Fusion
-    from memgpt_rag.retrieval.retriever import Kind, Search
+    from memgpt_rag.retrieval.retriever import Search
 
 # Name of the reranker that is the language model itself.
 OWN_MODEL = "model"
@@ -24,14 +24,14 @@ OWN_MODEL = "model"
 class SearchOptions:
     """What was given, before any model is loaded."""
 
-    word_weight: float
+    lexical_weight: float
     fusion: Fusion
     rerank: str | None
     rerank_weight: float | None
     depth: int
     diversity: float
-    neighbours: int
-    kind: Kind = "dense"
+    adjacent: int
+    kind: SearchKind = "dense"
 
     def load(self) -> Search:
         """The search, without the language model as a reranker, which `add_own_model` adds.
@@ -48,17 +48,17 @@ class SearchOptions:
             reranker = load_reranker(str(self.rerank))
         return Search(
             kind=self.kind,
-            word_weight=self.word_weight,
+            lexical_weight=self.lexical_weight,
             fusion=self.fusion,
             reranker=reranker,
             rerank_weight=self.rerank_weight,
             depth=self.depth,
             diversity=self.diversity,
-            neighbours=self.neighbours,
+            adjacent=self.adjacent,
         )
 
     def add_own_model(self, rag: RAG) -> None:
-        """Let the language model of `rag` look again at what is found, where that was asked for."""
+        """Let the language model of `rag` rerank, where that was asked for."""
         if self.rerank == OWN_MODEL:
             from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 
@@ -90,54 +90,54 @@ _KIND = click.option(
     "kind",
     default="dense",
     show_default=True,
-    type=click.Choice(["dense", "bm25", "hybrid"]),
-    help="Find entries by their keys, by their words, or by both; words need memgpt-index words.",
+    type=click.Choice(SEARCH_KINDS),
+    help="Search by vectors (dense), by words (BM25), or by both (hybrid); words need memgpt-index lexical.",
 )
 _REFINING = [
     click.option(
-        "--word-weight",
-        default=0.25,
+        "--lexical-weight",
+        default=DEFAULT_LEXICAL_WEIGHT,
         show_default=True,
         type=click.FloatRange(0, 1),
-        help="Weight of words against keys in a hybrid search.",
+        help="Weight of BM25 beside cosines in a hybrid search.",
     ),
     click.option(
         "--fusion",
         default="scores",
         show_default=True,
-        type=click.Choice(["scores", "ranks"]),
-        help="How a hybrid search makes one ranking of two: weighted scores, or reciprocal ranks.",
+        type=click.Choice(FUSIONS),
+        help="How a hybrid search merges its two rankings: weighted scores, or reciprocal rank fusion.",
     ),
     click.option(
         "--rerank",
         metavar="NAME",
-        help="Look again at the best entries: with a cross-encoder by name or folder; as tokens:NAME, with the tokens of an "
+        help="Rerank the best entries: with a cross-encoder by name or folder; as tokens:NAME, by late interaction with an "
         f"embedding model; or, as {OWN_MODEL!r}, with the language model itself.",
     ),
     click.option(
         "--rerank-weight",
         type=click.FloatRange(0, 1),
-        help="Weight of the reranker's scores against those of the search; without it, what suits the reranker.",
+        help="Weight of the reranker's scores beside those of the search; without it, the reranker's own.",
     ),
     click.option(
         "--depth",
-        default=20,
+        default=DEFAULT_DEPTH,
         show_default=True,
         type=click.IntRange(1, MOST_ENTRIES),
-        help="How many of the best entries a reranker, or --diversity, looks at.",
+        help="Entries that the reranker, or --diversity, chooses from.",
     ),
     click.option(
         "--diversity",
         default=0.0,
         show_default=True,
         type=click.FloatRange(0, 1),
-        help="Above 0, prefer entries that say something new.",
+        help="Above 0, maximal marginal relevance: prefer entries that say something new.",
     ),
     click.option(
-        "--neighbours",
+        "--adjacent",
         default=0,
         show_default=True,
-        type=click.IntRange(0, MOST_NEIGHBOURS),
-        help="Join so many passages before and after an entry to it.",
+        type=click.IntRange(0, MOST_ADJACENT),
+        help="Passages before and after an entry to join to it.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The commands of memgpt-rag that learn: numbers, weights of decisions, a reader, a model. Heavy imports wait until one runs."""
+"""The commands of memgpt-rag that learn: presets, confidence, adapters, models. Heavy imports wait until one runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from memgpt_rag.choices import SCHEDULES
 from memgpt_rag.cli.options import (
     encoder_option,
     k_option,
@@ -136,8 +137,8 @@ def confidence(
 
     pairs = read_questions(questions)
     Memory.open(memory)
-    from memgpt_rag.answering.confidence import save_decisions
-    from memgpt_rag.model.presets import decisions_file
+    from memgpt_rag.answering.confidence import save_confidence
+    from memgpt_rag.model.presets import confidence_file
     from memgpt_rag.rag import RAG
     from memgpt_rag.training.fit_confidence import fit_confidence
 
@@ -146,8 +147,8 @@ def confidence(
     search.add_own_model(rag)
     with progress_bar(total=2 * len(pairs), unit="answer") as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
-    file = decisions_file(model)
-    save_decisions(file, rag.decision_key, supported=fitted.decision)
+    file = confidence_file(model)
+    save_confidence(file, rag.confidence_key, supported=fitted.decision)
     echo(
         f'Of {fitted.observations} answers, "not in memory" is right in {fitted.precision:.0%} of the cases in which it '
         f"is said, and said in {fitted.recall:.0%} of those in which it is right; kept in {file}."
@@ -158,7 +159,10 @@ def confidence(
 @memory_option
 @questions_option
 @click.option(
-    "--reader", required=True, type=click.Path(path_type=Path), help="Folder for the reader, its curve and checkpoints."
+    "--adapter",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the adapter, its curve and checkpoints.",
 )
 @model_option
 @preset_option
@@ -174,7 +178,7 @@ def confidence(
     "--schedule",
     default="cosine",
     show_default=True,
-    type=click.Choice(["cosine", "linear", "constant_with_warmup"]),
+    type=click.Choice(SCHEDULES),
     help="How the learning rate goes on after its warm-up, the first twentieth of all steps.",
 )
 @click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
@@ -205,7 +209,7 @@ def confidence(
 def train(
     memory: Path,
     questions: Path,
-    reader: Path,
+    adapter: Path,
     model: str,
     preset: str,
     encoder: str | None,
@@ -233,16 +237,21 @@ def train(
         )
     Memory.open(memory)
     from memgpt_rag.rag import RAG
-    from memgpt_rag.training.adapter import last_checkpoint, require_new, train_reader
-    from memgpt_rag.training.adapter_examples import reading_examples
+    from memgpt_rag.training.adapter import last_checkpoint, require_new, train_adapter
+    from memgpt_rag.training.adapter_examples import adapter_examples_of
     from memgpt_rag.training.answer_likelihood import Example, hold_out
 
-    (last_checkpoint if resume else require_new)(reader)
+    if resume:
+        last_checkpoint(adapter)
+    else:
+        require_new(adapter)
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder, keep_states=not no_cache)
     found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
     parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
-    fitting, held_out = (reading_examples(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts)
+    fitting, held_out = (
+        adapter_examples_of(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts
+    )
     if left_out := len(pairs) - len(fitting) - len(held_out):
         echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
     if not fitting or not held_out:
@@ -250,12 +259,12 @@ def train(
             f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
             "give answers in words of the memory."
         )
-    with at_path(reader):
-        tuning = train_reader(
+    with at_path(adapter):
+        tuning = train_adapter(
             rag,
             fitting,
             held_out,
-            reader,
+            adapter,
             weights={"distillation_weight": distillation},
             resume=resume,
             disable_tqdm=not sys.stderr.isatty(),
@@ -269,16 +278,18 @@ def train(
         )
     told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
-        echo(f"{told}; the reader is in {reader}, for memgpt-rag ask --reader.")
+        echo(f"{told}; the adapter is in {adapter}, for memgpt-rag ask --adapter.")
     else:
-        echo(f"{told}; no reader was kept.")
+        echo(f"{told}; no adapter was kept.")
 
 
 @click.command()
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT…", type=click.Path(path_type=Path))
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder to write the model to.")
-@click.option("--encoder", metavar="NAME", help="Embedding model that finds neighbours; by their tokens without one.")
-@click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Neighbours of each chunk.")
+@click.option(
+    "--encoder", metavar="NAME", help="Embedding model that retrieves earlier chunks; without one, by their tokens."
+)
+@click.option("-k", default=2, show_default=True, type=click.IntRange(min=0), help="Chunks retrieved for each chunk.")
 @click.option(
     "--word-vectors", type=click.Path(path_type=Path), help="Text file of word2vec or GloVe that embeddings start from."
 )

@@ -10,15 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from memgpt_rag.choices import BACKEND_PACKAGES, Backend, Precision
+from memgpt_rag.choices import BACKEND_PACKAGES, BACKEND_PRECISIONS, Backend, Precision
 from memgpt_rag.errors import ModelError
 
-# What each program can compute in. ONNX Runtime has no bf16 on a CPU.
-PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
-    "torch": ("fp32", "bf16", "int8"),
-    "openvino": ("fp32", "bf16", "int8"),
-    "onnx": ("fp32", "int8"),
-}
 # Raised when networks are exported or rounded in another way, so that what was kept before is not taken for them.
 _RECIPE = 2
 
@@ -38,11 +32,11 @@ class Bf16Network(nn.Module):
 
 def require_known(backend: str, precision: str) -> tuple[Backend, Precision]:
     """Raises ValueError: no such program, or none that computes in such numbers."""
-    if backend not in PRECISIONS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(PRECISIONS)}.")
-    if precision not in PRECISIONS[backend]:
+    if backend not in BACKEND_PRECISIONS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKEND_PRECISIONS)}.")
+    if precision not in BACKEND_PRECISIONS[backend]:
         raise ValueError(
-            f"precision is {precision!r}; the backend {backend} computes in {', '.join(PRECISIONS[backend])}."
+            f"precision is {precision!r}; the backend {backend} computes in {', '.join(BACKEND_PRECISIONS[backend])}."
         )
     return backend, precision
 

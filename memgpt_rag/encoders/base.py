@@ -15,7 +15,7 @@ from memgpt_rag.fingerprint import (
     PROBE_QUERY,
     EncoderFingerprint,
     encode_probe,
-    is_contrast,
+    is_score_scale,
 )
 
 Vectors = Float[np.ndarray, "texts dimension"]
@@ -54,7 +54,7 @@ class Encoder(ABC):
     """Turns queries and passages into vectors of one space."""
 
     name: str
-    normalised: bool
+    normalized: bool
     query_prompt: str
     passage_prompt: str
     max_tokens: int
@@ -74,31 +74,31 @@ class Encoder(ABC):
     @cached_property
     def fingerprint(self) -> EncoderFingerprint:
         query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
-        contrast = round(max(self._contrast(pairs) for pairs in PAIRS.values()), 4)
-        if not is_contrast(contrast):
+        score_scale = round(max(self._score_scale(pairs) for pairs in PAIRS.values()), 4)
+        if not is_score_scale(score_scale):
             raise ModelError(
-                f"The encoder {self.name!r} cannot search: of eight questions and their passages, the right ones score {contrast} "
+                f"The encoder {self.name!r} cannot search: of eight questions and their passages, the right ones score {score_scale} "
                 "above the wrong ones on average. Name a model that was trained to embed questions and passages."
             )
         return EncoderFingerprint(
             name=self.name,
             dimension=len(query),
-            normalised=self.normalised,
+            normalized=self.normalized,
             query_prompt=self.query_prompt,
             passage_prompt=self.passage_prompt,
             max_tokens=self.max_tokens,
-            score_contrast=contrast,
+            score_scale=score_scale,
             query_probe=encode_probe(query),
             passage_probe=encode_probe(passage),
             backend=self.backend,
             precision=self.precision,
         )
 
-    def _contrast(self, pairs: list[tuple[str, str]]) -> float:
+    def _score_scale(self, pairs: list[tuple[str, str]]) -> float:
         """How much higher a question scores with its own passage than with the others, on average."""
         queries, passages = zip(*pairs, strict=True)
         asked, told = self.encode_queries(queries), self.encode_passages(passages)
         distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)
-        scores = asked @ told.T if self.normalised else -distances
+        scores = asked @ told.T if self.normalized else -distances
         own = np.eye(len(pairs), dtype=bool)
         return float(scores[own].mean() - scores[~own].mean())

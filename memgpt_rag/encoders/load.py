@@ -21,7 +21,7 @@ def load_encoder(
     *,
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
-    normalise: bool = True,
+    normalize: bool = True,
     backend: str = "torch",
     precision: str = "fp32",
     dimension: int | None = None,
@@ -39,7 +39,7 @@ def load_encoder(
         ValueError: something asked of an encoder that it cannot give.
     """
     from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
-    from memgpt_rag.encoders.truncated import ShortenedEncoder
+    from memgpt_rag.encoders.truncated import TruncatedEncoder
     from memgpt_rag.encoders.windows import WindowedEncoder
 
     plain = SentenceTransformersEncoder(
@@ -47,7 +47,7 @@ def load_encoder(
         folder=encoder_folder(name),
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
-        normalise=normalise,
+        normalize=normalize,
         backend=backend,
         precision=precision,
     )
@@ -60,10 +60,12 @@ def load_encoder(
         raise ValueError(
             f"dimension is {dimension}; vectors of {name} have {whole} numbers, of which the first can be kept."
         )
-    return encoder if dimension == whole else ShortenedEncoder(encoder, dimension)
+    return encoder if dimension == whole else TruncatedEncoder(encoder, dimension)
 
 
-def load_encoder_of(stored: EncoderFingerprint, name: str | None = None, *, memories: Sequence[Path] = ()) -> Encoder:
+def load_memory_encoder(
+    stored: EncoderFingerprint, name: str | None = None, *, memories: Sequence[Path] = ()
+) -> Encoder:
     """The encoder that embedded a memory, with its prompts, to ask it.
 
     Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
@@ -77,16 +79,16 @@ def load_encoder_of(stored: EncoderFingerprint, name: str | None = None, *, memo
     Raises:
         ModelError: no such model, or one that only the memory names and that does not come as a package.
     """
-    from memgpt_rag.encoders.truncated import ShortenedEncoder
+    from memgpt_rag.encoders.truncated import TruncatedEncoder
 
     encoder = load_encoder(
         encoder_name(stored, name, memories),
         query_prompt=stored.query_prompt,
         passage_prompt=stored.passage_prompt,
-        normalise=stored.normalised,
+        normalize=stored.normalized,
     )
     shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
-    return ShortenedEncoder(encoder, stored.dimension) if shorter else encoder
+    return TruncatedEncoder(encoder, stored.dimension) if shorter else encoder
 
 
 def encoder_name(stored: EncoderFingerprint, name: str | None, memories: Sequence[Path] = ()) -> str:

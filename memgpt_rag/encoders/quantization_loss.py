@@ -56,7 +56,7 @@ def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.
     return Loss(float(distances.mean()), float(distances.max()))
 
 
-def kept_loss(folder: Path, key: str) -> Loss | None:
+def cached_loss(folder: Path, key: str) -> Loss | None:
     """What was measured before for the same network, rounded in the same way; None where that is not known."""
     try:
         fields = read_json(_file(folder, key), max_bytes=1000)
@@ -65,7 +65,7 @@ def kept_loss(folder: Path, key: str) -> Loss | None:
         return None
 
 
-def keep_loss(folder: Path, key: str, loss: Loss) -> None:
+def cache_loss(folder: Path, key: str, loss: Loss) -> None:
     """Keep what was measured; where that cannot be, it is measured again by the next process, and a warning says so."""
     if not math.isfinite(loss.mean):
         return

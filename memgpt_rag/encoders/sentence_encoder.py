@@ -13,9 +13,9 @@ from memgpt_rag.encoders.backends import network_digest, put_on, require_known
 from memgpt_rag.encoders.base import Encoder, Vectors
 from memgpt_rag.encoders.batching import in_batches
 from memgpt_rag.encoders.quantization_loss import (
+    cache_loss,
+    cached_loss,
     judged,
-    keep_loss,
-    kept_loss,
     loss_between,
 )
 from memgpt_rag.encoders.token_counts import counter, whole
@@ -37,7 +37,7 @@ class SentenceTransformersEncoder(Encoder):
         name: how the user named the model; kept in the fingerprint.
         folder: folder to load instead of `name`, for models that come as packages.
         query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
-        normalise: scale vectors to unit length, as cosine needs.
+        normalize: scale vectors to unit length, as cosine needs.
         backend: the program that runs its network: "torch", "openvino" or "onnx".
         precision: numbers that it computes in: "fp32", "bf16" or "int8".
 
@@ -54,7 +54,7 @@ class SentenceTransformersEncoder(Encoder):
         folder: Path | None = None,
         query_prompt: str | None = None,
         passage_prompt: str | None = None,
-        normalise: bool = True,
+        normalize: bool = True,
         device: str | None = None,
         backend: str = "torch",
         precision: str = "fp32",
@@ -70,7 +70,7 @@ class SentenceTransformersEncoder(Encoder):
         prompts = self._model.prompts or {}
         of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
         self.name = name
-        self.normalised = normalise
+        self.normalized = normalize
         self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
         self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
         longest = self._model.max_seq_length or 0
@@ -117,7 +117,7 @@ class SentenceTransformersEncoder(Encoder):
                 texts,
                 prompt=prompt,
                 batch_size=len(texts),
-                normalize_embeddings=self.normalised,
+                normalize_embeddings=self.normalized,
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
@@ -130,12 +130,12 @@ class SentenceTransformersEncoder(Encoder):
     def _change_network(self) -> None:
         """Let the backend compute at the precision, once it is known that little is lost."""
         folder, key = cache_folder("networks"), network_digest(self._model, *self._way)
-        loss = kept_loss(folder, f"{key} {self.precision}")
+        loss = cached_loss(folder, f"{key} {self.precision}")
         exact = judged(self.encode_passages) if loss is None else None
         put_on(self._model, self.name, *self._way, key)
         if loss is None and exact is not None:
             loss = loss_between(exact, judged(self.encode_passages))
-            keep_loss(folder, f"{key} {self.precision}", loss)
+            cache_loss(folder, f"{key} {self.precision}", loss)
         assert loss is not None
         loss.require_small(self.name, f"{self.precision} on {self.backend}")
 

@@ -9,7 +9,7 @@ import numpy as np
 from memgpt_rag.encoders.base import Encoder, Vectors
 
 
-class ShortenedEncoder(Encoder):
+class TruncatedEncoder(Encoder):
     """The first numbers of another encoder's vectors (Kusupati et al. 2022, "Matryoshka Representation Learning").
 
     Models that were trained for it lose little by it; any other loses more, which is for its user to measure.
@@ -17,7 +17,7 @@ class ShortenedEncoder(Encoder):
 
     def __init__(self, encoder: Encoder, dimension: int):
         self._encoder, self.dimension = encoder, dimension
-        self.name, self.normalised, self.max_tokens = encoder.name, encoder.normalised, encoder.max_tokens
+        self.name, self.normalized, self.max_tokens = encoder.name, encoder.normalized, encoder.max_tokens
         self.query_prompt, self.passage_prompt = encoder.query_prompt, encoder.passage_prompt
         self.backend, self.precision = encoder.backend, encoder.precision
 
@@ -32,4 +32,4 @@ class ShortenedEncoder(Encoder):
 
     def _first(self, vectors: Vectors) -> Vectors:
         first = np.ascontiguousarray(vectors[:, : self.dimension])
-        return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12) if self.normalised else first
+        return first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12) if self.normalized else first

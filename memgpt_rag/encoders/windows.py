@@ -27,7 +27,7 @@ class WindowedEncoder(Encoder):
 
     def __init__(self, encoder: SentenceTransformersEncoder):
         self._encoder = encoder
-        self.name, self.normalised = encoder.name, encoder.normalised
+        self.name, self.normalized = encoder.name, encoder.normalized
         self.query_prompt, self.passage_prompt = encoder.query_prompt, encoder.passage_prompt
         self.backend, self.precision = encoder.backend, encoder.precision
 
@@ -69,4 +69,4 @@ class WindowedEncoder(Encoder):
 
     def _mean(self, vectors: Vectors, tokens: Sequence[int]) -> Float[np.ndarray, " dimension"]:
         mean = np.average(vectors, axis=0, weights=tokens)
-        return mean / max(float(np.linalg.norm(mean)), 1e-12) if self.normalised else mean
+        return mean / max(float(np.linalg.norm(mean)), 1e-12) if self.normalized else mean

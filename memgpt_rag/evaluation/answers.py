@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion
 from memgpt_rag.evaluation.machine import machine, packages
-from memgpt_rag.evaluation.metrics.answer_match import contains_answer, exact_match, f1
+from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.evaluation.reports.tables import Table
 from memgpt_rag.evaluation.retrieval import SystemComparison, compare_systems
 
 if TYPE_CHECKING:
-    from memgpt_rag.answering.answer import Answer, Mode
+    from memgpt_rag.answering.answer import Answer
+    from memgpt_rag.choices import Mode
     from memgpt_rag.rag import RAG
 
 KIND, VERSION = "memgpt_rag answers report", 1
@@ -48,11 +50,11 @@ def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     values = {
         "em": exact_match(answer.text, gold, language),
         "f1": f1(answer.text, gold, language),
-        "contains": contains_answer(answer.text, gold, language),
+        "contains": holds_any(answer.text, gold),
     }
     if answer.citations:
         entries = (citation.passage.titled_text for citation in answer.citations)
-        values[FOUND] = max(contains_answer(entry, gold, language) for entry in entries)
+        values[FOUND] = max(holds_any(entry, gold) for entry in entries)
     return JudgedAnswer(asked, answer.text, language, values)
 
 
@@ -61,14 +63,14 @@ def evaluate_answers(
     questions: Sequence[AnsweredQuestion],
     *,
     modes: Sequence[Mode] = ("memory",),
+    options: AskOptions = AskOptions(),
     on_answers: Callable[[int], object] = lambda answers: None,
-    **settings: Any,
 ) -> dict[str, list[JudgedAnswer]]:
     """Ask every question in every mode.
 
     Args:
+        options: how to ask, but for the mode.
         on_answers: hears how many answers came.
-        settings: passed on to `RAG.answer_all`, such as k.
 
     Returns:
         Mode → answers, in the order of the questions.
@@ -83,7 +85,7 @@ def evaluate_answers(
         of_mode = answers[mode] = []
         for start in range(0, len(questions), _BATCH):
             block = questions[start : start + _BATCH]
-            told = rag.answer_all([asked.question for asked in block], mode=mode, **settings)
+            told = rag.answer_all([asked.question for asked in block], replace(options, mode=mode))
             of_mode += [judge(asked, answer) for asked, answer in zip(block, told, strict=True)]
             on_answers(len(block))
     return answers

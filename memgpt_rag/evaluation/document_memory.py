@@ -10,9 +10,8 @@ from pathlib import Path
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
-from memgpt_rag.evaluation.systems import document_of
-from memgpt_rag.memory import Memory, MemoryWriter, add_words
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
+from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index
 from memgpt_rag.passage import Passage
 
 _BLOCK = 256
@@ -34,7 +33,7 @@ class Costs:
 
 
 def embed_documents(
-    judged: JudgedSet,
+    judged: RetrievalDataset,
     encoder: Encoder,
     folder: Path,
     *,
@@ -55,7 +54,7 @@ def embed_documents(
     """
     began, encoding = time.perf_counter(), 0.0
     fingerprint = encoder.fingerprint
-    with MemoryWriter(folder, metric="cosine" if encoder.normalised else "euclidean") as writer:
+    with MemoryWriter(folder, metric="cosine" if encoder.normalized else "euclidean") as writer:
         passages = _passages(judged)
         while block := list(islice(passages, _BLOCK)):
             writer.add_values(block)
@@ -70,18 +69,18 @@ def embed_documents(
             fingerprint, splitting={"tokenizer": fingerprint.name, "max_tokens": 0}, job={"name": "evaluation"}
         )
     if words:
-        manifest = add_words(Memory.open(folder))
+        manifest = add_lexical_index(Memory.open(folder))
     memory = Memory.open(folder)
     disk_bytes = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
     return memory, Costs(time.perf_counter() - began, encoding, disk_bytes)
 
 
-def _passages(judged: JudgedSet) -> Iterator[Passage]:
+def _passages(judged: RetrievalDataset) -> Iterator[Passage]:
     for line, (name, (title, text)) in enumerate(judged.documents.items(), 1):
         yield Passage(name, text, title, judged.name, name, "line", line, line, 0, len(text))
 
 
-def with_documents_of(judged: JudgedSet, memory: Memory) -> tuple[JudgedSet, int]:
+def with_documents_of(judged: RetrievalDataset, memory: Memory) -> tuple[RetrievalDataset, int]:
     """The set as a memory that was built elsewhere holds it: its documents and those that stand beside them.
 
     An entry belongs to the document that its `record` names, or else its `source`.
@@ -97,7 +96,7 @@ def with_documents_of(judged: JudgedSet, memory: Memory) -> tuple[JudgedSet, int
     rows = memory.rows()
     for start in range(0, len(rows), _BLOCK):
         for passage in memory.passages(rows[start : start + _BLOCK]):
-            there.setdefault(document_of(passage), Document(passage.title, passage.text))
+            there.setdefault(passage.document_id, Document(passage.title, passage.text))
     relevant = {document for query in judged.judged for document in judged.relevant(query)}
     missing = relevant - set(there)
     if missing == relevant:

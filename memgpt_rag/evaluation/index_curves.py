@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from memgpt_rag.choices import Metric
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.machine import percentiles_ms
-from memgpt_rag.memory import Memory, Metric
+from memgpt_rag.memory import Memory
 from memgpt_rag.memory.dense.faiss_index import (
     ApproximateIndex,
     Found,
@@ -122,7 +123,7 @@ def index_curves(
 
 
 def measured_indexes(
-    judged: JudgedSet, memory: Memory, encoder: Encoder, *, on_step: Callable[[str], object] = lambda step: None
+    judged: RetrievalDataset, memory: Memory, encoder: Encoder, *, on_step: Callable[[str], object] = lambda step: None
 ) -> dict[str, Any]:
     """Curves over the keys of a memory, for the queries of a set, as a report holds them.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.data.trec import Run
 from memgpt_rag.evaluation.document_memory import Costs
 from memgpt_rag.evaluation.machine import forget_peak, peak_bytes, percentiles_ms
@@ -95,7 +95,7 @@ class Evaluation:
         missing_documents: relevant documents that the searched memory does not hold.
     """
 
-    judged: JudgedSet
+    judged: RetrievalDataset
     measures: tuple[str, ...]
     k: int
     systems: tuple[SystemFigures, ...]
@@ -104,7 +104,7 @@ class Evaluation:
 
 
 def evaluate_retrieval(
-    judged: JudgedSet,
+    judged: RetrievalDataset,
     systems: Iterable[System] = (),
     *,
     runs: Mapping[str, Run] | None = None,
@@ -191,7 +191,7 @@ def _require_new(name: str, found: Sequence[SystemFigures]) -> None:
         raise ValueError(f"Two systems are called {name!r}; give each a name of its own.")
 
 
-def _ask(system: System, judged: JudgedSet, k: int, latency_queries: int) -> tuple[dict[str, Ranking], Speed]:
+def _ask(system: System, judged: RetrievalDataset, k: int, latency_queries: int) -> tuple[dict[str, Ranking], Speed]:
     """Rankings of all queries that are measured, and how fast they came."""
     ids, texts = list(judged.judged), list(judged.judged.values())
     for text in texts[:_WARM_UP]:  # the first queries pay for what is loaded then
@@ -213,7 +213,13 @@ def _ask(system: System, judged: JudgedSet, k: int, latency_queries: int) -> tup
 
 
 def _figures(
-    judged: JudgedSet, measures: Sequence[str], k: int, name: str, run: Run, speed: Speed | None, system: System | None
+    judged: RetrievalDataset,
+    measures: Sequence[str],
+    k: int,
+    name: str,
+    run: Run,
+    speed: Speed | None,
+    system: System | None,
 ) -> SystemFigures:
     for query, ranking in run.items():
         if any(later > sooner for (_, sooner), (_, later) in pairwise(ranking)):

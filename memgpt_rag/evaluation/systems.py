@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from memgpt_rag.choices import SEARCH_KINDS
 from memgpt_rag.passage import Passage
-from memgpt_rag.retrieval.retriever import KINDS, Retriever, Search
+from memgpt_rag.retrieval.retriever import Retriever, Search
 
 if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Encoder
@@ -33,14 +35,14 @@ class System(Protocol):
 
 
 _AGAIN = "+rerank"
-SEARCHES = (*KINDS, *(kind + _AGAIN for kind in KINDS))
+SEARCHES = (*SEARCH_KINDS, *(kind + _AGAIN for kind in SEARCH_KINDS))
 
 
 def is_reranked(name: str) -> bool:
     return name.endswith(_AGAIN)
 
 
-def needs_words(name: str) -> bool:
+def needs_lexical_index(name: str) -> bool:
     return not name.startswith("dense")
 
 
@@ -69,15 +71,15 @@ def make_system(
     Raises:
         ValueError: there is no such way, or no reranker for it.
         MismatchError: the memory was embedded by another encoder.
-        MemoryFormatError: it has no words to be searched by.
+        MemoryFormatError: it has no lexical index.
     """
     require_search(search)
-    from memgpt_rag.evaluation.data.judged_set import digest
+    from memgpt_rag.evaluation.data.dataset import digest
 
     if is_reranked(search) and settings.reranker is None:
         raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
     reranker = settings.reranker if is_reranked(search) else None
-    kind = next(kind for kind in KINDS if search.startswith(kind))
+    kind = next(kind for kind in SEARCH_KINDS if search.startswith(kind))
     retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
 
     fingerprint = encoder.fingerprint
@@ -93,19 +95,14 @@ def make_system(
     }
     if kind == "hybrid":
         about["fusion"] = settings.fusion
-        about["word_weight"] = settings.word_weight
+        about["lexical_weight"] = settings.lexical_weight
     if reranker is not None:
         about |= {
             "reranker": reranker.name,
             "rerank_weight": retriever.search.weight_of_reranker,
             "depth": settings.depth,
         }
-    return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, document_of, about, costs)
-
-
-def document_of(passage: Passage) -> str:
-    """Id of the document that a passage is a part of: the user's record, or the whole file."""
-    return passage.record or passage.source
+    return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, about=about, costs=costs)
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class RetrieverSystem:
 
     name: str
     retriever: Retriever
-    document: Callable[[Passage], str] = document_of
+    document: Callable[[Passage], str] = attrgetter("document_id")
     about: Mapping[str, Any] = field(default_factory=dict)
     costs: Costs | None = None
 

@@ -13,7 +13,7 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,12 +63,37 @@ def progress_bar(*, desc: str | None = None, shown: bool = True, **settings: Any
     return tqdm(desc=None if desc is None else printable(desc), disable=None if shown else True, **settings)
 
 
+version_option = click.version_option(package_name="memgpt_rag", message="%(prog)s %(version)s")
+
+
 class SentenceGroup(click.Group):
     """A group of commands whose errors are sentences.
 
     Wrong usage exits with 2, an error with 1, and a pipe that nobody reads any more with 141 and no word. MEMGPT_RAG_DEBUG=1
     prints tracebacks as well.
+
+    Args:
+        renamed_commands: old name → name of a command; the old one works for one release, with a line on stderr.
+        renamed_options: command → old name → name of an option, or of an option with its value, likewise.
     """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        renamed_commands: Mapping[str, str] = {},
+        renamed_options: Mapping[str, Mapping[str, str]] = {},
+        **settings: Any,
+    ):
+        super().__init__(*arguments, **settings)
+        self._renamed_commands, self._renamed_options = renamed_commands, renamed_options
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in self._renamed_commands:
+            args = [_renamed(args[0], self._renamed_commands), *args[1:]]
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _with_new_names(rest, self._renamed_options.get(name or "", {}))
 
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **settings: Any) -> Any:  # type: ignore[override]
         if not standalone_mode:
@@ -108,6 +133,29 @@ class SentenceGroup(click.Group):
             if os.environ.get("MEMGPT_RAG_DEBUG"):
                 echo(traceback.format_exc(), err=True)
             raise click.ClickException(_sentence(error)) from error
+
+
+def _with_new_names(args: list[str], renamed: Mapping[str, str]) -> list[str]:
+    """Arguments whose options, or options with their values, have their present names."""
+    present, before = list[str](), ""
+    for place, argument in enumerate(args):
+        if argument == "--":
+            return present + args[place:]
+        option, equals, value = argument.partition("=")
+        if f"{before} {argument}" in renamed:
+            argument = _renamed(f"{before} {argument}", renamed).removeprefix(f"{before} ")
+        elif equals and f"{option} {value}" in renamed:
+            argument = _renamed(f"{option} {value}", renamed).replace(" ", "=")
+        elif option.startswith("--") and option in renamed:
+            argument = _renamed(option, renamed) + equals + value
+        present.append(argument)
+        before = argument
+    return present
+
+
+def _renamed(old: str, renamed: Mapping[str, str]) -> str:
+    echo(f"{old} is now called {renamed[old]}; the old name goes with the next release.", err=True)
+    return renamed[old]
 
 
 class _Kept(io.StringIO):

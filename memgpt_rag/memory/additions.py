@@ -14,15 +14,10 @@ from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import versions
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.lexical.analysis import ANALYSIS
-from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.memory import Memory
 from memgpt_rag.memory.storage import files, layout
-from memgpt_rag.memory.storage.states import (
-    Codes,
-    StatesShape,
-    StatesWriter,
-    encode,
-)
+from memgpt_rag.memory.storage.states import Codes, StatesShape, StatesWriter, encode
 
 _BLOCK = 1024
 
@@ -68,7 +63,7 @@ def add_states(
         return versions.publish(memory.path, manifest)
 
 
-def add_words(memory: Memory) -> layout.Manifest:
+def add_lexical_index(memory: Memory) -> layout.Manifest:
     """Let a memory be searched by words as well; what is added to it later is, too.
 
     Args:
@@ -84,7 +79,7 @@ def add_words(memory: Memory) -> layout.Manifest:
             if described.file("words") != name:
                 # Where an earlier version has the file, the same bytes take its place: that is quick, and sure.
                 fresh = segment.folder / f"{name}.new"
-                stored = write_words(fresh, segment.values.blocks(_BLOCK))
+                stored = write_lexical_index(fresh, segment.values.blocks(_BLOCK))
                 files.rename(fresh, segment.folder / name)
                 described = replace(described, files=described.with_file(name, stored, described.file("words")))
             segments.append(described)

@@ -24,7 +24,7 @@ from memgpt_rag.memory.candidates import (
 from memgpt_rag.memory.dense.faiss_index import Found, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
 from memgpt_rag.memory.lexical.analysis import require_analysis, terms
-from memgpt_rag.memory.lexical.bm25 import WordStatistics, word_limit
+from memgpt_rag.memory.lexical.bm25 import TermStatistics, word_limit
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.keys import first_not_unit
@@ -133,7 +133,7 @@ class Memory:
         rows, scores = self._nearest(vectors, k, self._masks(where), exact)
         return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
 
-    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
+    def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
         """What the terms of questions weigh in this memory.
 
         Raises:
@@ -150,7 +150,7 @@ class Memory:
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
-        statistics: WordStatistics | None = None,
+        statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
         """The k nearest entries of each question by its vector, and the k best by its words, BM25.
 
@@ -164,7 +164,7 @@ class Memory:
             ValueError, MismatchError: as for `search`.
         """
         masks = self._masks(where)
-        statistics = self.word_statistics(questions) if statistics is None else statistics
+        statistics = self.term_statistics(questions) if statistics is None else statistics
         near = None if vectors is None else self._nearest(vectors, k, masks, exact)[0]
         proposed = []
         for place, question in enumerate(questions):
@@ -240,7 +240,7 @@ class Memory:
             keys[inside] = segment.keys[wanted[inside] - start]
         return keys
 
-    def entry(self, row: int) -> Codes | None:
+    def states(self, row: int) -> Codes | None:
         """Codes and scales of an entry's states, as `StoredStates.entry` gives them; None where none are stored."""
         number, place = self._place(row)
         states = self.segments[number].states
@@ -279,5 +279,5 @@ class Memory:
         if self.manifest.metric == "cosine" and (wrong := first_not_unit(vectors)) is not None:
             raise MismatchError(
                 f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
-                f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalise it."
+                f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalize it."
             )

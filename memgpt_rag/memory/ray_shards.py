@@ -15,14 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
-from memgpt_rag.memory import (
-    Candidates,
-    Manifest,
-    Memory,
-    SearchResult,
-    Shards,
-    WordStatistics,
-)
+from memgpt_rag.memory import Candidates, Manifest, Memory, SearchResult, Shards, TermStatistics
 from memgpt_rag.memory.storage.states import Codes
 from memgpt_rag.passage import Passage
 
@@ -57,8 +50,8 @@ class RayShard:
     ) -> SearchResult:
         return self._ask("search", vectors, k, where, exact)  # type: ignore[no-any-return]
 
-    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
-        return self._ask("word_statistics", questions)  # type: ignore[no-any-return]
+    def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
+        return self._ask("term_statistics", questions)  # type: ignore[no-any-return]
 
     def candidates(
         self,
@@ -68,7 +61,7 @@ class RayShard:
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
-        statistics: WordStatistics | None = None,
+        statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
         return self._ask("candidates", vectors, questions, k, where, exact, statistics)  # type: ignore[no-any-return]
 
@@ -81,7 +74,7 @@ class RayShard:
     def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]:
         return self._ask("keys", rows)  # type: ignore[no-any-return]
 
-    def entry(self, row: int) -> Codes | None:
+    def states(self, row: int) -> Codes | None:
         return self._ask("entry", row)  # type: ignore[no-any-return]
 
     def _ask(self, method: str, *arguments: Any) -> Any:
@@ -118,8 +111,8 @@ class _Shard:
     def search(self, vectors: np.ndarray, k: int, where: Any, exact: bool) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.search(vectors, k, where=where, exact=exact))
 
-    def word_statistics(self, questions: Sequence[str]) -> tuple[str | None, Any]:
-        return self._answer(lambda memory: memory.word_statistics(questions))
+    def term_statistics(self, questions: Sequence[str]) -> tuple[str | None, Any]:
+        return self._answer(lambda memory: memory.term_statistics(questions))
 
     def candidates(self, vectors: np.ndarray | None, questions: Any, k: int, *settings: Any) -> tuple[str | None, Any]:
         where, exact, statistics = settings
@@ -136,8 +129,8 @@ class _Shard:
     def keys(self, rows: Any) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.keys(rows))
 
-    def entry(self, row: int) -> tuple[str | None, Any]:
-        return self._answer(lambda memory: memory.entry(row))
+    def states(self, row: int) -> tuple[str | None, Any]:
+        return self._answer(lambda memory: memory.states(row))
 
 
 def ray_shards(folders: Sequence[str | Path]) -> Shards:

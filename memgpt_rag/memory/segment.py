@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, Found, exact_search
 from memgpt_rag.memory.dense.index_file import IndexFile
-from memgpt_rag.memory.lexical.postings import StoredWords
+from memgpt_rag.memory.lexical.postings import LexicalIndex
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.memory.storage.keys import open_keys
@@ -89,7 +89,7 @@ class OpenSegment:
         )
 
     @cached_property
-    def words(self) -> StoredWords | None:
+    def words(self) -> LexicalIndex | None:
         """The words of its entries, mapped when they are first asked for; None where the memory has none.
 
         Raises:
@@ -97,7 +97,7 @@ class OpenSegment:
         """
         if (name := self.described.file("words")) is None:
             return None
-        return StoredWords.open(self._committed(name, "compact"), len(self))
+        return LexicalIndex.open(self._committed(name, "compact"), len(self))
 
     @cached_property
     def live_length(self) -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory.candidates import Candidates
-from memgpt_rag.memory.lexical.bm25 import WordStatistics
+from memgpt_rag.memory.lexical.bm25 import TermStatistics
 from memgpt_rag.memory.memory import SearchResult, nearest
 from memgpt_rag.memory.storage.layout import Manifest
 from memgpt_rag.memory.storage.states import Codes
@@ -43,7 +43,7 @@ class Searchable(Protocol):
         exact: bool = False,
     ) -> SearchResult: ...
 
-    def word_statistics(self, questions: Sequence[str]) -> WordStatistics: ...
+    def term_statistics(self, questions: Sequence[str]) -> TermStatistics: ...
 
     def candidates(
         self,
@@ -53,7 +53,7 @@ class Searchable(Protocol):
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
-        statistics: WordStatistics | None = None,
+        statistics: TermStatistics | None = None,
     ) -> list[Candidates]: ...
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]: ...
@@ -62,7 +62,7 @@ class Searchable(Protocol):
 
     def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]: ...
 
-    def entry(self, row: int) -> Codes | None: ...
+    def states(self, row: int) -> Codes | None: ...
 
 
 class Shards:
@@ -120,10 +120,10 @@ class Shards:
         passages = [[of[place] for place in places] for of, places in zip(every, best.tolist(), strict=True)]
         return SearchResult(found, scores, passages)
 
-    def word_statistics(self, questions: Sequence[str]) -> WordStatistics:
-        """As `Memory.word_statistics`, of all shards together."""
-        of_shards = self._threads.map(lambda shard: shard.word_statistics(questions), self.shards)
-        together: WordStatistics = reduce(add, of_shards)
+    def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
+        """As `Memory.term_statistics`, of all shards together."""
+        of_shards = self._threads.map(lambda shard: shard.term_statistics(questions), self.shards)
+        together: TermStatistics = reduce(add, of_shards)
         return together
 
     def candidates(
@@ -134,10 +134,10 @@ class Shards:
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
-        statistics: WordStatistics | None = None,
+        statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
         """As `Memory.candidates`; what a term weighs is the same in every shard."""
-        together = self.word_statistics(questions) if statistics is None else statistics
+        together = self.term_statistics(questions) if statistics is None else statistics
 
         def propose(shard: Searchable) -> list[Candidates]:
             return shard.candidates(vectors, questions, k, where=where, exact=exact, statistics=together)
@@ -147,7 +147,7 @@ class Shards:
             Candidates(
                 np.concatenate([of.rows + start for of, start in zip(of_question, self._starts)]),
                 np.concatenate([of.scores for of in of_question]),
-                np.concatenate([of.word_scores for of in of_question]),
+                np.concatenate([of.bm25_scores for of in of_question]),
                 of_question[0].word_limit,
             ).best(k)
             for of_question in zip(*of_shards, strict=True)
@@ -172,10 +172,10 @@ class Shards:
                 keys[inside] = shard.keys(wanted[inside] - start)
         return keys
 
-    def entry(self, row: int) -> Codes | None:
+    def states(self, row: int) -> Codes | None:
         """Codes and scales of an entry's states; None where none are stored."""
         number, place = self._place(row)
-        return self.shards[number].entry(place)
+        return self.shards[number].states(place)
 
     def _place(self, row: int) -> tuple[int, int]:
         """Number of the shard that a row is in, and its row there."""

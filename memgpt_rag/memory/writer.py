@@ -20,7 +20,7 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import versions
 from memgpt_rag.memory.lexical.analysis import require_analysis
-from memgpt_rag.memory.lexical.postings import write_words
+from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.memory import Memory
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.journal import Journal
@@ -154,7 +154,7 @@ class MemoryWriter:
             rows: of the present version, one for each new entry.
         """
         assert self.base is not None
-        fingerprint, of_rows = self.base.manifest.states, [self.base.entry(int(row)) for row in rows]
+        fingerprint, of_rows = self.base.manifest.states, [self.base.states(int(row)) for row in rows]
         stored = [codes for codes in of_rows if codes is not None]
         if fingerprint is None or len(stored) < len(of_rows):
             return
@@ -190,7 +190,7 @@ class MemoryWriter:
             if words is not None:
                 require_analysis(words, self.memory)
                 name = layout.words_name(words)
-                self._described[name] = write_words(self._folder / name, self.value_blocks(_BLOCK))
+                self._described[name] = write_lexical_index(self._folder / name, self.value_blocks(_BLOCK))
             files.sync_folder(self._folder)
             segments.append(layout.Segment(self._segment, self.entries, self._described))
         manifest = layout.Manifest(

@@ -3,12 +3,10 @@
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.decoder import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.from_scratch.memgpt import MemGPT
-from memgpt_rag.model.presets import PRESETS
 from memgpt_rag.model.states import AttendedMemory, EntryStates
 
 __all__ = [
     "DEFAULT_GENERATOR",
-    "PRESETS",
     "AttendedMemory",
     "EntryStates",
     "MemGPT",

@@ -78,7 +78,7 @@ def joint_attention(
     """One softmax over memory tokens and local tokens.
 
     `rows` is a multiple of `batch`: where a search keeps several beams a question, the beams of one question are
-    neighbours and share its memory without copying it.
+    neighbors and share its memory without copying it.
 
     Args:
         query: rotated queries; heads may be a multiple of `kv_heads` (grouped-query attention).

@@ -42,7 +42,7 @@ class MemoryAttentionConfig:
         offset: b, logits added to every memory token. One number, or for each attended layer one or one per head.
         null_score: score of a slot that takes weight and gives nothing, so that a head may look away; None for no such
             slot. One number, or for each attended layer one or one per head.
-        score_bias: β, logits per unit of standardised retrieval score; 0 leaves retrieval scores out.
+        score_bias: β, logits per unit of normalized_score retrieval score; 0 leaves retrieval scores out.
         top_m: memory tokens that a head attends to at once; None for all.
     """
 
@@ -110,7 +110,7 @@ class MemoryAttentionConfig:
             null_score=pick(self.null_score),
         )
 
-    def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerFusion]:
+    def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerSettings]:
         """What holds in each attended layer of a decoder.
 
         Args:
@@ -139,13 +139,13 @@ class MemoryAttentionConfig:
         temperatures, offsets = (_spread(value, layers, heads) for value in (self.inverse_temperature, self.offset))
         nulls = [None] * len(layers) if self.null_score is None else _spread(self.null_score, layers, heads)
         return {
-            layer: LayerFusion(temperature, offset, null, self.top_m, windows[layer])
+            layer: LayerSettings(temperature, offset, null, self.top_m, windows[layer])
             for layer, temperature, offset, null in zip(layers, temperatures, offsets, nulls, strict=True)
         }
 
 
 @dataclass(frozen=True)
-class LayerFusion:
+class LayerSettings:
     """The numbers that hold in one layer; `window` is its sliding window in tokens, None where attention is global."""
 
     inverse_temperature: PerHead

@@ -1,5 +1,7 @@
-"""A pretrained decoder with memory in its attention: the decoder, its tokenizer, the prefix after which every entry is read, and the way
-in which memory and local context share attention. Turns token ids into states and answers; knows no files of a memory.
+"""A pretrained decoder with memory in its attention.
+
+Owns the decoder, its tokenizer, the prefix that every entry is read after, and the settings of each attended layer. Turns token
+ids into states and answers; knows no files of a memory.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedMo
 from memgpt_rag.hub.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.hub.model_files import loading, require_whole
 from memgpt_rag.model.attention import MemoryValues
-from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import (
     LayerStates,
@@ -27,12 +29,12 @@ from memgpt_rag.model.entry_reading import (
 )
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.presets import calibrated_preset, preset
-from memgpt_rag.model.retrofit import attending, retrofit
+from memgpt_rag.model.retrofit import retrofit, use_memory
 from memgpt_rag.model.states import (
     AttendedMemory,
     EntryStates,
     StatesCache,
-    attend_to,
+    batch_memory,
 )
 from memgpt_rag.model.tokenizer import KIND, load_tokenizer
 
@@ -75,7 +77,7 @@ class MemoryDecoder(nn.Module):
         self._prefix_states: list[LayerStates] = []
         self._prefix_ids: tuple[int, ...] = ()
         self._delimiters: Delimiters | None = None
-        self._fusion: dict[int, LayerFusion] = {}
+        self._layer_settings: dict[int, LayerSettings] = {}
         self.config = preset(config, decoder.config) if isinstance(config, str) else config
         self.prefix_ids = tuple(prefix_ids)
 
@@ -170,24 +172,24 @@ class MemoryDecoder(nn.Module):
 
     @config.setter
     def config(self, config: MemoryAttentionConfig) -> None:
-        fusion = config.resolve(self.windows, self.num_heads)
-        if fusion.keys() != self._fusion.keys():
+        layer_settings = config.resolve(self.windows, self.num_heads)
+        if layer_settings.keys() != self._layer_settings.keys():
             self._states.clear()  # they hold the attended layers only
-        self._config, self._fusion = config, fusion
+        self._config, self._layer_settings = config, layer_settings
 
     @property
-    def fusion(self) -> dict[int, LayerFusion]:
+    def layer_settings(self) -> dict[int, LayerSettings]:
         """The configuration as it holds in each attended layer."""
-        return self._fusion
+        return self._layer_settings
 
     @contextmanager
-    def fused(self, fusion: dict[int, LayerFusion]) -> Iterator[None]:
+    def temporary_settings(self, layer_settings: dict[int, LayerSettings]) -> Iterator[None]:
         """Inside the block, read memory with these numbers, which may carry gradients, in the same layers."""
-        before, self._fusion = self._fusion, fusion
+        before, self._layer_settings = self._layer_settings, layer_settings
         try:
             yield
         finally:
-            self._fusion = before
+            self._layer_settings = before
 
     @property
     def num_heads(self) -> int:
@@ -203,7 +205,7 @@ class MemoryDecoder(nn.Module):
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers that attend to memory, in ascending order."""
-        return tuple(sorted(self._fusion))
+        return tuple(sorted(self._layer_settings))
 
     @property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -256,29 +258,43 @@ class MemoryDecoder(nn.Module):
                 self._states.put(token_ids, states)
         return [found[token_ids] for token_ids in wanted]
 
-    def attend(
+    def make_memory(
         self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
     ) -> AttendedMemory:
-        """The memory of a batch of questions, to pass to `forward` or `generate` once.
+        """Return the memory of a batch of questions, to pass to `forward` or `generate` once.
 
         Args:
             rows: for each question, the token ids of each of its entries.
-            scores: for each question, the standardised retrieval score of each entry; None for equal scores.
+            scores: for each question, the normalized retrieval score of each entry; None for equal scores.
         """
         if scores is None:
             scores = [[0.0] * len(entries) for entries in rows]
         states = iter(self.states_of([token_ids for entries in rows for token_ids in entries]))
-        return self.attend_states([[next(states) for _ in entries] for entries in rows], scores)
+        return self.memory_from_states([[next(states) for _ in entries] for entries in rows], scores)
 
-    def attend_states(self, rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]]) -> AttendedMemory:
-        """As `attend`, for entries whose states are at hand."""
-        return attend_to(
+    def memory_from_states(
+        self, rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]]
+    ) -> AttendedMemory:
+        """As `make_memory`, for entries whose states are at hand."""
+        return batch_memory(
             rows,
             scores,
             prefix_tokens=self.prefix_tokens,
-            layers=list(self._fusion),
+            layers=list(self._layer_settings),
             score_bias=self.config.score_bias,
         )
+
+    @property
+    def pad_token_id(self) -> int:
+        """The token that fills rows; masked wherever it stands."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def pad_left(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "rows tokens"], Int[Tensor, "rows tokens"]]:
+        """Return rows of token ids as one tensor, filled on the left, and its attention mask."""
+        width, device = max(map(len, rows)), self.decoder.device
+        ids = [[self.pad_token_id] * (width - len(row)) + list(row) for row in rows]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     def forward(
         self,
@@ -293,7 +309,7 @@ class MemoryDecoder(nn.Module):
 
         Args:
             attention_mask: 0 for padding, which stands on the left; without the prefix, with the tokens in the cache.
-            memory: what each row attends to, from `attend`.
+            memory: what each row attends to, from `make_memory`.
             past_key_values: cache of an earlier call with the same memory; None to start after the prefix.
             kwargs: passed on to the decoder.
         """
@@ -303,7 +319,7 @@ class MemoryDecoder(nn.Module):
             )
         cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
         inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
-        with self._attending(memory):
+        with self._use_memory(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
 
     @torch.inference_mode()
@@ -319,7 +335,7 @@ class MemoryDecoder(nn.Module):
 
         Args:
             attention_mask: 0 for padding, which stands on the left.
-            memory: what each row attends to, from `attend`; rows may have different memories.
+            memory: what each row attends to, from `make_memory`; rows may have different memories.
             kwargs: passed on to the decoder's `generate`.
         """
         if memory is None:
@@ -342,7 +358,7 @@ class MemoryDecoder(nn.Module):
             positions = torch.arange(len(self.prefix_ids), device=input_ids.device).expand_as(prefix)
             inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], dim=1)
             inputs["input_ids"] = torch.cat([prefix, input_ids], dim=1)
-        with self._attending(memory):
+        with self._use_memory(memory):
             output = self.decoder.generate(**inputs, **kwargs)
         if not cached:
             if isinstance(output, Tensor):
@@ -368,8 +384,8 @@ class MemoryDecoder(nn.Module):
             "position_ids": memory.local_position(mask.bool())[:, -tokens:],
         }
 
-    def _attending(self, memory: AttendedMemory) -> Any:
-        return nullcontext() if memory.is_empty else attending(memory, self._fusion)
+    def _use_memory(self, memory: AttendedMemory) -> Any:
+        return nullcontext() if memory.is_empty else use_memory(memory, self._layer_settings)
 
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
         """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""
@@ -385,7 +401,7 @@ class MemoryDecoder(nn.Module):
     ) -> Float[Tensor, "rows tokens hidden"]:
         """Hidden states of tokens that follow a prefix of `read_prefix` and memory, through which gradients flow."""
         inputs = self._place(input_ids, attention_mask, memory)
-        with self._attending(memory):
+        with self._use_memory(memory):
             hidden: Tensor = self.decoder.base_model(
                 **inputs, past_key_values=cache_of(prefix, len(input_ids))
             ).last_hidden_state
@@ -408,7 +424,7 @@ class MemoryDecoder(nn.Module):
 
         def of_row(part: int, row: int) -> dict[int, Tensor]:
             own = slice(before, before + len(batch[row]) + behind)
-            return {layer: states[layer][part][row, :, own].clone() for layer in self._fusion}
+            return {layer: states[layer][part][row, :, own].clone() for layer in self._layer_settings}
 
         return [
             EntryStates(of_row(0, row), {layer: MemoryValues(values) for layer, values in of_row(1, row).items()})

@@ -7,17 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from memgpt_rag.choices import PRESETS, Preset
 from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import GENERATORS
 from memgpt_rag.io.cache_folder import cache_folder, is_there
 from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
 
-_GENERAL = {
+_GENERAL: dict[Preset, MemoryAttentionConfig] = {
     "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
     "compact": MemoryAttentionConfig(layers="global", inverse_temperature=1.1, score_bias=10.0, top_m=32),
 }
-PRESETS = tuple(_GENERAL)
 # Written by `benchmarks/answers.py choose --save`: of each decoder, the presets that were fitted to it.
 _MAX_BYTES = 2**22  # of a user's file; numbers for each of 128 heads in 100 layers have two million
 FITTED = Path(__file__).with_name("fitted.json")
@@ -65,7 +65,7 @@ def calibrated_file(model: str | Path) -> Path:
     return folder / "memory_attention.json"
 
 
-def decisions_file(model: str | Path) -> Path:
+def confidence_file(model: str | Path) -> Path:
     """Where a user's fitted decisions to query and to abstain are kept: beside the numbers calibrated for the model."""
     return calibrated_file(model).with_name("memory_decisions.json")
 

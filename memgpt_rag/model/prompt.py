@@ -121,6 +121,11 @@ class Prompt:
         asked = _ASK[language_of(question)].format(question.strip())
         return self._question(asked.rsplit("\n", 1)[0] + self._turn[1] if self.is_chat else asked)
 
+    def question_row(self, question: str, pasted: Sequence[Passage]) -> list[int]:
+        """Tokens of a question after the passages that stand in the prompt as text, best first; the best one stands last."""
+        before = [token for passage in reversed(pasted) for token in self.entry_ids(passage)]
+        return [*before, *self.question_ids(question)]
+
     def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What stands before a question's own words, and these words.
 

@@ -22,7 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attention import UNSEEN, joint_attention
-from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.states import AttendedMemory
 
 _NAME = "memgpt_over_"
@@ -33,7 +33,7 @@ class _Attended:
     """The memory that is attended, and the masks of the forward pass under way, which many layers share."""
 
     memory: AttendedMemory
-    fusion: dict[int, LayerFusion]
+    layer_settings: dict[int, LayerSettings]
     query_position: Tensor | None = None  # [batch, queries]
     _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
@@ -61,9 +61,9 @@ _recorded: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("rec
 
 
 @contextmanager
-def attending(memory: AttendedMemory, fusion: dict[int, LayerFusion]) -> Iterator[None]:
+def use_memory(memory: AttendedMemory, layer_settings: dict[int, LayerSettings]) -> Iterator[None]:
     """Every forward pass of a retrofitted decoder inside the block attends to `memory` too."""
-    token = _attended.set(_Attended(memory, fusion))
+    token = _attended.set(_Attended(memory, layer_settings))
     try:
         yield
     finally:
@@ -132,13 +132,13 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         recorded, here = _recorded.get(), _attended.get()
         if recorded is not None:
             recorded[layer] = (key, value)
-        if here is None or layer not in here.fusion:
+        if here is None or layer not in here.layer_settings:
             without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward
             given: tuple[Tensor, Tensor | None] = without(
                 module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
             )
             return given
-        memory, fusion = here.memory, here.fusion[layer]
+        memory, layer_settings = here.memory, here.layer_settings[layer]
         assert attention_mask is not None
         output, weights = joint_attention(
             query,
@@ -147,12 +147,12 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             attention_mask,
             memory.keys[layer],
             memory.values[layer],
-            here.memory_mask(fusion.window),
+            here.memory_mask(layer_settings.window),
             scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            inverse_temperature=fusion.inverse_temperature,
-            offset=fusion.offset,
-            null_score=fusion.null_score,
-            top_m=fusion.top_m,
+            inverse_temperature=layer_settings.inverse_temperature,
+            offset=layer_settings.offset,
+            null_score=layer_settings.null_score,
+            top_m=layer_settings.top_m,
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),
             dropout=dropout,

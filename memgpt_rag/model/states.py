@@ -123,7 +123,7 @@ class AttendedMemory:
         return masses
 
 
-def attend_to(
+def batch_memory(
     rows: Sequence[Sequence[EntryStates]],
     scores: Sequence[Sequence[float]],
     *,

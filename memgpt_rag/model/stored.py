@@ -19,7 +19,7 @@ from memgpt_rag.model.states import EntryStates
 class Stored(Protocol):
     """What gives the codes and scales of an entry by its row, as a memory does; None where it has none."""
 
-    def entry(self, row: int) -> tuple[np.ndarray, np.ndarray | None] | None: ...
+    def states(self, row: int) -> tuple[np.ndarray, np.ndarray | None] | None: ...
 
 
 def states_fingerprint(
@@ -55,7 +55,7 @@ def load_states(
     every = places == list(range(len(fingerprint.layers)))
     loaded = []
     for row in rows:
-        of_row = stored.entry(row)
+        of_row = stored.states(row)
         if of_row is None:
             raise ModelError(f"There are no states of row {row}; compute them with: memgpt-index states")
         codes, scales = of_row

@@ -12,7 +12,7 @@ from memgpt_rag.memory import Searchable
 from memgpt_rag.passage import Passage
 
 
-def with_neighbours(memory: Searchable, row: int, passage: Passage, reach: int) -> tuple[tuple[int, ...], Passage]:
+def with_adjacent(memory: Searchable, row: int, passage: Passage, reach: int) -> tuple[tuple[int, ...], Passage]:
     """A passage with up to `reach` passages on either side, those under the same headings of the same document.
 
     Returns:

@@ -1,7 +1,7 @@
 """How searches by key and by words become one ranking.
 
-scores    (1 − w) · cosine / contrast + w · 2 · BM25 / limit     convex combination (Bruch, Gai and Ingber 2023, An
-          Analysis of Fusion Functions for Hybrid Retrieval); cosines count in units of the encoder's contrast, so that
+scores    (1 − w) · cosine / score_scale + w · 2 · BM25 / limit     convex combination (Bruch, Gai and Ingber 2023, An
+          Analysis of Fusion Functions for Hybrid Retrieval); cosines count in units of the encoder's score scale, so that
           one weight serves encoders whose cosines lie close together and others; BM25 as a share of what a question's
           terms can give at most, so that words count little where few are shared, as between languages
 ranks     1 / (60 + rank by key) + 1 / (60 + rank by words)      reciprocal rank fusion (Cormack et al. 2009)
@@ -9,15 +9,12 @@ ranks     1 / (60 + rank by key) + 1 / (60 + rank by words)      reciprocal rank
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.choices import Fusion
 from memgpt_rag.memory import Candidates
 
-Fusion = Literal["scores", "ranks"]
-FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 _K = 60
 # An entry that answers a question holds about half of the weight of its terms.
 _SHARE = 0.5
@@ -25,23 +22,23 @@ _SHARE = 0.5
 _RANKS_UNIT = 1 / (_K + 1)
 
 
-def fuse(candidates: Candidates, fusion: Fusion, contrast: float, word_weight: float) -> Float[np.ndarray, " n"]:
+def fuse(candidates: Candidates, fusion: Fusion, score_scale: float, lexical_weight: float) -> Float[np.ndarray, " n"]:
     """One score for each candidate, in units in which right and wrong entries are about 1 apart.
 
     Args:
-        contrast: of the encoder, see `EncoderFingerprint.score_contrast`.
-        word_weight: w above; ranks weigh alike.
+        score_scale: of the encoder, see `EncoderFingerprint.score_scale`.
+        lexical_weight: w above; ranks weigh alike.
     """
     if fusion == "ranks":
-        by_key, by_words = _ranks(candidates.scores), _ranks(candidates.word_scores)
-        worded = np.where(candidates.word_scores > 0, 1 / (_K + by_words), 0)
+        by_key, by_words = _ranks(candidates.scores), _ranks(candidates.bm25_scores)
+        worded = np.where(candidates.bm25_scores > 0, 1 / (_K + by_words), 0)
         return (1 / (_K + by_key) + worded) / 2 / _RANKS_UNIT
-    return (1 - word_weight) * candidates.scores / contrast + word_weight * word_share(candidates)
+    return (1 - lexical_weight) * candidates.scores / score_scale + lexical_weight * lexical_share(candidates)
 
 
-def word_share(candidates: Candidates) -> Float[np.ndarray, " n"]:
+def lexical_share(candidates: Candidates) -> Float[np.ndarray, " n"]:
     """BM25 in units in which right and wrong entries are about 1 apart."""
-    return candidates.word_scores / (_SHARE * max(candidates.word_limit, 1e-9))
+    return candidates.bm25_scores / (_SHARE * max(candidates.word_limit, 1e-9))
 
 
 def _ranks(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def diversify(
+def mmr_order(
     relevance: Float[np.ndarray, " n"], keys: Float[np.ndarray, "n dimension"], k: int, diversity: float
 ) -> Int[np.ndarray, " k"]:
     """Places of k entries, in the order in which they are chosen; all of them where there are fewer.

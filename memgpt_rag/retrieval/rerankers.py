@@ -1,6 +1,6 @@
 """Rerankers: a second, slower look at what a search found. Each gives an entry a score for a question, higher is better.
 
-A score is told in units of the reranker's contrast: how much higher it rates a question's own passage than others'. So
+A score is told in units of the reranker's score scale: how much higher it rates a question's own passage than others'. So
 scores of searches and of rerankers can be added, and β of memory attention means the same for all of them.
 """
 
@@ -45,11 +45,11 @@ class Reranker(ABC):
         """How well each passage goes with the question, in numbers of any scale."""
 
     def scores(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        """The same in units of the contrast."""
-        return self.rate(question, passages) / self.contrast
+        """The same in units of the score scale."""
+        return self.rate(question, passages) / self.score_scale
 
     @cached_property
-    def contrast(self) -> float:
+    def score_scale(self) -> float:
         """How much higher a question rates its own passage than others', in the language where it tells them apart best.
 
         Raises:
@@ -167,7 +167,7 @@ class LikelihoodReranker(Reranker):
             entries = [self._prompt.first_entry_ids(passage, self._max_tokens) for passage in batch]
             rows = ids.expand(len(entries), -1)
             with torch.inference_mode():
-                memory = self._model.attend([[entry] for entry in entries])
+                memory = self._model.make_memory([[entry] for entry in entries])
                 logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
                 # One row after the other: each makes a copy of its logits in fp32.
                 rated += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_KINDS, Fusion, SearchKind
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.limits import (
+    MOST_ADJACENT,
     MOST_ENTRIES,
-    MOST_NEIGHBOURS,
     MOST_RETRIEVED,
     require_between,
 )
 from memgpt_rag.memory import Candidates, Searchable
 from memgpt_rag.passage import Passage
-from memgpt_rag.retrieval.adjacent_passages import with_neighbours
-from memgpt_rag.retrieval.fusion import (
-    FUSIONS,
-    Fusion,
-    fuse,
-    word_share,
-)
-from memgpt_rag.retrieval.mmr import diversify
+from memgpt_rag.retrieval.adjacent_passages import with_adjacent
+from memgpt_rag.retrieval.fusion import fuse, lexical_share
+from memgpt_rag.retrieval.mmr import mmr_order
 
 if TYPE_CHECKING:
     from memgpt_rag.retrieval.rerankers import Reranker
 
-Kind = Literal["dense", "bm25", "hybrid"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 # How many entries each of two searches proposes, so that the fused ranking knows those that only one of them ranks high.
 PROPOSED = 100
 
@@ -43,36 +37,36 @@ class Search:
     Attributes:
         kind: "dense" by the cosine of keys, "bm25" by words, "hybrid" by both.
         fusion: how "hybrid" makes one ranking of two, see `memgpt_rag.retrieval.fusion`.
-        word_weight: of words against keys in "hybrid" by scores, 0 to 1.
+        lexical_weight: of words against keys in "hybrid" by scores, 0 to 1.
         reranker: takes a second look at the best entries; None for none.
         rerank_weight: of its scores against those of the search, 0 to 1; None for the reranker's own.
         depth: how many of the best entries the reranker, or the search for diversity, looks at.
         diversity: 0 takes entries by relevance alone; above that, up to 1, those that say something new, too.
-        neighbours: how many passages before and after an entry to join to it.
+        adjacent: how many passages before and after an entry to join to it.
 
     Raises:
         ValueError: one of them is none of the above.
     """
 
-    kind: Kind = "dense"
+    kind: SearchKind = "dense"
     fusion: Fusion = "scores"
-    word_weight: float = 0.25
+    lexical_weight: float = DEFAULT_LEXICAL_WEIGHT
     reranker: Reranker | None = None
     rerank_weight: float | None = None
-    depth: int = 20
+    depth: int = DEFAULT_DEPTH
     diversity: float = 0.0
-    neighbours: int = 0
+    adjacent: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"There is no search {self.kind!r}; expected one of {', '.join(KINDS)}.")
+        if self.kind not in SEARCH_KINDS:
+            raise ValueError(f"There is no search {self.kind!r}; expected one of {', '.join(SEARCH_KINDS)}.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"There is no fusion {self.fusion!r}; expected one of {', '.join(FUSIONS)}.")
-        for name in ("word_weight", "rerank_weight", "diversity"):
+        for name in ("lexical_weight", "rerank_weight", "diversity"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}; expected 0 to 1.")
         require_between("depth", self.depth, 1, MOST_ENTRIES)
-        require_between("neighbours", self.neighbours, 0, MOST_NEIGHBOURS)
+        require_between("adjacent", self.adjacent, 0, MOST_ADJACENT)
 
     @property
     def weight_of_reranker(self) -> float:
@@ -84,7 +78,7 @@ class Search:
     @property
     def key(self) -> str:
         """Tells ways of scoring apart, for what is fitted to scores; empty for the plain search by key."""
-        fusion = f" {self.fusion} {self.word_weight:g}" if self.kind == "hybrid" else ""
+        fusion = f" {self.fusion} {self.lexical_weight:g}" if self.kind == "hybrid" else ""
         again = "" if self.reranker is None else f" {self.reranker.name} {self.weight_of_reranker:g}"
         return "" if self == Search() else f"{self.kind}{fusion}{again}"
 
@@ -95,10 +89,10 @@ class Retrieved:
 
     Attributes:
         row: its row in the memory.
-        passage: its value, with its neighbours where they were asked for.
+        passage: its value, joined with adjacent ones where that was asked for.
         score: what it was ranked by. Of a dense search, the cosine of question and key, or in a Euclidean memory minus
-            their distance; of a search by words, BM25; else what `standardised` says.
-        standardised: the score in units in which right and wrong entries are about 1 apart, so that one β fits encoders
+            their distance; of a search by words, BM25; else what `normalized_score` says.
+        normalized_score: the score in units in which right and wrong entries are about 1 apart, so that one β fits encoders
             and rerankers of any scale.
         joined: rows of the passages that `passage` is made of, where they are several.
     """
@@ -106,7 +100,7 @@ class Retrieved:
     row: int
     passage: Passage
     score: float
-    standardised: float
+    normalized_score: float
     joined: tuple[int, ...] = ()
 
 
@@ -116,10 +110,10 @@ class _Ranked:
 
     rows: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
-    standardised: Float[np.ndarray, " n"]
+    normalized_score: Float[np.ndarray, " n"]
 
     def taken(self, places: Int[np.ndarray, " k"]) -> _Ranked:
-        return _Ranked(self.rows[places], self.scores[places], self.standardised[places])
+        return _Ranked(self.rows[places], self.scores[places], self.normalized_score[places])
 
 
 class Retriever:
@@ -144,7 +138,7 @@ class Retriever:
     @search.setter
     def search(self, search: Search) -> None:
         if search.kind != "dense":
-            self.memory.word_statistics([])  # what is wrong with its words is told now
+            self.memory.term_statistics([])  # what is wrong with its words is told now
         self._search = search
 
     def retrieve(self, questions: Sequence[str], k: int, *, where: str | None = None) -> list[list[Retrieved]]:
@@ -165,21 +159,21 @@ class Retriever:
 
     def _ranked(self, questions: Sequence[str], k: int, where: str | None) -> list[_Ranked]:
         """What the search finds, best first: as many as are looked at afterwards."""
-        search, contrast = self.search, self.memory.manifest.encoder.score_contrast
-        further = search.reranker is not None or search.diversity or search.neighbours
+        search, score_scale = self.search, self.memory.manifest.encoder.score_scale
+        further = search.reranker is not None or search.diversity or search.adjacent
         vectors = None if search.kind == "bm25" else self.encoder.encode_queries(questions)
         if vectors is not None and search.kind == "dense":
             found = self.memory.search(vectors, max(k, search.depth) if further else k, where=where)
-            return [_Ranked(*of, of[1] / contrast) for of in zip(found.rows, found.scores, strict=True)]
+            return [_Ranked(*of, of[1] / score_scale) for of in zip(found.rows, found.scores, strict=True)]
         proposed = self.memory.candidates(vectors, questions, max(k, search.depth, PROPOSED), where=where)
-        return [self._fused(of, contrast) for of in proposed]
+        return [self._fused(of, score_scale) for of in proposed]
 
-    def _fused(self, proposed: Candidates, contrast: float) -> _Ranked:
+    def _fused(self, proposed: Candidates, score_scale: float) -> _Ranked:
         if self.search.kind == "bm25":
-            found = np.flatnonzero(proposed.word_scores > 0)
-            ranked = _Ranked(proposed.rows[found], proposed.word_scores[found], word_share(proposed)[found])
+            found = np.flatnonzero(proposed.bm25_scores > 0)
+            ranked = _Ranked(proposed.rows[found], proposed.bm25_scores[found], lexical_share(proposed)[found])
         else:
-            fused = fuse(proposed, self.search.fusion, contrast, self.search.word_weight)
+            fused = fuse(proposed, self.search.fusion, score_scale, self.search.lexical_weight)
             ranked = _Ranked(proposed.rows, fused, fused)
         return ranked.taken(np.argsort(-ranked.scores, kind="stable"))
 
@@ -190,19 +184,21 @@ class Retriever:
         if not count:
             return ranked
         again = search.reranker.scores(question, self.memory.passages(ranked.rows[:count]))
-        before = ranked.standardised
+        before = ranked.normalized_score
         weight = search.weight_of_reranker
         both = (1 - weight) * before[:count] + weight * again
         order = np.argsort(-both, kind="stable")
         behind = both.min() - (before[:count].min() - before[count:])
-        standardised = np.concatenate([both[order], behind])
-        return _Ranked(np.concatenate([ranked.rows[:count][order], ranked.rows[count:]]), standardised, standardised)
+        normalized_score = np.concatenate([both[order], behind])
+        return _Ranked(
+            np.concatenate([ranked.rows[:count][order], ranked.rows[count:]]), normalized_score, normalized_score
+        )
 
     def _diversified(self, ranked: _Ranked, k: int) -> _Ranked:
         pool = ranked.taken(np.arange(min(len(ranked.rows), max(k, self.search.depth))))
         keys = self.memory.keys(pool.rows)
         unit = keys / np.linalg.norm(keys, axis=1, keepdims=True)
-        return pool.taken(diversify(pool.standardised, unit, max(k, self.search.depth), self.search.diversity))
+        return pool.taken(mmr_order(pool.normalized_score, unit, max(k, self.search.depth), self.search.diversity))
 
     def _entries(self, ranked: _Ranked, k: int) -> list[Retrieved]:
         entries: list[Retrieved] = []
@@ -210,12 +206,14 @@ class Retriever:
         for start in range(0, len(ranked.rows), k):
             part = ranked.taken(np.arange(start, min(start + k, len(ranked.rows))))
             passages = self.memory.passages(part.rows)
-            for row, passage, score, standardised in zip(part.rows.tolist(), passages, part.scores, part.standardised):
+            for row, passage, score, normalized_score in zip(
+                part.rows.tolist(), passages, part.scores, part.normalized_score
+            ):
                 if row in taken or len(entries) == k:
                     continue
-                entry = Retrieved(row, passage, float(score), float(standardised))
-                if self.search.neighbours:
-                    rows, joined = with_neighbours(self.memory, row, passage, self.search.neighbours)
+                entry = Retrieved(row, passage, float(score), float(normalized_score))
+                if self.search.adjacent:
+                    rows, joined = with_adjacent(self.memory, row, passage, self.search.adjacent)
                     taken.update(rows)
                     entry = replace(entry, passage=joined, joined=rows if len(rows) > 1 else ())
                 entries.append(entry)

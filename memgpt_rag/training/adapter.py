@@ -22,9 +22,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.own_folder import first_link
 from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
-from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.adapter_examples import ReadingExample
+from memgpt_rag.training.adapter_examples import AdapterExample
 from memgpt_rag.training.answer_likelihood import answer_logits, losses_of
 from memgpt_rag.training.loss_curve import Curve, LossBar
 
@@ -66,7 +66,7 @@ def distillation_loss(
     )
 
 
-class ReaderTrainer(Trainer):  # type: ignore[misc]
+class AdapterTrainer(Trainer):  # type: ignore[misc]
     """The Trainer of transformers for the adapter of a RAG's language model; its loss is a mean over questions.
 
     Args:
@@ -92,7 +92,7 @@ class ReaderTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        examples: list[ReadingExample] = inputs["examples"]
+        examples: list[AdapterExample] = inputs["examples"]
         with self.accelerator.autocast():
             logits, answers = answer_logits(self.rag, [one.example for one in examples])
         words, end = losses_of(logits, answers)
@@ -108,7 +108,7 @@ class ReaderTrainer(Trainer):  # type: ignore[misc]
         return (loss, {"losses": losses}) if return_outputs else loss
 
     @torch.no_grad()
-    def prompted_logits(self, examples: Sequence[ReadingExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
+    def prompted_logits(self, examples: Sequence[AdapterExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
         """What the decoder without its adapter expects at each token of the answers, with the passage in the prompt.
 
         One entry that every layer reads without bias or temperature is the same as its text in the prompt. Where states
@@ -118,8 +118,8 @@ class ReaderTrainer(Trainer):  # type: ignore[misc]
         with model.as_pretrained(), self.accelerator.autocast():
             if len(model.layers) < len(model.windows):
                 return answer_logits(self.rag, [replace(one.example, found=()) for one in examples], pasted=gold)[0]
-            neutral = {layer: LayerFusion(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
-            with model.fused(neutral):
+            neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
+            with model.temporary_settings(neutral):
                 alone = [replace(one.example, found=of) for one, of in zip(examples, gold, strict=True)]
                 return answer_logits(self.rag, alone)[0]
 
@@ -128,10 +128,10 @@ class ReaderTrainer(Trainer):  # type: ignore[misc]
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
-def train_reader(
+def train_adapter(
     rag: RAG,
-    examples: Sequence[ReadingExample],
-    held_out: Sequence[ReadingExample],
+    examples: Sequence[AdapterExample],
+    held_out: Sequence[AdapterExample],
     folder: str | Path,
     *,
     rank: int = 8,
@@ -153,7 +153,7 @@ def train_reader(
         rank, dropout: as for `add_adapter`.
         evaluations: how often the questions held out are looked at, each time with a checkpoint.
         patience: evaluations without progress after which training stops.
-        weights: weights of the loss, as `ReaderTrainer` names them.
+        weights: weights of the loss, as `AdapterTrainer` names them.
         resume: go on from the last checkpoint in the folder, to the same end as without an interruption.
         seed: of the adapter, of dropout, and of the order of the examples.
         arguments: passed on to `TrainingArguments`: learning_rate, lr_scheduler_type, weight_decay, max_grad_norm,
@@ -185,7 +185,7 @@ def train_reader(
         "report_to": ["tensorboard"] if _has_tensorboard() else [],
         **arguments,
     }
-    trainer = ReaderTrainer(
+    trainer = AdapterTrainer(
         rag,
         adapter,
         Arguments(
@@ -255,7 +255,7 @@ def _require_no_link(folder: Path) -> None:
         raise ModelError(f"{link} is a link, so that training would write elsewhere; remove it, or name a new folder.")
 
 
-def _collate(examples: list[ReadingExample]) -> dict[str, Any]:
+def _collate(examples: list[AdapterExample]) -> dict[str, Any]:
     # The Trainer counts examples by the first tensor that it finds.
     return {"examples": examples, "answerable": torch.tensor([one.gold is not None for one in examples])}
 

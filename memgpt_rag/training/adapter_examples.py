@@ -4,22 +4,19 @@ without it, whose answer is that it is not in memory.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from memgpt_rag.answering.answer_match import holds_answer
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.training.answer_likelihood import Example
 
-_LETTER = r"[^\W\u3400-\u9fff\uf900-\ufaff]"  # letters and digits that words are made of; no Chinese characters
-
 
 @dataclass(frozen=True)
-class ReadingExample:
+class AdapterExample:
     """A question with the entries that it attends to.
 
     Attributes:
@@ -32,24 +29,13 @@ class ReadingExample:
 
 
 def holds(entry: Retrieved, answer: str) -> bool:
-    """Whether an entry's text contains an answer as whole words, which Chinese does not mark; letter case, width and the
-    length of white space do not count.
-    """
-    return contains(entry.passage.titled_text, answer)
+    """Whether an entry's text or title holds an answer."""
+    return holds_answer(entry.passage.titled_text, answer)
 
 
-def contains(text: str, answer: str) -> bool:
-    """Whether a text contains an answer as whole words; see `holds`."""
-    plain = _plain(answer)
-    before, after = (
-        f"(?{look}{_LETTER})" if re.match(_LETTER, end) else "" for look, end in (("<!", plain[:1]), ("!", plain[-1:]))
-    )
-    return re.search(before + re.escape(plain) + after, _plain(text)) is not None
-
-
-def reading_examples(
+def adapter_examples_of(
     examples: Sequence[Example], k: int, *, unanswerable: float = 0.18, seed: int = 0
-) -> list[ReadingExample]:
+) -> list[AdapterExample]:
     """Give each question k entries to attend to; those whose answer no entry holds are left out.
 
     The passage of a question is the best entry found that contains its answer. It stands among the best others, which
@@ -74,19 +60,15 @@ def reading_examples(
     return [_without(one, k) if place in taken else _with(one, k) for place, one in enumerate(supported)]
 
 
-def _with(example: Example, k: int) -> ReadingExample:
+def _with(example: Example, k: int) -> AdapterExample:
     gold = next(entry for entry in example.found if holds(entry, example.answer))
     others = [entry.row for entry in example.found if entry is not gold][: k - 1]
-    return ReadingExample(
+    return AdapterExample(
         replace(example, found=[entry for entry in example.found if entry is gold or entry.row in others]), gold
     )
 
 
-def _without(example: Example, k: int) -> ReadingExample:
+def _without(example: Example, k: int) -> AdapterExample:
     others = [entry for entry in example.found if not holds(entry, example.answer)][:k]
     answer = NOT_IN_MEMORY[language_of(example.question)]
-    return ReadingExample(replace(example, answer=answer, found=others), None)
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return AdapterExample(replace(example, answer=answer, found=others), None)

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memgpt_rag.answering.entry_states import attend
+from memgpt_rag.answering.entry_states import ComputedStates, make_memory
 from memgpt_rag.model import AttendedMemory
-from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
 
@@ -34,14 +34,25 @@ def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]
 
     Where all are from fewer than four documents, every fourth question is held out.
     """
-    documents = [(of.found[0].passage.source, of.found[0].passage.record) if of.found else ("", "") for of in examples]
-    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
-    turns = [numbers[document] for document in documents] if len(numbers) >= 4 else range(len(examples))
-    held_out = [turn % 4 == 3 for turn in turns]
+    documents = [example.found[0].passage.document if example.found else ("", "") for example in examples]
+    held_out = [fold == 3 for fold in document_folds(documents, 4)]
     return (
         [example for example, held in zip(examples, held_out, strict=True) if not held],
         [example for example, held in zip(examples, held_out, strict=True) if held],
     )
+
+
+def document_folds(documents: Sequence[tuple[str, str]], folds: int, *, alike: int = 1) -> list[int]:
+    """Return a fold, from 0, for each example; examples about one document are in one fold.
+
+    Args:
+        documents: of each example. Where they are fewer than the folds, the examples take turns.
+        alike: how many neighboring examples are about one question, and stay together.
+    """
+    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
+    if len(numbers) < folds:
+        return [place // alike % folds for place in range(len(documents))]
+    return [numbers[document] % folds for document in documents]
 
 
 def alike_batches(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:
@@ -58,20 +69,20 @@ def answer_logits(
     examples: Sequence[Example],
     *,
     pasted: Sequence[Sequence[Retrieved]] | None = None,
-    fusion: dict[int, LayerFusion] | None = None,
+    layer_settings: dict[int, LayerSettings] | None = None,
     score_bias_factor: Tensor | float = 1.0,
 ) -> tuple[list[Float[Tensor, "tokens vocabulary"]], Answers]:
     """What the model expects at each token of the known answers, in one batch.
 
     Args:
         pasted: entries that stand in the prompt of each question; None for none.
-        fusion: numbers of the attended layers, or of some of them; memory is hidden from the others. None for the model's.
+        layer_settings: numbers of the attended layers, or of some of them; memory is hidden from the others. None for the model's.
         score_bias_factor: what to multiply the bias by retrieval score with.
 
     Returns:
         Logits of each answer's tokens, in fp32, and the tokens: those of the answer, and those that end it.
     """
-    return _read(rag, examples, pasted, fusion, score_bias_factor)[:2]
+    return _read(rag, examples, pasted, layer_settings, score_bias_factor)[:2]
 
 
 def answer_losses(
@@ -79,7 +90,7 @@ def answer_losses(
     examples: Sequence[Example],
     *,
     pasted: Sequence[Sequence[Retrieved]] | None = None,
-    fusion: dict[int, LayerFusion] | None = None,
+    layer_settings: dict[int, LayerSettings] | None = None,
     score_bias_factor: Tensor | float = 1.0,
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
     """Negative log-likelihood of each known answer, in one batch; the arguments are those of `answer_logits`.
@@ -87,7 +98,7 @@ def answer_losses(
     Returns:
         The mean over the answer's tokens, and the sum over the tokens that end it.
     """
-    return losses_of(*_read(rag, examples, pasted, fusion, score_bias_factor)[:2])
+    return losses_of(*_read(rag, examples, pasted, layer_settings, score_bias_factor)[:2])
 
 
 def losses_of(
@@ -106,13 +117,18 @@ def losses_of(
 def losses_with_gold(
     rag: RAG,
     examples: Sequence[Example],
-    fusion: dict[int, LayerFusion] | None,
+    layer_settings: dict[int, LayerSettings] | None,
     score_bias_factor: Tensor | float,
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"], Float[Tensor, " examples"]]:
     """As `answer_losses`, and −log of the gold entries' share of the attention mass on memory while answering."""
     of_layers: list[Tensor] = []
     logits, answers, memory = _read(
-        rag, examples, None, fusion, score_bias_factor, on_weights=lambda weights: of_layers.append(weights.mean(1))
+        rag,
+        examples,
+        None,
+        layer_settings,
+        score_bias_factor,
+        on_weights=lambda weights: of_layers.append(weights.mean(1)),
     )
     mass, of_gold = torch.stack(of_layers).mean(0)[:, :-1], []
     for row, (example, (words, end)) in enumerate(zip(examples, answers, strict=True)):
@@ -129,32 +145,31 @@ def _read(
     rag: RAG,
     examples: Sequence[Example],
     pasted: Sequence[Sequence[Retrieved]] | None,
-    fusion: dict[int, LayerFusion] | None,
+    layer_settings: dict[int, LayerSettings] | None,
     score_bias_factor: Tensor | float,
     on_weights: Callable[[Tensor], object] | None = None,
 ) -> tuple[list[Tensor], Answers, AttendedMemory]:
     model, prompt = rag.model, rag.prompt
     answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
     rows = [
-        [*rag.question_row(example.question, of_row), *words, *end]
+        [*prompt.question_row(example.question, [entry.passage for entry in of_row]), *words, *end]
         for example, of_row, (words, end) in zip(examples, pasted or [()] * len(examples), answers, strict=True)
     ]
-    width, device = max(map(len, rows)), model.decoder.device
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    memory = attend(model, prompt, [example.found for example in examples])
-    fusion = model.fusion if fusion is None else fusion
+    ids, mask = model.pad_left(rows)
+    width, device = ids.shape[1], ids.device
+    memory = make_memory(model, ComputedStates(model, prompt), [example.found for example in examples])
+    layer_settings = model.layer_settings if layer_settings is None else layer_settings
     memory = replace(
         memory,
-        keys={layer: memory.keys[layer] for layer in fusion},
-        values={layer: memory.values[layer] for layer in fusion},
+        keys={layer: memory.keys[layer] for layer in layer_settings},
+        values={layer: memory.values[layer] for layer in layer_settings},
         bias=memory.bias * score_bias_factor,
         on_weights=on_weights,
     )
     # Positions by number: a count would make transformers cut a view, over which torch copies the whole vocabulary.
     first = width - 1 - max(len(words) + len(end) for words, end in answers)
     kept = torch.arange(first, width, device=device)
-    with model.fused(fusion):
+    with model.temporary_settings(layer_settings):
         logits = model(ids, mask, memory=memory, logits_to_keep=kept).logits
     of_answers = [
         of_row[-len(words) - len(end) - 1 : -1].float() for of_row, (words, end) in zip(logits, answers, strict=True)

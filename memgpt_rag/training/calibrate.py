@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.config import LayerFusion, MemoryAttentionConfig
+from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.answer_likelihood import (
     Example,
@@ -86,10 +86,10 @@ def calibrate(
 
     @torch.no_grad()
     def held_out_loss(candidate: MemoryAttentionConfig) -> float:
-        fusion = candidate.resolve(model.windows, model.num_heads)
+        layer_settings = candidate.resolve(model.windows, model.num_heads)
         factor = candidate.score_bias / config.score_bias if config.score_bias else 1.0
         parts = [
-            answer_losses(rag, part, fusion=fusion, score_bias_factor=factor)
+            answer_losses(rag, part, layer_settings=layer_settings, score_bias_factor=factor)
             for part in alike_batches(held_out, batch_size)
         ]
         loss = float(torch.cat([words + end_weight * end for words, end in parts]).mean())
@@ -117,12 +117,12 @@ def calibrate(
         optimiser, schedule = numbers.optimiser(steps)
         batches = _random_batches(examples, batch_size, seed)
         for step, batch in zip(range(1, steps + 1), batches, strict=False):
-            fusion, factor = numbers.fusion(), numbers.score_bias_factor()
+            layer_settings, factor = numbers.layer_settings(), numbers.score_bias_factor()
             if gold_weight:
-                words, end, gold = losses_with_gold(rag, batch, fusion, factor)
+                words, end, gold = losses_with_gold(rag, batch, layer_settings, factor)
                 loss = (words + end_weight * end + gold_weight * gold).mean()
             else:
-                words, end = answer_losses(rag, batch, fusion=fusion, score_bias_factor=factor)
+                words, end = answer_losses(rag, batch, layer_settings=layer_settings, score_bias_factor=factor)
                 loss = (words + end_weight * end).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -155,9 +155,9 @@ class FusionNumbers:
 
     def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
         self._config, self._null_slot = config, null_slot or config.null_score is not None
-        self._fusion = config.resolve(model.windows, model.num_heads)
+        self._layer_settings = config.resolve(model.windows, model.num_heads)
         self._present_score_bias = model.config.score_bias
-        of_layers = list(self._fusion.values())
+        of_layers = list(self._layer_settings.values())
 
         def per_head(numbers: list[Tensor | float]) -> Tensor:
             return torch.stack([torch.as_tensor(one).float().expand(model.num_heads) for one in numbers]).clone()
@@ -196,7 +196,7 @@ class FusionNumbers:
     def score_bias_factor(self) -> Tensor | float:
         return self.log_score_bias.exp() / self._present_score_bias if self._present_score_bias else 1.0
 
-    def fusion(self) -> dict[int, LayerFusion]:
+    def layer_settings(self) -> dict[int, LayerSettings]:
         return {
             layer: replace(
                 one,
@@ -204,7 +204,7 @@ class FusionNumbers:
                 offset=self.offset[place],
                 null_score=self.null_score[place] if self._null_slot else None,
             )
-            for place, (layer, one) in enumerate(self._fusion.items())
+            for place, (layer, one) in enumerate(self._layer_settings.items())
         }
 
     def config(self) -> MemoryAttentionConfig:

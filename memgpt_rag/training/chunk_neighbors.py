@@ -30,7 +30,7 @@ def token_vectors(
     return vectors
 
 
-def earlier_neighbours(
+def earlier_neighbors(
     vectors: Float[np.ndarray, "chunks dim"], k: int, window: int, *, recent: int = 0, block: int = 1024
 ) -> Int[np.ndarray, "chunks recent_and_k"]:
     """For each chunk, chunks that end, with the chunk after them, before its window: the latest, and the most alike.
@@ -53,7 +53,7 @@ def earlier_neighbours(
     for start in range(1, chunks, block):
         asking = np.arange(start, min(start + block, chunks))
         scores = vectors[asking - 1] @ vectors.T
-        # A neighbour is read with the chunk after it; the latest pairs are there already.
+        # A neighbor is read with the chunk after it; the latest pairs are there already.
         scores[np.arange(chunks)[None] + 1 >= begins[asking, None] - 2 * recent] = -np.inf
         for place in range(recent, recent + k):
             best = scores.argmax(axis=1)

@@ -1,5 +1,6 @@
-"""Decisions fitted to questions: what the figures of supported answers look like, and those of answers whose support was
-taken away. No weight of a model changes.
+"""Fits a confidence model to questions: to the signals of supported answers, and of answers whose support was taken away.
+
+No weight of a language model changes.
 """
 
 from __future__ import annotations
@@ -7,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from memgpt_rag.answering.answer_match import holds_answer
 from memgpt_rag.answering.confidence import (
-    NEIGHBOURS,
-    Logistic,
+    LogisticModel,
     best_threshold,
-    fit_logistic,
+    fit_logistic_model,
     precision_recall,
 )
+from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.signals import SCORED_CANDIDATES, Signals
+from memgpt_rag.choices import DEFAULT_K
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.training.answer_likelihood import document_folds
 
 SUPPORTED = ("score", "lead", "mass", "share", "log_prob", "overlap", "overlap_lead")
 FOLDS = 4
@@ -24,11 +30,11 @@ FOLDS = 4
 
 @dataclass(frozen=True)
 class Observation:
-    """Figures, the right decision, and the document that they are about."""
+    """Signals of an answer, the right decision, and the document that it is about."""
 
-    figures: dict[str, float]
+    signals: Signals
     yes: bool
-    document: str
+    document: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Fit:
         observations: how many there were.
     """
 
-    decision: Logistic
+    decision: LogisticModel
     precision: float
     recall: float
     observations: int
@@ -52,7 +58,7 @@ def fit_confidence(
     rag: RAG,
     pairs: Sequence[tuple[str, str]],
     *,
-    k: int = 4,
+    k: int = DEFAULT_K,
     on_answers: Callable[[int], object] = lambda count: None,
 ) -> Fit:
     """Fit what `Answer.confidence` says to a memory of one's own.
@@ -68,18 +74,17 @@ def fit_confidence(
     Raises:
         ValueError: fewer than eight questions are left.
     """
-    observations = observe_support(rag, pairs, contains, k=k, on_answers=on_answers)
+
+    def supports(answer: str, passage: Passage) -> bool:
+        return holds_answer(passage.titled_text, answer)
+
+    observations = observe_support(rag, pairs, supports, k=k, on_answers=on_answers)
     if len(observations) < 16:
         raise ValueError(
-            f"Of {len(pairs)} questions, {len(observations) // 2} have an answer whose very words are in one of the {k} "
+            f"Of {len(pairs)} questions, {len(observations) // 2} have an answer that is in one of the {k} "
             "entries found, with others left to read; give at least 8 such questions."
         )
     return fit(observations, SUPPORTED)
-
-
-def contains(answer: str, passage: Passage) -> bool:
-    """Whether a passage has the words of an answer."""
-    return " ".join(answer.casefold().split()) in " ".join(passage.titled_text.casefold().split())
 
 
 def observe_support(
@@ -87,7 +92,7 @@ def observe_support(
     pairs: Sequence[tuple[str, str]],
     supports: Callable[[str, Passage], bool],
     *,
-    k: int = 4,
+    k: int = DEFAULT_K,
     batch_size: int = 8,
     on_answers: Callable[[int], object] = lambda count: None,
 ) -> list[Observation]:
@@ -96,23 +101,22 @@ def observe_support(
     Args:
         pairs: questions, and what `supports` knows their entries by.
     """
-    asked: list[tuple[str, list[Retrieved], bool, str]] = []
+    asked: list[tuple[str, list[Retrieved], bool, tuple[str, str]]] = []
     # Support may lie in many entries: enough are looked up that as many as are looked at otherwise are left.
     for (question, known), found in zip(
-        pairs, rag.retriever.retrieve([question for question, _ in pairs], 4 * (k + NEIGHBOURS)), strict=True
+        pairs, rag.retriever.retrieve([question for question, _ in pairs], 4 * (k + SCORED_CANDIDATES)), strict=True
     ):
         left = [entry for entry in found if not supports(known, entry.passage)]
         if left and any(supports(known, entry.passage) for entry in found[:k]):
-            document = f"{found[0].passage.source} {found[0].passage.record}"
+            document = found[0].passage.document
             asked += [(question, found, True, document), (question, left, False, document)]
     observations = []
     for start in range(0, len(asked), batch_size):
         batch = asked[start : start + batch_size]
-        answers = rag.read([question for question, *_ in batch], [found for _, found, *_ in batch], k=k)
+        answers = rag.answer_from([Draft(question, found) for question, found, *_ in batch], AskOptions(k=k))
         observations += [
-            Observation(answer.figures, yes, document)
+            Observation(answer.signals, yes, document)
             for answer, (_, _, yes, document) in zip(answers, batch, strict=True)
-            if answer is not None
         ]
         on_answers(len(batch))
     return observations
@@ -125,27 +129,23 @@ def fit(observations: Sequence[Observation], names: Sequence[str]) -> Fit:
     documents is judged by weights fitted to the rest. Of fewer than four documents, each fourth observation.
 
     Args:
-        names: the figures to use.
+        names: the signals to use.
 
     Raises:
         ValueError: too few observations, or all with the same decision.
     """
-    documents = {document: number for number, document in enumerate(sorted({one.document for one in observations}))}
-    turns = [
-        (documents[one.document] if len(documents) >= FOLDS else number // 2) % FOLDS
-        for number, one in enumerate(observations)
-    ]
+    turns = document_folds([one.document for one in observations], FOLDS, alike=2)
     probabilities = [0.0] * len(observations)
     for fold in set(turns):
         weights = _weights([one for one, turn in zip(observations, turns, strict=True) if turn != fold], names)
         for number, (one, turn) in enumerate(zip(observations, turns, strict=True)):
             if turn == fold:
-                probabilities[number] = weights(one.figures)
+                probabilities[number] = weights(one.signals)
     labels = [one.yes for one in observations]
     threshold = best_threshold(probabilities, labels)
     precision, recall = precision_recall([one < threshold for one in probabilities], [not yes for yes in labels])
     return Fit(replace(_weights(observations, names), threshold=threshold), precision, recall, len(observations))
 
 
-def _weights(observations: Sequence[Observation], names: Sequence[str]) -> Logistic:
-    return fit_logistic([one.figures for one in observations], [one.yes for one in observations], names)
+def _weights(observations: Sequence[Observation], names: Sequence[str]) -> LogisticModel:
+    return fit_logistic_model([one.signals for one in observations], [one.yes for one in observations], names)

@@ -52,16 +52,19 @@ def sweep_layers(
     """
     if not examples:
         raise ValueError("There are no examples; give at least one.")
-    fusion = rag.model.fusion
+    layer_settings = rag.model.layer_settings
     parts = alike_batches(examples, batch_size)
 
     def loss_in(layers: Sequence[int]) -> float:
-        of_parts = [answer_losses(rag, part, fusion={layer: fusion[layer] for layer in layers}) for part in parts]
+        of_parts = [
+            answer_losses(rag, part, layer_settings={layer: layer_settings[layer] for layer in layers})
+            for part in parts
+        ]
         loss = float(torch.cat([words + END_WEIGHT * end for words, end in of_parts]).mean())
         on_loss(len(layers), loss)
         return loss
 
-    kept = sorted(fusion)
+    kept = sorted(layer_settings)
     losses = {len(kept): loss_in(kept)}
     allowed = losses[len(kept)] * (1 + tolerance)
     while len(kept) > 1:

@@ -20,7 +20,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MissingPackageError, SourceError
 from memgpt_rag.model import MemGPT
-from memgpt_rag.training.chunk_neighbors import earlier_neighbours, token_vectors
+from memgpt_rag.training.chunk_neighbors import earlier_neighbors, token_vectors
 
 
 def read_text(path: Path) -> str:
@@ -38,13 +38,13 @@ def read_text(path: Path) -> str:
 
 
 class TextWindows(Dataset[dict[str, Tensor]]):
-    """Windows of a text, each with the token after every token and with the neighbours of every chunk.
+    """Windows of a text, each with the token after every token and with the neighbors of every chunk.
 
     Args:
         tokens: the whole text; a window that it does not fill is left out.
         chunk_tokens: tokens of a chunk.
         window: chunks of a window.
-        neighbours: of each chunk, as `earlier_neighbours` numbers them; None for text without memory.
+        neighbors: of each chunk, as `earlier_neighbors` numbers them; None for text without memory.
         first: number of the first window, which may look back at the text before it.
         last: number of the window to end before; None for all.
     """
@@ -54,14 +54,14 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         tokens: Int[Tensor, " tokens"],
         chunk_tokens: int,
         window: int,
-        neighbours: Int[np.ndarray, "chunks k"] | None = None,
+        neighbors: Int[np.ndarray, "chunks k"] | None = None,
         *,
         first: int = 0,
         last: int | None = None,
     ):
         whole = (len(tokens) - 1) // (chunk_tokens * window)
         self.windows = range(whole)[first:last]
-        self.tokens, self.chunk_tokens, self.window, self.neighbours = tokens, chunk_tokens, window, neighbours
+        self.tokens, self.chunk_tokens, self.window, self.neighbors = tokens, chunk_tokens, window, neighbors
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -70,13 +70,13 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         size = self.chunk_tokens * self.window
         start = self.windows[place] * size
         item = {"inputs": self.tokens[start : start + size], "labels": self.tokens[start + 1 : start + size + 1]}
-        if self.neighbours is not None:
+        if self.neighbors is not None:
             first = self.windows[place] * self.window
-            item["neighbours"] = torch.stack([self._texts(of) for of in self.neighbours[first : first + self.window]])
+            item["neighbors"] = torch.stack([self._texts(of) for of in self.neighbors[first : first + self.window]])
         return item
 
     def _texts(self, numbers: Sequence[int]) -> Int[Tensor, "k two_chunks"]:
-        """Each neighbour and the chunk after it, which says how it went on."""
+        """Each neighbor and the chunk after it, which says how it went on."""
         size = self.chunk_tokens
         nothing = self.tokens.new_full((2 * size,), -1)
         return torch.stack(
@@ -97,7 +97,7 @@ class TextTrainer(Trainer):  # type: ignore[misc]
     """The Trainer of transformers for a `MemGPT` and `TextWindows`; its loss is per token, in nats."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **kwargs: Any) -> Any:
-        logits = model(inputs["inputs"], inputs.get("neighbours"), all_positions=True)
+        logits = model(inputs["inputs"], inputs.get("neighbors"), all_positions=True)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs["labels"].flatten())
         return (loss, {"logits": logits}) if return_outputs else loss
 
@@ -159,12 +159,12 @@ def pretrain(
             f"The text has {len(tokens)} tokens; expected at least {2 * size * window + 1}: a window of {size * window} to "
             "learn from and one to measure on."
         )
-    neighbours = None
+    neighbors = None
     if k or recent:
         vectors = text_vectors(model, tokens, encoder)
-        neighbours = earlier_neighbours(vectors, k, window, recent=recent)
+        neighbors = earlier_neighbors(vectors, k, window, recent=recent)
     learning, measuring = (
-        TextWindows(tokens, size, window, neighbours, first=first, last=last)
+        TextWindows(tokens, size, window, neighbors, first=first, last=last)
         for first, last in ((0, first_held_out), (first_held_out, None))
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.attention import MemoryValues
-from memgpt_rag.model.config import LayerFusion
+from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries
 
 _Ids = tuple[int, ...]
@@ -30,7 +30,7 @@ class TrainingRow:
 
     Attributes:
         entries: tokens of each entry, best first.
-        scores: standardised retrieval score of each.
+        scores: normalized_score retrieval score of each.
         gold: places of the entries that hold the answer; empty where none does and the answer says so.
         question: tokens of the question, up to where the answer begins.
         answer: tokens of the answer, with what ends it.
@@ -128,7 +128,7 @@ def prompted_hidden(
 def memory_hidden(
     model: MemoryDecoder,
     rows: Sequence[TrainingRow],
-    fusion: dict[int, LayerFusion],
+    layer_settings: dict[int, LayerSettings],
     score_bias: Tensor | float,
     *,
     on_weights: Callable[[AttendedMemory, Tensor], object] | None = None,
@@ -138,17 +138,17 @@ def memory_hidden(
     Prefix and entries are read anew, so that gradients reach the model's delimiters.
 
     Args:
-        fusion: numbers of the attended layers, which may carry gradients.
+        layer_settings: numbers of the attended layers, which may carry gradients.
         score_bias: β, which may carry a gradient.
         on_weights: is given the memory and the weights of every layer.
     """
     prefix = model.read_prefix()
-    memory = _attended(model, prefix, rows, list(fusion), score_bias)
+    memory = _attended(model, prefix, rows, list(layer_settings), score_bias)
     if on_weights is not None:
         memory = replace(memory, on_weights=lambda weights: on_weights(memory, weights))
     sequences = [[*row.question, *row.answer] for row in rows]
     ids, present = _padded(sequences, model.decoder.device)
-    with model.fused(fusion):
+    with model.temporary_settings(layer_settings):
         hidden = model.hidden_after(prefix, ids, present, memory)
     return _before_answers(hidden, sequences, rows)
 

@@ -10,9 +10,11 @@ from commands import KNOWN
 from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answering.answer import judged
-from memgpt_rag.answering.confidence import Decisions, Figure, Logistic
+from memgpt_rag.answering.confidence import ConfidenceModel, FeatureWeight, LogisticModel
+from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.generation_hooks import TokenLogProbs
+from memgpt_rag.answering.judge import judge
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.training.fit_confidence import fit_confidence
 
 pytestmark = pytest.mark.offline_models
@@ -41,53 +43,61 @@ class Collect(BaseStreamer):
 
 
 @pytest.fixture
-def decisions(rag):
+def confidence(rag):
     """Whatever a test sets is taken back."""
-    before = rag.decisions
+    before = rag.confidence
     yield before
-    rag.decisions = before
+    rag.confidence = before
 
 
-def needed_by(figure: str, above: float) -> Logistic:
-    return Logistic({figure: Figure(1.0, above, 0.01)}, 0.0, 0.5)
+def needed_by(signal: str, above: float) -> LogisticModel:
+    return LogisticModel({signal: FeatureWeight(1.0, above, 0.01)}, 0.0, 0.5)
 
 
 def test_what_memory_holds_is_supported_and_what_it_does_not_hold_is_not(rag):
-    answers = rag.answer_all([*SUPPORTED, *UNSUPPORTED], max_new_tokens=16)
+    answers = rag.answer_all([*SUPPORTED, *UNSUPPORTED], AskOptions(max_new_tokens=16))
     assert [answer.supported for answer in answers] == [True] * 3 + [False] * 2
     confidences = [answer.confidence for answer in answers]
     assert 0 < max(confidences[3:]) < min(confidences[:3]) < 1
     for answer in answers:
-        assert answer.confidence == rag.decisions.supported(answer.figures)
-        assert answer.figures["mass"] == pytest.approx(answer.memory_mass)
-        assert answer.figures["share"] == pytest.approx(answer.citations[0].share)
+        assert answer.confidence == rag.confidence.supported(answer.signals)
+        assert answer.signals.mass == pytest.approx(answer.memory_mass)
+        assert answer.signals.share == pytest.approx(answer.citations[0].share)
 
 
 def test_abstaining_says_so_in_the_questions_language(rag):
-    plain = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], max_new_tokens=16)
-    abstaining = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], max_new_tokens=16, abstain=True)
+    plain = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], AskOptions(max_new_tokens=16))
+    abstaining = rag.answer_all([SUPPORTED[0], *UNSUPPORTED], AskOptions(max_new_tokens=16, abstain=True))
     assert [answer.text for answer in abstaining] == [plain[0].text, "not in memory", "记忆中没有"]
     assert [answer.confidence for answer in abstaining] == pytest.approx([answer.confidence for answer in plain])
     assert {answer.text for answer in plain}.isdisjoint({"not in memory", "记忆中没有"})
 
 
 def test_a_model_that_says_so_itself_is_believed(rag):
-    answer = rag.answer(SUPPORTED[0], max_new_tokens=12)
-    assert judged(answer, rag.decisions, answer.figures, abstain=False) == answer
+    draft = Draft(SUPPORTED[0], rag.retriever.retrieve(SUPPORTED[:1], 8)[0])
+    (answer,) = rag.answer_from([draft], AskOptions(max_new_tokens=12))
+    assert judge(draft, answer.text, rag.confidence, abstain=False) == answer
     for words in ("Not in memory.", "记忆中没有。"):
-        denied = judged(replace(answer, text=words), rag.decisions, answer.figures, abstain=False)
+        denied = judge(draft, words, rag.confidence, abstain=False)
         assert (denied.text, denied.supported, denied.confidence) == (words, False, answer.confidence)
 
 
 def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
     questions = [SMALL_TALK[0], SUPPORTED[0], *SMALL_TALK[1:3], SUPPORTED[2], SMALL_TALK[3]]
-    answers = rag.answer_all(questions, query="auto", max_new_tokens=16)
+    answers = rag.answer_all(questions, AskOptions(use_memory="auto", max_new_tokens=16))
     assert [answer.question for answer in answers] == questions
-    assert [answer.mode for answer in answers] == ["closed", "memory", "closed", "closed", "memory", "closed"]
+    assert [answer.mode for answer in answers] == [
+        "closed_book",
+        "memory",
+        "closed_book",
+        "closed_book",
+        "memory",
+        "closed_book",
+    ]
     for answer in answers:
-        alone = rag.answer(answer.question, mode=answer.mode, max_new_tokens=16)
+        alone = rag.answer(answer.question, AskOptions(mode=answer.mode, max_new_tokens=16))
         assert answer.text == alone.text
-        if answer.mode == "closed":
+        if answer.mode == "closed_book":
             assert (answer.citations, answer.memory_mass, answer.confidence, answer.supported) == ([], 0, None, None)
         else:
             assert answer.confidence == pytest.approx(alone.confidence, abs=0.02)
@@ -95,62 +105,63 @@ def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
 
 def test_never_is_closed_book(rag):
     never, closed = (
-        rag.answer(SUPPORTED[0], max_new_tokens=12, **one) for one in ({"query": "never"}, {"mode": "closed"})
+        rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=12, **one))
+        for one in ({"use_memory": "never"}, {"mode": "closed_book"})
     )
     assert replace(never, timings=None) == replace(closed, timings=None)
-    assert never.mode == "closed"
+    assert never.mode == "closed_book"
 
 
-def test_what_too_little_attention_goes_to_is_left_after_the_first_pass(rag, decisions):
-    mass = rag.answer(SUPPORTED[0], max_new_tokens=4).figures["question_mass"]
+def test_what_too_little_attention_goes_to_is_left_after_the_first_pass(rag, confidence):
+    mass = rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=4)).signals.question_mass
     passes = []
     counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
     try:
-        rag.decisions = Decisions(needed_by("question_mass", mass - 0.01), decisions.supported)
-        read = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+        rag.confidence = ConfidenceModel(needed_by("question_mass", mass - 0.01), confidence.supported)
+        read = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
         reading, passes[:] = len(passes), []
-        rag.decisions = Decisions(needed_by("question_mass", mass + 0.01), decisions.supported)
-        left = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+        rag.confidence = ConfidenceModel(needed_by("question_mass", mass + 0.01), confidence.supported)
+        left = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
         leaving, passes[:] = len(passes), []
-        rag.decisions = Decisions(needed_by("score", 100.0), decisions.supported)
-        at_once = rag.answer(SUPPORTED[0], query="auto", max_new_tokens=4)
+        rag.confidence = ConfidenceModel(needed_by("score", 100.0), confidence.supported)
+        at_once = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
     finally:
         counting.remove()
     always, closed = (
-        rag.answer(SUPPORTED[0], max_new_tokens=4),
-        rag.answer(SUPPORTED[0], mode="closed", max_new_tokens=4),
+        rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=4)),
+        rag.answer(SUPPORTED[0], AskOptions(mode="closed_book", max_new_tokens=4)),
     )
     assert (read.text, read.mode) == (always.text, "memory")
-    assert (left.text, left.mode) == (at_once.text, at_once.mode) == (closed.text, "closed")
+    assert (left.text, left.mode) == (at_once.text, at_once.mode) == (closed.text, "closed_book")
     assert reading == len(passes), "reading costs no pass more than closed book does"
     assert leaving == len(passes) + 1, "the pass that decided"
 
 
-def test_beams_decide_and_are_judged_too(rag, decisions):
-    answer = rag.answer(SUPPORTED[0], query="auto", num_beams=2, max_new_tokens=8)
+def test_beams_decide_and_are_judged_too(rag, confidence):
+    answer = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=8), num_beams=2)
     assert answer.mode == "memory"
     assert answer.supported
-    assert rag.answer(SMALL_TALK[0], query="auto", num_beams=2, max_new_tokens=4).mode == "closed"
-    rag.decisions = Decisions(needed_by("question_mass", 0.99), decisions.supported)
-    assert rag.answer(SUPPORTED[0], query="auto", num_beams=2, max_new_tokens=4).mode == "closed"
+    assert rag.answer(SMALL_TALK[0], AskOptions(use_memory="auto", max_new_tokens=4), num_beams=2).mode == "closed_book"
+    rag.confidence = ConfidenceModel(needed_by("question_mass", 0.99), confidence.supported)
+    assert rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4), num_beams=2).mode == "closed_book"
 
 
 @torch.no_grad()
 def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_by_one(rag):
-    answer = rag.answer(SUPPORTED[0], max_new_tokens=6)
+    answer = rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=6))
     streamer = Collect()
-    rag.answer(SUPPORTED[0], max_new_tokens=6, streamer=streamer)
+    rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=6), streamer=streamer)
     found = rag.retriever.retrieve(SUPPORTED[:1], 4)[0]
-    entries, scores = [rag.prompt.entry_ids(of.passage) for of in found], [of.standardised for of in found]
+    entries, scores = [rag.prompt.entry_ids(of.passage) for of in found], [of.normalized_score for of in found]
     said = list(rag.prompt.question_ids(SUPPORTED[0]))
     log_probs = []
-    for token in streamer.tokens[: int(answer.timings.complete and 6)]:
+    for token in streamer.tokens[:6]:
         if token == rag.model.tokenizer.eos_token_id or "\n" in rag.model.tokenizer.decode([token]):
             break
-        logits = rag.model(torch.tensor([said]), memory=rag.model.attend([entries], [scores])).logits[0, -1]
+        logits = rag.model(torch.tensor([said]), memory=rag.model.make_memory([entries], [scores])).logits[0, -1]
         log_probs.append(float(torch.log_softmax(logits, -1)[token]))
         said.append(token)
-    assert answer.figures["log_prob"] == pytest.approx(sum(log_probs) / len(log_probs), abs=2e-3)
+    assert answer.signals.log_prob == pytest.approx(sum(log_probs) / len(log_probs), abs=2e-3)
 
 
 def test_log_probabilities_by_hand():
@@ -166,17 +177,19 @@ def test_log_probabilities_by_hand():
 def test_nothing_is_shown_before_it_is_known_what_to_say(rag):
     for question in (SUPPORTED[0], UNSUPPORTED[0], UNSUPPORTED[1]):
         streamer = Collect()
-        answer = rag.answer(question, abstain=True, streamer=streamer, max_new_tokens=12)
+        answer = rag.answer(question, AskOptions(abstain=True, max_new_tokens=12), streamer=streamer)
         assert rag.prompt.answer_text(streamer.tokens) == answer.text
         assert streamer.puts[0] == list(rag.prompt.question_ids(question))
 
 
-def test_auto_shows_one_answer_only(rag, decisions):
-    for needed in (decisions.needed, needed_by("question_mass", 0.99)):
-        rag.decisions = Decisions(needed, decisions.supported)
+def test_auto_shows_one_answer_only(rag, confidence):
+    for needed in (confidence.needed, needed_by("question_mass", 0.99)):
+        rag.confidence = ConfidenceModel(needed, confidence.supported)
         for question in (SUPPORTED[0], SMALL_TALK[0]):
             streamer = Collect()
-            answer = rag.answer(question, query="auto", abstain=True, streamer=streamer, max_new_tokens=8)
+            answer = rag.answer(
+                question, AskOptions(use_memory="auto", abstain=True, max_new_tokens=8), streamer=streamer
+            )
             assert streamer.puts.count("end") == 1
             assert rag.prompt.answer_text(streamer.tokens) == answer.text
 
@@ -195,7 +208,7 @@ def test_auto_streams_once_it_has_decided(rag):
     passes = []
     counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
     try:
-        rag.answer(SUPPORTED[0], query="auto", streamer=Watch(rag.model.tokenizer), max_new_tokens=6)
+        rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=6), streamer=Watch(rag.model.tokenizer))
     finally:
         counting.remove()
     first = seen[0]
@@ -206,30 +219,33 @@ def test_auto_streams_once_it_has_decided(rag):
 @pytest.mark.parametrize(
     "settings, match",
     [
-        ({"query": "perhaps"}, "There is no query 'perhaps'; expected always, never or auto"),
-        ({"query": "auto", "mode": "prompt"}, "judge by attention to memory; mode is 'prompt'"),
-        ({"abstain": True, "mode": "closed"}, "judge by attention to memory; mode is 'closed'"),
-        ({"abstain": True, "query": "never"}, 'query="never" leaves it out; give one of them'),
+        ({"use_memory": "perhaps"}, "use_memory is 'perhaps'; expected one of always, never, auto"),
+        ({"use_memory": "auto", "mode": "prompt"}, "judge by attention to memory; mode is 'prompt'"),
+        ({"abstain": True, "mode": "closed_book"}, "judge by attention to memory; mode is 'closed_book'"),
+        ({"abstain": True, "use_memory": "never"}, 'use_memory="never" leaves it out; give one of them'),
     ],
 )
-def test_settings_that_exclude_each_other_are_refused(rag, settings, match):
+def test_options_that_exclude_each_other_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
-        rag.answer("Why?", **settings)
+        AskOptions(**settings)
 
 
-def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_support(rag, decisions):
+def test_an_option_beside_the_options_is_told_where_it_belongs(rag):
+    with pytest.raises(TypeError, match=r"k is an option: give AskOptions\(k=…\) after the question"):
+        rag.answer("Why?", k=2)
+
+
+def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_support(rag, confidence):
     written = []
     fitted = fit_confidence(rag, KNOWN, k=2, on_answers=written.append)
     assert fitted.observations == sum(written) == 16
     assert fitted.precision >= 0.75
     assert fitted.recall >= 0.75
-    rag.decisions = replace(decisions, supported=fitted.decision)
-    supported, unsupported = rag.answer_all([SUPPORTED[0], UNSUPPORTED[0]], k=2)
-    assert supported.confidence == fitted.decision(supported.figures) > unsupported.confidence
+    rag.confidence = replace(confidence, supported=fitted.decision)
+    supported, unsupported = rag.answer_all([SUPPORTED[0], UNSUPPORTED[0]], AskOptions(k=2))
+    assert supported.confidence == fitted.decision(supported.signals) > unsupported.confidence
 
 
 def test_questions_whose_answer_is_not_in_the_memorys_words_tell_nothing(rag):
-    with pytest.raises(
-        ValueError, match="Of 8 questions, 4 have an answer whose very words are in one of the 2 entries"
-    ):
+    with pytest.raises(ValueError, match="Of 8 questions, 4 have an answer that is in one of the 2 entries"):
         fit_confidence(rag, [*KNOWN[:4], *[(question, "zebra") for question, _ in KNOWN[4:]]], k=2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers.generation.streamers import BaseStreamer
 
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory
@@ -44,7 +45,7 @@ def test_the_demo_answers_from_memory_and_cites_the_right_entry(rag, question, h
 
 def test_closed_book_knows_none_of_it(rag):
     for question, holds, _ in (QUESTIONS[0], QUESTIONS[3]):
-        answer = rag.answer(question, mode="closed")
+        answer = rag.answer(question, AskOptions(mode="closed_book"))
         assert holds not in answer.text
         assert answer.citations == []
         assert answer.memory_mass == 0
@@ -52,7 +53,7 @@ def test_closed_book_knows_none_of_it(rag):
 
 def test_prompt_mode_pastes_the_same_entries(rag):
     for question, holds, source in QUESTIONS[:2]:
-        in_prompt, in_memory = rag.answer(question, mode="prompt"), rag.answer(question)
+        in_prompt, in_memory = rag.answer(question, AskOptions(mode="prompt")), rag.answer(question)
         assert holds in in_prompt.text
         assert in_prompt.citations[0].passage.source == source
         assert {one.passage.id for one in in_prompt.citations} == {one.passage.id for one in in_memory.citations}
@@ -60,9 +61,9 @@ def test_prompt_mode_pastes_the_same_entries(rag):
 
 
 def test_a_batch_answers_as_its_questions_do_alone(rag):
-    together = rag.answer_all([question for question, _, _ in QUESTIONS], max_new_tokens=16)
+    together = rag.answer_all([question for question, _, _ in QUESTIONS], AskOptions(max_new_tokens=16))
     for (question, _, _), answer in zip(QUESTIONS, together, strict=True):
-        alone = rag.answer(question, max_new_tokens=16)
+        alone = rag.answer(question, AskOptions(max_new_tokens=16))
         assert (answer.question, answer.text) == (question, alone.text)
         assert [citation.passage.id for citation in answer.citations] == [
             citation.passage.id for citation in alone.citations
@@ -74,9 +75,9 @@ def test_a_batch_answers_as_its_questions_do_alone(rag):
 
 def test_beams_and_sampling_answer_too(rag):
     question, holds, _ = QUESTIONS[0]
-    assert holds in rag.answer(question, num_beams=3, max_new_tokens=12).text
+    assert holds in rag.answer(question, AskOptions(max_new_tokens=12), num_beams=3).text
     torch.manual_seed(0)
-    assert holds in rag.answer(question, do_sample=True, temperature=0.2, max_new_tokens=12).text
+    assert holds in rag.answer(question, AskOptions(max_new_tokens=12), do_sample=True, temperature=0.2).text
 
 
 class Collect(BaseStreamer):
@@ -92,7 +93,7 @@ class Collect(BaseStreamer):
 
 def test_tokens_stream_as_they_come(rag):
     streamer = Collect()
-    answer = rag.answer(QUESTIONS[0][0], streamer=streamer, max_new_tokens=12)
+    answer = rag.answer(QUESTIONS[0][0], AskOptions(max_new_tokens=12), streamer=streamer)
     assert streamer.puts[-1] == "end"
     tokens = [token for put in streamer.puts[1:-1] for token in put]
     assert rag.prompt.answer_text(tokens) == answer.text
@@ -113,15 +114,14 @@ def test_compact_answers_from_the_global_layers(rag, memory, e5):
 @pytest.mark.parametrize(
     "call, match",
     [
-        ({"questions": ["Why?"], "mode": "magic"}, "There is no mode 'magic'; expected one of memory, prompt, closed"),
-        ({"questions": []}, "A question is empty; ask something"),
-        ({"questions": ["Why?", " "]}, "A question is empty; ask something"),
-        ({"questions": ["Why?"], "k": 0}, "k is 0; expected 1 to 1,000"),
+        (lambda rag: AskOptions(mode="magic"), "There is no mode 'magic'; expected one of memory, prompt, closed_book"),
+        (lambda rag: rag.answer_all([]), "A question is empty; ask something"),
+        (lambda rag: rag.answer_all(["Why?", " "]), "A question is empty; ask something"),
     ],
 )
 def test_questions_that_cannot_be_meant_are_refused(rag, call, match):
     with pytest.raises(ValueError, match=match):
-        rag.answer_all(**call)
+        call(rag)
 
 
 def test_another_encoder_is_refused(memory, gemma):

@@ -1,9 +1,10 @@
-"""The two decisions as arithmetic: what they are fitted from, what they say, and how they are kept."""
+"""Confidence as arithmetic: the signals, the two logistic models that are fitted to them, and how these are kept."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict, replace
 from itertools import product
 
 import numpy as np
@@ -12,41 +13,36 @@ import pytest
 from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
-    UNKNOWN,
-    Decisions,
-    Figure,
-    Logistic,
-    answer_figures,
+    ConfidenceModel,
+    FeatureWeight,
+    LogisticModel,
     best_threshold,
-    decisions_for,
-    fit_logistic,
-    overlap,
+    fit_logistic_model,
+    load_confidence,
     precision_recall,
-    read_decisions,
-    save_decisions,
-    search_figures,
+    read_confidence,
+    save_confidence,
 )
+from memgpt_rag.answering.signals import UNKNOWN, Signals, overlap, search_signals
 from memgpt_rag.errors import ModelError
-from memgpt_rag.passage import Passage
 from memgpt_rag.training.fit_confidence import (
     SUPPORTED,
     Observation,
-    contains,
     fit,
 )
 
-COME = read_decisions(FITTED)
+COME = read_confidence(FITTED)
 
 
 def observations(rng, count=60):
-    """Two figures that tell, one that does not, and one that is not always known."""
+    """Two signals that tell, one that does not, and one that is not always known."""
     made = []
     for number in range(count):
         yes = bool(number % 2)
         noise = rng.normal(size=4)
-        figures = {"lead": 0.3 * yes + 0.2 * noise[0], "log_prob": -1 + yes + noise[1], "mass": 50 * noise[2]}
-        figures["overlap"] = UNKNOWN if number % 5 == 0 else 0.5 * yes + noise[3]
-        made.append(Observation(figures, yes, f"document {number // 2 % 7}"))
+        signals = Signals(lead=0.3 * yes + 0.2 * noise[0], log_prob=-1 + yes + noise[1], mass=50 * noise[2])
+        signals = replace(signals, overlap=UNKNOWN if number % 5 == 0 else 0.5 * yes + noise[3])
+        made.append(Observation(signals, yes, ("file", f"record {number // 2 % 7}")))
     return made
 
 
@@ -54,86 +50,89 @@ def test_the_logistic_applied_equals_sklearns_probability(rng):
     from sklearn.linear_model import LogisticRegression
 
     made, names = observations(rng), ("lead", "log_prob", "mass")
-    rows, labels = [one.figures for one in made], [one.yes for one in made]
-    ours = fit_logistic(rows, labels, names)
-    table = np.array([[row[name] for name in names] for row in rows])
+    rows, labels = [one.signals for one in made], [one.yes for one in made]
+    ours = fit_logistic_model(rows, labels, names)
+    table = np.array([[getattr(row, name) for name in names] for row in rows])
     table = (table - table.mean(0)) / table.std(0)
     theirs = LogisticRegression().fit(table, labels).predict_proba(table)[:, 1]
     assert [ours(row) for row in rows] == pytest.approx(theirs, abs=1e-3)
-    assert ours.figures["lead"].weight > 0.5
-    assert abs(ours.figures["mass"].weight) < ours.figures["lead"].weight
+    assert ours.weights["lead"].weight > 0.5
+    assert abs(ours.weights["mass"].weight) < ours.weights["lead"].weight
 
 
 def test_what_is_not_known_counts_as_typical(rng):
     made = observations(rng)
-    fitted = fit_logistic([one.figures for one in made], [one.yes for one in made], ("lead", "overlap"))
-    known = [one.figures["overlap"] for one in made if not math.isnan(one.figures["overlap"])]
-    assert fitted.figures["overlap"].typical == pytest.approx(np.mean(known), abs=1e-4)
-    typical = fitted({"lead": 0.2, "overlap": fitted.figures["overlap"].typical})
-    assert fitted({"lead": 0.2, "overlap": UNKNOWN}) == fitted({"lead": 0.2}) == pytest.approx(typical)
+    fitted = fit_logistic_model([one.signals for one in made], [one.yes for one in made], ("lead", "overlap"))
+    known = [one.signals.overlap for one in made if not math.isnan(one.signals.overlap)]
+    assert fitted.weights["overlap"].typical == pytest.approx(np.mean(known), abs=1e-4)
+    typical = fitted(Signals(lead=0.2, overlap=fitted.weights["overlap"].typical))
+    assert fitted(Signals(lead=0.2, overlap=UNKNOWN)) == fitted(Signals(lead=0.2)) == pytest.approx(typical)
 
 
-def test_a_figure_moves_the_probability_the_way_of_its_weight():
+def test_a_signal_moves_the_probability_the_way_of_its_weight():
     for decisions, name in product(COME.values(), ("needed", "supported")):
         decision = decisions[name]
-        for figure, of in decision.figures.items():
-            low, high = (decision({figure: of.typical + step * of.scale}) for step in (-1, 1))
+        for signal, of in decision.weights.items():
+            low, high = (decision(Signals(**{signal: of.typical + step * of.scale})) for step in (-1, 1))
             assert np.sign(high - low) == np.sign(of.weight)
 
 
 def test_what_speaks_for_an_answer_has_a_weight_above_0():
     for decisions in COME.values():
-        for figure in ("lead", "share", "log_prob", "overlap"):
-            assert decisions["supported"].figures[figure].weight > 0
-        assert decisions["needed"].figures["lead"].weight > 0
+        for signal in ("lead", "share", "log_prob", "overlap"):
+            assert decisions["supported"].weights[signal].weight > 0
+        assert decisions["needed"].weights["lead"].weight > 0
     for decision in COME[GENERAL].values():
-        assert not {"score", "mass", "question_mass"} & set(decision.figures)
+        assert not {"score", "mass", "question_mass"} & set(decision.weights)
 
 
-def test_extreme_figures_give_0_or_1_and_no_overflow():
-    decision = Logistic({"lead": Figure(1.0, 0.0, 1e-6)}, 0.0, 0.5)
-    assert decision({"lead": -1.0}) == 0.0
-    assert decision({"lead": 1.0}) == 1.0
+def test_extreme_signals_give_0_or_1_and_no_overflow():
+    decision = LogisticModel({"lead": FeatureWeight(1.0, 0.0, 1e-6)}, 0.0, 0.5)
+    assert decision(Signals(lead=-1.0)) == 0.0
+    assert decision(Signals(lead=1.0)) == 1.0
 
 
 def test_what_cannot_need_the_memory_does_not_need_it_at_any_mass(rng):
     unread = 0
     for come in COME.values():
-        decisions = Decisions(**come)
+        model = ConfidenceModel(**come)
         for score, lead, shared in rng.uniform((3, 0, 0), (8, 0.6, 1), (200, 3)):
-            figures = {"score": score, "lead": lead, "overlap": shared}
-            needs = [decisions.needs({**figures, "question_mass": mass}) for mass in np.linspace(0, 1, 11)]
-            assert decisions.may_need(figures) == any(needs)
+            signals = Signals(score=score, lead=lead, overlap=shared)
+            needs = [model.needs_memory(replace(signals, question_mass=mass)) for mass in np.linspace(0, 1, 11)]
+            assert model.may_need_memory(signals) == any(needs)
             unread += not any(needs)
     assert unread > 0
 
 
-def test_figures_of_a_search_by_hand():
+def known(signals):
+    return {name: value for name, value in asdict(signals).items() if not math.isnan(value)}
+
+
+def test_signals_of_a_search_by_hand():
     texts = ["Rowing boats are rented there.", "Kites fly.", "Boats sink."]
-    figures = search_figures("Where are rowing boats rented?", [5.0, 4.0, 3.0], texts)
-    assert figures == {"score": 5.0, "lead": 1.5, "overlap": 0.75, "overlap_lead": pytest.approx(0.75 - 0.125)}
-    alone = search_figures("Who?", [5.0], ["You."])
-    assert alone["score"] == 5.0
-    assert all(math.isnan(alone[name]) for name in ("lead", "overlap", "overlap_lead"))
-    assert search_figures("Who?", [], []) == {}
+    signals = search_signals("Where are rowing boats rented?", [5.0, 4.0, 3.0], texts)
+    assert known(signals) == {"score": 5.0, "lead": 1.5, "overlap": 0.75, "overlap_lead": pytest.approx(0.75 - 0.125)}
+    assert known(search_signals("Who?", [5.0], ["You."])) == {"score": 5.0}
+    assert known(search_signals("Who?", [], [])) == {}
     eight, more = [9.0, 8, 7, 6, 5, 4, 3, 2], ["Kites."] * 8
-    assert search_figures("A kite?", [*eight, -100.0], [*more, "None."]) == search_figures("A kite?", eight, more)
+    cut = search_signals("A kite?", eight, more)
+    assert known(search_signals("A kite?", [*eight, -100.0], [*more, "None."])) == known(cut)
 
 
 def test_entries_in_another_language_are_not_compared_by_their_words():
-    figures = search_figures("Rowing boats?", [3.0, 2.0, 1.0], ["Rowing boats.", "划船很好。", "Boats."])
-    assert (figures["overlap"], figures["overlap_lead"]) == (1.0, 0.5)
+    signals = search_signals("Rowing boats?", [3.0, 2.0, 1.0], ["Rowing boats.", "划船很好。", "Boats."])
+    assert (signals.overlap, signals.overlap_lead) == (1.0, 0.5)
 
 
-def test_figures_of_an_answer_by_hand():
-    assert answer_figures([0.1, 0.3], [-1.0, -2.0]) == {
+def test_signals_of_an_answer_by_hand():
+    assert known(Signals(lead=0.5).with_answer([0.1, 0.3], [-1.0, -2.0])) == {
+        "lead": 0.5,
         "mass": pytest.approx(0.4),
         "share": pytest.approx(0.75),
         "log_prob": -1.5,
     }
-    assert answer_figures([0.2], [])["share"] == 1
-    assert math.isnan(answer_figures([0.2], [])["log_prob"])
-    assert math.isnan(answer_figures([0.0], [])["share"])
+    assert known(Signals().with_answer([0.2], [])) == {"mass": 0.2, "share": 1}
+    assert known(Signals().with_answer([0.0], [])) == {"mass": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -167,10 +166,12 @@ def test_precision_and_recall_by_hand():
 
 
 def test_each_document_is_judged_by_weights_fitted_to_others(rng):
-    # Every document's figures say the opposite of all others': by the others' weights, all is judged wrong.
+    # Every document's signals say the opposite of all others': by the others' weights, all is judged wrong.
     made = [
         Observation(
-            {"lead": float(yes) + rng.normal() / 100, "score": float(yes == (document == 0))}, yes, f"{document}"
+            Signals(lead=float(yes) + rng.normal() / 100, score=float(yes == (document == 0))),
+            yes,
+            ("file", f"{document}"),
         )
         for document in range(4)
         for yes in (True, False)
@@ -180,32 +181,25 @@ def test_each_document_is_judged_by_weights_fitted_to_others(rng):
     assert (fair.precision, fair.recall) == (1, 1)
     assert fair.observations == 40
     assert fit(made, ("score",)).precision < 1
-    assert set(fair.decision.figures) == {"lead"}
+    assert set(fair.decision.weights) == {"lead"}
 
 
 def test_labels_must_differ():
     with pytest.raises(ValueError, match="All 2 examples have the same label; give some of both"):
-        fit_logistic([{"lead": 1.0}, {"lead": 2.0}], [True, True], ("lead",))
-
-
-def test_a_passage_has_the_words_of_an_answer_whatever_their_case_and_spacing():
-    passage = Passage("1", "Boats cost  40 Yuan\nan hour.", "Prices", "park.md", "", "line", 1, 2, 0, 29)
-    assert contains("40 yuan an hour", passage)
-    assert contains("prices", passage)
-    assert not contains("50 yuan", passage)
+        fit_logistic_model([Signals(lead=1.0), Signals(lead=2.0)], [True, True], ("lead",))
 
 
 def test_what_a_user_fitted_counts_and_the_rest_holds_as_it_comes(tmp_path):
-    file, key = tmp_path / "decisions.json", next(key for key in COME if key != GENERAL)
-    own = Logistic({"lead": Figure(2.0, 0.1, 0.5)}, -0.5, 0.4)
-    save_decisions(file, key, supported=own)
-    save_decisions(file, "another model", needed=own)
-    assert read_decisions(file) == {key: {"supported": own}, "another model": {"needed": own}}
-    chosen = decisions_for(key, file)
-    assert chosen == Decisions(needed=COME[key]["needed"], supported=own)
-    assert decisions_for("unheard of", file) == Decisions(**COME[GENERAL])
-    assert decisions_for(key, tmp_path / "none") == Decisions(**COME[key])
-    assert [path.name for path in tmp_path.iterdir()] == ["decisions.json"]
+    file, key = tmp_path / "confidence.json", next(key for key in COME if key != GENERAL)
+    own = LogisticModel({"lead": FeatureWeight(2.0, 0.1, 0.5)}, -0.5, 0.4)
+    save_confidence(file, key, supported=own)
+    save_confidence(file, "another model", needed=own)
+    assert read_confidence(file) == {key: {"supported": own}, "another model": {"needed": own}}
+    chosen = load_confidence(key, file)
+    assert chosen == ConfidenceModel(needed=COME[key]["needed"], supported=own)
+    assert load_confidence("unheard of", file) == ConfidenceModel(**COME[GENERAL])
+    assert load_confidence(key, tmp_path / "none") == ConfidenceModel(**COME[key])
+    assert [path.name for path in tmp_path.iterdir()] == ["confidence.json"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +216,7 @@ def test_what_a_user_fitted_counts_and_the_rest_holds_as_it_comes(tmp_path):
             '{"a b": {"supported": {"figures": {"lead": {"weight": 1, "typical": 0, "scale": 0}}, "bias": 0, "threshold": 0.5}}}',
             "scale of lead is 0, not a number from 1e-06",
         ),
-        ('{"a b": {"supposed": {"figures": {}, "bias": 0, "threshold": 0.5}}}', "there is no decision supposed"),
+        ('{"a b": {"supposed": {"figures": {}, "bias": 0, "threshold": 0.5}}}', "there is no model supposed"),
         ('{"a b": {"supported": {"figures": {}, "bias": "x", "threshold": 0.5}}}', "bias is 'x', not a number"),
         ('{"a b": {"supported": {"figures": {}, "bias": "0", "threshold": 0.5}}}', "bias is '0', not a number"),
         ('{"a b": {"supported": {"figures": {}, "bias": true, "threshold": 0.5}}}', "bias is True, not a number"),
@@ -237,7 +231,7 @@ def test_what_a_user_fitted_counts_and_the_rest_holds_as_it_comes(tmp_path):
             '{"a b": {"supported": {"figures": {}, "bias": 0, "threshold": 1.5}}}',
             "threshold is 1.5, not a number from 0 to 1",
         ),
-        ('{"a b": {"supported": {"figures": {"leed": {}}, "bias": 0, "threshold": 0.5}}}', "there is no figure leed"),
+        ('{"a b": {"supported": {"figures": {"leed": {}}, "bias": 0, "threshold": 0.5}}}', "there is no signal leed"),
         (
             '{"a b": {"supported": {"figures": {"lead": {"weight": 1, "typical": 0, "scale": 1e-300}}, "bias": 0, "threshold": 0.5}}}',
             "scale of lead is 1e-300, not a number from 1e-06",
@@ -249,14 +243,14 @@ def test_damaged_weights_are_refused_with_a_sentence(tmp_path, content, why):
     file = tmp_path / "memory_decisions.json"
     file.write_text(content)
     with pytest.raises(
-        ModelError, match=f"memory_decisions.json does not hold weights of decisions .*{why}.*fit them again"
+        ModelError, match=f"memory_decisions.json does not hold weights of confidence models .*{why}.*fit them again"
     ):
-        read_decisions(file)
+        read_confidence(file)
 
 
-def test_what_comes_uses_only_figures_that_there_are():
+def test_what_comes_uses_only_signals_that_there_are():
     for decisions in COME.values():
-        assert set(decisions["supported"].figures) <= set(SUPPORTED)
-        assert set(decisions["needed"].figures) <= {"score", "lead", "overlap", "overlap_lead", "question_mass"}
+        assert set(decisions["supported"].weights) <= set(SUPPORTED)
+        assert set(decisions["needed"].weights) <= {"score", "lead", "overlap", "overlap_lead", "question_mass"}
         assert set(decisions) == {"needed", "supported"}
     assert json.loads(FITTED.read_text())[GENERAL]

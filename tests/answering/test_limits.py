@@ -11,6 +11,7 @@ from tiny import HashEncoder, TinyReader, passage, tiny_decoder
 
 from memgpt_rag import limits
 from memgpt_rag.answering import entry_states
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.cli.main import main
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory, MemoryWriter
@@ -48,16 +49,16 @@ def refused(call, error: type[Exception], match: str) -> None:
     assert time.process_time() - began < 20
 
 
-@pytest.mark.parametrize("mode", ["memory", "prompt", "closed"])
+@pytest.mark.parametrize("mode", ["memory", "prompt", "closed_book"])
 def test_a_question_that_is_too_long_is_refused_with_both_numbers(rag, mode):
     match = r"^The question has 20,017 tokens; expected at most 2,048 tokens\.$"
-    refused(lambda: rag.answer("why? " * 4000, mode=mode), ValueError, match)
+    refused(lambda: rag.answer("why? " * 4000, AskOptions(mode=mode)), ValueError, match)
     refused(
-        lambda: rag.answer(LONG, mode=mode),
+        lambda: rag.answer(LONG, AskOptions(mode=mode)),
         ValueError,
         r"The question has 2,0\d\d,\d{3} characters; expected at most 2,048 tokens",
     )
-    assert rag.answer("why? " * 400, mode=mode, max_new_tokens=1, k=1).question.startswith("why?")
+    assert rag.answer("why? " * 400, AskOptions(mode=mode, max_new_tokens=1, k=1)).question.startswith("why?")
 
 
 def test_half_a_character_is_no_question(rag):
@@ -71,28 +72,31 @@ def test_half_a_character_is_no_question(rag):
         ({"k": 1_000_000}, r"^k is 1,000,000; expected 1 to 1,000\.$"),
         ({"max_new_tokens": 0}, r"^max_new_tokens is 0; expected 1 to 4,096\.$"),
         ({"max_new_tokens": 10**9}, r"^max_new_tokens is 1,000,000,000; expected 1 to 4,096\.$"),
-        ({"num_beams": 1000}, r"^num_beams is 1,000; expected 1 to 64\.$"),
-        ({"num_return_sequences": 1000}, r"^num_return_sequences is 1,000; expected 1 to 64\.$"),
     ],
     ids=str,
 )
-def test_numbers_have_bounds(rag, settings, match):
-    refused(lambda: rag.answer("why?", **settings), ValueError, match)
+def test_options_have_bounds(settings, match):
+    refused(lambda: AskOptions(**settings), ValueError, match)
+
+
+@pytest.mark.parametrize("name", ["num_beams", "num_return_sequences"])
+def test_beams_and_samples_have_bounds(rag, name):
+    refused(lambda: rag.answer("why?", **{name: 1000}), ValueError, rf"^{name} is 1,000; expected 1 to 64\.$")
 
 
 def test_a_search_has_bounds_of_its_own(rag):
     refused(lambda: rag.retriever.retrieve(["why?"], 10_001), ValueError, r"^k is 10,001; expected 1 to 10,000\.$")
     refused(lambda: Search(depth=1_000_000), ValueError, r"^depth is 1,000,000; expected 1 to 1,000\.$")
-    refused(lambda: Search(neighbours=101), ValueError, r"^neighbours is 101; expected 0 to 100\.$")
+    refused(lambda: Search(adjacent=101), ValueError, r"^adjacent is 101; expected 0 to 100\.$")
     assert len(rag.retriever.retrieve(["why?"], 10_000)[0]) == 40
 
 
 @pytest.mark.parametrize(
     "options",
-    [["-k", "1000000"], ["-k", "0"], ["--depth", "1001"], ["--neighbours", "101"], ["--max-new-tokens", "4097"]],
+    [["-k", "1000000"], ["-k", "0"], ["--depth", "1001"], ["--adjacent", "101"], ["--max-new-tokens", "4097"]],
     ids=str,
 )
-def test_options_have_the_same_bounds(options):
+def test_options_of_the_command_have_the_same_bounds(options):
     done = CliRunner().invoke(main, ["ask", "why?", "--memory", "m", *options])
     assert done.exit_code == 2
     assert f"{options[1]} is not in the range" in done.output
@@ -105,7 +109,7 @@ def test_an_entry_that_is_too_long_for_attention_is_refused_by_its_id(tmp_path, 
         found = r"2,0\d\d,\d{3} characters" if text == LONG else r"9,010 tokens"
         asked = RAG(memory, HashEncoder(), rag.model)
         refused(
-            lambda asked=asked: asked.answer("why?", mode=mode),
+            lambda asked=asked: asked.answer("why?", AskOptions(mode=mode)),
             MismatchError,
             rf"^The entry 'doc#7' has {found}; a language model is given at most 8,192 tokens of one\. Delete it, or build",
         )
@@ -120,17 +124,17 @@ def test_a_reranker_reads_the_beginning_of_what_is_too_long(tmp_path, rag):
 
 
 def test_entries_have_a_bound_together(rag, monkeypatch):
-    rag.answer("why?", k=8, max_new_tokens=1)
+    rag.answer("why?", AskOptions(k=8, max_new_tokens=1))
     monkeypatch.setattr(entry_states, "MOST_MEMORY_TOKENS", 180)
     refused(
-        lambda: rag.answer("why?", k=8),
+        lambda: rag.answer("why?", AskOptions(k=8)),
         ValueError,
         r"^The entries of a question have 200 tokens; expected at most 180: ask for fewer",
     )
-    rag.answer("why?", k=4, max_new_tokens=1)
+    rag.answer("why?", AskOptions(k=4, max_new_tokens=1))
     monkeypatch.setattr(entry_states, "MOST_PROMPT_TOKENS", 200)
     refused(
-        lambda: rag.answer("why?", k=8, mode="prompt"),
+        lambda: rag.answer("why?", AskOptions(k=8, mode="prompt")),
         ValueError,
         r"^The question and the entries before it have 2\d\d tokens",
     )
@@ -138,9 +142,9 @@ def test_entries_have_a_bound_together(rag, monkeypatch):
 
 def test_pairs_of_tokens_have_a_bound_over_all_questions(rag, monkeypatch):
     monkeypatch.setattr(entry_states, "MOST_PAIRS", 60_000)
-    rag.answer("why?", k=1, max_new_tokens=1)
+    rag.answer("why?", AskOptions(k=1, max_new_tokens=1))
     refused(
-        lambda: rag.answer_all(["why?"] * 8, k=1),
+        lambda: rag.answer_all(["why?"] * 8, AskOptions(k=1)),
         ValueError,
         r"^8 questions of \d+ tokens and \d+ tokens of entries make",
     )
@@ -152,7 +156,7 @@ def test_no_model_is_asked_for_more_than_it_reads(tmp_path):
     decoder = tiny_decoder("gpt2", len(tokenizer), {"max_position_embeddings": 2048})
     rag = RAG(written(tmp_path / "m", passage(1)), HashEncoder(), MemoryDecoder(decoder, tokenizer))
     before = len(rag.prompt.prefix_ids)
-    rag.answer("why?", max_new_tokens=4)
+    rag.answer("why?", AskOptions(max_new_tokens=4))
     refused(
         lambda: rag.answer("why? " * 260),
         ValueError,
@@ -164,6 +168,6 @@ def test_no_model_is_asked_for_more_than_it_reads(tmp_path):
 
 def test_what_the_job_makes_is_within_bounds():
     assert limits.MOST_PASSAGE_TOKENS < limits.MOST_ENTRY_TOKENS < limits.MOST_MEMORY_TOKENS
-    assert Search(depth=limits.MOST_ENTRIES, neighbours=limits.MOST_NEIGHBOURS)
+    assert Search(depth=limits.MOST_ENTRIES, adjacent=limits.MOST_ADJACENT)
     assert dataclasses.asdict(Search())["depth"] <= limits.MOST_ENTRIES
     assert Prompt(byte_tokenizer()).entry_ids(passage(1, "x" * 8_000))

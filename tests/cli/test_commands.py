@@ -56,16 +56,16 @@ def test_help_answers_without_heavy_imports(arguments):
         (["memgpt-rag", "ask", "why"], "Missing option '--memory'"),
         (
             ["memgpt-rag", "ask", "why", "--memory", "m", "--mode", "magic"],
-            "'magic' is not one of 'memory', 'prompt', 'closed'",
+            "'magic' is not one of 'memory', 'prompt', 'closed_book'",
         ),
         (["memgpt-rag", "ask", " ", "--memory", "m"], "QUESTION is empty; ask something"),
         (
-            ["memgpt-rag", "ask", "why", "--memory", "m", "--query", "no"],
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--use-memory", "no"],
             "'no' is not one of 'always', 'never', 'auto'",
         ),
         (
             ["memgpt-rag", "ask", "why", "--memory", "m", "--abstain", "--mode", "prompt"],
-            "--query auto and --abstain need --mode memory",
+            "--use-memory auto and --abstain need --mode memory",
         ),
     ],
 )
@@ -226,7 +226,7 @@ def test_ask_says_what_is_not_in_memory_and_leaves_the_memory_out_of_small_talk(
         "--memory",
         memory,
         "--abstain",
-        "--query",
+        "--use-memory",
         "auto",
         stdin=f"{asked}谁发明了电话？\n谢谢你！\n",
     )

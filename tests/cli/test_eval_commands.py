@@ -74,19 +74,19 @@ def test_searches_by_words_are_measured_and_their_weight_is_fitted(tmp_path):
     memory, encoder = tmp_path / "memory", ("--encoder", "all-MiniLM-L6-v2")
     built = run("memgpt-index", "build", LIBRARY / "corpus.jsonl", "--memory", memory, "--id-field", "_id", *encoder)
     assert built.returncode == 0, built.stderr
-    weight = "memgpt-rag", "eval", "weight", LIBRARY, "--memory", memory
-    assert "has no words to be searched by; find them with: memgpt-index words" in refused(*weight)
-    assert run("memgpt-index", "words", memory).returncode == 0
+    weight = "memgpt-rag", "eval", "lexical-weight", LIBRARY, "--memory", memory
+    assert "has no lexical index; add an index with: memgpt-index lexical" in refused(*weight)
+    assert run("memgpt-index", "lexical", memory).returncode == 0
     done = run(*weight)
     assert done.returncode == 0, done.stderr
     *tried, last = done.stdout.splitlines()
     means = {float(line.split()[0]): float(line.split()[1]) for line in tried}
     (best,) = [float(line.split()[0]) for line in tried if line.endswith("<")]
-    assert means[best] == max(means.values()) and last.startswith(f"--word-weight {best:g} is best on 12 queries")
+    assert means[best] == max(means.values()) and last.startswith(f"--lexical-weight {best:g} is best on 12 queries")
     searches = [of for name in ("hybrid", "dense", "bm25", "hybrid+rerank") for of in ("--search", name)]
     command = "memgpt-rag", "eval", "retrieval", LIBRARY, "--memory", memory, *searches, "--measures", "nDCG@10"
     assert "A search with +rerank needs a reranker; name one with --rerank" in refused(*command, status=2)
-    again = "--word-weight", str(best), "--rerank", "tokens:all-MiniLM-L6-v2"
+    again = "--lexical-weight", str(best), "--rerank", "tokens:all-MiniLM-L6-v2"
     done = run(*command, *again, "--output", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     systems = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))["systems"]
@@ -125,7 +125,7 @@ def test_indexes_of_a_memory_are_measured(tmp_path):
 def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     lines = [json.dumps({"question": asked, "golden_answers": [gold]}, ensure_ascii=False) for asked, gold in KNOWN]
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    modes = ("--mode", "memory", "--mode", "closed", "--max-new-tokens", "16")
+    modes = ("--mode", "memory", "--mode", "closed_book", "--max-new-tokens", "16")
     done = run(
         *("memgpt-rag", "eval", "answers", tmp_path / "asked.jsonl", "--memory", memory),
         *(*modes, "--output", tmp_path / "answers.json"),
@@ -134,7 +134,7 @@ def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     assert done.stdout.startswith("How right answers are\nmode ")
     report = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
     means = {mode: parts["all"]["contains"]["mean"] for mode, parts in report["modes"].items()}
-    assert means["memory"] > 0.5 > means["closed"]
+    assert means["memory"] > 0.5 > means["closed_book"]
     assert [one["question"] for one in report["answers"]] == [asked for asked, _ in KNOWN]
     assert report["about"]["encoder"] == "multilingual-e5-small-4bit"
 

@@ -65,13 +65,13 @@ def test_entries_are_found_by_their_words(tmp_path):
     build = ["build", source, "--memory", memory, "--encoder", "all-MiniLM-L6-v2"]
     index(*build)
     asked = ["ask", "What does the boat cost?", "--memory", memory, "--search", "hybrid"]
-    assert "has no words to be searched by; find them with: memgpt-index words" in refused("memgpt-rag", *asked)
-    assert "2 entries can be found by their words, too; version 2" in index("words", memory)
-    assert index("words", memory) == "", "that is done"
+    assert "has no lexical index; add an index with: memgpt-index lexical" in refused("memgpt-rag", *asked)
+    assert "2 entries are in the lexical index; version 2" in index("lexical", memory)
+    assert index("lexical", memory) == "", "that is done"
     done = run("memgpt-rag", *asked, "-k", "1", "--rerank", "model", "--depth", "2")
     assert done.returncode == 0 and "[1]  100%  first.jsonl, line 1" in done.stdout, done.stderr
     assert "No reranker 'nobody/none': it is no folder here" in refused("memgpt-rag", *asked, "--rerank", "nobody/none")
-    again = index(*build[:-2], "--encoder", "all-MiniLM-L6-v2", "--replace", "--words")
+    again = index(*build[:-2], "--encoder", "all-MiniLM-L6-v2", "--replace", "--lexical")
     assert "2 entries can be found by their words, too" in again
 
 

@@ -45,7 +45,7 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
 
 @pytest.mark.offline_models
 def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp_path):
-    from memgpt_rag.answering.confidence import read_decisions
+    from memgpt_rag.answering.confidence import read_confidence
     from memgpt_rag.hub.bundled import GEMMA, generator_folder
 
     model = tmp_path / "model"
@@ -65,13 +65,13 @@ def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp
     )
     assert told, done.stdout
     assert Path(told[1]) == model / "memory_decisions.json"
-    ((key, fitted),) = read_decisions(Path(told[1])).items()
+    ((key, fitted),) = read_confidence(Path(told[1])).items()
     assert key.endswith(" all multilingual-e5-small-4bit")
     assert set(fitted) == {"supported"}
     questions.write_text('{"question": "Who can borrow a kite?", "answer": "zebras"}\n')
     assert "give at least 8 such questions" in refused(*arguments, "--questions", questions)
     (model / "memory_decisions.json").write_text("{")
-    assert "does not hold weights of decisions" in refused(
+    assert "does not hold weights of confidence models" in refused(
         "memgpt-rag", "ask", "Why?", "--memory", memory, "--model", model
     )
 
@@ -95,7 +95,7 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     ]
     questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
-    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--reader", reader]
+    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--adapter", reader]
     settings = [
         "--epochs",
         "6",
@@ -119,12 +119,12 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     assert Path(told[3]) == reader
     assert "already holds a reader, or checkpoints of one" in refused(*arguments)
     question = "How much does it cost to rent a rowing boat?"
-    done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
+    done = run("memgpt-rag", "ask", question, "--memory", memory, "--adapter", reader)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 YUAN")
     assert "park.md, lines 14–15" in done.stdout
     assert "holds no reader: it has no reader.json" in refused(
-        "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
+        "memgpt-rag", "ask", question, "--memory", memory, "--adapter", memory
     )
     assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
 

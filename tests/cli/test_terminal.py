@@ -80,7 +80,7 @@ def memory(written, tmp_path) -> Path:
         ["memgpt-index", "delete", "--memory", "MEMORY", "--dry-run", "--where", "first == 1"],
         ["memgpt-index", "compact", "MEMORY"],
         ["memgpt-index", "rollback", "MEMORY", "1"],
-        ["memgpt-index", "words", "MEMORY"],
+        ["memgpt-index", "lexical", "MEMORY"],
         ["memgpt-index", "expire", "MEMORY"],
     ],
     ids=lambda command: command[1],

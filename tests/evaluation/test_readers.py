@@ -11,8 +11,8 @@ import pytest
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion, read_answered
 from memgpt_rag.evaluation.data.beir import read_beir
-from memgpt_rag.evaluation.data.judged_set import Document
-from memgpt_rag.evaluation.data.layouts import guess_layout, read_judged_set
+from memgpt_rag.evaluation.data.dataset import Document
+from memgpt_rag.evaluation.data.layouts import guess_layout, read_dataset
 from memgpt_rag.evaluation.data.squad import read_squad
 from memgpt_rag.evaluation.data.trec import read_topics, read_trec
 
@@ -53,7 +53,7 @@ def test_a_beir_folder_is_read_with_titles_grades_and_windows_line_ends(tmp_path
     assert judged.documents == {"d1": Document("Park", "The park is open."), "d2": Document("", "公园里有船。")}
     assert judged.queries == {"q1": "When is it open?", "q2": "有船吗？"}
     assert judged.judgements == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
-    assert read_judged_set(tmp_path) == judged
+    assert read_dataset(tmp_path) == judged
 
 
 def test_a_document_may_be_empty_but_not_without_text(tmp_path):
@@ -113,7 +113,7 @@ def test_a_trec_folder_is_read_with_old_topics_and_new_ones(tmp_path):
     judged = read_trec(trec(tmp_path))
     assert judged.queries == {"q1": "When is it open & free?", "q2": "有船吗？"}
     assert judged.judgements == {"q1": {"d1": 2}, "q2": {"d2": 1}}
-    assert read_judged_set(tmp_path) == judged
+    assert read_dataset(tmp_path) == judged
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_squad_paragraphs_that_are_equal_are_one_document(tmp_path):
     assert judged.documents == {"0.0": Document("", "one"), "1.0": Document("", "two")}
     assert judged.judgements == {"q1": {"0.0": 1}, "q2": {"0.0": 1}}, "what is impossible is not asked"
     assert judged.answers["q2"] == ("有船",)
-    assert read_judged_set(path) == judged
+    assert read_dataset(path) == judged
 
 
 @pytest.mark.parametrize(
@@ -249,4 +249,4 @@ def test_the_layout_is_guessed_by_the_names_of_files(tmp_path):
         with pytest.raises(SourceError, match=re.escape(sentence)):
             guess_layout(tmp_path / name)
     with pytest.raises(SourceError, match=r"asked.jsonl tells answers and no documents.*memgpt-rag eval answers"):
-        read_judged_set(tmp_path / "asked.jsonl")
+        read_dataset(tmp_path / "asked.jsonl")

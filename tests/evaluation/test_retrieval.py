@@ -15,7 +15,7 @@ from tiny import HashEncoder
 
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.evaluation.data.beir import read_beir
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.data.trec import read_run
 from memgpt_rag.evaluation.document_memory import embed_documents
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
@@ -42,7 +42,7 @@ class Fixed:
         return [self.rankings.get(query, [])[:k] for query in queries]
 
 
-def ranked(judged: JudgedSet, *, gold_at: int) -> dict[str, list[tuple[str, float]]]:
+def ranked(judged: RetrievalDataset, *, gold_at: int) -> dict[str, list[tuple[str, float]]]:
     """A right document of each query at one rank, documents that are wrong around it."""
     rankings = {}
     for query, text in judged.judged.items():
@@ -176,7 +176,7 @@ class Elements(HTMLParser):
 
 def test_texts_of_a_set_cannot_become_part_of_the_page():
     evil = '<script>alert("x")</script>|<b>'
-    judged = JudgedSet(evil, {"d&1": Document("", "text")}, {evil: evil}, {evil: {"d&1": 1}})
+    judged = RetrievalDataset(evil, {"d&1": Document("", "text")}, {evil: evil}, {evil: {"d&1": 1}})
     measured = evaluate_retrieval(judged, [Fixed(evil, {})], measures=["AP"])
     report = make_report(measured, command=evil, source=evil)
     names = Elements(to_html(report)).names
@@ -217,7 +217,7 @@ def test_texts_of_a_set_make_no_image_and_no_link(evil):
 
 
 def _of(name: str):
-    judged = JudgedSet(name, {"d&1": Document("", "text")}, {name: name}, {name: {"d&1": 1}})
+    judged = RetrievalDataset(name, {"d&1": Document("", "text")}, {name: name}, {name: {"d&1": 1}})
     return evaluate_retrieval(judged, [Fixed(name, {})], measures=["AP"])
 
 
@@ -267,7 +267,7 @@ def test_queries_that_are_judged_in_another_way_are_left_out_of_a_comparison(rep
     changed = {**LIBRARY.judgements, "q1": {"zh-5": 1}}
     queries = {name: text for name, text in LIBRARY.queries.items() if name != "q2"} | {"new": "?"}
     del changed["q2"]
-    other = JudgedSet("other", LIBRARY.documents, queries, {**changed, "new": {"en-1": 1}})
+    other = RetrievalDataset("other", LIBRARY.documents, queries, {**changed, "new": {"en-1": 1}})
     earlier = make_report(evaluate_retrieval(other, [Fixed("f", {})], measures=["AP"]), command="", source="")
     told = against(report, earlier, "earlier.json")
     assert (told["queries"], told["left_out"]) == (10, 3)
@@ -277,7 +277,7 @@ def test_queries_that_are_judged_in_another_way_are_left_out_of_a_comparison(rep
 
 def test_reports_that_cannot_be_compared_are_refused_with_the_reason(report):
     def earlier(documents=LIBRARY.documents, judgements=LIBRARY.judgements, measures=("AP",)):
-        judged = JudgedSet("park", documents, LIBRARY.queries, judgements)
+        judged = RetrievalDataset("park", documents, LIBRARY.queries, judgements)
         return make_report(evaluate_retrieval(judged, [Fixed("f", {})], measures=measures), command="", source="")
 
     with pytest.raises(
@@ -312,7 +312,7 @@ def test_a_folder_of_a_report_is_read_back(tmp_path, measured, report):
 
 
 def test_there_is_no_run_where_an_id_holds_white_space(tmp_path):
-    judged = JudgedSet("spaced", {"a b": Document("", "text")}, {"q": "?"}, {"q": {"a b": 1}})
+    judged = RetrievalDataset("spaced", {"a b": Document("", "text")}, {"q": "?"}, {"q": {"a b": 1}})
     measured = evaluate_retrieval(judged, [Fixed("f", {"?": [("a b", 1.0)]})], measures=["AP"])
     written = write_folder(tmp_path, measured, make_report(measured, command="", source=""))
     assert [path.suffix for path in written] == [".json", ".md", ".html"]

@@ -10,11 +10,11 @@ from tiny import HashEncoder
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.evaluation.data.beir import read_beir
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.document_memory import embed_documents, with_documents_of
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
-from memgpt_rag.evaluation.systems import RetrieverSystem, document_of, make_system
+from memgpt_rag.evaluation.systems import RetrieverSystem, make_system
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retriever
@@ -22,7 +22,7 @@ from memgpt_rag.retrieval.retriever import Retriever
 LIBRARY = read_beir(ROOT / "examples" / "beir")
 
 
-def titled(judged: JudgedSet) -> list[str]:
+def titled(judged: RetrievalDataset) -> list[str]:
     return [f"{title}\n{text}" if title else text for title, text in judged.documents.values()]
 
 
@@ -102,13 +102,13 @@ def test_a_document_counts_by_its_best_passage_and_k_documents_are_found(tmp_pat
 
 
 def test_an_entry_belongs_to_its_record_or_else_to_its_source():
-    assert document_of(entry(1, "r", "text")) == "r"
-    assert document_of(entry(1, "", "text", source="park.md")) == "park.md"
+    assert entry(1, "r", "text").document_id == "r"
+    assert entry(1, "", "text", source="park.md").document_id == "park.md"
 
 
 def test_a_memory_is_measured_with_the_documents_that_it_holds(tmp_path):
     encoder = HashEncoder(dimension=256)
-    judged = JudgedSet(
+    judged = RetrievalDataset(
         "park",
         {name: Document("", name) for name in ("boats", "kites", "gone")},
         {"b": "boats?", "g": "gone?"},
@@ -140,7 +140,7 @@ def test_another_encoder_or_an_unknown_search_is_refused(tmp_path):
 
 
 def test_vectors_of_any_length_are_compared_by_their_distance(tmp_path):
-    encoder = HashEncoder(normalised=False)
+    encoder = HashEncoder(normalized=False)
     memory, _ = embed_documents(LIBRARY, encoder, tmp_path / "memory")
     (ranking,) = RetrieverSystem("distance", Retriever(memory, encoder))([LIBRARY.queries["q1"]], 5)
     distances = np.linalg.norm(

@@ -13,7 +13,7 @@ from tiny import HashEncoder
 
 from indexing.cli.main import main as memgpt_index
 from memgpt_rag.cli.main import main as memgpt_rag
-from memgpt_rag.encoders.load import load_encoder_of
+from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS
 from memgpt_rag.hub.named_models import require_named
@@ -34,7 +34,7 @@ def test_any_other_name_of_a_memory_is_refused_and_the_user_told_how_to_give_it(
     with pytest.raises(ModelError, match=r"says that its encoder is .* if you trust that model, name it: --encoder"):
         named(name)
     with pytest.raises(ModelError, match="a memory alone cannot choose what is loaded here"):
-        load_encoder_of(replace(HashEncoder().fingerprint, name=name))
+        load_memory_encoder(replace(HashEncoder().fingerprint, name=name))
 
 
 def test_nothing_is_loaded_from_inside_a_memory(tmp_path):

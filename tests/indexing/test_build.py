@@ -18,12 +18,12 @@ from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.planning import forecast as forecasts
 from indexing.planning import forecast_index
-from indexing.planning.forecast import Wish, forecast, forecast_table
+from indexing.planning.forecast import Constraints, forecast, forecast_table
 from indexing.planning.plan import Plan, plan_memory, size
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
-from memgpt_rag.memory import Memory, add_words
+from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.memory.dense.index_kinds import building_bytes, lists_for
 from memgpt_rag.memory.storage import layout
 
@@ -62,7 +62,7 @@ def planned(sources: Path) -> Plan:
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_every_row_pairs_a_text_with_its_own_key(sources, tmp_path, metric):
-    encoder = HashEncoder(dimension=512, normalised=metric == "cosine")
+    encoder = HashEncoder(dimension=512, normalized=metric == "cosine")
     report = build(sources, tmp_path / "memory", encoder, metric=metric)
     assert (report.files, report.documents, report.passages, report.entries) == (2, 702, 703, 702)
     assert (report.exact_duplicates, report.near_duplicates) == (1, 0)
@@ -185,7 +185,7 @@ def test_a_forecast_tells_what_words_take(tmp_path):
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
     plan = planned(tmp_path / "lines.jsonl")
     build(tmp_path / "lines.jsonl", tmp_path / "memory", HashEncoder())
-    manifest = add_words(Memory.open(tmp_path / "memory"))
+    manifest = add_lexical_index(Memory.open(tmp_path / "memory"))
     actual = manifest.segments[0].file("words")
     assert actual is not None
     expected, seconds = forecast(plan, HashEncoder(), {}).words
@@ -204,13 +204,13 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
     many = dataclasses.replace(plan, report=dataclasses.replace(plan.report, entries=entries))
     least = {kind: building_bytes(kind, entries, 64) for kind in ("ivf", "hnsw")}
     for room, kind in [(least["hnsw"], "HNSW32_SQ8"), (least["ivf"], f"IVF{lists_for(entries)},SQ8"), (0, "exact")]:
-        wish = Wish(milliseconds=1, memory_bytes=taken + room)
-        fast = forecast(many, HashEncoder(), {}, wish)
+        constraints = Constraints(milliseconds=1, memory_bytes=taken + room)
+        fast = forecast(many, HashEncoder(), {}, constraints)
         assert (fast.exact_milliseconds, fast.index.kind) == (pytest.approx(5), kind)
         assert (fast.index.memory_bytes > 0) == (room > 0)
-    told = forecast_table(many, fast, wish)
+    told = forecast_table(many, fast, constraints)
     assert "latency               1.0 ms  cannot be kept: 5.0 ms is the least that was found" in told
-    assert forecast(many, HashEncoder(), {}, Wish(milliseconds=5.1)).index.kind == "exact"
+    assert forecast(many, HashEncoder(), {}, Constraints(milliseconds=5.1)).index.kind == "exact"
 
     of_states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}
     expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, states=of_states)
@@ -221,12 +221,14 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
         (4e6, "compact", 2000),
         (1.5e6, None, 1500),
     ]:
-        wish = Wish(disk_bytes=most_bytes)
-        assert expected.preset(wish) == preset
-        assert expected.most_entries(wish, preset) == pytest.approx(most)
-    assert "fit with compact states, as would 2,000 entries" in forecast_table(plan, expected, Wish(disk_bytes=4e6))
+        constraints = Constraints(disk_bytes=most_bytes)
+        assert expected.preset(constraints) == preset
+        assert expected.most_entries(constraints, preset) == pytest.approx(most)
+    assert "fit with compact states, as would 2,000 entries" in forecast_table(
+        plan, expected, Constraints(disk_bytes=4e6)
+    )
     assert "do not fit; 500 entries like these would, without states" in forecast_table(
-        plan, expected, Wish(disk_bytes=5e5)
+        plan, expected, Constraints(disk_bytes=5e5)
     )
 
 

@@ -27,12 +27,7 @@ from memgpt_rag.errors import (
     MismatchError,
     SourceError,
 )
-from memgpt_rag.memory import (
-    Memory,
-    expire,
-    list_versions,
-    roll_back,
-)
+from memgpt_rag.memory import Memory, expire, list_versions, roll_back
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.versions import writing
 

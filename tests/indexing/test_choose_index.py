@@ -150,7 +150,7 @@ def test_a_memory_keeps_its_index_and_what_was_measured(memory, keys):
     assert [one[0].id for one in found.passages] == [f"doc#{row}" for row in found.rows[:, 0]]
     exact = opened.search(keys[:50], 5, exact=True)
     np.testing.assert_array_equal(exact.rows, exact_search(keys, keys[:50], 5, "cosine")[0])
-    assert verify_memory(memory, neighbours=100) == []
+    assert verify_memory(memory, sample=100) == []
     index = next(memory.rglob("index-*"))
     content = bytearray(index.read_bytes())
     content[len(content) // 2] ^= 1

@@ -15,7 +15,7 @@ from indexing.jobs.build_memory import build_memory
 from indexing.jobs.compute_states import compute_states
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
-from memgpt_rag.answering.entry_states import attend
+from memgpt_rag.answering.entry_states import ComputedStates, MemoryStates, make_memory
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory, expire
@@ -60,8 +60,9 @@ def model_of(gemma, config="quality") -> MemoryDecoder:
 @torch.no_grad()
 def log_probs(rag: RAG, question: str, memory: Memory | None) -> torch.Tensor:
     (found,) = rag.retriever.retrieve([question], 4)
-    attended = attend(rag.model, rag.prompt, [found], memory)
-    return rag.model(torch.tensor([rag.question_row(question, [])]), memory=attended).logits[0].log_softmax(-1)
+    source = ComputedStates(rag.model, rag.prompt) if memory is None else MemoryStates(rag.model, rag.prompt, memory)
+    attended = make_memory(rag.model, source, [found])
+    return rag.model(torch.tensor([rag.prompt.question_row(question, [])]), memory=attended).logits[0].log_softmax(-1)
 
 
 @pytest.mark.parametrize("config", ["quality", "compact"])
@@ -103,7 +104,7 @@ def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
     model.prefix_ids = prompt.prefix_ids
     for row in (len(memory) - 1, 0, 3):
         (states,) = model.states_of([prompt.entry_ids(memory.passages([row])[0])])
-        array = decode(*memory.entry(row))
+        array = decode(*memory.states(row))
         for place, layer in enumerate(model.layers):
             np.testing.assert_allclose(array[:, place, 0].swapaxes(0, 1), states.keys[layer].numpy(), atol=1e-3)
             np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].codes.numpy(), atol=1e-3)
@@ -144,4 +145,4 @@ def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_pa
     expire(folder, 1)
     assert len(list(folder.rglob("states-*"))) == 1
     assert Memory.open(folder).manifest.states.layers == (5, 11, 17)
-    assert held.entry(0)[0].shape[1] == 18, "a reader keeps what it opened"
+    assert held.states(0)[0].shape[1] == 18, "a reader keeps what it opened"

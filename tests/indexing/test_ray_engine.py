@@ -183,7 +183,7 @@ def test_states_do_not_depend_on_who_computed_them(sources, tmp_path):
     compute_states(tmp_path / "local", TinyReader()())
     compute_states(tmp_path / "ray", TinyReader()(), elsewhere=partial(ray_states, TinyReader()))
     require_same(tmp_path / "local", tmp_path / "ray")
-    assert Memory.open(tmp_path / "ray").entry(0) is not None
+    assert Memory.open(tmp_path / "ray").states(0) is not None
 
 
 def test_parts_out_of_order_are_refused():

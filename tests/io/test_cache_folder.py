@@ -14,7 +14,7 @@ import pytest
 from tiny import HashEncoder, tiny_decoder
 from transformers import BertConfig
 
-from memgpt_rag.answering.confidence import read_decisions
+from memgpt_rag.answering.confidence import read_confidence
 from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import _holds_model as holds_model
 from memgpt_rag.io.cache_folder import (
@@ -24,7 +24,7 @@ from memgpt_rag.io.cache_folder import (
     make_private,
 )
 from memgpt_rag.memory.caches.keys import KeyCache
-from memgpt_rag.model.presets import calibrated_preset, decisions_file, general_preset
+from memgpt_rag.model.presets import calibrated_preset, confidence_file, general_preset
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
 superuser = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a folder away")
@@ -198,7 +198,7 @@ def test_a_home_that_is_closed_to_this_user_holds_nothing(home):
     home.chmod(0)
     model = "somebody/model"
     assert calibrated_preset("quality", model, BertConfig()) == general_preset("quality")
-    assert read_decisions(decisions_file(model)) == {}
+    assert read_confidence(confidence_file(model)) == {}
     make = Making()
     with pytest.warns(CacheWarning, match="cannot be used as a cache .Permission denied") as told:
         folder = made_once(cache_folder("models", "mine"), make, is_whole)

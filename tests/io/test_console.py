@@ -106,7 +106,7 @@ def limited(kind: int, most: int):
         (["memgpt-index", "export", "MEMORY", "OUT/e.jsonl"], "OUT/e.jsonl"),
         (["memgpt-index", "export", "MEMORY", "OUT/e.parquet", "--keys"], "OUT/e.parquet"),
         (["memgpt-index", "compact", "MEMORY"], "MEMORY/segments/000002/"),
-        (["memgpt-index", "words", "MEMORY"], None),
+        (["memgpt-index", "lexical", "MEMORY"], None),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
@@ -207,10 +207,10 @@ def test_an_interrupt_while_a_command_is_imported_leaves_no_traceback(tmp_path, 
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background begin without it
-        "class Finder:\n"
+        "class Lookup:\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Finder())\n"
+        "sys.meta_path.insert(0, Lookup())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"from {module} import {function}; {function}()", "--help"],

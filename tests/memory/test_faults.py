@@ -28,14 +28,7 @@ from indexing.jobs.verify_memory import verify_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import (
-    Memory,
-    add_indexes,
-    add_states,
-    add_words,
-    expire,
-    roll_back,
-)
+from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_states, expire, roll_back
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
@@ -98,7 +91,7 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
         "compact": lambda memory: compact(memory) and None,
         "index": index,
         "states": states,
-        "words": lambda memory: add_words(Memory.open(memory)) and None,
+        "words": lambda memory: add_lexical_index(Memory.open(memory)) and None,
         "add to words": lambda memory: change(beside, memory, update=False),
         "rollback": lambda memory: roll_back(memory, 1) and None,
         "expire": lambda memory: expire(memory, 1) and None,
@@ -135,7 +128,7 @@ def base(jobs, tmp_path) -> Callable[[str], Path]:
         opened = Memory.open(folder)
         delete_entries(folder, opened.rows('record == "r3"'), opened.manifest)
         if name == "add to words":
-            add_words(Memory.open(folder))
+            add_lexical_index(Memory.open(folder))
         return folder
 
     return make

@@ -61,8 +61,8 @@ def test_deletions_metadata_and_history_are_read(version):
     assert memory.search(keys[:1], 9, where='lang == "zh" and year < 2005').rows.tolist() == [[3]]
     for row in (0, 2, 3):
         states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
-        np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
-    assert memory.entry(4) is None, "it came after the states"
+        np.testing.assert_allclose(decode(*memory.states(row)), states, atol=0.02)
+    assert memory.states(4) is None, "it came after the states"
     earliest = min(one.commit for one in list_versions(GOLDEN / version))
     assert Memory.open(GOLDEN / version, version=earliest).rows().tolist() == [0, 1, 2, 3]
 
@@ -75,7 +75,7 @@ def test_words_an_index_and_a_precision_of_version_4_are_read():
     other.index([terms(text) for text in texts], show_progress=False)
     scores = other.get_scores(terms("the fact of number 4"))
     assert len(texts) == len(found.rows) == 5
-    np.testing.assert_allclose(sorted(found.word_scores), sorted(scores), rtol=1e-5)
+    np.testing.assert_allclose(sorted(found.bm25_scores), sorted(scores), rtol=1e-5)
     assert memory.segments[0].index is not None and memory.segments[1].index is None
     assert (memory.manifest.encoder.backend, memory.manifest.encoder.precision) == ("openvino", "int8")
     assert Memory.open(GOLDEN / "v3").manifest.encoder.precision == "fp32", "which it does not say"
@@ -87,8 +87,8 @@ def test_states_of_version_2_are_read():
     assert memory.manifest.states.layers == (0, 2)
     for row in range(5):
         states = np.random.default_rng(row).normal(size=(4 + row, 2, 2, 1, 8))
-        np.testing.assert_allclose(decode(*memory.entry(row)), states, atol=0.02)
-    assert Memory.open(GOLDEN / "v1").entry(0) is None
+        np.testing.assert_allclose(decode(*memory.states(row)), states, atol=0.02)
+    assert Memory.open(GOLDEN / "v1").states(0) is None
 
 
 def test_this_version_has_a_golden_folder():

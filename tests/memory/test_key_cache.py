@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import HashEncoder
 
-from indexing.engines.cached import KeepingEngine
+from indexing.engines.cached import CachingEngine
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory
 from indexing.passages.split_passages import PassageSplitter
@@ -42,7 +42,7 @@ def build(folder: Path, name: str, encoder: HashEncoder, records: list[str]) -> 
     file = folder / "records.jsonl"
     file.write_text("".join(json.dumps({"id": str(n), "text": text}) + "\n" for n, text in enumerate(records)))
     engine = LocalEngine(encoder, PassageSplitter(encoder.count_tokens))
-    keeping = KeepingEngine(engine, folder / "cache")
+    keeping = CachingEngine(engine, folder / "cache")
     build_memory(find_files([file]), folder / name, keeping, tokenizer_name="hash")
     return Memory.open(folder / name)
 

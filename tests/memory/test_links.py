@@ -12,14 +12,7 @@ from tiny import HashEncoder, passage
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    add_words,
-    expire,
-    list_versions,
-    roll_back,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, expire, list_versions, roll_back
 from memgpt_rag.memory.storage import layout
 
 ENCODER = HashEncoder(dimension=16)
@@ -80,7 +73,7 @@ def everything(memory: Path) -> list[str]:
         "versions": lambda: list_versions(memory),
         "write": lambda: write(memory, 2),
         "replace": lambda: MemoryWriter(memory, replace=True).__enter__(),
-        "words": lambda: add_words(Memory.open(memory)),
+        "words": lambda: add_lexical_index(Memory.open(memory)),
         "roll back": lambda: roll_back(memory, 1),
         "expire": lambda: expire(memory, 1),
     }

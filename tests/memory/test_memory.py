@@ -24,7 +24,7 @@ SPLITTING = {"tokenizer": "hash", "max_tokens": 160}
 
 
 def write(folder: Path, count: int = 5, encoder: HashEncoder | None = None, metric="cosine", **settings) -> Path:
-    encoder = encoder or HashEncoder(normalised=metric == "cosine")
+    encoder = encoder or HashEncoder(normalized=metric == "cosine")
     with MemoryWriter(folder, metric=metric, **settings) as writer:
         for start in range(0, count, 3):
             writer.add_values([passage(number) for number in range(start, min(start + 3, count))])
@@ -53,7 +53,7 @@ def test_every_key_finds_its_own_value(tmp_path, count):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_search_equals_brute_force(tmp_path, rng, metric):
-    encoder = HashEncoder(normalised=metric == "cosine")
+    encoder = HashEncoder(normalized=metric == "cosine")
     memory = Memory.open(write(tmp_path / "memory", 200, encoder, metric))
     queries = rng.normal(size=(20, 64)).astype(np.float32)
     if metric == "cosine":
@@ -153,7 +153,7 @@ def test_keys_that_are_no_unit_vectors_or_no_numbers_are_refused(tmp_path):
 def test_another_encoder_is_refused_with_both_names(folder):
     for encoder, difference in [
         (HashEncoder(dimension=32, name="other"), "dimension 64 against 32"),
-        (HashEncoder(name="other", normalised=False), "unit-length vectors against vectors of any length"),
+        (HashEncoder(name="other", normalized=False), "unit-length vectors against vectors of any length"),
         (HashEncoder(name="other", query_prompt="query: "), "query prompt '' against 'query: '"),
         (HashEncoder(name="other", salt=5), r"the same text gives other vectors \(cosine -?0\.\d+\)"),
     ]:

@@ -17,16 +17,9 @@ from tiny import HashEncoder, passage
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    Shards,
-    add_words,
-    expire,
-    roll_back,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, expire, roll_back
 from memgpt_rag.memory.lexical.analysis import ANALYSIS, terms
-from memgpt_rag.memory.lexical.postings import StoredWords, write_words
+from memgpt_rag.memory.lexical.postings import LexicalIndex, write_lexical_index
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
 from memgpt_rag.memory.versions import publish
@@ -69,7 +62,7 @@ def write(folder, texts, *, delete=(), first=0):
 @pytest.fixture
 def memory(tmp_path):
     """Two segments and deleted rows in both; words came between them."""
-    add_words(write(tmp_path / "memory", TEXTS[:5]))
+    add_lexical_index(write(tmp_path / "memory", TEXTS[:5]))
     write(tmp_path / "memory", TEXTS[5:], first=5)
     return write(tmp_path / "memory", ["A boat that goes to no island."], first=8, delete=[1, 7])
 
@@ -87,7 +80,7 @@ def oracle(memory, question):
 def assert_equals_oracle(memory, k=20):
     vectors = ENCODER.encode_queries(QUESTIONS)
     for question, vector, found in zip(QUESTIONS, vectors, memory.candidates(vectors, QUESTIONS, k), strict=True):
-        np.testing.assert_allclose(found.word_scores, oracle(memory, question)[found.rows], rtol=1e-5)
+        np.testing.assert_allclose(found.bm25_scores, oracle(memory, question)[found.rows], rtol=1e-5)
         np.testing.assert_allclose(found.scores, memory.keys(found.rows) @ vector, atol=1e-6)
 
 
@@ -104,7 +97,7 @@ def test_compacting_changes_no_score(memory):
     assert_equals_oracle(compacted)
     after = compacted.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 20)
     for one, other in zip(before, after, strict=True):
-        np.testing.assert_allclose(one.word_scores, other.word_scores, rtol=1e-6)
+        np.testing.assert_allclose(one.bm25_scores, other.bm25_scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -121,7 +114,7 @@ def test_without_vectors_words_alone_propose(memory):
     for question, found in zip(QUESTIONS, memory.candidates(None, QUESTIONS, 20), strict=True):
         by_words = oracle(memory, question)
         assert found.rows.tolist() == np.flatnonzero(by_words).tolist()
-        np.testing.assert_allclose(found.word_scores, by_words[found.rows], rtol=1e-5)
+        np.testing.assert_allclose(found.bm25_scores, by_words[found.rows], rtol=1e-5)
 
 
 def test_a_condition_holds_for_both_searches(memory):
@@ -134,7 +127,7 @@ def test_shards_find_what_one_memory_finds(tmp_path):
     whole = write(tmp_path / "whole", TEXTS)
     parts = [write(tmp_path / "a", TEXTS[:3]), write(tmp_path / "b", TEXTS[3:], first=3)]
     for part in (whole, *parts):
-        add_words(part)
+        add_lexical_index(part)
     whole = Memory.open(whole.path)
     shards = Shards([Memory.open(part.path) for part in parts])
     vectors = ENCODER.encode_queries(QUESTIONS)
@@ -142,7 +135,7 @@ def test_shards_find_what_one_memory_finds(tmp_path):
         pairs = zip(whole.candidates(vectors, QUESTIONS, k), shards.candidates(vectors, QUESTIONS, k), strict=True)
         for one, other in pairs:
             assert one.rows.tolist() == other.rows.tolist()
-            np.testing.assert_allclose(one.word_scores, other.word_scores, rtol=1e-6)
+            np.testing.assert_allclose(one.bm25_scores, other.bm25_scores, rtol=1e-6)
             np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
 
 
@@ -167,9 +160,11 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
     folder = tmp_path_factory.mktemp("words")
     entries = passages(texts)
     blocks = [entries[start : start + size] for start in range(0, len(entries), size)]
-    written = write_words(folder / "one", blocks)
-    assert write_words(folder / "other", [entries]) == written == describe(folder / "one"), "whatever the blocks"
-    words = StoredWords.open(folder / "one", len(entries))
+    written = write_lexical_index(folder / "one", blocks)
+    assert write_lexical_index(folder / "other", [entries]) == written == describe(folder / "one"), (
+        "whatever the blocks"
+    )
+    words = LexicalIndex.open(folder / "one", len(entries))
     of_entries = [terms(one.titled_text) for one in entries]
     assert words.lengths.tolist() == [len(one) for one in of_entries]
     every = sorted({term.encode() for one in of_entries for term in one})
@@ -183,23 +178,25 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
 
 
 def test_more_than_fits_is_cut_short(tmp_path):
-    write_words(tmp_path / "words", [passages(["word " * 70_000])])
-    rows, counts = StoredWords.open(tmp_path / "words", 1).postings("word")
+    write_lexical_index(tmp_path / "words", [passages(["word " * 70_000])])
+    rows, counts = LexicalIndex.open(tmp_path / "words", 1).postings("word")
     assert (rows.tolist(), counts.tolist()) == ([0], [65_535])
 
 
 def test_a_memory_without_words_says_how_to_find_them(tmp_path):
     memory = write(tmp_path / "memory", TEXTS)
-    with pytest.raises(MemoryFormatError, match=r"has no words to be searched by; find them with: memgpt-index words"):
+    with pytest.raises(MemoryFormatError, match=r"has no lexical index; add an index with: memgpt-index lexical"):
         memory.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 3)
 
 
 def test_words_of_another_analysis_are_neither_searched_nor_added_to(memory):
     other = dataclasses.replace(memory.manifest, words="another-1", commit=memory.manifest.commit + 1)
     publish(memory.path, other)
-    match = "words of the analysis 'another-1' and this release has .*; find them with: memgpt-index words"
+    match = (
+        "a lexical index of the analysis 'another-1', and this release has .*; add an index with: memgpt-index lexical"
+    )
     with pytest.raises(MemoryFormatError, match=match):
-        Memory.open(memory.path).word_statistics(QUESTIONS)
+        Memory.open(memory.path).term_statistics(QUESTIONS)
     with pytest.raises(MemoryFormatError, match=match):
         write(memory.path, ["More."], first=20)
     assert len(Memory.open(memory.path)) == len(memory)
@@ -210,9 +207,9 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
     first = memory.segments[0]
     path = first.folder / first.described.file("words")
     path.unlink()
-    write_words(path, [passages(TEXTS[1:5] + TEXTS[:1])])  # as many bytes, of other rows
+    write_lexical_index(path, [passages(TEXTS[1:5] + TEXTS[:1])])  # as many bytes, of other rows
     with pytest.raises(MemoryFormatError, match=r"is not the file that was committed .* memgpt-index compact"):
-        Memory.open(memory.path).word_statistics(QUESTIONS)
+        Memory.open(memory.path).term_statistics(QUESTIONS)
     # A manifest that has their digest, so that only looking for the words again can tell.
     copy = tmp_path / "copy"
     shutil.copytree(memory.path, copy)
@@ -234,12 +231,12 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
 def test_words_that_an_earlier_version_left_are_not_trusted(tmp_path):
     memory = write(tmp_path / "memory", TEXTS)
     path = memory.segments[0].folder / layout.words_name(ANALYSIS)
-    add_words(memory)
+    add_lexical_index(memory)
     roll_back(memory.path, 1)
     held = Memory.open(memory.path, version=2)
-    assert held.word_statistics(QUESTIONS).entries == len(TEXTS)
-    write_words(path.with_name("other"), [passages(TEXTS[::-1])])
+    assert held.term_statistics(QUESTIONS).entries == len(TEXTS)
+    write_lexical_index(path.with_name("other"), [passages(TEXTS[::-1])])
     path.with_name("other").replace(path)
-    add_words(Memory.open(memory.path))
+    add_lexical_index(Memory.open(memory.path))
     assert_equals_oracle(Memory.open(memory.path))
     assert_equals_oracle(held)

@@ -23,15 +23,7 @@ from tiny import HashEncoder, passage
 
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    add_indexes,
-    add_words,
-    expire,
-    list_versions,
-    roll_back,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, expire, list_versions, roll_back
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage.index_settings import IndexSettings
@@ -125,7 +117,7 @@ class Sequences(RuleBasedStateMachine):
 
     @rule()
     def words(self):
-        add_words(self.memory)
+        add_lexical_index(self.memory)
         self._changed()
 
     @precondition(lambda self: self.memory.manifest.words is not None)
@@ -138,7 +130,7 @@ class Sequences(RuleBasedStateMachine):
         scores = other.get_scores(terms(text)) if terms(text) else np.zeros(len(rows), np.float32)
         found = self.memory.candidates(key(text)[None], [text], len(rows))[0]
         assert found.rows.tolist() == rows.tolist()
-        np.testing.assert_allclose(found.word_scores, scores, rtol=1e-4)
+        np.testing.assert_allclose(found.bm25_scores, scores, rtol=1e-4)
 
     @rule()
     def reopen(self):

@@ -12,13 +12,7 @@ from tiny import HashEncoder, passage
 
 from memgpt_rag.errors import ClusterError, MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import (
-    Memory,
-    MemoryWriter,
-    Shards,
-    add_states,
-    add_words,
-)
+from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, add_states
 from memgpt_rag.memory.ray_shards import RayShard, cluster, ray_shards
 from memgpt_rag.memory.storage.states import decode, encode
 
@@ -41,14 +35,14 @@ def write(folder: Path, numbers, encoder: HashEncoder = ENCODER, gone=(), **sett
 def parts(tmp_path) -> list[Path]:
     parts = [write(tmp_path / f"part{number}", numbers) for number, numbers in enumerate(PARTS)]
     for part in parts:
-        add_words(Memory.open(part))
+        add_lexical_index(Memory.open(part))
     return parts
 
 
 @pytest.fixture
 def whole(tmp_path) -> Memory:
     folder = write(tmp_path / "whole", range(90))
-    add_words(Memory.open(folder))
+    add_lexical_index(Memory.open(folder))
     return Memory.open(folder)
 
 
@@ -68,7 +62,7 @@ def require_same(shards: Shards, whole: Memory) -> None:
     for found, expected in zip(*proposed, strict=True):
         assert len(found.rows) >= 4
         np.testing.assert_array_equal(found.rows, expected.rows)
-        np.testing.assert_allclose(found.word_scores, expected.word_scores, rtol=1e-6)
+        np.testing.assert_allclose(found.bm25_scores, expected.bm25_scores, rtol=1e-6)
     assert (len(shards), shards.num_rows) == (len(whole), whole.num_rows)
     np.testing.assert_array_equal(shards.rows("year == 1903"), whole.rows("year == 1903"))
     rows = [89, 0, 40, 39, 42, 43, 0]
@@ -108,12 +102,12 @@ def test_shards_have_the_states_that_all_of_them_have(parts):
         states(part)
     shards = Shards([Memory.open(part) for part in parts])
     assert shards.manifest.states is None
-    assert shards.entry(60) is None
+    assert shards.states(60) is None
     states(parts[2])
     shards = Shards([Memory.open(part) for part in parts])
     assert shards.manifest.states == STATES
     for row in (0, 39, 40, 89):
-        np.testing.assert_allclose(decode(*shards.entry(row)), row + 1.0, rtol=0.01)
+        np.testing.assert_allclose(decode(*shards.states(row)), row + 1.0, rtol=0.01)
 
 
 def test_shards_with_actors_find_the_same(parts, whole, tmp_path):

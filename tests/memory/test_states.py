@@ -9,15 +9,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from memgpt_rag.choices import STATES_TYPES
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory.storage.states import (
-    STATES_TYPES,
-    StatesShape,
-    StatesWriter,
-    StoredStates,
-    decode,
-    encode,
-)
+from memgpt_rag.memory.storage.states import StatesShape, StatesWriter, StoredStates, decode, encode
 
 LENGTHS = [3, 1, 12, 5]
 

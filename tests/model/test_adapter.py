@@ -43,16 +43,16 @@ def disturb(adapter) -> None:
 
 def read(model: MemoryDecoder) -> torch.Tensor:
     with torch.no_grad():
-        return model(QUESTION, memory=model.attend([ENTRIES])).logits
+        return model(QUESTION, memory=model.make_memory([ENTRIES])).logits
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_untrained_adapter_changes_nothing_to_the_last_bit(architecture):
     model = model_of(architecture)
-    before, written = read(model), model.generate(QUESTION, memory=model.attend([ENTRIES]), max_new_tokens=5)
+    before, written = read(model), model.generate(QUESTION, memory=model.make_memory([ENTRIES]), max_new_tokens=5)
     add_adapter(model)
     assert torch.equal(read(model), before)
-    assert torch.equal(model.generate(QUESTION, memory=model.attend([ENTRIES]), max_new_tokens=5), written)
+    assert torch.equal(model.generate(QUESTION, memory=model.make_memory([ENTRIES]), max_new_tokens=5), written)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -113,7 +113,7 @@ def test_without_a_cache_an_adapter_cannot_read_after_the_prefix():
     model = model_of("llama")
     disturb(add_adapter(model))
     with pytest.raises(ValueError, match="leave use_cache on"):
-        model.generate(QUESTION, memory=model.attend([ENTRIES]), use_cache=False, max_new_tokens=2)
+        model.generate(QUESTION, memory=model.make_memory([ENTRIES]), use_cache=False, max_new_tokens=2)
 
 
 def test_a_wrong_or_missing_reader_is_refused(tmp_path):

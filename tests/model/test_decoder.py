@@ -53,7 +53,7 @@ def test_generate_with_one_entry_writes_what_the_prompt_writes(architecture, set
     model = model_of(architecture)
     settings = {"max_new_tokens": 10, "min_new_tokens": 10, "pad_token_id": 0, **settings}
     torch.manual_seed(0)
-    from_memory = model.generate(ids(QUESTION), memory=model.attend([[ENTRY]]), **settings)
+    from_memory = model.generate(ids(QUESTION), memory=model.make_memory([[ENTRY]]), **settings)
     torch.manual_seed(0)
     from_prompt = model.generate(ids(PREFIX + ENTRY + QUESTION), **settings)
     assert from_memory[:, len(QUESTION) :].tolist() == from_prompt[:, -10:].tolist()
@@ -64,8 +64,10 @@ def test_beams_of_a_batch_keep_to_their_own_memories():
         model_of(),
         {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 4, "do_sample": False, "pad_token_id": 0},
     )
-    together = model.generate(ids(QUESTION, QUESTION), memory=model.attend([[ENTRY], [OTHER]]), **settings)
-    alone = [model.generate(ids(QUESTION), memory=model.attend([[entry]]), **settings)[0] for entry in (ENTRY, OTHER)]
+    together = model.generate(ids(QUESTION, QUESTION), memory=model.make_memory([[ENTRY], [OTHER]]), **settings)
+    alone = [
+        model.generate(ids(QUESTION), memory=model.make_memory([[entry]]), **settings)[0] for entry in (ENTRY, OTHER)
+    ]
     assert together.tolist() == [row.tolist() for row in alone]
     assert together[0].tolist() != together[1].tolist()
 
@@ -73,7 +75,7 @@ def test_beams_of_a_batch_keep_to_their_own_memories():
 def test_a_streamer_hears_the_question_and_then_each_token():
     model, streamer = model_of(), Collect()
     written = model.generate(
-        ids(QUESTION), memory=model.attend([[ENTRY]]), max_new_tokens=6, do_sample=False, streamer=streamer
+        ids(QUESTION), memory=model.make_memory([[ENTRY]]), max_new_tokens=6, do_sample=False, streamer=streamer
     )
     assert streamer.tokens == [*written[0].tolist(), "end"]
 
@@ -82,7 +84,7 @@ def test_two_threads_do_not_see_each_others_memory():
     model = model_of()
     expected = {
         name: model.generate(
-            ids(QUESTION), memory=model.attend([[entry]]), max_new_tokens=20, min_new_tokens=20, do_sample=False
+            ids(QUESTION), memory=model.make_memory([[entry]]), max_new_tokens=20, min_new_tokens=20, do_sample=False
         )
         for name, entry in (("one", ENTRY), ("other", OTHER))
     }
@@ -90,7 +92,7 @@ def test_two_threads_do_not_see_each_others_memory():
 
     def run(name, entry):
         for _ in range(5):
-            memory = model.attend([[entry]])
+            memory = model.make_memory([[entry]])
             got.setdefault(name, []).append(
                 model.generate(ids(QUESTION), memory=memory, max_new_tokens=20, min_new_tokens=20, do_sample=False)
             )
@@ -110,11 +112,11 @@ def test_states_are_computed_once_per_entry(monkeypatch):
     written = []
     original = model._write_states
     monkeypatch.setattr(model, "_write_states", lambda batch: written.extend(batch) or original(batch))
-    model.attend([[ENTRY, OTHER], [OTHER, OTHER]])
-    model.attend([[OTHER], [ENTRY]])
+    model.make_memory([[ENTRY, OTHER], [OTHER, OTHER]])
+    model.make_memory([[OTHER], [ENTRY]])
     assert sorted(written) == sorted([tuple(ENTRY), tuple(OTHER)])
     model.prefix_ids = PREFIX[:3]
-    model.attend([[ENTRY]])
+    model.make_memory([[ENTRY]])
     assert written[2:] == [tuple(ENTRY)]
 
 
@@ -135,7 +137,7 @@ def test_bias_by_retrieval_score_moves_attention_to_the_better_entry():
     shares = []
     for score_bias in (0.0, 2.0, 8.0):
         model = model_of(score_bias=score_bias)
-        memory = model.attend([[ENTRY, OTHER]], [[0.9, 0.3]])
+        memory = model.make_memory([[ENTRY, OTHER]], [[0.9, 0.3]])
         model(ids(QUESTION), memory=memory)
         first, second = memory.entry_mass()[0]
         shares.append(first / (first + second))
@@ -145,10 +147,10 @@ def test_bias_by_retrieval_score_moves_attention_to_the_better_entry():
 
 def test_mass_counts_the_passes_that_are_asked_for():
     model = model_of()
-    memory = model.attend([[ENTRY, OTHER]])
+    memory = model.make_memory([[ENTRY, OTHER]])
     model.generate(ids(QUESTION), memory=memory, max_new_tokens=5, min_new_tokens=5, do_sample=False)
     of_one, of_all = memory.entry_mass([1])[0], memory.entry_mass()[0]
-    again = model.attend([[ENTRY, OTHER]])
+    again = model.make_memory([[ENTRY, OTHER]])
     model(ids(QUESTION), memory=again)
     assert of_one == pytest.approx(again.entry_mass()[0], abs=1e-6)
     assert of_one != pytest.approx(of_all, abs=1e-4)
@@ -157,7 +159,7 @@ def test_mass_counts_the_passes_that_are_asked_for():
 
 def test_entries_and_scores_must_pair():
     with pytest.raises(ValueError, match=r"Rows have \[2\] entries and \[1\] scores; give one score per entry\."):
-        model_of().attend([[ENTRY, OTHER]], [[0.5]])
+        model_of().make_memory([[ENTRY, OTHER]], [[0.5]])
 
 
 def test_an_entry_without_tokens_is_refused():
@@ -167,8 +169,8 @@ def test_an_entry_without_tokens_is_refused():
 
 def test_a_memory_for_other_rows_is_refused():
     model = model_of()
-    with pytest.raises(ValueError, match="The memory is for 1 rows and there are 2; attend once per batch"):
-        model(ids(QUESTION, QUESTION), memory=model.attend([[ENTRY]]))
+    with pytest.raises(ValueError, match="The memory is for 1 rows and there are 2; make one per batch"):
+        model(ids(QUESTION, QUESTION), memory=model.make_memory([[ENTRY]]))
 
 
 def test_a_cache_that_drops_tokens_is_refused():
@@ -177,7 +179,7 @@ def test_a_cache_that_drops_tokens_is_refused():
     with torch.no_grad():
         model.decoder(ids(random_ids(20, 1)), past_key_values=cache)
     with pytest.raises(ValueError, match="needs a cache that keeps every token"):
-        model(ids(QUESTION), memory=model.attend([[ENTRY]]), past_key_values=cache)
+        model(ids(QUESTION), memory=model.make_memory([[ENTRY]]), past_key_values=cache)
 
 
 @pytest.mark.parametrize(
@@ -257,16 +259,16 @@ def test_from_pretrained_loads_a_folder(tmp_path):
     model = MemoryDecoder.from_pretrained(tmp_path, dtype=torch.float32, config=MemoryAttentionConfig())
     assert model.prefix_ids == (1,)
     with torch.no_grad():
-        one = model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits
+        one = model(ids(QUESTION), memory=model.make_memory([[ENTRY]])).logits
         other = decoder(ids([1, *ENTRY, *QUESTION])).logits[:, -len(QUESTION) :]
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
 def test_presets_take_all_layers_or_the_global_ones():
     model = MemoryDecoder(tiny_decoder("gemma3"), None, config="quality", prefix_ids=PREFIX)
-    assert list(model.attend([[ENTRY]]).keys) == [0, 1, 2, 3]
+    assert list(model.make_memory([[ENTRY]]).keys) == [0, 1, 2, 3]
     model = MemoryDecoder(tiny_decoder("gemma3"), None, config="compact", prefix_ids=PREFIX)
-    assert list(model.attend([[ENTRY]]).keys) == [1, 3]
+    assert list(model.make_memory([[ENTRY]]).keys) == [1, 3]
     assert list(model.states_of([ENTRY])[0].keys) == [1, 3]
 
 
@@ -316,7 +318,9 @@ def test_numbers_per_layer_are_used_in_their_layers():
     one, other = model_of(layers=(1, 3), offset=(2.0, -1.0)), model_of(layers=(1, 3), offset=(-1.0, 2.0))
     same = model_of(layers=(3, 1), offset=(-1.0, 2.0))
     per_head = model_of(layers=(1, 3), offset=((2.0,) * 4, -1.0))
-    results = [model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits for model in (one, other, same, per_head)]
+    results = [
+        model(ids(QUESTION), memory=model.make_memory([[ENTRY]])).logits for model in (one, other, same, per_head)
+    ]
     assert torch.equal(results[0], results[2])
     assert not torch.allclose(results[0], results[1], atol=1e-3)
     torch.testing.assert_close(results[0], results[3])
@@ -326,5 +330,5 @@ def test_numbers_per_head_are_used_in_their_heads():
     one, other = (
         model_of(layers=(1,), offset=(of_heads,)) for of_heads in ((3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 3.0))
     )
-    results = [model(ids(QUESTION), memory=model.attend([[ENTRY]])).logits for model in (one, other)]
+    results = [model(ids(QUESTION), memory=model.make_memory([[ENTRY]])).logits for model in (one, other)]
     assert not torch.allclose(*results, atol=1e-3)

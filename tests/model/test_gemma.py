@@ -35,7 +35,7 @@ def model_of(gemma):
 def logits(
     model: MemoryDecoder, entries: list[str], scores: list[float] | None = None, question: str = QUESTION
 ) -> torch.Tensor:
-    memory = model.attend([[tokens(model, entry) for entry in entries]], None if scores is None else [scores])
+    memory = model.make_memory([[tokens(model, entry) for entry in entries]], None if scores is None else [scores])
     return model(torch.tensor([tokens(model, question)]), memory=memory).logits[0]
 
 
@@ -92,7 +92,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(model_of, preset):
     rows = [[tokens(model, ENTRY), tokens(model, OTHER)]]
     ids = torch.tensor([tokens(model, QUESTION)])
     cached, cacheless = (
-        model.generate(ids, memory=model.attend(rows, [[2.0, 1.5]]), use_cache=use_cache, **settings)
+        model.generate(ids, memory=model.make_memory(rows, [[2.0, 1.5]]), use_cache=use_cache, **settings)
         for use_cache in (True, False)
     )
     assert torch.equal(cached.sequences, cacheless.sequences)
@@ -109,7 +109,7 @@ def test_a_row_of_a_batch_equals_that_row_alone(model_of, preset):
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    memory = model.attend([[tokens(model, entry) for entry in of_row] for of_row in entries], scores)
+    memory = model.make_memory([[tokens(model, entry) for entry in of_row] for of_row in entries], scores)
     with torch.no_grad():
         together = model(ids, mask, memory=memory).logits
     for row, question in enumerate(questions):

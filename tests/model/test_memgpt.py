@@ -43,17 +43,17 @@ def test_one_position_is_the_last_of_all():
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_layers", [(1,), (0, 1)])
-def test_no_logit_depends_on_a_later_token_or_on_neighbours_of_a_later_chunk(memory_layers):
-    model, inputs, neighbours = model_of(memory_layers=memory_layers), ids(2, 24), ids(2, 3, 2, 6, seed=1)
-    before = model(inputs, neighbours, all_positions=True)
+def test_no_logit_depends_on_a_later_token_or_on_neighbors_of_a_later_chunk(memory_layers):
+    model, inputs, neighbors = model_of(memory_layers=memory_layers), ids(2, 24), ids(2, 3, 2, 6, seed=1)
+    before = model(inputs, neighbors, all_positions=True)
     for token in (5, 8, 19):
         changed = inputs.clone()
         changed[:, token] = (changed[:, token] + 1) % 256
-        after = model(changed, neighbours, all_positions=True)
+        after = model(changed, neighbors, all_positions=True)
         torch.testing.assert_close(after[:, :token], before[:, :token], rtol=0, atol=1e-5)
         assert not torch.allclose(after[:, token], before[:, token], atol=1e-3)
     for chunk in (1, 2):
-        changed = neighbours.clone()
+        changed = neighbors.clone()
         changed[:, chunk] = ids(2, 2, 6, seed=2)
         after, first = model(inputs, changed, all_positions=True), chunk * 8
         assert torch.equal(after[:, :first], before[:, :first])
@@ -62,7 +62,7 @@ def test_no_logit_depends_on_a_later_token_or_on_neighbours_of_a_later_chunk(mem
 
 @torch.no_grad()
 def test_looking_up_a_memory_sees_no_later_chunk():
-    """The neighbours of a chunk are looked up by the chunk before it; here by a finder that returns what it was asked."""
+    """The neighbors of a chunk are looked up by the chunk before it; here by a finder that returns what it was asked."""
 
     class Echo:
         def retrieve(self, questions, k):
@@ -82,12 +82,12 @@ def test_looking_up_a_memory_sees_no_later_chunk():
 
 
 @torch.no_grad()
-def test_the_order_of_neighbours_and_their_padding_mean_nothing():
-    model, inputs, neighbours = model_of(), ids(2, 16), ids(2, 2, 3, 6, seed=1)
-    logits = model(inputs, neighbours, all_positions=True)
-    torch.testing.assert_close(model(inputs, neighbours[:, :, [2, 0, 1]], all_positions=True), logits)
+def test_the_order_of_neighbors_and_their_padding_mean_nothing():
+    model, inputs, neighbors = model_of(), ids(2, 16), ids(2, 2, 3, 6, seed=1)
+    logits = model(inputs, neighbors, all_positions=True)
+    torch.testing.assert_close(model(inputs, neighbors[:, :, [2, 0, 1]], all_positions=True), logits)
     padded = torch.full((2, 2, 4, 9), -1)
-    padded[:, :, :3, :6] = neighbours
+    padded[:, :, :3, :6] = neighbors
     torch.testing.assert_close(model(inputs, padded, all_positions=True), logits)
     nothing = torch.full((2, 2, 1, 4), -1)
     torch.testing.assert_close(model(inputs, nothing, all_positions=True), model(inputs, all_positions=True))
@@ -109,9 +109,9 @@ def test_the_decision_to_query():
         return model(inputs)
 
     torch.testing.assert_close(attached(Scored()), attached(["lake", "park", "boat"]))
-    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.3), attached(["lake", "park"]))
-    torch.testing.assert_close(attached(Scored(), query="auto", min_score=0.9), alone)
-    assert torch.equal(attached(Scored(), query="never"), alone)
+    torch.testing.assert_close(attached(Scored(), use_memory="auto", min_score=0.3), attached(["lake", "park"]))
+    torch.testing.assert_close(attached(Scored(), use_memory="auto", min_score=0.9), alone)
+    assert torch.equal(attached(Scored(), use_memory="never"), alone)
     assert not torch.allclose(attached(["lake", "park"]), attached(["lake"]), atol=1e-3)
     model.detach()
     assert torch.equal(model(inputs), alone)
@@ -119,8 +119,8 @@ def test_the_decision_to_query():
 
 @torch.no_grad()
 def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
-    model, inputs, neighbours = model_of(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
-    neighbours[0, 1], neighbours[1, 2, 0], neighbours[1, 2, 1, 4:] = neighbours[0, 0], neighbours[0, 0, 1], -1
+    model, inputs, neighbors = model_of(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
+    neighbors[0, 1], neighbors[1, 2, 0], neighbors[1, 2, 1, 4:] = neighbors[0, 0], neighbors[0, 0, 1], -1
     scale, norm, reader = 32**0.5, model.memory_norm["0"], model.memory["0"]
 
     def first_layer(tokens):
@@ -129,7 +129,7 @@ def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
         return model.layers[0](x, src_mask=mask, is_causal=True)
 
     rows = []
-    for tokens, of_row in zip(inputs, neighbours, strict=True):
+    for tokens, of_row in zip(inputs, neighbors, strict=True):
         x = first_layer(tokens)
         chunks = []
         for at, texts in zip((0, 8, 16), of_row, strict=True):
@@ -143,7 +143,7 @@ def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
         x = torch.cat(chunks, dim=1)
         x = model.layers[1](x, src_mask=nn.Transformer.generate_square_subsequent_mask(20), is_causal=True)
         rows.append(model.norm(x) @ model.embedding.weight.T)
-    torch.testing.assert_close(model(inputs, neighbours, all_positions=True), torch.cat(rows), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(inputs, neighbors, all_positions=True), torch.cat(rows), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -157,10 +157,10 @@ def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
 
 @torch.no_grad()
 def test_a_row_of_a_batch_is_as_alone():
-    model, inputs, neighbours = model_of(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
-    together = model(inputs, neighbours, all_positions=True)
+    model, inputs, neighbors = model_of(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
+    together = model(inputs, neighbors, all_positions=True)
     for row in range(3):
-        alone = model(inputs[row : row + 1], neighbours[row : row + 1], all_positions=True)
+        alone = model(inputs[row : row + 1], neighbors[row : row + 1], all_positions=True)
         torch.testing.assert_close(alone[0], together[row])
 
 
@@ -169,19 +169,19 @@ def test_an_untrained_model_already_reads_what_came_next():
     """As a continuous cache does: after a token that the memory holds once, the one after it there is likelier."""
     torch.manual_seed(0)
     model = MemGPT(**{**SIZES, "d_model": 64}).eval()
-    inputs, neighbours = ids(64, 8), torch.stack([torch.randperm(256)[:12] for _ in range(64)]).view(64, 1, 1, 12)
+    inputs, neighbors = ids(64, 8), torch.stack([torch.randperm(256)[:12] for _ in range(64)]).view(64, 1, 1, 12)
     rows = torch.arange(64)
-    inputs[:, -1], following = neighbours[:, 0, 0, 5], neighbours[:, 0, 0, 6]
-    gained = (model(inputs, neighbours) - model(inputs)).log_softmax(-1)
+    inputs[:, -1], following = neighbors[:, 0, 0, 5], neighbors[:, 0, 0, 6]
+    gained = (model(inputs, neighbors) - model(inputs)).log_softmax(-1)
     assert (gained.argmax(-1) == following).float().mean() > 0.9
-    assert (gained[rows, following] > gained[rows, neighbours[:, 0, 0, 9]]).float().mean() > 0.9
+    assert (gained[rows, following] > gained[rows, neighbors[:, 0, 0, 9]]).float().mean() > 0.9
 
 
 def test_a_model_without_memory_layers_reads_none():
     model = MemGPT(**SIZES, memory_layers=())
     assert not any("memory" in name for name, _ in model.named_parameters())
     assert model(ids(2, 16)).shape == (2, 256)
-    with pytest.raises(ValueError, match="This model has no memory layers and cannot read neighbours"):
+    with pytest.raises(ValueError, match="This model has no memory layers and cannot read neighbors"):
         model(ids(2, 16), ids(2, 2, 2, 6))
 
 
@@ -195,13 +195,13 @@ def test_gradients_equal_finite_differences():
     torch.manual_seed(0)
     model = MemGPT(vocab_size=256, d_model=4, nhead=2, num_layers=1, dim_feedforward=4, chunk_tokens=2).double().eval()
     nn.init.ones_(model.memory["0"].gate)
-    inputs, neighbours = ids(1, 4), ids(1, 2, 1, 3)
+    inputs, neighbors = ids(1, 4), ids(1, 2, 1, 3)
     names = [name for name, _ in model.memory.named_parameters()]
     values = [weight.detach().clone().requires_grad_() for weight in model.memory.parameters()]
 
     def output(*weights):
         replaced = {f"memory.{name}": weight for name, weight in zip(names, weights, strict=True)}
-        return torch.func.functional_call(model, replaced, (inputs, neighbours), {"all_positions": True})[..., :7]
+        return torch.func.functional_call(model, replaced, (inputs, neighbors), {"all_positions": True})[..., :7]
 
     assert torch.autograd.gradcheck(output, values)
 
@@ -258,8 +258,8 @@ def test_a_saved_model_is_the_same(tmp_path):
     model.save_pretrained(tmp_path)
     loaded = MemGPT.from_pretrained(tmp_path)
     assert isinstance(loaded, MemGPT) and loaded.sizes == model.sizes
-    inputs, neighbours = ids(2, 16), ids(2, 2, 2, 6)
-    assert torch.equal(loaded(inputs, neighbours), model(inputs, neighbours))
+    inputs, neighbors = ids(2, 16), ids(2, 2, 2, 6)
+    assert torch.equal(loaded(inputs, neighbors), model(inputs, neighbors))
     assert loaded.generate("the") == model.generate("the")
 
 
@@ -300,11 +300,11 @@ def test_what_cannot_be_is_refused():
         MemGPT(**{**SIZES, "vocab_size": 255})
     with pytest.raises(ValueError, match="The text has 513 tokens; this model reads at most 512"):
         model_of()(ids(1, 513))
-    with pytest.raises(ValueError, match="A neighbour has 514 tokens; this model reads at most 513"):
+    with pytest.raises(ValueError, match="A neighbor has 514 tokens; this model reads at most 513"):
         model_of()(ids(1, 8), ids(1, 1, 1, 514))
-    with pytest.raises(ValueError, match="24 tokens are 3 chunks of 8, and neighbours are given for 2"):
+    with pytest.raises(ValueError, match="24 tokens are 3 chunks of 8, and neighbors are given for 2"):
         model_of()(ids(1, 24), ids(1, 2, 1, 4))
     with pytest.raises(ValueError, match="The text is empty"):
         model_of().generate("")
-    with pytest.raises(ValueError, match="There is no query 'maybe'; expected always, never or auto"):
-        model_of().attach([], query="maybe")
+    with pytest.raises(ValueError, match="use_memory is 'maybe'; expected one of always, never, auto"):
+        model_of().attach([], use_memory="maybe")

@@ -27,7 +27,7 @@ def ids(*rows: list[int]) -> torch.Tensor:
 def logits(
     model: MemoryDecoder, question: list[int], entries: list[list[int]], scores: list[float] | None = None
 ) -> torch.Tensor:
-    memory = model.attend([entries], None if scores is None else [scores])
+    memory = model.make_memory([entries], None if scores is None else [scores])
     return model(ids(question), memory=memory).logits[0]
 
 
@@ -131,7 +131,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(architecture):
     }
     runs = [
         model.generate(
-            ids(QUESTION), memory=model.attend([[ENTRY, OTHER]], [[0.5, 0.2]]), use_cache=use_cache, **settings
+            ids(QUESTION), memory=model.make_memory([[ENTRY, OTHER]], [[0.5, 0.2]]), use_cache=use_cache, **settings
         )
         for use_cache in (True, False)
     ]
@@ -144,7 +144,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(architecture):
 def test_forward_goes_on_from_a_cache(architecture):
     model = model_of(architecture)
     whole = logits(model, QUESTION, [ENTRY])
-    memory = model.attend([[ENTRY]])
+    memory = model.make_memory([[ENTRY]])
     with torch.no_grad():
         start = model(ids(QUESTION[:2]), memory=memory, use_cache=True)
         rest = model(ids(QUESTION[2:]), memory=memory, past_key_values=start.past_key_values).logits[0]
@@ -161,14 +161,14 @@ def test_a_row_of_a_batch_equals_that_row_alone(architecture):
     batch = ids(*[[0] * (width - len(question)) + question for question in questions])
     mask = ids(*[[0] * (width - len(question)) + [1] * len(question) for question in questions])
     with torch.no_grad():
-        together = model(batch, mask, memory=model.attend(entries, scores)).logits
+        together = model(batch, mask, memory=model.make_memory(entries, scores)).logits
     for row, question in enumerate(questions):
         alone = logits(model, question, entries[row], scores[row])
         assert (together[row, -len(question) :] - alone).abs().max() <= 1e-4, f"row {row}"
     settings = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
-    written = model.generate(batch, mask, memory=model.attend(entries, scores), **settings)
+    written = model.generate(batch, mask, memory=model.make_memory(entries, scores), **settings)
     for row, question in enumerate(questions):
-        alone = model.generate(ids(question), memory=model.attend([entries[row]], [scores[row]]), **settings)
+        alone = model.generate(ids(question), memory=model.make_memory([entries[row]], [scores[row]]), **settings)
         assert written[row, width:].tolist() == alone[0, len(question) :].tolist(), f"row {row}"
 
 

@@ -9,16 +9,10 @@ import pytest
 import transformers
 from tiny import tiny_decoder
 
+from memgpt_rag.choices import PRESETS
 from memgpt_rag.errors import ModelError
-from memgpt_rag.model import PRESETS, MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.presets import (
-    FITTED,
-    calibrated_file,
-    calibrated_preset,
-    general_preset,
-    preset,
-    save_calibrated,
-)
+from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.presets import FITTED, calibrated_file, calibrated_preset, general_preset, preset, save_calibrated
 
 GEMMA = transformers.Gemma3TextConfig(num_hidden_layers=18, num_attention_heads=4, hidden_size=640)
 OTHER = transformers.Gemma3TextConfig(num_hidden_layers=26, num_attention_heads=4, hidden_size=1152)

@@ -83,9 +83,9 @@ def test_scores_are_in_units_of_the_contrast():
         for language, pairs in PAIRS.items()
     }
     own = np.eye(4, dtype=bool)
-    assert reranker.contrast == pytest.approx(max(of[own].mean() - of[~own].mean() for of in rated.values()))
+    assert reranker.score_scale == pytest.approx(max(of[own].mean() - of[~own].mean() for of in rated.values()))
     np.testing.assert_allclose(
-        reranker.scores(QUESTION, PASSAGES), reranker.rate(QUESTION, PASSAGES) / reranker.contrast
+        reranker.scores(QUESTION, PASSAGES), reranker.rate(QUESTION, PASSAGES) / reranker.score_scale
     )
 
 
@@ -124,7 +124,7 @@ def test_tokens_are_compared_as_colbert_does(tmp_path):
     expected = [float((asked @ of.T).max(dim=1).values.mean()) for of in told]
     for _ in range(2):  # the second time from what was kept
         np.testing.assert_allclose(reranker.rate(QUESTION, PASSAGES), expected, atol=1e-4)
-    assert int(np.argmax(expected)) == 0 and reranker.contrast > 0.1
+    assert int(np.argmax(expected)) == 0 and reranker.score_scale > 0.1
     with pytest.raises(ModelError, match="No reranker 'nobody/none': it is no folder here"):
         load_reranker("tokens:nobody/none")
 
@@ -135,7 +135,7 @@ def test_gemma_rates_a_questions_own_passage_highest(gemma):
     gemma.prefix_ids = prompt.prefix_ids
     reranker = LikelihoodReranker(gemma, prompt)
     try:
-        assert reranker.contrast > 1
+        assert reranker.score_scale > 1
         for question, rated in ((QUESTION, 0), ("渡轮开往哪里？", 2)):
             assert int(np.argmax(reranker.scores(question, PASSAGES))) == rated
     finally:

@@ -14,15 +14,10 @@ from indexing.jobs.build_memory import build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import (
-    Candidates,
-    Memory,
-    MemoryWriter,
-    add_words,
-)
+from memgpt_rag.memory import Candidates, Memory, MemoryWriter, add_lexical_index
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.retrieval.fusion import fuse
-from memgpt_rag.retrieval.mmr import diversify
+from memgpt_rag.retrieval.mmr import mmr_order
 from memgpt_rag.retrieval.rerankers import Reranker
 from memgpt_rag.retrieval.retriever import Retriever, Search
 
@@ -40,9 +35,9 @@ QUESTIONS = ["When does the ferry to the island leave?", "公园几点开门？"
 
 
 class Shortest(Reranker):
-    """Rates a passage by how short it is; its contrast is 1."""
+    """Rates a passage by how short it is; its score scale is 1."""
 
-    name, contrast, weight = "shortest", 1.0, 0.25
+    name, score_scale, weight = "shortest", 1.0, 0.25
 
     def rate(self, question, passages):
         return np.array([-len(one.text) for one in passages], np.float32)
@@ -56,7 +51,7 @@ def memory(tmp_path_factory):
         for block in writer.value_blocks(3):
             writer.add_keys(ENCODER.encode_passages([one.titled_text for one in block]))
         writer.commit(ENCODER.fingerprint, splitting={"tokenizer": "hash", "max_tokens": 160}, job={"name": "build"})
-    add_words(Memory.open(folder))
+    add_lexical_index(Memory.open(folder))
     return Memory.open(folder)
 
 
@@ -86,7 +81,7 @@ def test_a_dense_search_goes_by_cosine(memory, by_key):
     for of, scores in zip(found, by_key, strict=True):
         for entry in of:
             assert entry.score == pytest.approx(scores[entry.row], abs=1e-6)
-            assert entry.standardised == pytest.approx(entry.score / ENCODER.fingerprint.score_contrast, rel=1e-5)
+            assert entry.normalized_score == pytest.approx(entry.score / ENCODER.fingerprint.score_scale, rel=1e-5)
             assert entry.passage.text == TEXTS[entry.row]
 
 
@@ -111,10 +106,10 @@ def limits():
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_a_hybrid_search_adds_both_scores(memory, by_key, by_words, limits, weight):
-    contrast = ENCODER.fingerprint.score_contrast
+    score_scale = ENCODER.fingerprint.score_scale
     assert (by_words < limits).all()
-    expected = (1 - weight) * by_key / contrast + weight * 2 * by_words / limits
-    found = Retriever(memory, ENCODER, Search("hybrid", word_weight=weight)).retrieve(QUESTIONS, 7)
+    expected = (1 - weight) * by_key / score_scale + weight * 2 * by_words / limits
+    found = Retriever(memory, ENCODER, Search("hybrid", lexical_weight=weight)).retrieve(QUESTIONS, 7)
     for of, scores in zip(found, expected, strict=True):
         np.testing.assert_allclose([entry.score for entry in of], -np.sort(-scores), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose([scores[entry.row] for entry in of], -np.sort(-scores), rtol=1e-4, atol=1e-5)
@@ -140,13 +135,13 @@ def test_a_reranker_alone_orders_what_it_looks_at_and_leaves_the_rest_behind(mem
     search = Search(reranker=Shortest(), rerank_weight=1, depth=3)
     for of, near in zip(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 6), order(by_key, 6), strict=True):
         assert [entry.row for entry in of] == [*sorted(near[:3], key=lambda row: len(TEXTS[row])), *near[3:]]
-        assert (np.diff([entry.standardised for entry in of]) <= 0).all()
+        assert (np.diff([entry.normalized_score for entry in of]) <= 0).all()
 
 
 def test_a_reranker_is_weighed_against_the_search(memory, by_key):
     search = Search(reranker=Shortest(), depth=7)  # with the weight that it says itself
     lengths = np.array([len(text) for text in TEXTS])
-    expected = 0.75 * by_key / ENCODER.fingerprint.score_contrast - 0.25 * lengths
+    expected = 0.75 * by_key / ENCODER.fingerprint.score_scale - 0.25 * lengths
     assert rows(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 7)) == order(expected, 7)
 
 
@@ -164,10 +159,10 @@ def test_diversity_is_maximal_marginal_relevance(rng):
                 if place not in chosen
             }
             chosen.append(max(gains, key=gains.__getitem__))
-        assert diversify(relevance, keys, 12, share).tolist() == chosen
-    assert diversify(relevance, keys, 99, 0).tolist() == np.argsort(-relevance, kind="stable").tolist()
+        assert mmr_order(relevance, keys, 12, share).tolist() == chosen
+    assert mmr_order(relevance, keys, 99, 0).tolist() == np.argsort(-relevance, kind="stable").tolist()
     with pytest.raises(ValueError, match=r"diversity is 1.5; expected 0 to 1"):
-        diversify(relevance, keys, 3, 1.5)
+        mmr_order(relevance, keys, 3, 1.5)
 
 
 def test_diverse_entries_say_different_things(memory):
@@ -190,7 +185,7 @@ def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
     for settings, match in [
         ({"kind": "sparse"}, "no search 'sparse'; expected one of dense, bm25, hybrid"),
         ({"fusion": "sum"}, "no fusion 'sum'; expected one of scores, ranks"),
-        ({"word_weight": 2}, "word_weight is 2; expected 0 to 1"),
+        ({"lexical_weight": 2}, "lexical_weight is 2; expected 0 to 1"),
         ({"diversity": -1}, "diversity is -1; expected 0 to 1"),
         ({"depth": 0}, "depth is 0; expected 1 to 1,000"),
     ]:
@@ -201,7 +196,7 @@ def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
         for block in writer.value_blocks(1):
             writer.add_keys(ENCODER.encode_passages([one.titled_text for one in block]))
         writer.commit(ENCODER.fingerprint, splitting={"tokenizer": "hash", "max_tokens": 9}, job={"name": "build"})
-    with pytest.raises(MemoryFormatError, match="has no words to be searched by"):
+    with pytest.raises(MemoryFormatError, match="has no lexical index"):
         Retriever(Memory.open(tmp_path / "m"), ENCODER, Search("hybrid"))
 
 
@@ -223,7 +218,7 @@ def manual(tmp_path_factory):
 def test_neighbours_are_joined_as_they_stand_in_the_document(manual, reach):
     memory, text = manual
     alone = memory.passages(memory.rows())
-    found = Retriever(memory, ENCODER, Search(neighbours=reach)).retrieve(["Step 4 blue wheel", "red lever"], 3)
+    found = Retriever(memory, ENCODER, Search(adjacent=reach)).retrieve(["Step 4 blue wheel", "red lever"], 3)
     for of in found:
         covered = [row for entry in of for row in (entry.joined or (entry.row,))]
         assert len(covered) >= len(of)
@@ -251,5 +246,5 @@ def test_a_neighbour_that_was_deleted_is_not_jumped_over(manual, tmp_path):
     folder = tmp_path / "memory"
     shutil.copytree(memory.path, folder)
     delete_entries(folder, np.array([2]), Memory.open(folder).manifest)
-    found = Retriever(Memory.open(folder), ENCODER, Search(neighbours=9)).retrieve(["Step 0 red wheel"], 1)[0][0]
+    found = Retriever(Memory.open(folder), ENCODER, Search(adjacent=9)).retrieve(["Step 0 red wheel"], 1)[0][0]
     assert found.row in (0, 1) and found.joined == (0, 1)

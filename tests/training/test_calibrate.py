@@ -53,10 +53,10 @@ def test_the_loss_of_an_answer_is_its_likelihood_token_by_token(reader, examples
         reader.model,
     )
     entries = [prompt.entry_ids(entry.passage) for entry in example.found]
-    scores = [entry.standardised for entry in example.found]
+    scores = [entry.normalized_score for entry in example.found]
     so_far, losses = list(prompt.question_ids(example.question)), []
     for token in (*said, *ending):
-        attended = model.attend([entries], [scores])
+        attended = model.make_memory([entries], [scores])
         logits = model(torch.tensor([so_far]), memory=attended).logits[0, -1]
         losses.append(-float(torch.log_softmax(logits, -1)[token]))
         so_far.append(token)
@@ -74,7 +74,7 @@ def test_the_gold_share_is_the_attention_that_citations_count(reader, examples):
         entries = [reader.prompt.entry_ids(entry.passage) for entry in example.found]
         so_far, masses = list(reader.prompt.question_ids(example.question)), []
         for token in (*words, *end):
-            attended = reader.model.attend([entries], [[entry.standardised for entry in example.found]])
+            attended = reader.model.make_memory([entries], [[entry.normalized_score for entry in example.found]])
             reader.model(torch.tensor([so_far]), memory=attended)
             masses.append(attended.entry_mass()[0])
             so_far.append(token)

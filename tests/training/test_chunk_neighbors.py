@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from memgpt_rag.training.chunk_neighbors import earlier_neighbours, token_vectors
+from memgpt_rag.training.chunk_neighbors import earlier_neighbors, token_vectors
 
 CHUNK, WINDOW = 4, 3
 
@@ -20,9 +20,9 @@ def tokens(chunks: int) -> np.ndarray:
 
 @pytest.mark.parametrize("block", [1, 5, 1024])
 @pytest.mark.parametrize("recent", [0, 1, 2])
-def test_neighbours_equal_a_search_by_hand(block, recent):
+def test_neighbors_equal_a_search_by_hand(block, recent):
     of_chunks = vectors(20)
-    found = earlier_neighbours(of_chunks, 2, WINDOW, recent=recent, block=block)
+    found = earlier_neighbors(of_chunks, 2, WINDOW, recent=recent, block=block)
     for chunk in range(20):
         begins = chunk - chunk % WINDOW
         latest = [begins - 2 * pair for pair in range(1, recent + 1)]
@@ -36,11 +36,11 @@ def test_what_comes_later_changes_no_vector_and_no_neighbour():
     text = tokens(40)
     of_all, of_first = token_vectors(text, CHUNK), token_vectors(text[: 21 * CHUNK], CHUNK)
     np.testing.assert_array_equal(of_all[:21], of_first)
-    found = earlier_neighbours(of_all, 2, WINDOW, recent=1)
-    np.testing.assert_array_equal(found[:21], earlier_neighbours(of_first, 2, WINDOW, recent=1))
+    found = earlier_neighbors(of_all, 2, WINDOW, recent=1)
+    np.testing.assert_array_equal(found[:21], earlier_neighbors(of_first, 2, WINDOW, recent=1))
     changed = text.copy()
     changed[20 * CHUNK :] = changed[20 * CHUNK :][::-1] + 1
-    after = earlier_neighbours(token_vectors(changed, CHUNK), 2, WINDOW, recent=1)
+    after = earlier_neighbors(token_vectors(changed, CHUNK), 2, WINDOW, recent=1)
     np.testing.assert_array_equal(after[:21], found[:21])
     assert (after[21:] != found[21:]).any()
 

@@ -14,7 +14,7 @@ from transformers import TrainingArguments, default_data_collator
 from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
 from memgpt_rag.model.tokenizer import character_tokenizer
-from memgpt_rag.training.chunk_neighbors import earlier_neighbours
+from memgpt_rag.training.chunk_neighbors import earlier_neighbors
 from memgpt_rag.training.pretrain import (
     TextTrainer,
     TextWindows,
@@ -37,20 +37,20 @@ def vectors(chunks: int) -> np.ndarray:
 def test_no_chunk_sees_itself_or_anything_after_it():
     """Every token is its own place in the text, so what is seen can be compared with what is predicted."""
     tokens = torch.arange(20 * CHUNK + 1)
-    windows = TextWindows(tokens, CHUNK, WINDOW, earlier_neighbours(vectors(20), 2, WINDOW, recent=1))
+    windows = TextWindows(tokens, CHUNK, WINDOW, earlier_neighbors(vectors(20), 2, WINDOW, recent=1))
     assert len(windows) == 6
     for place in range(6):
         item = windows[place]
         assert torch.equal(item["labels"], item["inputs"] + 1)
-        assert item["neighbours"].shape == (WINDOW, 3, 2 * CHUNK)
-        assert (item["neighbours"] < item["inputs"][0]).all()
+        assert item["neighbors"].shape == (WINDOW, 3, 2 * CHUNK)
+        assert (item["neighbors"] < item["inputs"][0]).all()
 
 
 def test_a_later_part_of_a_text_looks_back_at_the_earlier_one():
     tokens = torch.arange(20 * CHUNK + 1)
-    neighbours = earlier_neighbours(vectors(20), 2, WINDOW)
-    every = TextWindows(tokens, CHUNK, WINDOW, neighbours)
-    late = TextWindows(tokens, CHUNK, WINDOW, neighbours, first=4)
+    neighbors = earlier_neighbors(vectors(20), 2, WINDOW)
+    every = TextWindows(tokens, CHUNK, WINDOW, neighbors)
+    late = TextWindows(tokens, CHUNK, WINDOW, neighbors, first=4)
     assert len(late) == 2
     for name, expected in every[4].items():
         assert torch.equal(late[0][name], expected)
@@ -59,7 +59,7 @@ def test_a_later_part_of_a_text_looks_back_at_the_earlier_one():
 @torch.no_grad()
 @pytest.mark.parametrize("changed", [70, 100, 119])
 def test_a_token_of_the_text_changes_no_logit_before_it(changed):
-    """From tokens through vectors and neighbours to logits: positions before the token are as they were, it is not."""
+    """From tokens through vectors and neighbors to logits: positions before the token are as they were, it is not."""
     torch.manual_seed(0)
     model = MemGPT(64, 32, 2, 2, 64, chunk_tokens=CHUNK, max_tokens=CHUNK * WINDOW, tokenizer=letters(64)).eval()
     text = torch.randint(64, (20 * CHUNK * WINDOW + 1,), generator=torch.Generator().manual_seed(0))
@@ -67,10 +67,10 @@ def test_a_token_of_the_text_changes_no_logit_before_it(changed):
     other[changed] = (other[changed] + 1) % 64
     logits = []
     for tokens in (text, other):
-        neighbours = earlier_neighbours(text_vectors(model, tokens, None), 2, WINDOW, recent=1)
-        windows = TextWindows(tokens, CHUNK, WINDOW, neighbours)
+        neighbors = earlier_neighbors(text_vectors(model, tokens, None), 2, WINDOW, recent=1)
+        windows = TextWindows(tokens, CHUNK, WINDOW, neighbors)
         batch = default_data_collator([windows[place] for place in range(len(windows))])
-        logits.append(model(batch["inputs"], batch["neighbours"], all_positions=True).flatten(0, 1))
+        logits.append(model(batch["inputs"], batch["neighbors"], all_positions=True).flatten(0, 1))
     torch.testing.assert_close(logits[0][:changed], logits[1][:changed], rtol=0, atol=1e-5)
     assert not torch.allclose(logits[0][changed], logits[1][changed], atol=1e-3)
     later = changed // (CHUNK * WINDOW) * CHUNK * WINDOW + CHUNK * WINDOW
@@ -95,11 +95,11 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
     codes = np.sign(np.random.default_rng(1).normal(size=(symbols, 64)).astype(np.float32))
     of_chunks = codes[tokens[:-1].view(-1, chunk).numpy()].sum(1)
     of_chunks /= np.linalg.norm(of_chunks, axis=1, keepdims=True)
-    neighbours = earlier_neighbours(of_chunks, 1, 3)
+    neighbors = earlier_neighbors(of_chunks, 1, 3)
     repeated = np.arange(len(of_chunks)).reshape(-1, 2, 3)[:, 1, 1:]
-    assert (neighbours[repeated, 0] == repeated - 4).all(), "what was found holds the answer"
+    assert (neighbors[repeated, 0] == repeated - 4).all(), "what was found holds the answer"
     losses = {}
-    for name, of_text in (("with", neighbours), ("without", None)):
+    for name, of_text in (("with", neighbors), ("without", None)):
         torch.manual_seed(0)
         model = MemGPT(
             symbols, 64, 2, 2, 128, dropout=0.0, chunk_tokens=chunk, max_tokens=64, tokenizer=letters(symbols)
@@ -114,7 +114,7 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
         TextTrainer(model, arguments, train_dataset=seen).train()
         batch = default_data_collator([unseen[place] for place in range(len(unseen))])
         with torch.no_grad():
-            logits = model.eval()(batch["inputs"], batch.get("neighbours"), all_positions=True)
+            logits = model.eval()(batch["inputs"], batch.get("neighbors"), all_positions=True)
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
         loss = loss.view(-1, 2, 3, chunk)
         losses[name] = {"told": float(loss[:, 1, 1:].mean()), "untold": float(loss[:, 0].mean())}

@@ -34,7 +34,7 @@ def model(request):
 
 def hidden_by_reading(model: MemoryDecoder, row: TrainingRow) -> torch.Tensor:
     """As a question is read: states first, from the model's cache, then question and answer."""
-    memory = model.attend([row.entries], [row.scores])
+    memory = model.make_memory([row.entries], [row.scores])
     ids = torch.tensor([[*row.question, *row.answer]])
     hidden = model(ids, memory=memory, output_hidden_states=True).hidden_states[-1][0]
     return hidden[len(row.question) - 1 : -1]
@@ -45,7 +45,7 @@ def hidden_by_reading(model: MemoryDecoder, row: TrainingRow) -> torch.Tensor:
 def test_rows_in_a_batch_are_read_as_each_question_is(model, delimited):
     if delimited:
         model.delimiters = new_delimiters(model.embedded(torch.tensor([3]))[0], prefix=2, entry=3)
-    hidden = memory_hidden(model, ROWS, model.fusion, model.config.score_bias)
+    hidden = memory_hidden(model, ROWS, model.layer_settings, model.config.score_bias)
     expected = torch.cat([hidden_by_reading(model, row) for row in ROWS])
     torch.testing.assert_close(hidden, expected, atol=2e-5, rtol=1e-4)
 
@@ -62,13 +62,15 @@ def test_delimiters_are_tokens_at_the_end_of_prefix_and_entries(model):
     model.prefix_ids, model.delimiters = PREFIX, delimiters
     torch.testing.assert_close(hidden_by_reading(model, row), expected, atol=2e-5, rtol=1e-4)
     written = model.generate(
-        torch.tensor([row.question]), memory=model.attend([row.entries], [row.scores]), max_new_tokens=3
+        torch.tensor([row.question]), memory=model.make_memory([row.entries], [row.scores]), max_new_tokens=3
     )
     assert int(written[0, len(row.question)]) == int(model.decoder.get_output_embeddings()(expected[0]).argmax())
     with pytest.raises(
         ValueError, match="reads after a prefix that the pretrained decoder has read; leave use_cache on"
     ):
-        model.generate(torch.tensor([row.question]), memory=model.attend([row.entries], [row.scores]), use_cache=False)
+        model.generate(
+            torch.tensor([row.question]), memory=model.make_memory([row.entries], [row.scores]), use_cache=False
+        )
 
 
 @torch.no_grad()
@@ -85,7 +87,7 @@ def test_entries_in_the_prompt_stand_best_last_and_gold_last_of_all(model):
 def test_gradients_reach_delimiters_through_prefix_and_entries(model):
     model.requires_grad_(False)
     model.delimiters = new_delimiters(model.embedded(torch.tensor([3]))[0], prefix=2, entry=3)
-    memory_hidden(model, ROWS, model.fusion, model.config.score_bias).square().sum().backward()
+    memory_hidden(model, ROWS, model.layer_settings, model.config.score_bias).square().sum().backward()
     for vectors in model.delimiters.tensors().values():
         assert bool((vectors.grad.abs().sum(1) > 0).all())
 

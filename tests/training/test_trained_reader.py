@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from memgpt_rag.model.presets import PRESETS, preset
+from memgpt_rag.choices import PRESETS
+from memgpt_rag.model.presets import preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.passage import Passage
 from memgpt_rag.training.rows import TrainingRow, answer_tokens, memory_hidden
@@ -40,7 +41,7 @@ def losses(model, prompt: Prompt, end: tuple[int, ...]) -> torch.Tensor:
         for question, answer, gold in ASKED
     ]
     with torch.no_grad():
-        hidden = memory_hidden(model, rows, model.fusion, model.config.score_bias)
+        hidden = memory_hidden(model, rows, model.layer_settings, model.config.score_bias)
         logits = model.writer.get_output_embeddings()(hidden)
     tokens, row = answer_tokens(rows, logits.device)
     loss = torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
@@ -67,7 +68,7 @@ def test_the_kept_reader_reads_better_than_the_decoder_alone(gemma):
         assert float(losses(trained, prompt, end).mean()) < float(before[name].mean())
         for question, answer, gold in ASKED:
             ids = torch.tensor([prompt.question_ids(question)])
-            memory = trained.attend([entries(prompt)], [scores(gold)])
+            memory = trained.make_memory([entries(prompt)], [scores(gold)])
             written = trained.generate(ids, memory=memory, max_new_tokens=16, do_sample=False)[0, ids.shape[1] :]
             assert trained.tokenizer.decode(written, skip_special_tokens=True).strip() == answer
             assert int(written[-1]) == end[0], "it stops by itself"

@@ -50,7 +50,7 @@ def model() -> MemGPT:
 def test_a_fact_comes_from_the_attached_memory(model, retriever, asked, fact):
     model.attach(retriever, k=2)
     assert model.generate(SAID + asked, max_new_tokens=len(fact)) == fact
-    model.attach(retriever, k=2, query="never")
+    model.attach(retriever, k=2, use_memory="never")
     assert model.generate(SAID + asked, max_new_tokens=len(fact)) != fact
     model.detach()
     assert model.generate(SAID + asked, max_new_tokens=len(fact)) != fact

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from memgpt_rag.errors import SourceError
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.data.qrels import Judgements
 from memgpt_rag.evaluation.data.text_source import json_lines, numbered_lines, text_of
 
@@ -19,7 +19,7 @@ _DOCUMENT = 'an object such as {"_id": "d1", "title": "…", "text": "…"}, who
 _QUERY = 'an object such as {"_id": "q1", "text": "…"}'
 
 
-def read_beir(folder: str | Path, split: str = "test") -> JudgedSet:
+def read_beir(folder: str | Path, split: str = "test") -> RetrievalDataset:
     """The set in a folder.
 
     Args:
@@ -36,7 +36,7 @@ def read_beir(folder: str | Path, split: str = "test") -> JudgedSet:
         name = _new_id(record, queries, where, _QUERY)
         queries[name] = text_of(record, "text", where, _QUERY)
     judgements = _read_judgements(_of_split(folder / JUDGEMENTS, split), queries, documents)
-    return JudgedSet(folder.resolve().name, documents, queries, judgements.grades)
+    return RetrievalDataset(folder.resolve().name, documents, queries, judgements.grades)
 
 
 def read_corpus(path: Path) -> dict[str, Document]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.beir import CORPUS, QUERIES, read_beir
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.data.squad import read_squad
 from memgpt_rag.evaluation.data.trec import read_trec
 
@@ -42,7 +42,7 @@ def guess_layout(path: str | Path) -> Layout:
     raise SourceError(f"{path} has a name that tells no layout; {_EXPECTED}.")
 
 
-def read_judged_set(path: str | Path, split: str = "test") -> JudgedSet:
+def read_dataset(path: str | Path, split: str = "test") -> RetrievalDataset:
     """Read a retrieval task, whichever layout it has.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memgpt_rag.errors import SourceError
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet, merge_equal
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset, merge_equal
 from memgpt_rag.evaluation.data.text_source import read_text
 from memgpt_rag.io.json_file import parse_json
 
@@ -20,7 +20,7 @@ _EXPECTED = (
 )
 
 
-def read_squad(path: str | Path) -> JudgedSet:
+def read_squad(path: str | Path) -> RetrievalDataset:
     """Every paragraph a document without a title, numbered "article.paragraph" from 0; its questions are to find it.
 
     Titles are left out, as retrieval benchmarks of these sets do: they name the article, often in another language than
@@ -56,7 +56,7 @@ def read_squad(path: str | Path) -> JudgedSet:
                 answers[query] = tuple(gold)
     if not queries:
         raise SourceError(f"{path.name} holds no question that its paragraphs answer; expected {_EXPECTED}.")
-    return JudgedSet(path.stem, documents, queries, judgements, answers)
+    return RetrievalDataset(path.stem, documents, queries, judgements, answers)
 
 
 def _paragraphs(content: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:

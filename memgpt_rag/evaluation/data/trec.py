@@ -17,7 +17,7 @@ import numpy as np
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.beir import CORPUS, read_corpus
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.data.qrels import Judgements
 from memgpt_rag.evaluation.data.text_source import numbered_lines, place, read_text
 
@@ -27,7 +27,7 @@ Run = Mapping[str, Sequence[tuple[str, float]]]
 _TOPIC = "<top> <num> Number: 301 <title> the query </top>"
 
 
-def read_trec(folder: str | Path) -> JudgedSet:
+def read_trec(folder: str | Path) -> RetrievalDataset:
     """A folder with one file topics.*, one file qrels.* and the documents in corpus.jsonl, as in BEIR.
 
     Raises:
@@ -36,7 +36,7 @@ def read_trec(folder: str | Path) -> JudgedSet:
     folder = Path(folder)
     documents, queries = read_corpus(folder / CORPUS), read_topics(_one(folder, "topics"))
     judgements = read_qrels(_one(folder, "qrels"), queries, documents)
-    return JudgedSet(folder.resolve().name, documents, queries, judgements)
+    return RetrievalDataset(folder.resolve().name, documents, queries, judgements)
 
 
 def read_topics(path: Path) -> dict[str, str]:

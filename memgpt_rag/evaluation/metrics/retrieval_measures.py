@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memgpt_rag.errors import MissingPackageError
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.data.trec import Run
 
 DEFAULT_MEASURES = ("nDCG@10", "R@10", "R@100", "RR@10", "AP")
@@ -48,7 +48,7 @@ def deepest_cutoff(names: Sequence[str]) -> int:
     return max((int(name.partition("@")[2] or 0) for name in names), default=0)
 
 
-def per_query(judged: JudgedSet, run: Run, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def per_query(judged: RetrievalDataset, run: Run, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Each measure of each query that is measured; of a query without results it is 0.
 
     Args:
@@ -78,7 +78,7 @@ def per_query(judged: JudgedSet, run: Run, names: Sequence[str]) -> dict[str, di
     return values
 
 
-def recall_curve(judged: JudgedSet, run: Run, depths: Sequence[int]) -> dict[int, float]:
+def recall_curve(judged: RetrievalDataset, run: Run, depths: Sequence[int]) -> dict[int, float]:
     """Mean share of a query's relevant documents among its first k, for several k."""
     curve = dict.fromkeys(depths, 0.0)
     for query in judged.judged:
@@ -89,7 +89,7 @@ def recall_curve(judged: JudgedSet, run: Run, depths: Sequence[int]) -> dict[int
     return curve
 
 
-def require_known(judged: JudgedSet, run: Mapping[str, Sequence[tuple[str, float]]]) -> None:
+def require_known(judged: RetrievalDataset, run: Mapping[str, Sequence[tuple[str, float]]]) -> None:
     """Raises ValueError for a ranking of an unknown query or document, or that holds a document twice."""
     for query, found in run.items():
         if query not in judged.queries:

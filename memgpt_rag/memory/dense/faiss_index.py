@@ -15,10 +15,10 @@ import faiss
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from memgpt_rag.choices import Metric
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.dense.index_file import IndexFile
 from memgpt_rag.memory.storage.index_settings import IndexSettings
-from memgpt_rag.memory.storage.layout import Metric
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
 # Codes that are all looked at, a few bits or bytes a key; they take no settings and no filter.

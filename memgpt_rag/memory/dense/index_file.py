@@ -14,10 +14,10 @@ from typing import NoReturn
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from memgpt_rag.choices import Metric
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.storage.files import reading
 from memgpt_rag.memory.storage.index_settings import MOST_EFFORT, IndexSettings
-from memgpt_rag.memory.storage.layout import Metric
 
 _METRIC = {"cosine": 0, "euclidean": 1}
 _FLAT = {"cosine": b"IxFI", "euclidean": b"IxF2"}

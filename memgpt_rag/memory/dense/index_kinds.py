@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.choices import Metric
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
 from memgpt_rag.memory.storage.index_settings import IndexSettings
-from memgpt_rag.memory.storage.layout import Metric
 
 Kind = Literal["ivf", "hnsw", "codes"]
 KINDS: tuple[Kind, ...] = ("ivf", "codes", "hnsw")

@@ -41,15 +41,15 @@ def terms(text: str) -> list[str]:
 
 
 def require_analysis(name: str | None, memory: Path) -> None:
-    """Raises MemoryFormatError: a memory has no words, or found its words in another way than queries are analysed now."""
+    """Raises MemoryFormatError: a memory has no lexical index, or one whose texts were analysed in another way than queries are now."""
     if name == ANALYSIS:
         return
     found = (
-        "no words to be searched by"
+        "no lexical index"
         if name is None
-        else f"words of the analysis {name!r} and this release has {ANALYSIS!r}"
+        else f"a lexical index of the analysis {name!r}, and this release has {ANALYSIS!r}"
     )
-    raise MemoryFormatError(f"{memory} has {found}; find them with: memgpt-index words {memory}")
+    raise MemoryFormatError(f"{memory} has {found}; add an index with: memgpt-index lexical {memory}")
 
 
 @cache

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memgpt_rag.memory.lexical.postings import StoredWords
+from memgpt_rag.memory.lexical.postings import LexicalIndex
 
 K1 = 1.5
 B = 0.75
 
 
 @dataclass(frozen=True)
-class WordStatistics:
+class TermStatistics:
     """What terms weigh by: of one memory, or summed over several that are searched together.
 
     Attributes:
@@ -37,18 +37,20 @@ class WordStatistics:
     length: int
     containing: Mapping[str, int]
 
-    def __add__(self, other: WordStatistics) -> WordStatistics:
+    def __add__(self, other: TermStatistics) -> TermStatistics:
         both = Counter(self.containing)
         both.update(other.containing)
-        return WordStatistics(self.entries + other.entries, self.length + other.length, both)
+        return TermStatistics(self.entries + other.entries, self.length + other.length, both)
 
 
-def word_limit(query: Mapping[str, int], statistics: WordStatistics) -> float:
+def word_limit(query: Mapping[str, int], statistics: TermStatistics) -> float:
     """What no entry's score can reach: that of one that says nothing but the query's terms, for ever."""
     return sum(times * _idf(statistics, term) for term, times in query.items())
 
 
-def word_scores(words: StoredWords, query: Mapping[str, int], statistics: WordStatistics) -> Float[np.ndarray, " rows"]:
+def bm25_scores(
+    words: LexicalIndex, query: Mapping[str, int], statistics: TermStatistics
+) -> Float[np.ndarray, " rows"]:
     """BM25 of every row; 0 where no term of the query occurs."""
     scores = np.zeros(len(words.lengths), np.float32)
     mean = max(1, statistics.length) / max(1, statistics.entries)
@@ -62,12 +64,12 @@ def word_scores(words: StoredWords, query: Mapping[str, int], statistics: WordSt
     return scores
 
 
-def _idf(statistics: WordStatistics, term: str) -> float:
+def _idf(statistics: TermStatistics, term: str) -> float:
     holding = statistics.containing.get(term, 0)
     return math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
 
 
-def containing(words: StoredWords, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
+def containing(words: LexicalIndex, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
     """How many rows that are not deleted hold a term."""
     rows, _ = words.postings(term)
     return len(rows) if live is None else int(live[rows].sum())

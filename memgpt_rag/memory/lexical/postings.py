@@ -31,7 +31,7 @@ _POSTING = np.dtype([("term", "<i4"), ("row", "<i4"), ("count", "<u2")])
 _MOST = np.iinfo(np.uint16).max
 
 
-def write_words(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile:
+def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile:
     """Write the words of entries, which come in the order of their rows. Postings wait on disk, not in memory."""
     numbers: dict[str, int] = {}
     lengths: list[int] = []
@@ -84,7 +84,7 @@ def write_words(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile
         return file.described
 
 
-class StoredWords:
+class LexicalIndex:
     """An opened file of words, mapped.
 
     Attributes:
@@ -97,7 +97,7 @@ class StoredWords:
         self.lengths: Int[np.ndarray, " rows"] = arrays["lengths"]
 
     @classmethod
-    def open(cls, path: Path, rows: int) -> StoredWords:
+    def open(cls, path: Path, rows: int) -> LexicalIndex:
         """Raises MemoryFormatError: the file does not hold the words of that many rows."""
         fields, _ = tensors.read_header(path)
         try:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from memgpt_rag.choices import Metric
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.storage import tensors
 from memgpt_rag.memory.storage.files import NewFile, StoredFile
-from memgpt_rag.memory.storage.layout import Metric
 
 Keys = Float[np.ndarray, "rows dimension"]
 

@@ -48,6 +48,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from memgpt_rag.choices import METRICS, Metric
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.io.json_file import parse_json
@@ -66,9 +67,6 @@ LOCK = "writer.lock"
 KEYS = "keys.safetensors"
 FLAT_KEYS = "keys.faiss"
 VALUES = "values.arrow"
-
-Metric = Literal["cosine", "euclidean"]
-METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
 
 VALUES_SCHEMA = pa.schema(
     [

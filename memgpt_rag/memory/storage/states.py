@@ -13,23 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from memgpt_rag.choices import StatesType
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory.storage import files, tensors
 
-StatesType = Literal["int8", "fp16", "bf16", "fp32"]
 _CODES: dict[StatesType, tuple[str, str]] = {
     "int8": ("I8", "<i1"),
     "fp16": ("F16", "<f2"),
     "bf16": ("BF16", "<u2"),
     "fp32": ("F32", "<f4"),
 }
-STATES_TYPES = tuple(_CODES)
 
 # Codes of an entry's tokens and, of int8, their scales.
 Codes = tuple[

@@ -1,20 +1,20 @@
-"""What is attached to a model from scratch: the decision to query, what was found for a text, and its token ids."""
+"""What is attached to a model from scratch: whether to use it, what was found for a text, and its token ids."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-Query = Literal["always", "never", "auto"]
+from memgpt_rag.choices import USES_OF_MEMORY, UseMemory
 
 
-class Finder(Protocol):
+class Lookup(Protocol):
     """What finds texts for a text, as `memgpt_rag.retrieval.retriever.Retriever` does: each with `score` and `passage.text`."""
 
     def retrieve(self, questions: Sequence[str], k: int) -> Sequence[Sequence[Any]]: ...
@@ -27,7 +27,7 @@ class Attached:
     Args:
         memory: what finds texts; or the texts themselves, all of which are read.
         k: texts to look up at once.
-        query: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
+        use_memory: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
         min_score: lowest score of what "auto" reads.
         max_tokens: tokens of a text that are read; the rest is cut off.
 
@@ -35,22 +35,22 @@ class Attached:
         ValueError: no such decision.
     """
 
-    memory: Finder | Sequence[str]
+    memory: Lookup | Sequence[str]
     tokenizer: PreTrainedTokenizerBase
     k: int
-    query: Query
+    use_memory: UseMemory
     min_score: float
     max_tokens: int
 
     def __post_init__(self) -> None:
-        if self.query not in get_args(Query):
-            raise ValueError(f"There is no query {self.query!r}; expected always, never or auto.")
+        if self.use_memory not in USES_OF_MEMORY:
+            raise ValueError(f"use_memory is {self.use_memory!r}; expected one of {', '.join(USES_OF_MEMORY)}.")
 
-    def neighbours(
+    def neighbors(
         self, asked: Sequence[Sequence[Sequence[int]]]
-    ) -> Int[Tensor, "batch chunks k neighbour_tokens"] | None:
+    ) -> Int[Tensor, "batch chunks k neighbor_tokens"] | None:
         """What was found for each piece of token ids, −1 where no token stands; nothing is found for an empty one."""
-        if self.query == "never":
+        if self.use_memory == "never":
             return None
         pieces: list[str] = [self.tokenizer.decode(piece) for of_row in asked for piece in of_row]
         found = [[self._ids(text) for text in of_piece] for of_piece in self._texts(pieces)]
@@ -65,7 +65,7 @@ class Attached:
         if isinstance(self.memory, Sequence):
             return [list(self.memory) if text.strip() else [] for text in asked]
         known = [text for text in asked if text.strip()]
-        lowest = self.min_score if self.query == "auto" else float("-inf")
+        lowest = self.min_score if self.use_memory == "auto" else float("-inf")
         found = iter(self.memory.retrieve(known, self.k) if known else ())
         return [
             [one.passage.text for one in next(found) if one.score >= lowest] if text.strip() else [] for text in asked

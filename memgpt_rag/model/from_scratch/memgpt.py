@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from memgpt_rag.choices import UseMemory
 from memgpt_rag.errors import ModelError, first_line
 from memgpt_rag.hub.model_files import loading
 from memgpt_rag.io.json_file import read_json
 from memgpt_rag.model.decoder import MemoryDecoder
-from memgpt_rag.model.from_scratch.attached_memory import Attached, Finder, Query
+from memgpt_rag.model.from_scratch.attached_memory import Attached, Lookup
 from memgpt_rag.model.from_scratch.transformer import MemoryTransformer
 from memgpt_rag.model.from_scratch.word_vectors import read_word_vectors
 from memgpt_rag.model.tokenizer import byte_tokenizer, load_tokenizer
@@ -44,7 +45,7 @@ class MemGPT(MemoryTransformer):
         memory_layers: layers behind which memory is read; None for the first one, () for no memory.
         memory_heads: heads that read it. A head sees its share of a vector, so one can tell tokens apart best.
         max_tokens: longest text in tokens.
-        chunk_tokens: tokens of a chunk, all of which see the same neighbours.
+        chunk_tokens: tokens of a chunk, all of which see the same neighbors.
         top_m: memory vectors that a head reads at once; None for all.
         tokenizer: None for one token per byte.
 
@@ -104,14 +105,14 @@ class MemGPT(MemoryTransformer):
     def forward(
         self,
         inputs: Int[Tensor, "batch tokens"],
-        neighbours: Int[Tensor, "batch chunks k neighbour_tokens"] | None = None,
+        neighbors: Int[Tensor, "batch chunks k neighbor_tokens"] | None = None,
         *,
         all_positions: bool = False,
     ) -> Float[Tensor, "batch vocab_size"] | Float[Tensor, "batch tokens vocab_size"]:
         """Logits of the next token.
 
         Args:
-            neighbours: token ids of the texts that each chunk of the inputs sees, −1 where no token stands; of a single
+            neighbors: token ids of the texts that each chunk of the inputs sees, −1 where no token stands; of a single
                 chunk, every token sees them. None to look them up in the attached memory, if there is one: for the
                 last position by the whole text, for all positions by the chunk before each chunk.
             all_positions: logits of every position, for language modelling.
@@ -121,25 +122,25 @@ class MemGPT(MemoryTransformer):
         """
         if inputs.shape[1] > self.max_tokens:
             raise ValueError(f"The text has {inputs.shape[1]} tokens; this model reads at most {self.max_tokens}.")
-        if neighbours is None:
-            neighbours = self._found(inputs, all_positions)
-        return self.logits(inputs, neighbours) if all_positions else self.logits(inputs, neighbours, last=True)[:, -1]
+        if neighbors is None:
+            neighbors = self._found(inputs, all_positions)
+        return self.logits(inputs, neighbors) if all_positions else self.logits(inputs, neighbors, last=True)[:, -1]
 
     def attach(
-        self, memory: Finder | Sequence[str], *, k: int = 2, query: Query = "always", min_score: float = 0.3
+        self, memory: Lookup | Sequence[str], *, k: int = 2, use_memory: UseMemory = "always", min_score: float = 0.3
     ) -> None:
         """Read from a memory from now on.
 
         Args:
             memory: what finds texts, such as a `Retriever`; or the texts themselves, all of which are read.
             k: texts to look up at once.
-            query: the decision to query: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
+            use_memory: "auto" leaves out what scores below `min_score`; "never" leaves the memory out.
             min_score: lowest score, a cosine for most memories, of what "auto" reads.
 
         Raises:
             ValueError: no such decision.
         """
-        self._attached = Attached(memory, self.tokenizer, k, query, min_score, self.max_tokens)
+        self._attached = Attached(memory, self.tokenizer, k, use_memory, min_score, self.max_tokens)
 
     def detach(self) -> None:
         """Read from no memory any more."""
@@ -257,7 +258,7 @@ class MemGPT(MemoryTransformer):
         size, asked = self.chunk_tokens, [[row] for row in inputs.tolist()]
         if all_positions:
             asked = [[row[max(0, at - size) : at] for at in range(0, len(row), size)] for (row,) in asked]
-        found = self._attached.neighbours(asked)
+        found = self._attached.neighbors(asked)
         return None if found is None else found.to(inputs.device)
 
 

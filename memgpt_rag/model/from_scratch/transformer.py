@@ -28,7 +28,7 @@ class MemoryTransformer(nn.Module):
     Args:
         memory_layers: layers behind which memory is read; None for the first one, () for no memory.
         memory_heads: heads that read it.
-        chunk_tokens: tokens of a chunk, all of which see the same neighbours.
+        chunk_tokens: tokens of a chunk, all of which see the same neighbors.
 
     Raises:
         ValueError: a memory layer that is none of the layers, or heads that d_model cannot be shared by.
@@ -78,14 +78,14 @@ class MemoryTransformer(nn.Module):
     def logits(
         self,
         ids: Int[Tensor, "batch tokens"],
-        neighbours: Int[Tensor, "batch chunks k neighbour_tokens"] | None,
+        neighbors: Int[Tensor, "batch chunks k neighbor_tokens"] | None,
         *,
         last: bool = False,
     ) -> Float[Tensor, "batch tokens_or_1 vocab_size"]:
         """Logits of the next token at every position, or at the last one; the embedding is the output (Press & Wolf 2017)."""
         written = None
-        if neighbours is not None and neighbours.numel() and neighbours.shape[-1] > 1:  # one token goes on nowhere
-            written = self.write(neighbours)
+        if neighbors is not None and neighbors.numel() and neighbors.shape[-1] > 1:  # one token goes on nowhere
+            written = self.write(neighbors)
         hidden, _ = self.read(ids, written)
         logits: Tensor = self.norm(hidden[:, -1:] if last else hidden) @ self.embedding.weight.T
         return logits
@@ -116,16 +116,16 @@ class MemoryTransformer(nn.Module):
                     x = self._attend(name, x, before[name], written)
         return x, before
 
-    def write(self, neighbours: Int[Tensor, "batch chunks k neighbour_tokens"]) -> Written:
+    def write(self, neighbors: Int[Tensor, "batch chunks k neighbor_tokens"]) -> Written:
         """Keys and values of each memory layer, and a bias that hides padding. A text that many chunks see is read once."""
         if not self.memory_layers:
             raise ValueError(
-                "This model has no memory layers and cannot read neighbours; make one with memory_layers=(0,)."
+                "This model has no memory layers and cannot read neighbors; make one with memory_layers=(0,)."
             )
-        batch, chunks, k, tokens = neighbours.shape
+        batch, chunks, k, tokens = neighbors.shape
         if tokens > self.max_tokens + 1:
-            raise ValueError(f"A neighbour has {tokens} tokens; this model reads at most {self.max_tokens + 1}.")
-        texts, place = torch.unique(neighbours.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
+            raise ValueError(f"A neighbor has {tokens} tokens; this model reads at most {self.max_tokens + 1}.")
+        texts, place = torch.unique(neighbors.reshape(batch * chunks * k, tokens), dim=0, return_inverse=True)
         present, ids, slots = texts[:, 1:] >= 0, texts.clamp(min=0), k * (tokens - 1)
         with torch.no_grad():
             _, before = self.read(ids[:, :-1], layers=self.memory_layers[-1] + 1)
@@ -145,7 +145,7 @@ class MemoryTransformer(nn.Module):
         size = tokens if chunks == 1 else self.chunk_tokens
         if chunks * size < tokens:
             raise ValueError(
-                f"{tokens} tokens are {-(-tokens // size)} chunks of {size}, and neighbours are given for {chunks}."
+                f"{tokens} tokens are {-(-tokens // size)} chunks of {size}, and neighbors are given for {chunks}."
             )
         fill = (0, 0, 0, chunks * size - tokens)
         asking, local = (nn.functional.pad(one, fill).view(batch * chunks, size, width) for one in (asking, x))

@@ -11,9 +11,9 @@ from tiny import HashEncoder
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.evaluation.data.beir import read_beir
 from memgpt_rag.evaluation.document_memory import embed_documents
+from memgpt_rag.evaluation.lexical_weight import WEIGHTS, fit_lexical_weight
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.systems import make_system
-from memgpt_rag.evaluation.word_weight import WEIGHTS, fit_word_weight
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.retrieval.retriever import Search
 
@@ -29,7 +29,7 @@ def memory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(memory):
-    return fit_word_weight(LIBRARY, memory, ENCODER)
+    return fit_lexical_weight(LIBRARY, memory, ENCODER)
 
 
 def values_of(memory, search, **settings):
@@ -40,7 +40,7 @@ def values_of(memory, search, **settings):
 
 def test_each_weight_has_the_figure_of_the_search_with_that_weight(memory, fitted):
     for weight in (0.1, 0.3, 0.65):
-        values = values_of(memory, "hybrid", word_weight=weight)
+        values = values_of(memory, "hybrid", lexical_weight=weight)
         assert fitted.means[weight] == pytest.approx(np.mean(list(values.values())))
     for weight, search in ((0.0, "dense"), (1.0, "bm25")):
         assert fitted.means[weight] == pytest.approx(np.mean(list(values_of(memory, search).values())))
@@ -51,7 +51,7 @@ def test_the_best_weight_is_the_best_and_is_judged_on_other_queries(memory, fitt
     queries = list(LIBRARY.judged)
     for half, other in ((0, 1), (1, 0)):
         weight = fitted.halves[half]
-        values = values_of(memory, "bm25" if weight == 1 else "hybrid", word_weight=weight)
+        values = values_of(memory, "bm25" if weight == 1 else "hybrid", lexical_weight=weight)
         for query in queries[other::2]:
             assert fitted.held_out[query] == pytest.approx(values[query])
     alone = max((values_of(memory, search) for search in ("dense", "bm25")), key=lambda of: sum(of.values()))
@@ -79,7 +79,7 @@ def test_a_reranker_that_was_not_named_is_missed(memory):
 
 def test_a_memory_without_words_is_refused(tmp_path):
     memory, _ = embed_documents(LIBRARY, ENCODER, tmp_path / "memory")
-    with pytest.raises(MemoryFormatError, match="has no words to be searched by"):
+    with pytest.raises(MemoryFormatError, match="has no lexical index"):
         make_system("bm25", memory, ENCODER)
-    with pytest.raises(MemoryFormatError, match="has no words to be searched by"):
-        fit_word_weight(LIBRARY, memory, ENCODER)
+    with pytest.raises(MemoryFormatError, match="has no lexical index"):
+        fit_lexical_weight(LIBRARY, memory, ENCODER)

@@ -18,7 +18,7 @@ class Document(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JudgedSet:
+class RetrievalDataset:
     """Documents, queries and judgements.
 
     Attributes:

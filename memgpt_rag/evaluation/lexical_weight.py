@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.evaluation.data.judged_set import JudgedSet
+from memgpt_rag.evaluation.data.dataset import RetrievalDataset
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.metrics.significance import Comparison, compare
-from memgpt_rag.evaluation.systems import document_of
 from memgpt_rag.memory import Candidates, Searchable
 from memgpt_rag.retrieval.fusion import fuse
 from memgpt_rag.retrieval.retriever import PROPOSED
@@ -38,8 +37,8 @@ class FittedWeight:
     against: Comparison
 
 
-def fit_word_weight(
-    judged: JudgedSet, memory: Searchable, encoder: Encoder, *, measure: str = "nDCG@10"
+def fit_lexical_weight(
+    judged: RetrievalDataset, memory: Searchable, encoder: Encoder, *, measure: str = "nDCG@10"
 ) -> FittedWeight:
     """Try every weight on the queries of a set, and what it is worth on queries that it was not fitted to.
 
@@ -54,12 +53,12 @@ def fit_word_weight(
     memory.manifest.encoder.require_match(encoder.fingerprint)
     ids, texts = list(judged.judged), list(judged.judged.values())
     proposed = memory.candidates(encoder.encode_queries(texts), texts, PROPOSED)
-    documents = [[document_of(passage) for passage in memory.passages(of.rows)] for of in proposed]
-    contrast = memory.manifest.encoder.score_contrast
+    documents = [[passage.document_id for passage in memory.passages(of.rows)] for of in proposed]
+    score_scale = memory.manifest.encoder.score_scale
     values: dict[float, dict[str, float]] = {}
     for weight in WEIGHTS:
         run = {
-            query: _ranking(of, names, contrast, weight)
+            query: _ranking(of, names, score_scale, weight)
             for query, of, names in zip(ids, proposed, documents, strict=True)
         }
         values[weight] = per_query(judged, run, [measure])[measure]
@@ -76,12 +75,14 @@ def fit_word_weight(
     )
 
 
-def _ranking(candidates: Candidates, names: Sequence[str], contrast: float, weight: float) -> list[tuple[str, float]]:
+def _ranking(
+    candidates: Candidates, names: Sequence[str], score_scale: float, weight: float
+) -> list[tuple[str, float]]:
     """Documents by their best entry; with weight 1, those that share no word are left out, as in a search by words."""
-    fused = fuse(candidates, "scores", contrast, weight)
+    fused = fuse(candidates, "scores", score_scale, weight)
     best: dict[str, float] = {}
     for place in np.argsort(-fused, kind="stable"):
-        if weight < 1 or candidates.word_scores[place] > 0:
+        if weight < 1 or candidates.bm25_scores[place] > 0:
             best.setdefault(names[place], float(fused[place]))
     return list(best.items())
 

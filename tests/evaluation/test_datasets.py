@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks.judged_sets import JUDGED_SETS, load
-from memgpt_rag.evaluation.data.judged_set import Document, JudgedSet, merge_equal
+from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset, merge_equal
 
 # Documents, queries, judged queries, relevant judgements.
 COUNTS = {
@@ -23,7 +23,7 @@ COUNTS = {
 }
 
 
-def loaded(name: str) -> JudgedSet:
+def loaded(name: str) -> RetrievalDataset:
     try:
         return load(name)
     except FileNotFoundError as missing:
@@ -98,14 +98,16 @@ def test_equal_documents_become_one():
 )
 def test_a_set_that_measures_nothing_is_refused(judgements, sentence):
     with pytest.raises(ValueError, match=sentence):
-        JudgedSet("small", {"d": Document("", "text")}, {"q": "query"}, judgements)
+        RetrievalDataset("small", {"d": Document("", "text")}, {"q": "query"}, judgements)
     with pytest.raises(ValueError, match="small has no document; expected at least one"):
-        JudgedSet("small", {}, {"q": "query"}, judgements)
+        RetrievalDataset("small", {}, {"q": "query"}, judgements)
 
 
 def test_only_queries_with_a_relevant_document_are_measured():
     documents = {name: Document("", name) for name in "de"}
-    judged = JudgedSet("small", documents, {"p": "1", "q": "2", "r": "3"}, {"p": {"d": 0}, "q": {"d": -1, "e": 2}})
+    judged = RetrievalDataset(
+        "small", documents, {"p": "1", "q": "2", "r": "3"}, {"p": {"d": 0}, "q": {"d": -1, "e": 2}}
+    )
     assert judged.judged == {"q": "2"}
     assert judged.relevant("q") == ["e"]
     assert judged.relevant("r") == []
@@ -113,9 +115,9 @@ def test_only_queries_with_a_relevant_document_are_measured():
 
 def test_digests_tell_documents_and_queries_apart_and_nothing_else():
     documents = {name: Document("", name) for name in "de"}
-    small = JudgedSet("small", documents, {"q": "2"}, {"q": {"d": 0, "e": 2}})
-    turned = JudgedSet("turned", dict(reversed(documents.items())), {"q": "2", "r": "3"}, {"q": {"e": 2}})
+    small = RetrievalDataset("small", documents, {"q": "2"}, {"q": {"d": 0, "e": 2}})
+    turned = RetrievalDataset("turned", dict(reversed(documents.items())), {"q": "2", "r": "3"}, {"q": {"e": 2}})
     assert (small.documents_digest, small.query_digests) == (turned.documents_digest, turned.query_digests)
-    titled = JudgedSet("titled", {**documents, "d": Document("d", "")}, {"q": "2"}, {"q": {"e": 1}})
+    titled = RetrievalDataset("titled", {**documents, "d": Document("d", "")}, {"q": "2"}, {"q": {"e": 1}})
     assert titled.documents_digest != small.documents_digest
     assert titled.query_digests != small.query_digests

@@ -5,35 +5,24 @@ Rajpurkar et al. 2016, SQuAD, for normalisation, EM and F1; Cui et al. 2019, CMR
 
 from __future__ import annotations
 
-import re
-import string
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-
-def normalise(text: str) -> str:
-    """Answers as SQuAD compares them: no case, punctuation or English articles."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = "".join(
-        " " if character in string.punctuation or unicodedata.category(character)[0] == "P" else character
-        for character in text
-    )
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 
 
 def units(text: str, language: str) -> list[str]:
     """Words in English; in Chinese, characters."""
-    return list(normalise(text).replace(" ", "")) if language == "zh" else normalise(text).split()
+    return list(normalize_answer(text).replace(" ", "")) if language == "zh" else normalize_answer(text).split()
 
 
 def exact_match(answer: str, gold: Sequence[str], language: str) -> float:
     return float(any(units(answer, language) == units(one, language) for one in gold))
 
 
-def contains_answer(answer: str, gold: Sequence[str], language: str) -> float:
-    said = "".join(units(answer, language))
-    return float(any("".join(units(one, language)) in said for one in gold))
+def holds_any(text: str, gold: Sequence[str]) -> float:
+    """1 where a text holds one of the gold answers, else 0; see `memgpt_rag.answering.answer_match.holds_answer`."""
+    return float(any(holds_answer(text, answer) for answer in gold))
 
 
 def f1(answer: str, gold: Sequence[str], language: str) -> float:

@@ -1,0 +1,46 @@
+"""One question on its way to an answer: retrieve, route, generate and judge each fill in their part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.signals import Signals, search_signals
+from memgpt_rag.choices import Mode
+from memgpt_rag.retrieval.retriever import Retrieved
+
+
+@dataclass
+class Draft:
+    """A question and what is known of its answer so far.
+
+    Attributes:
+        question: as it was asked.
+        began: when it arrived, in seconds of `time.perf_counter`.
+        retrieved: entries found for it, best first; more of them than are read, since the scores of the others tell how far
+            the best stand out.
+        signals: what tells whether the memory is needed, and whether it supports the answer.
+        route: how the question is answered; set by `memgpt_rag.answering.route`.
+        tokens: the answer, and `log_probs` of each token, not known of beams; set by `memgpt_rag.answering.generate`.
+        mass: attention mass of each entry that was read, averaged over the answer's tokens.
+        timings: of the batch that the question was answered in.
+    """
+
+    question: str
+    retrieved: Sequence[Retrieved] = ()
+    began: float = field(default_factory=time.perf_counter)
+    signals: Signals = field(default_factory=Signals)
+    route: Mode = "closed_book"
+    entries: Sequence[Retrieved] = ()
+    tokens: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    mass: list[float] = field(default_factory=list)
+    timings: Timings | None = None
+
+    def __post_init__(self) -> None:
+        if self.retrieved:
+            scores = [entry.normalized_score for entry in self.retrieved]
+            texts = [entry.passage.titled_text for entry in self.retrieved]
+            self.signals = search_signals(self.question, scores, texts)

@@ -1,0 +1,100 @@
+"""Signals of an answer: numbers that come free with its search, its attention and its likelihood. Knows no models."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from memgpt_rag.model.prompt import language_of
+
+SCORED_CANDIDATES = 8  # entries whose scores are compared, however few are read
+UNKNOWN = math.nan
+
+_WORDS = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W_]+")
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What tells whether a question needs the memory, and whether the memory supports its answer; NaN where not known.
+
+    Attributes:
+        score: normalized retrieval score of the best entry.
+        lead: the same, above the mean of the other candidates.
+        overlap: share of the question's words that the best entry has, 0 to 1.
+        overlap_lead: the same, above the mean of the other candidates.
+        question_mass: attention mass of memory when the question was read.
+        mass: attention mass of memory while the answer was generated.
+        share: the largest share of it that went to one entry.
+        log_prob: mean log-probability of the answer's tokens.
+    """
+
+    score: float = UNKNOWN
+    lead: float = UNKNOWN
+    overlap: float = UNKNOWN
+    overlap_lead: float = UNKNOWN
+    question_mass: float = UNKNOWN
+    mass: float = UNKNOWN
+    share: float = UNKNOWN
+    log_prob: float = UNKNOWN
+
+    def with_answer(self, mass: Sequence[float], log_probs: Sequence[float]) -> Signals:
+        """Add what the generation of an answer tells.
+
+        Args:
+            mass: attention mass of each entry that was read, while the answer was generated.
+            log_probs: of each token of the answer; empty where they are not known.
+        """
+        total = sum(mass)
+        share = max(mass) / total if total else UNKNOWN
+        return replace(self, mass=total, share=share, log_prob=_mean(log_probs))
+
+
+SIGNALS = tuple(field.name for field in fields(Signals))
+
+
+def search_signals(question: str, scores: Sequence[float], texts: Sequence[str]) -> Signals:
+    """Return what a search alone tells.
+
+    Args:
+        scores: normalized retrieval scores, best first; those beyond `SCORED_CANDIDATES` do not count.
+        texts: of the same entries.
+    """
+    if not scores:
+        return Signals()
+    shared = [overlap(question, text) for text in texts[:SCORED_CANDIDATES]]
+    return Signals(
+        score=scores[0],
+        lead=scores[0] - _mean(scores[1:SCORED_CANDIDATES]),
+        overlap=shared[0],
+        overlap_lead=shared[0] - _mean(shared[1:]),
+    )
+
+
+def overlap(question: str, text: str) -> float:
+    """Return the share of the question's words that occur in a text, 0 to 1; NaN where the two are in different languages.
+
+    Words of less than four letters say little and are left out, and only the first four count, so that "boat" is in
+    "boats". Chinese counts by pairs of characters.
+    """
+    asked = _content(question)
+    if not asked or language_of(question) != language_of(text):
+        return UNKNOWN
+    return len(asked & _content(text)) / len(asked)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else UNKNOWN
+
+
+def _content(text: str) -> set[str]:
+    content: set[str] = set()
+    for word in _WORDS.findall(text.casefold()):
+        if _HAN.match(word):
+            content.update(word[at : at + 2] for at in range(len(word) - 1))
+        elif len(word) > 3 or any(character.isdigit() for character in word):
+            content.add(word[:4])
+    return content

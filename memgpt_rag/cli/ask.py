@@ -1,0 +1,245 @@
+"""memgpt-rag ask: a question, or many, answered on the terminal. Heavy imports wait until one is asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, USES_OF_MEMORY, Mode, UseMemory
+from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option
+from memgpt_rag.cli.search_options import SearchOptions, search_options
+from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries
+from memgpt_rag.io.printable import printable, printable_json, shortened
+from memgpt_rag.limits import MOST_NEW_TOKENS
+
+if TYPE_CHECKING:
+    from memgpt_rag.answering.answer import Answer, Citation
+    from memgpt_rag.answering.options import AskOptions
+    from memgpt_rag.rag import RAG
+
+
+@click.command()
+@click.argument("question", required=False)
+@click.option(
+    "--memory",
+    "memories",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder that memgpt-index build wrote; may be given again.",
+)
+@model_option
+@preset_option
+@click.option(
+    "--mode",
+    default="memory",
+    show_default=True,
+    type=click.Choice(MODES),
+    help="Entries in attention, entries pasted into the prompt, or no entries.",
+)
+@encoder_option
+@k_option
+@search_options
+@click.option(
+    "--where", metavar="CONDITION", help="Entries to search, such as 'year >= 2020 and source == \"manual.txt\"'."
+)
+@click.option(
+    "--use-memory",
+    default="always",
+    show_default=True,
+    type=click.Choice(USES_OF_MEMORY),
+    help="Read the memory always, never, or unless a question needs none.",
+)
+@click.option("--abstain", is_flag=True, help='Answer "not in memory" where the memory does not support an answer.')
+@click.option(
+    "--max-new-tokens",
+    default=DEFAULT_MAX_NEW_TOKENS,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    help="Folder of an adapter that memgpt-rag train wrote; none without it.",
+)
+@click.option("--show-passages", is_flag=True, help="Print the text of each cited passage.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question instead of text.")
+@no_cache_option
+def ask(
+    question: str | None,
+    memories: tuple[Path, ...],
+    model: str,
+    preset: str,
+    mode: Mode,
+    encoder: str | None,
+    k: int,
+    search: SearchOptions,
+    where: str | None,
+    use_memory: UseMemory,
+    abstain: bool,
+    max_new_tokens: int,
+    adapter: Path | None,
+    show_passages: bool,
+    as_json: bool,
+    no_cache: bool,
+) -> None:
+    """Answer QUESTION from one or more memories, and cite the entries. Without QUESTION, questions are read from the terminal."""
+    from memgpt_rag.memory import Memory, Shards
+
+    if question is not None and not question.strip():
+        raise click.UsageError("QUESTION is empty; ask something.")
+    if (mode != "memory" and (use_memory == "auto" or abstain)) or (use_memory == "never" and abstain):
+        raise click.UsageError(
+            "--use-memory auto and --abstain need --mode memory, and --abstain a memory that is read."
+        )
+    # A wrong folder is told before a model is loaded, and so is a wrong condition.
+    opened = Shards([Memory.open(memory) for memory in memories])
+    if where is not None and not len(opened.rows(where)):
+        raise click.ClickException(
+            f"No entry of {', '.join(map(str, memories))} matches {shortened(where)!r}; widen the condition."
+        )
+    if search.kind != "dense":
+        opened.term_statistics([])
+    quiet_libraries()
+    loaded = search.load()
+    from memgpt_rag.answering.options import AskOptions
+    from memgpt_rag.rag import RAG
+
+    rag = RAG.open(
+        memories,
+        model=model,
+        config=preset,
+        encoder=encoder,
+        search=loaded,
+        keep_states=not no_cache,
+        adapter=adapter,
+        int8_weights=question is None,  # one answer is over before weights in int8 have paid for themselves
+    )
+    search.add_own_model(rag)
+    asking = _Asking(rag, AskOptions(mode, k, where, use_memory, abstain, max_new_tokens), show_passages, as_json)
+    if question is not None:
+        asking.answer(question)
+        return
+    if not as_json:
+        echo(f"{len(rag.retriever.memory):,} entries. Ask a question; an empty line ends.", err=True)
+    answered = [asking.try_to_answer(asked) for asked in _questions()]
+    if refused := answered.count(False):
+        raise click.ClickException(f"{refused:,} of {len(answered):,} questions were not answered.")
+
+
+class _Asking:
+    """Answers questions and prints the answers."""
+
+    def __init__(self, rag: RAG, options: AskOptions, show_passages: bool, as_json: bool):
+        self._rag, self._options = rag, options
+        self._show_passages, self._as_json = show_passages, as_json
+
+    def answer(self, question: str) -> None:
+        if self._as_json:
+            echo(printable_json(answer_json(self._rag.answer(question, self._options))))
+            return
+        answer = self._rag.answer(question, self._options, streamer=_terminal_streamer(self._rag))
+        for line in _summary(answer, self._show_passages):
+            echo(line)
+
+    def try_to_answer(self, question: str | None) -> bool:
+        """Answer one of several questions; what is wrong with it is told, and does not end the others."""
+        if question is None:
+            return False
+        try:
+            self.answer(question)
+        except (ValueError, MemgptRagError) as error:
+            echo(f"Error: {error}", err=True)
+            return False
+        return True
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """Return an answer as `memgpt-rag ask --json` prints it; seconds in `timings`."""
+    timings = answer.timings
+    return {
+        "question": answer.question,
+        "text": answer.text,
+        "mode": answer.mode,
+        "confidence": answer.confidence,
+        "supported": answer.supported,
+        "memory_mass": answer.memory_mass,
+        "citations": [_citation_json(citation) for citation in answer.citations],
+        "timings": {
+            "retrieved": timings.retrieved,
+            "states_ready": timings.states_ready,
+            "first_token": timings.first_token,
+            "complete": timings.complete,
+        },
+    }
+
+
+def _citation_json(citation: Citation) -> dict[str, Any]:
+    passage = citation.passage
+    return {
+        "id": passage.id,
+        "title": passage.title,
+        "text": passage.text,
+        "source": passage.source,
+        "record": passage.record,
+        "place": passage.place,
+        "score": citation.score,
+        "share": citation.share,
+    }
+
+
+def _questions() -> Iterator[str | None]:
+    """Questions as they are typed or piped, up to an empty line; None for one that is no text."""
+    number, shown = 0, sys.stdin.isatty()
+    while True:
+        number += 1
+        try:
+            # The bytes of a line: a decoded stream would lose the lines behind one that is no text.
+            line = input("> ") if shown else sys.stdin.buffer.readline().decode(sys.stdin.encoding)
+        except EOFError:
+            return
+        except UnicodeDecodeError as error:
+            echo(f"Question {number} is not {error.encoding} (byte {error.start}); ask it in that.", err=True)
+            yield None
+            continue
+        if not (question := line.strip()):
+            return
+        yield question
+
+
+def _terminal_streamer(rag: RAG) -> Any:
+    from transformers import TextStreamer
+
+    class Trimmed(TextStreamer):  # type: ignore[misc]
+        """Prints an answer as it comes, without the space before it and the line break behind it."""
+
+        blank, begun = "", False
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            text = self.blank + text
+            shown = text.rstrip()
+            self.blank = text[len(shown) :]
+            echo(shown if self.begun else shown.lstrip(), nl=stream_end)
+            self.begun = self.begun or bool(shown)
+
+    return Trimmed(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:
+    """Citations, confidence and timings, a line each."""
+    for number, citation in enumerate(answer.citations, 1):
+        share = "" if citation.share is None else f"{citation.share:>5.0%}  "
+        title = f"{citation.passage.title} — " if citation.passage.title else ""
+        place = printable(f"{title}{citation.passage.place}")
+        yield f"  [{number}] {share}{place}  (score {citation.score:.3f})"
+        if show_passages:
+            yield from (f"      {line}" for line in citation.passage.text.splitlines())
+    if answer.confidence is not None:
+        yield f"  confidence {answer.confidence:.0%}" + ("" if answer.supported else ": probably not in memory")
+    yield f"  first token after {answer.timings.first_token:.2f} s, complete after {answer.timings.complete:.2f} s"

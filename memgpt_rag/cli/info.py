@@ -1,0 +1,63 @@
+"""memgpt-rag info: what a memory holds and how it was built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memgpt_rag.io.console import echo
+from memgpt_rag.io.printable import printable
+
+if TYPE_CHECKING:
+    from memgpt_rag.fingerprint import StatesFingerprint
+    from memgpt_rag.memory import Manifest
+
+
+@click.command()
+@click.argument("memory", type=click.Path(path_type=Path))
+def info(memory: Path) -> None:
+    """Say what the memory in folder MEMORY holds and how it was built."""
+    from memgpt_rag.memory import Memory
+
+    opened = Memory.open(memory)
+    manifest = opened.manifest
+    encoder, splitting, segments = manifest.encoder, manifest.splitting, manifest.segments
+    stored = sum(file.bytes for segment in segments for file in segment.files.values())
+    deleted, columns = sum(segment.deleted for segment in segments), manifest.metadata.items()
+    rows = [
+        ("entries", f"{manifest.entries:,}, {stored / 1e6:.1f} MB"),
+        ("version", f"{manifest.commit}, in {len(segments)} segments with {deleted:,} deleted rows"),
+        ("last job", _job(manifest.job)),
+        ("metadata", ", ".join(f"{name}: {kind}" for name, kind in columns) or "none"),
+        ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
+        ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalized else "")),
+        ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
+        ("search", f"{_search_of(manifest)}, {manifest.metric}"),
+        ("lexical", manifest.words or "no index; add one with: memgpt-index lexical"),
+        ("states", _states_of(manifest.states)),
+    ]
+    for name, value in rows:
+        echo(f"{name:<10}{printable(value)}")
+
+
+def _job(job: dict[str, Any]) -> str:
+    counted = [f"{name.replace('_', ' ')} {value:,}" for name, value in job.items() if isinstance(value, int)]
+    return f"{job.get('name')}: {', '.join(counted)}" if counted else str(job.get("name"))
+
+
+def _search_of(manifest: Manifest) -> str:
+    indexes = [segment.index for segment in manifest.segments if segment.index is not None]
+    told = {
+        f"{of['factory']}, {of['parameters']} (recall at 10 {of.get('recall', 0):.3f}, nDCG loss {of.get('ndcg_loss', 0):.4f}, "
+        f"{of.get('milliseconds', 0):.2f} ms against {of.get('exact_milliseconds', 0):.2f})"
+        for of in indexes
+    }
+    return " and ".join(sorted(told)) or "exact"
+
+
+def _states_of(states: StatesFingerprint | None) -> str:
+    if states is None:
+        return "none; computed when first asked for"
+    return f"{states.dtype}, {len(states.layers)} layers of {states.model}, after a prefix of {len(states.prefix_ids)} tokens"
