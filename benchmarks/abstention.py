@@ -42,7 +42,8 @@ from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.signals import SCORED_CANDIDATES
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, PRESETS
-from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.encoders.config import DEFAULT_ENCODER
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.answer_measures import holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder

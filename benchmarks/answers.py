@@ -38,7 +38,8 @@ from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.encoders.config import DEFAULT_ENCODER
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory

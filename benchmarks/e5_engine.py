@@ -38,6 +38,7 @@ from benchmarks.retrieval import figures_of, titled
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.document import Block, Document
 from memgpt_rag.encoders.base import Encoder, Vectors
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 
@@ -176,7 +177,8 @@ def main() -> None:
     result: dict[str, Any] = {}
     if "speed" in given.parts:
         ours = {
-            " ".join(way): exact if way == WAYS[0] else load_encoder(backend=way[0], precision=way[1]) for way in WAYS
+            " ".join(way): exact if way == WAYS[0] else load_encoder(EncoderConfig(backend=way[0], precision=way[1]))
+            for way in WAYS
         }
         result["speed"] = measure_speed(ours, engine, passages_of(given.data, exact, given.passages), given.repeats)
     if "vectors" in given.parts:

@@ -32,12 +32,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.embedding_peers import PEERS
 from benchmarks.judged_sets import DATA, load
 from benchmarks.retrieval import figures_of, titled
-from indexing.engines.base import EncoderConfig, SplitterRecipe
+from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.hub.bundled import E5_ENCODER, MINILM_ENCODER, encoder_folder
 
@@ -72,7 +73,7 @@ def measure_builds(
     from sentence_transformers import SentenceTransformer
 
     plain = SentenceTransformer(str(encoder_folder(name) or name), device="cpu", trust_remote_code=False)
-    loaded = {way: EncoderConfig(name, backend=way[0], precision=way[1])() for way in ways}
+    loaded = {way: load_encoder(EncoderConfig(name, backend=way[0], precision=way[1])) for way in ways}
     with tempfile.TemporaryDirectory() as scratch:
         first = loaded[EXACT]
         records, file = _documents(documents, first, count), Path(scratch) / "documents.jsonl"
@@ -118,7 +119,7 @@ def measure_quality(name: str, ways: Sequence[Way], data: Path) -> dict[str, Any
     asked = {of: exact.encode_queries(list(one.judged.values())) for of, one in sets.items()}
     results: dict[str, Any] = {}
     for way in ways:
-        encoder = exact if way == EXACT else load_encoder(name, backend=way[0], precision=way[1])
+        encoder = exact if way == EXACT else load_encoder(EncoderConfig(name, backend=way[0], precision=way[1]))
         of_way = {
             of: figures_of(one, asked[of] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
             for of, one in sets.items()
@@ -135,7 +136,7 @@ def measure_queries(names: list[str], ways: Sequence[Way], count: int = 100) -> 
     for name in names:
         for way in ways:
             began = time.perf_counter()
-            encoder = load_encoder(name, backend=way[0], precision=way[1])
+            encoder = load_encoder(EncoderConfig(name, backend=way[0], precision=way[1]))
             times = [time.perf_counter() - began]
             for number in range(count + 1):
                 question = f"How many visitors came to the park in {1900 + number}, and where did they go?"

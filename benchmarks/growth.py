@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from static_encoder import make_static_encoder
 
-from indexing.engines.base import EncoderConfig, SplitterRecipe
+from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.jobs.choose_index import index_memory
@@ -37,6 +37,8 @@ from indexing.planning.forecast import Constraints, anonymous_bytes, forecast
 from indexing.planning.plan import plan_memory
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
+from memgpt_rag.encoders.config import EncoderConfig
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.dense.faiss_index import one_thread
 
@@ -55,7 +57,7 @@ def write_records(path: Path, count: int) -> None:
 
 
 def engine_of(encoder: str) -> LocalEngine:
-    loaded = EncoderConfig(encoder)()
+    loaded = load_encoder(EncoderConfig(encoder))
     return LocalEngine(loaded, SplitterRecipe(None, 160)(lambda: loaded))
 
 

@@ -32,7 +32,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.choices import PRESETS
-from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.encoders.config import DEFAULT_ENCODER
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries

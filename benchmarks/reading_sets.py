@@ -33,6 +33,7 @@ from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
 from memgpt_rag.answering.answer_match import holds_answer
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory.lexical.analysis import terms
@@ -286,7 +287,9 @@ def main() -> None:
     generator = np.random.default_rng(arguments.seed)
     profiles = Profiles(arguments.profiles)
     search = (
-        search_by_words if arguments.profiles else search_by_key(load_encoder(backend="openvino", precision="int8"))
+        search_by_words
+        if arguments.profiles
+        else search_by_key(load_encoder(EncoderConfig(backend="openvino", precision="int8")))
     )
     prompt = Prompt(load_tokenizer(DEFAULT_GENERATOR))
     splitter = PassageSplitter(lambda text: len(prompt.token_ids(text)))

@@ -31,7 +31,8 @@ from benchmarks.answers import CHOOSING, REPORTING, STATES_BYTES, build, example
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.encoders.load import DEFAULT_ENCODER, load_encoder
+from memgpt_rag.encoders.config import DEFAULT_ENCODER
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, add_lexical_index

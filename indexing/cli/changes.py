@@ -244,10 +244,10 @@ def _change(
     dry_run: bool,
     update: bool,
 ) -> None:
-    from indexing.engines.base import EncoderConfig
     from indexing.jobs.change_memory import add_sources
     from indexing.sources.find_files import find_files
-    from memgpt_rag.encoders.load import encoder_name
+    from memgpt_rag.encoders.config import EncoderConfig
+    from memgpt_rag.encoders.load import memory_encoder_name
     from memgpt_rag.hub.bundled import GENERATORS
     from memgpt_rag.hub.named_models import require_named
     from memgpt_rag.memory import Memory
@@ -255,7 +255,7 @@ def _change(
     manifest = Memory.open(memory).manifest
     files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    recipe = EncoderConfig.of(stored, encoder_name(stored, encoder, [memory]))
+    recipe = EncoderConfig.matching(stored, memory_encoder_name(stored, encoder, [memory]))
     tokenizer = None
     if splitting["tokenizer"] != stored.name:
         tokenizer = require_named(

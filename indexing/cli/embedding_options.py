@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.choices import BACKENDS, PRECISIONS
+from memgpt_rag.choices import BACKENDS, PRECISIONS, Backend, Precision
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS
 from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.io.console import no_cache_option
 
 if TYPE_CHECKING:
-    from indexing.engines.base import EncoderConfig, Engine, SplitterRecipe
+    from indexing.engines.base import Engine, SplitterRecipe
+    from memgpt_rag.encoders.config import EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,12 @@ class EncoderOptions:
     encoder_name: str
     query_prompt: str | None
     passage_prompt: str | None
-    backend: str
-    precision: str
+    backend: Backend
+    precision: Precision
     dimension: int | None
 
-    def recipe(self, *, normalize: bool = True) -> EncoderConfig:
-        from indexing.engines.base import EncoderConfig
+    def config(self, *, normalize: bool = True) -> EncoderConfig:
+        from memgpt_rag.encoders.config import EncoderConfig
 
         return EncoderConfig(
             self.encoder_name,

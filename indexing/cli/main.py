@@ -156,7 +156,7 @@ def build(
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
     quiet_libraries()
-    encoder = embedding.recipe(normalize=metric == "cosine")
+    encoder = embedding.config(normalize=metric == "cosine")
     with execution.open(encoder, caching.splitter(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
@@ -238,9 +238,10 @@ def plan(
     from indexing.planning.forecast import Constraints, forecast, forecast_table
     from indexing.planning.plan import plan_memory
     from indexing.sources.find_files import find_files
+    from memgpt_rag.encoders.load import load_encoder
 
     quiet_libraries()
-    files, encoder = find_files(sources, reading.exclude), embedding.recipe()()
+    files, encoder = find_files(sources, reading.exclude), load_encoder(embedding.config())
     engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)

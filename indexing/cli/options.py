@@ -18,9 +18,10 @@ from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, IN
 from memgpt_rag.io.console import echo
 
 if TYPE_CHECKING:
-    from indexing.engines.base import DecoderRecipe, EncoderConfig, Engine, SplitterRecipe
+    from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
     from indexing.engines.states import StatesOf
     from indexing.sources.read_options import ReadOptions
+    from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.fingerprint import StatesFingerprint
 
 
@@ -63,15 +64,17 @@ class ExecutionOptions:
 
     @contextmanager
     def open(self, encoder: EncoderConfig, splitter: SplitterRecipe) -> Iterator[Engine]:
-        from indexing.engines.local import LocalEngine
-
         if self.engine == "local":
-            loaded = encoder()
+            from indexing.engines.local import LocalEngine
+            from memgpt_rag.encoders.load import load_encoder
+
+            loaded = load_encoder(encoder)
             yield LocalEngine(loaded, splitter(lambda: loaded))
             return
+        from indexing.engines.base import EncoderRecipe
         from indexing.engines.ray_engine import RayEngine
 
-        with RayEngine(encoder, splitter, address=self.address, workers=self.workers) as engine:
+        with RayEngine(EncoderRecipe(encoder), splitter, address=self.address, workers=self.workers) as engine:
             yield engine
 
     def states_elsewhere(

@@ -18,7 +18,7 @@ from memgpt_rag.passage import Passage
 if TYPE_CHECKING:
     from indexing.passages.split_passages import PassageSplitter
     from memgpt_rag.encoders.base import Encoder, Vectors
-    from memgpt_rag.fingerprint import EncoderFingerprint
+    from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.model import MemoryDecoder
 
 
@@ -49,46 +49,15 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
-    """How to load an encoder, for whoever needs it: this process, or a worker elsewhere; as `load_encoder` takes it."""
+class EncoderRecipe:
+    """How to load an encoder, for a worker elsewhere."""
 
-    name: str
-    query_prompt: str | None = None
-    passage_prompt: str | None = None
-    normalize: bool = True
-    backend: str = "torch"
-    precision: str = "fp32"
-    dimension: int | None = None
-
-    @classmethod
-    def of(cls, stored: EncoderFingerprint, name: str) -> EncoderConfig:
-        """What embeds passages as those of a memory were.
-
-        Args:
-            name: of the encoder, see `memgpt_rag.encoders.load.encoder_name`.
-        """
-        return cls(
-            name,
-            stored.query_prompt,
-            stored.passage_prompt,
-            stored.normalized,
-            stored.backend,
-            stored.precision,
-            stored.dimension,
-        )
+    config: EncoderConfig
 
     def __call__(self) -> Encoder:
         from memgpt_rag.encoders.load import load_encoder
 
-        return load_encoder(
-            self.name,
-            query_prompt=self.query_prompt,
-            passage_prompt=self.passage_prompt,
-            normalize=self.normalize,
-            backend=self.backend,
-            precision=self.precision,
-            dimension=self.dimension,
-        )
+        return load_encoder(self.config)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import MemoryFormatError, SourceError
 from memgpt_rag.io.console import progress_bar
-from memgpt_rag.memory import Manifest, Memory, MemoryWriter
+from memgpt_rag.memory import Manifest, Memory, MemoryReader, MemoryWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 4096
@@ -143,5 +143,5 @@ def _parts(rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
     return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
 
 
-def _passages(memory: Memory, rows: Int[np.ndarray, " n"]) -> Iterator[Passage]:
+def _passages(memory: MemoryReader, rows: Int[np.ndarray, " n"]) -> Iterator[Passage]:
     return (passage for part in _parts(rows) for passage in memory.passages(part))

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import MemoryReader
 from memgpt_rag.passage import Passage
 
 _BLOCK = 4096
@@ -20,7 +20,7 @@ class KnownEntries:
     another.
     """
 
-    def __init__(self, memory: Memory):
+    def __init__(self, memory: MemoryReader):
         self._memory = memory
         self.rows = memory.rows()
         ids, texts = bytearray(), bytearray()

@@ -9,64 +9,50 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.config import DEFAULT_ENCODER, EncoderConfig
 from memgpt_rag.fingerprint import PROBE_QUERY, EncoderFingerprint
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS, encoder_folder
 from memgpt_rag.hub.named_models import require_named
 
-DEFAULT_ENCODER = E5_ENCODER
 
-
-def load_encoder(
-    name: str = DEFAULT_ENCODER,
-    *,
-    query_prompt: str | None = None,
-    passage_prompt: str | None = None,
-    normalize: bool = True,
-    backend: str = "torch",
-    precision: str = "fp32",
-    dimension: int | None = None,
-) -> Encoder:
-    """Load an encoder by name or folder.
+def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
+    """Load an encoder.
 
     Args:
-        backend: the program that runs its network: "torch", "openvino" or "onnx".
-        precision: numbers that it computes in: "fp32", "bf16" or "int8".
-        dimension: of a vector, its first so many numbers; None for all.
+        config: the encoder and how it embeds, or only its name or folder.
 
     Raises:
         ModelError: no such model, or one that loses too much at that precision.
         MissingPackageError: it comes as a package, or runs on one, that is not installed.
         ValueError: something asked of an encoder that it cannot give.
+
+    Example:
+        >>> encoder = load_encoder(EncoderConfig("all-MiniLM-L6-v2", precision="int8"))
+        >>> encoder.encode_queries(["Where are boats rented?"]).shape
+        (1, 384)
     """
     from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
     from memgpt_rag.encoders.truncated import TruncatedEncoder
     from memgpt_rag.encoders.windows import WindowedEncoder
 
-    plain = SentenceTransformersEncoder(
-        name,
-        folder=encoder_folder(name),
-        query_prompt=query_prompt,
-        passage_prompt=passage_prompt,
-        normalize=normalize,
-        backend=backend,
-        precision=precision,
-    )
+    config = EncoderConfig(config) if isinstance(config, str) else config
+    plain = SentenceTransformersEncoder(config, folder=encoder_folder(config.name))
     # What E5 embedded before it was a model like the others, its engine had read to the end.
-    encoder: Encoder = WindowedEncoder(plain) if name == E5_ENCODER else plain
-    if dimension is None:
+    encoder: Encoder = WindowedEncoder(plain) if config.name == E5_ENCODER else plain
+    if config.dimension is None:
         return encoder
     whole = encoder.encode_queries([PROBE_QUERY]).shape[1]
-    if not 0 < dimension <= whole:
+    if not 0 < config.dimension <= whole:
         raise ValueError(
-            f"dimension is {dimension}; vectors of {name} have {whole} numbers, of which the first can be kept."
+            f"dimension is {config.dimension}; vectors of {config.name} have {whole} numbers, of which the first can be kept."
         )
-    return encoder if dimension == whole else TruncatedEncoder(encoder, dimension)
+    return encoder if config.dimension == whole else TruncatedEncoder(encoder, config.dimension)
 
 
 def load_memory_encoder(
     stored: EncoderFingerprint, name: str | None = None, *, memories: Sequence[Path] = ()
 ) -> Encoder:
-    """The encoder that embedded a memory, with its prompts, to ask it.
+    """Load the encoder that embedded a memory, with its prompts, to ask questions.
 
     Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
     vector is the better one, and whoever asks need not have what the job had.
@@ -81,17 +67,15 @@ def load_memory_encoder(
     """
     from memgpt_rag.encoders.truncated import TruncatedEncoder
 
-    encoder = load_encoder(
-        encoder_name(stored, name, memories),
-        query_prompt=stored.query_prompt,
-        passage_prompt=stored.passage_prompt,
-        normalize=stored.normalized,
+    config = EncoderConfig(
+        memory_encoder_name(stored, name, memories), stored.query_prompt, stored.passage_prompt, stored.normalized
     )
+    encoder = load_encoder(config)
     shorter = stored.dimension < encoder.encode_queries([PROBE_QUERY]).shape[1]
     return TruncatedEncoder(encoder, stored.dimension) if shorter else encoder
 
 
-def encoder_name(stored: EncoderFingerprint, name: str | None, memories: Sequence[Path] = ()) -> str:
+def memory_encoder_name(stored: EncoderFingerprint, name: str | None, memories: Sequence[Path] = ()) -> str:
     """Return the name of a memory's encoder, as `require_named` allows it: bundled, or named by the user.
 
     Raises:

@@ -12,6 +12,7 @@ import numpy as np
 from memgpt_rag.encoders.backends import network_digest, put_on, require_known
 from memgpt_rag.encoders.base import Encoder, Vectors
 from memgpt_rag.encoders.batching import in_batches
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.quantization_loss import (
     cache_loss,
     cached_loss,
@@ -34,12 +35,9 @@ class SentenceTransformersEncoder(Encoder):
     """A sentence-transformers model, by hub name or folder. What is longer than it reads is cut off, without a word.
 
     Args:
-        name: how the user named the model; kept in the fingerprint.
-        folder: folder to load instead of `name`, for models that come as packages.
-        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
-        normalize: scale vectors to unit length, as cosine needs.
-        backend: the program that runs its network: "torch", "openvino" or "onnx".
-        precision: numbers that it computes in: "fp32", "bf16" or "int8".
+        config: the model and how it embeds; its name is kept in the fingerprint, its dimension does not count here.
+        folder: folder to load instead of the name, for models that come as packages.
+        device: None for a GPU where there is one.
 
     Raises:
         ModelError: no such model, one with weights missing, or one that loses too much at that precision.
@@ -47,32 +45,21 @@ class SentenceTransformersEncoder(Encoder):
         ValueError: no such backend or precision.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        folder: Path | None = None,
-        query_prompt: str | None = None,
-        passage_prompt: str | None = None,
-        normalize: bool = True,
-        device: str | None = None,
-        backend: str = "torch",
-        precision: str = "fp32",
-    ):
+    def __init__(self, config: EncoderConfig, *, folder: Path | None = None, device: str | None = None):
         from sentence_transformers import SentenceTransformer
 
-        self.backend, self.precision = self._way = require_known(backend, precision)
+        self.backend, self.precision = self._way = require_known(config.backend, config.precision)
         if self.backend != "torch":
             device = "cpu"
-        kind = "embedding model"
+        name, kind = config.name, "embedding model"
         with loading(kind, name, folder, packages=ENCODERS), require_all_whole(kind, name):
             self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
         prompts = self._model.prompts or {}
-        of_passages = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
+        document_prompt = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
         self.name = name
-        self.normalized = normalize
-        self.query_prompt = prompts.get("query", "") or "" if query_prompt is None else query_prompt
-        self.passage_prompt = of_passages if passage_prompt is None else passage_prompt
+        self.normalized = config.normalize
+        self.query_prompt = prompts.get("query", "") or "" if config.query_prompt is None else config.query_prompt
+        self.passage_prompt = document_prompt if config.passage_prompt is None else config.passage_prompt
         longest = self._model.max_seq_length or 0
         self.max_tokens = int(longest) if math.isfinite(longest) else 0
         self._count = counter(self._model.tokenizer)

@@ -4,7 +4,8 @@ from memgpt_rag.memory.additions import add_indexes, add_lexical_index, add_stat
 from memgpt_rag.memory.caches.states import StateCache
 from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.lexical.bm25 import TermStatistics
-from memgpt_rag.memory.memory import Memory, SearchResult
+from memgpt_rag.memory.memory import Memory
+from memgpt_rag.memory.reader import MemoryReader, SearchResult
 from memgpt_rag.memory.shards import Searchable, Shards
 from memgpt_rag.memory.storage.layout import Manifest
 from memgpt_rag.memory.storage.states import StoredStates
@@ -15,6 +16,7 @@ __all__ = [
     "Candidates",
     "Manifest",
     "Memory",
+    "MemoryReader",
     "MemoryWriter",
     "SearchResult",
     "Searchable",

@@ -15,7 +15,7 @@ from memgpt_rag.memory import versions
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.postings import write_lexical_index
-from memgpt_rag.memory.memory import Memory
+from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.states import Codes, StatesShape, StatesWriter, encode
 
@@ -23,7 +23,7 @@ _BLOCK = 1024
 
 
 def add_states(
-    memory: Memory,
+    memory: MemoryReader,
     fingerprint: StatesFingerprint,
     lengths: Callable[[Sequence[int]], Sequence[int]],
     states: Callable[[Sequence[int]], Iterable[Codes]],
@@ -63,7 +63,7 @@ def add_states(
         return versions.publish(memory.path, manifest)
 
 
-def add_lexical_index(memory: Memory) -> layout.Manifest:
+def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
     """Let a memory be searched by words as well; what is added to it later is, too.
 
     Args:
@@ -89,7 +89,7 @@ def add_lexical_index(memory: Memory) -> layout.Manifest:
 
 
 def add_indexes(
-    memory: Memory, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]
+    memory: MemoryReader, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]
 ) -> layout.Manifest:
     """Give segments their indexes, in place of those that they had.
 
@@ -124,7 +124,7 @@ def add_indexes(
 
 
 @contextmanager
-def _changing(memory: Memory) -> Iterator[None]:
+def _changing(memory: MemoryReader) -> Iterator[None]:
     """Hold the right to write, to a memory that is still what was opened."""
     with versions.writing(memory.path):
         if layout.read_manifest(memory.path) != memory.manifest:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.lexical.bm25 import TermStatistics
-from memgpt_rag.memory.memory import SearchResult, nearest
+from memgpt_rag.memory.reader import SearchResult, nearest
 from memgpt_rag.memory.storage.layout import Manifest
 from memgpt_rag.memory.storage.states import Codes
 from memgpt_rag.passage import Passage

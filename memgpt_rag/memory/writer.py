@@ -21,7 +21,7 @@ from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import versions
 from memgpt_rag.memory.lexical.analysis import require_analysis
 from memgpt_rag.memory.lexical.postings import write_lexical_index
-from memgpt_rag.memory.memory import Memory
+from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.journal import Journal
 from memgpt_rag.memory.storage.keys import KeysWriter
@@ -65,7 +65,7 @@ class MemoryWriter:
         if not is_memory and any(not layout.is_known(child.name) for child in memory.iterdir()):
             raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
         self.memory, self._replace = memory, replace
-        self.base: Memory | None = None
+        self.base: MemoryReader | None = None
         self.metric, self.metadata = metric, metadata or {}
         self._missing_folders = [folder for folder in (memory, *memory.parents) if not folder.exists()]
         self._held = ExitStack()
@@ -84,7 +84,7 @@ class MemoryWriter:
             exists = (self.memory / layout.MANIFEST).exists()
             self._number = layout.read_manifest(self.memory).commit + 1 if exists else 1
             if exists and not self._replace:
-                self.base = Memory.open(self.memory)
+                self.base = MemoryReader.open(self.memory)
                 self.metric, self.metadata = self.base.manifest.metric, self.base.manifest.metadata
             taken = [int(child.name) for child in (self.memory / layout.SEGMENTS).glob("*") if child.name.isdigit()]
             self._segment = f"{max(taken, default=0) + 1:06d}"
@@ -202,7 +202,7 @@ class MemoryWriter:
             versions.forget(self.memory, self._number)
         return manifest
 
-    def _with_deletions(self, base: Memory) -> list[layout.Segment]:
+    def _with_deletions(self, base: MemoryReader) -> list[layout.Segment]:
         """Segments of the present version; those that lose rows get another bitmap, those that lose all go."""
         rows = np.unique(np.concatenate([np.zeros(0, np.int64), *self._deleted]))
         kept, start = [], 0

@@ -14,6 +14,7 @@ from tiny import HashEncoder
 from memgpt_rag.encoders import token_counts
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.batching import in_batches
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder, load_memory_encoder
 from memgpt_rag.encoders.probe_texts import CALIBRATION, JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.encoders.quantization_loss import Loss, cache_loss, cached_loss
@@ -130,7 +131,7 @@ def test_tokens_counted_by_words_are_those_of_the_tokenizer(name, monkeypatch):
 def test_every_backend_at_every_precision_gives_nearly_the_vectors_of_fp32(minilm, backend, precision):
     if backend != "torch":
         pytest.importorskip("nncf" if backend == "openvino" else "onnx")
-    encoder = load_encoder(MINILM, backend=backend, precision=precision)
+    encoder = load_encoder(EncoderConfig(MINILM, backend=backend, precision=precision))
     # What says nothing, or one word again and again, is unlike anything that int8 was calibrated with.
     texts = [*JUDGED_QUERIES, *JUDGED_PASSAGES] if precision == "int8" else TEXTS
     cosines = (minilm.encode_passages(texts) * encoder.encode_passages(texts)).sum(axis=1)
@@ -145,7 +146,7 @@ def test_every_backend_at_every_precision_gives_nearly_the_vectors_of_fp32(minil
 
 @pytest.mark.offline_models
 def test_int8_of_torch_does_not_depend_on_what_else_is_in_a_batch():
-    encoder = load_encoder(MINILM, precision="int8")
+    encoder = load_encoder(EncoderConfig(MINILM, precision="int8"))
     alone = np.concatenate([encoder.encode_passages([text]) for text in JUDGED_QUERIES])
     np.testing.assert_allclose((alone * encoder.encode_passages(JUDGED_QUERIES)).sum(axis=1), 1, atol=2e-3)
 
@@ -175,13 +176,13 @@ def test_a_loss_that_was_kept_and_is_damaged_is_measured_again(content, tmp_path
 @pytest.mark.offline_models
 def test_a_loss_is_measured_once_for_a_network_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    load_encoder(MINILM, precision="int8")
+    load_encoder(EncoderConfig(MINILM, precision="int8"))
     (kept,) = tmp_path.rglob("*.json")
     kept.write_text('{"mean": 0.5, "worst": 0.9}')
     with pytest.raises(ModelError, match="loses too much in int8 on torch: its vectors of known texts are 0.5000"):
-        load_encoder(MINILM, precision="int8")
+        load_encoder(EncoderConfig(MINILM, precision="int8"))
     kept.write_text("{")
-    load_encoder(MINILM, precision="int8")
+    load_encoder(EncoderConfig(MINILM, precision="int8"))
     assert json.loads(kept.read_text())["mean"] < 0.01
 
 
@@ -201,7 +202,7 @@ def test_texts_that_judge_a_rounding_do_not_calibrate_it():
 )
 def test_a_backend_or_precision_that_is_none_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        load_encoder(MINILM, **settings)
+        load_encoder(EncoderConfig(MINILM, **settings))
 
 
 @pytest.mark.offline_models
@@ -214,7 +215,7 @@ def test_a_backend_that_is_not_installed_says_how_to_install_it(backend, package
     with pytest.raises(
         MissingPackageError, match=rf"needs the package {package}, .* pip install 'memgpt_rag\[{backend}\]'"
     ):
-        load_encoder(MINILM, backend=backend, precision="int8")
+        load_encoder(EncoderConfig(MINILM, backend=backend, precision="int8"))
 
 
 @pytest.mark.offline_models
@@ -228,20 +229,20 @@ def test_a_network_that_is_no_transformer_is_refused(tmp_path):
     )
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path))
     with pytest.raises(ModelError, match="begins with StaticEmbedding, not with a Transformer"):
-        load_encoder(str(tmp_path), precision="int8")
+        load_encoder(EncoderConfig(str(tmp_path), precision="int8"))
 
 
 @pytest.mark.offline_models
 def test_a_shorter_vector_is_the_beginning_of_the_whole_one_at_unit_length(minilm):
-    short = load_encoder(MINILM, dimension=128)
+    short = load_encoder(EncoderConfig(MINILM, dimension=128))
     first = minilm.encode_passages(TEXTS[:9])[:, :128]
     np.testing.assert_allclose(
         short.encode_passages(TEXTS[:9]), first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6
     )
     assert short.fingerprint.dimension == 128
-    assert load_encoder(MINILM, dimension=384).fingerprint == minilm.fingerprint
+    assert load_encoder(EncoderConfig(MINILM, dimension=384)).fingerprint == minilm.fingerprint
     with pytest.raises(ValueError, match="dimension is 500; vectors of all-MiniLM-L6-v2 have 384 numbers"):
-        load_encoder(MINILM, dimension=500)
+        load_encoder(EncoderConfig(MINILM, dimension=500))
     with pytest.raises(MismatchError, match="dimension 128 against 384"):
         short.fingerprint.require_match(minilm.fingerprint)
 
@@ -255,7 +256,7 @@ def test_raw_vectors_are_shortened_without_a_change_of_their_numbers():
 
 @pytest.mark.offline_models
 def test_who_asks_a_memory_gets_its_dimension_and_fp32_whatever_embedded_it(minilm):
-    embedded = load_encoder(MINILM, precision="int8", dimension=256).fingerprint
+    embedded = load_encoder(EncoderConfig(MINILM, precision="int8", dimension=256)).fingerprint
     asking = load_memory_encoder(embedded)
     assert (asking.backend, asking.precision, asking.fingerprint.dimension) == ("torch", "fp32", 256)
     embedded.require_match(asking.fingerprint)

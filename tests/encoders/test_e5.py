@@ -26,6 +26,7 @@ from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.encoders import windows
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.encoders.probe_texts import JUDGED_PASSAGES, JUDGED_QUERIES
 from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
@@ -126,7 +127,7 @@ def tiny(tmp_path_factory) -> SentenceTransformersEncoder:
     write_e5_folder(read_e5_weights(e5_file()), folder)
     described = json.loads((folder / "sentence_bert_config.json").read_text())
     (folder / "sentence_bert_config.json").write_text(json.dumps({**described, "max_seq_length": 16}))
-    return SentenceTransformersEncoder(str(folder), device="cpu")
+    return SentenceTransformersEncoder(EncoderConfig(str(folder)), device="cpu")
 
 
 def test_the_file_is_read_as_it_was_written():
@@ -266,7 +267,7 @@ def test_long_texts_have_nearly_the_vectors_of_the_engine(e5, engine):
 
 @pytest.mark.offline_models
 def test_e5_runs_in_int8_like_any_other(e5):
-    rounded = load_encoder(precision="int8")
+    rounded = load_encoder(EncoderConfig(precision="int8"))
     assert (rounded.fingerprint.precision, rounded.fingerprint.max_tokens) == ("int8", 0)
     rounded.fingerprint.require_match(e5.fingerprint)
     assert (rounded.encode_passages(LANGUAGES) * e5.encode_passages(LANGUAGES)).sum(axis=1).min() > 0.99

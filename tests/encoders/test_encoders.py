@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError, ModelError
 
@@ -36,7 +37,7 @@ def test_a_folder_is_the_same_encoder_under_another_name(minilm, tmp_path):
 
 
 def test_prompts_stand_before_texts_and_are_part_of_the_fingerprint(minilm):
-    prompted = load_encoder("all-MiniLM-L6-v2", query_prompt="query: ")
+    prompted = load_encoder(EncoderConfig("all-MiniLM-L6-v2", query_prompt="query: "))
     np.testing.assert_allclose(
         prompted.encode_queries(TEXTS), minilm.encode_queries([f"query: {text}" for text in TEXTS]), atol=1e-6
     )
@@ -46,7 +47,7 @@ def test_prompts_stand_before_texts_and_are_part_of_the_fingerprint(minilm):
 
 
 def test_raw_vectors_can_be_asked_for(minilm):
-    raw = load_encoder("all-MiniLM-L6-v2", normalize=False)
+    raw = load_encoder(EncoderConfig("all-MiniLM-L6-v2", normalize=False))
     assert not raw.fingerprint.normalized
     with pytest.raises(MismatchError, match="unit-length vectors against vectors of any length"):
         minilm.fingerprint.require_match(raw.fingerprint)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, tiny_bert, tiny_decoder
 from transformers import AutoModelForSequenceClassification, BertForMaskedLM, BertModel
 
+from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
 from memgpt_rag.errors import MissingPackageError, ModelError
 from memgpt_rag.hub.bundled import SMOLLM, generator_folder
@@ -56,7 +57,7 @@ def cross_encoder(folder: Path) -> Path:
 
 KINDS = {
     "language model": (language_model, MemoryDecoder.from_pretrained),
-    "embedding model": (embedding_model, lambda folder: SentenceTransformersEncoder(str(folder))),
+    "embedding model": (embedding_model, lambda folder: SentenceTransformersEncoder(EncoderConfig(str(folder)))),
     "cross-encoder": (cross_encoder, lambda folder: CrossEncoderReranker(str(folder))),
 }
 each_kind = pytest.mark.parametrize("make, load", KINDS.values(), ids=KINDS)
@@ -125,7 +126,7 @@ def test_modules_of_a_folder_are_not_imported(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(folder)
     with pytest.raises(ModelError, match="model' needs Python code of its own, which is never run"):
-        SentenceTransformersEncoder(str(folder))
+        SentenceTransformersEncoder(EncoderConfig(str(folder)))
     assert not (tmp_path / "MARK").exists()
 
 
@@ -160,9 +161,9 @@ def test_a_folder_does_not_say_how_it_is_loaded(asked, tmp_path):
     with pytest.raises(
         ModelError, match=f"model' asks to be loaded with {named}, which can run code or change other files"
     ):
-        SentenceTransformersEncoder(str(folder))
+        SentenceTransformersEncoder(EncoderConfig(str(folder)))
     change_json(folder / "sentence_bert_config.json", model_args={"torch_dtype": "float32"})
-    SentenceTransformersEncoder(str(folder))
+    SentenceTransformersEncoder(EncoderConfig(str(folder)))
 
 
 @each_kind
@@ -210,16 +211,16 @@ def test_whole_models_of_every_architecture_load(architecture, tmp_path):
 def test_what_nothing_reads_may_be_missing_or_too_much(tmp_path):
     """An embedding model without pooler, saved with the head of its pretraining and a table of older releases."""
     folder = embedding_model(tmp_path / "model")
-    before = SentenceTransformersEncoder(str(folder)).encode_queries(["a"])
+    before = SentenceTransformersEncoder(EncoderConfig(str(folder))).encode_queries(["a"])
     more = {"cls.predictions.bias": torch.zeros(3), "embeddings.position_ids": torch.arange(3)[None]}
     change_weights(folder, lambda weights: {name: one for name, one in weights.items() if "pooler" not in name} | more)
-    assert (SentenceTransformersEncoder(str(folder)).encode_queries(["a"]) == before).all()
+    assert (SentenceTransformersEncoder(EncoderConfig(str(folder))).encode_queries(["a"]) == before).all()
     # The same network inside a larger one, whose names have a prefix.
     config = BertModel.from_pretrained(folder).config
     masked = BertForMaskedLM(config)
     masked.bert.load_state_dict(load_file(folder / WEIGHTS), strict=False)
     masked.save_pretrained(folder)
-    assert (SentenceTransformersEncoder(str(folder)).encode_queries(["a"]) == before).all()
+    assert (SentenceTransformersEncoder(EncoderConfig(str(folder))).encode_queries(["a"]) == before).all()
     # A decoder whose output is its embedding, and one with a table that transformers computes itself today.
     folder = language_model(tmp_path / "tied")
     change_json(folder / "config.json", tie_word_embeddings=True)
@@ -283,7 +284,7 @@ def test_a_cross_encoder_without_its_head_is_refused(part, tmp_path):
 
 
 def test_the_libraries_are_as_before_once_a_model_is_loaded(tmp_path):
-    SentenceTransformersEncoder(str(embedding_model(tmp_path / "model")))
+    SentenceTransformersEncoder(EncoderConfig(str(embedding_model(tmp_path / "model"))))
     loaded = BertModel.from_pretrained(tmp_path / "model")
     assert isinstance(loaded, BertModel)
 

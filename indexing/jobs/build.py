@@ -1,0 +1,121 @@
+"""Builds a memory from Python in one call, as `memgpt-index build` does from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from indexing.engines.base import SplitterRecipe
+from indexing.engines.local import LocalEngine
+from indexing.jobs.build_memory import BuildReport, build_memory
+from indexing.jobs.choose_index import index_memory
+from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
+from memgpt_rag.choices import (
+    DEFAULT_LATENCY,
+    DEFAULT_MAX_PASSAGE_TOKENS,
+    DEFAULT_RECALL,
+    IndexKind,
+    Metric,
+    Preset,
+)
+from memgpt_rag.encoders.config import DEFAULT_ENCODER, EncoderConfig
+from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.hub.bundled import GEMMA
+from memgpt_rag.io.cache_folder import cache_folder
+from memgpt_rag.memory import Memory, add_lexical_index
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a memory is built.
+
+    Attributes:
+        encoder: embeds the passages; its name, or an `EncoderConfig`.
+        generator: language model that will read the memory; its tokenizer counts `max_tokens`. None for the encoder's.
+        max_tokens: longest passage.
+        read: how to read what a file alone does not tell: encoding, fields of records, columns of metadata.
+        exclude: patterns of files to leave out, such as "*.png".
+        metric: how near is measured.
+        lexical: add a lexical index (BM25), for searches by words.
+        index: how keys are searched; "auto" scans all of them while that takes no longer than `latency`.
+        recall: share of the 10 nearest that an approximate index has to find.
+        latency: milliseconds wished for one search.
+        states: compute states for the generator, in the layers of a preset; None to compute them when questions come.
+        replace: embed everything anew where the folder holds a memory.
+    """
+
+    encoder: EncoderConfig | str = DEFAULT_ENCODER
+    generator: str | None = None
+    max_tokens: int = DEFAULT_MAX_PASSAGE_TOKENS
+    read: ReadOptions = field(default_factory=ReadOptions)
+    exclude: tuple[str, ...] = ()
+    metric: Metric = "cosine"
+    lexical: bool = False
+    index: IndexKind = "auto"
+    recall: float = DEFAULT_RECALL
+    latency: float = DEFAULT_LATENCY
+    states: Preset | None = None
+    replace: bool = False
+
+
+def build(
+    sources: str | Path | Sequence[str | Path],
+    folder: str | Path,
+    options: BuildOptions = BuildOptions(),
+    *,
+    progress: bool = False,
+) -> BuildReport:
+    """Read files and folders, and build a memory from them.
+
+    Run again on the same folder, it embeds only what is new, and a build that was stopped goes on where it was.
+
+    Args:
+        sources: a file, a folder or an address such as "s3://bucket/docs", or several.
+        folder: of the memory.
+        progress: show progress bars on a terminal.
+
+    Returns:
+        What was read, dropped and stored.
+
+    Raises:
+        SourceError: a file cannot be read, or there is no text.
+        MismatchError: the memory that is there was built in another way.
+        MemoryFormatError: the folder holds something that would be overwritten.
+        BusyError: another job is writing there.
+        ModelError: no such encoder or generator.
+
+    Example:
+        >>> build("docs/", "my-memory", progress=True).entries
+        1284
+    """
+    folder, given = Path(folder), options.encoder
+    config = EncoderConfig(given) if isinstance(given, str) else given
+    config = replace(config, normalize=options.metric == "cosine")
+    files = find_files([sources] if isinstance(sources, str | Path) else sources, options.exclude)
+    encoder = load_encoder(config)
+    splitter = SplitterRecipe(options.generator, options.max_tokens, cache_folder())(lambda: encoder)
+    report = build_memory(
+        files,
+        folder,
+        LocalEngine(encoder, splitter),
+        tokenizer_name=options.generator or config.name,
+        options=options.read,
+        metric=options.metric,
+        replace=options.replace,
+        progress=progress,
+    )
+    if report.commit is not None:
+        index_memory(
+            folder, kind=options.index, recall=options.recall, fast_enough=options.latency, anew=options.index != "auto"
+        )
+    if options.lexical and (memory := Memory.open(folder)).manifest.words is None:
+        add_lexical_index(memory)
+    if options.states is not None:
+        from indexing.jobs.compute_states import compute_states
+        from memgpt_rag.model import MemoryDecoder
+
+        model = MemoryDecoder.from_pretrained(options.generator or GEMMA, config=options.states)
+        compute_states(folder, model, progress=progress)
+    return report

@@ -1,0 +1,287 @@
+"""Opens a memory and searches it. What was opened stays as it is: a later commit does not change it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Int
+from typing_extensions import Self
+
+from memgpt_rag.errors import MemoryFormatError, MismatchError
+from memgpt_rag.fingerprint import EncoderFingerprint
+from memgpt_rag.memory.candidates import (
+    Candidates,
+    best_rows,
+    scores_by_words,
+    statistics_of,
+)
+from memgpt_rag.memory.dense.faiss_index import Found, scores_of
+from memgpt_rag.memory.filter import matching, parse_where
+from memgpt_rag.memory.lexical.analysis import require_analysis, terms
+from memgpt_rag.memory.lexical.bm25 import TermStatistics, word_limit
+from memgpt_rag.memory.segment import OpenSegment
+from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.keys import first_not_unit
+from memgpt_rag.memory.storage.plain_files import require_plain
+from memgpt_rag.memory.storage.states import Codes
+from memgpt_rag.passage import Passage
+
+Opened = TypeVar("Opened", bound="MemoryReader")
+
+_TRIES = 5
+# Keys and queries have length 1 to three digits each.
+_MOST_COSINE = 1.01
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The k nearest entries of each query, best first.
+
+    Attributes:
+        rows: row of each entry.
+        scores: cosine of query and key; in a Euclidean memory, minus their distance.
+        passages: the entries' values.
+    """
+
+    rows: Int[np.ndarray, "queries k"]
+    scores: Float[np.ndarray, "queries k"]
+    passages: list[list[Passage]]
+
+
+def nearest(
+    rows: Sequence[Int[np.ndarray, "queries _"]], scores: Sequence[Float[np.ndarray, "queries _"]], k: int
+) -> tuple[Int[np.ndarray, "queries k"], Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]:
+    """The best k of what several searches found, or all where it is less; of equal scores, those of the first search.
+
+    Returns:
+        Their places in the searches' results side by side, their rows, and their scores.
+    """
+    every, of_every = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
+    best = np.argsort(-of_every, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(every, best, axis=1), np.take_along_axis(of_every, best, axis=1)
+
+
+class MemoryReader:
+    """An opened memory: a snapshot of one version, its files mapped from disk."""
+
+    def __init__(self, path: Path, manifest: layout.Manifest, segments: list[OpenSegment]):
+        self.path = path
+        self.manifest = manifest
+        self.segments = segments
+        self._starts = [0, *accumulate(map(len, segments))]
+
+    @classmethod
+    def open(cls, path: str | Path, *, version: int | None = None, encoder: EncoderFingerprint | None = None) -> Self:
+        """Open the memory in a folder.
+
+        Args:
+            path: folder that `memgpt-index build` wrote.
+            version: number of an earlier commit; None for the present one.
+            encoder: fingerprint of the encoder whose vectors will be searched for, checked at once.
+
+        Raises:
+            MemoryFormatError: no memory there, no such version, or a damaged one.
+            MismatchError: the memory was embedded by another encoder, or with another prompt or normalisation.
+        """
+        path = Path(path)
+        for attempt in range(_TRIES):
+            manifest = layout.read_manifest(path, version)
+            require_plain(path)
+            try:
+                segments = [OpenSegment(path, manifest, segment) for segment in manifest.segments]
+                break
+            except (MemoryFormatError, FileNotFoundError):
+                # A job may have committed and cleared up between the two; then the manifest is another one by now.
+                if attempt == _TRIES - 1 or layout.read_manifest(path, version) == manifest:
+                    raise
+        if encoder is not None:
+            manifest.encoder.require_match(encoder)
+        return cls(path, manifest, segments)
+
+    def __len__(self) -> int:
+        """How many entries there are, without deleted ones."""
+        return self.manifest.entries
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are, deleted ones included."""
+        return self._starts[-1]
+
+    def search(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+    ) -> SearchResult:
+        """The k nearest entries of each vector; all entries where there are fewer than k.
+
+        Args:
+            where: entries to look among: an Arrow expression over the values' columns, or words such as
+                'year >= 2020 and source == "manual.txt"', see `memgpt_rag.memory.filter`.
+            exact: look at all keys, also where there is an approximate index.
+
+        Raises:
+            ValueError: k below 1, vectors that are not two-dimensional or not finite, or a filter that cannot be meant.
+            MismatchError: vectors that this memory's encoder cannot have made.
+        """
+        rows, scores = self._nearest(vectors, k, self._masks(where), exact)
+        return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
+
+    def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
+        """What the terms of questions weigh in this memory.
+
+        Raises:
+            MemoryFormatError: the memory has no words.
+        """
+        require_analysis(self.manifest.words, self.path)
+        return statistics_of(self.segments, questions)
+
+    def candidates(
+        self,
+        vectors: Float[np.ndarray, "questions dimension"] | None,
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: str | pc.Expression | None = None,
+        exact: bool = False,
+        statistics: TermStatistics | None = None,
+    ) -> list[Candidates]:
+        """The k nearest entries of each question by its vector, and the k best by its words, BM25.
+
+        Args:
+            vectors: None to look for words only; scores of keys are 0 then.
+            where, exact: as for `search`.
+            statistics: of all memories that are searched together, where this is one of several.
+
+        Raises:
+            MemoryFormatError: the memory has no words.
+            ValueError, MismatchError: as for `search`.
+        """
+        masks = self._masks(where)
+        statistics = self.term_statistics(questions) if statistics is None else statistics
+        near = None if vectors is None else self._nearest(vectors, k, masks, exact)[0]
+        proposed = []
+        for place, question in enumerate(questions):
+            by_words = scores_by_words(self.segments, masks, question, statistics)
+            rows = best_rows(by_words, k)
+            if vectors is not None and near is not None:
+                rows = np.union1d(near[place], rows)
+                own = np.arange(len(rows))[None]
+                scores = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
+            else:
+                scores = np.zeros(len(rows), np.float32)
+            limit = word_limit(Counter(terms(question)), statistics)
+            proposed.append(Candidates(rows, scores, by_words[rows], limit).best(k))
+        return proposed
+
+    def _masks(self, where: str | pc.Expression | None) -> list[Bool[np.ndarray, " rows"] | None]:
+        return [segment.live for segment in self.segments] if where is None else [*self._matching(where)]
+
+    def _nearest(
+        self,
+        vectors: Float[np.ndarray, "queries dimension"],
+        k: int,
+        masks: Sequence[Bool[np.ndarray, " rows"] | None],
+        exact: bool,
+    ) -> Found:
+        self._check(vectors, k)
+        counts = [len(segment) if mask is None else int(mask.sum()) for segment, mask in zip(self.segments, masks)]
+        k = min(k, sum(counts))
+        found = [
+            (rows + start, scores)
+            for segment, start, mask, count in zip(self.segments, self._starts, masks, counts)
+            if count and k
+            for rows, scores in [segment.search(vectors, min(k, count), mask, exact=exact)]
+        ]
+        if self.manifest.metric == "cosine" and any((scores > _MOST_COSINE).any() for _, scores in found):
+            raise MemoryFormatError(
+                f"Some keys of {self.path} are not of length 1, so that scores mean nothing; find out which with: memgpt-index verify"
+            )
+        if not found:
+            return np.empty((len(vectors), 0), np.int64), np.empty((len(vectors), 0), np.float32)
+        if len(found) == 1:
+            return found[0]
+        _, rows, scores = nearest([rows for rows, _ in found], [scores for _, scores in found], k)
+        return rows, scores
+
+    def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
+        """Values of the given rows, in the order given.
+
+        Raises:
+            IndexError: a row that the memory does not have.
+        """
+        wanted = np.asarray(rows, dtype=np.int64).tolist()
+        return [self.segments[number].values.passage(row) for number, row in map(self._place, wanted)]
+
+    def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
+        """Rows of the entries that a filter lets through, or of all, in order; deleted ones are none of them."""
+        return np.concatenate(
+            [
+                np.zeros(0, np.int64),
+                *(
+                    start + (np.arange(len(segment)) if mask is None else np.flatnonzero(mask))
+                    for segment, start, mask in zip(self.segments, self._starts, self._masks(where))
+                ),
+            ]
+        )
+
+    def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n dimension"]:
+        """Keys of the given rows, or of every entry in row order, for checks and for brute-force search."""
+        wanted = self.rows() if rows is None else np.asarray(rows, dtype=np.int64)
+        keys = np.empty((len(wanted), self.manifest.encoder.dimension), np.float32)
+        for segment, start in zip(self.segments, self._starts):
+            inside = (wanted >= start) & (wanted < start + len(segment))
+            keys[inside] = segment.keys[wanted[inside] - start]
+        return keys
+
+    def states(self, row: int) -> Codes | None:
+        """Codes and scales of an entry's states, as `StoredStates.entry` gives them; None where none are stored."""
+        number, place = self._place(row)
+        states = self.segments[number].states
+        return None if states is None else states.entry(place)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of the segment that a row is in, and its row there."""
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"Row {row} was asked for; this memory has rows 0 to {self.num_rows - 1}.")
+        number = bisect_right(self._starts, row) - 1
+        return number, row - self._starts[number]
+
+    def _matching(self, where: str | pc.Expression) -> list[Bool[np.ndarray, " rows"]]:
+        expression = (
+            parse_where(where, layout.values_schema(self.manifest.metadata)) if isinstance(where, str) else where
+        )
+        masks = [matching(segment.values.table(), expression) for segment in self.segments]
+        return [
+            mask if segment.live is None else mask & segment.live
+            for mask, segment in zip(masks, self.segments, strict=True)
+        ]
+
+    def _check(self, vectors: np.ndarray, k: int) -> None:
+        encoder = self.manifest.encoder
+        if k < 1:
+            raise ValueError(f"k is {k}; expected 1 or more.")
+        if vectors.ndim != 2:
+            raise ValueError(f"Found query vectors of shape {vectors.shape}; expected [queries, dimension].")
+        if not np.isfinite(vectors).all():
+            raise ValueError("A query vector holds NaN or infinity; encode the query again.")
+        if vectors.shape[1] != encoder.dimension:
+            raise MismatchError(
+                f"The query vectors have dimension {vectors.shape[1]} and this memory, embedded with {encoder.name!r}, has "
+                f"dimension {encoder.dimension}; encode the query with {encoder.name!r}."
+            )
+        if self.manifest.metric == "cosine" and (wrong := first_not_unit(vectors)) is not None:
+            raise MismatchError(
+                f"Query vector {wrong} has length {np.linalg.norm(vectors[wrong]):.4g} and this memory, embedded with "
+                f"{encoder.name!r}, holds unit-length vectors; encode the query with {encoder.name!r}, or normalize it."
+            )
