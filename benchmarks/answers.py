@@ -33,6 +33,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answer_figures import PASTED, print_table, summarise
 from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
 from indexing.engines.local import LocalEngine
+from indexing.job_log import JobLog
 from indexing.jobs.build_memory import build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
@@ -49,7 +50,7 @@ from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.training.answer_likelihood import Example, alike_batches, answer_losses
-from memgpt_rag.training.calibrate import END_WEIGHT, calibrate
+from memgpt_rag.training.calibrate import END_WEIGHT, CalibrationOptions, calibrate
 from memgpt_rag.training.layer_sweep import sweep_layers
 
 CHOOSING, REPORTING = 0, 1
@@ -74,7 +75,7 @@ def build(name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str,
             ),
             tokenizer_name=DEFAULT_GENERATOR,
             replace=True,
-            progress=True,
+            log=JobLog("build", progress=True),
         )
         print(f"{name}: {report.sentence()}", file=sys.stderr)
     return Memory.open(folder / name)
@@ -131,7 +132,9 @@ def choose(
         present = starts[-1]
         model.config = min(before, key=lambda start: before[start]["all"])
         with tqdm(total=steps, desc=name, disable=None) as bar:
-            got = calibrate(rag, fitting, every, steps=steps, on_step=lambda step, loss: bar.update())
+            got = calibrate(
+                rag, fitting, every, CalibrationOptions(steps=steps), on_step=lambda step, loss: bar.update()
+            )
         model.config = got.config
         chosen[name] = {"present": before[present], "now": by_set(rag, held_out), "config": asdict(got.config)}
         print(f"{name}: {chosen[name]['present']} → {chosen[name]['now']} {got.config}", flush=True)

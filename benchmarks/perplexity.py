@@ -37,8 +37,9 @@ from torch import Tensor, nn
 
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import MemGPT
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.tokenizer import bpe_tokenizer
-from memgpt_rag.training.pretrain import pretrain
+from memgpt_rag.training.pretrain import PretrainOptions, pretrain
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPORA = {"wikitext-2": "wikitext-2/valid.txt", "tinyshakespeare": "tinyshakespeare/input.txt"}
@@ -57,20 +58,14 @@ def memgpt(arm: str, tokenizer) -> MemGPT:
     reads = any(MEMORIES[arm])
     in_memory = 0 if reads else 6 * WIDTH**2  # query and out; key and value, of two vectors each
     feedforward = 4 * WIDTH + in_memory // (2 * WIDTH * LAYERS)
-    return MemGPT(
-        VOCABULARY, WIDTH, HEADS, LAYERS, feedforward, dropout=DROPOUT, memory_layers=(0,) if reads else (),
-        max_tokens=WINDOW * LONGER.get(arm, 1), chunk_tokens=CHUNK, tokenizer=tokenizer,
-    )  # fmt: skip
+    return MemGPT(MemGPTConfig(VOCABULARY, WIDTH, HEADS, LAYERS, feedforward, dropout=DROPOUT, memory_layers=(0,) if reads else (), max_tokens=WINDOW * LONGER.get(arm, 1), chunk_tokens=CHUNK), tokenizer=tokenizer)  # fmt: skip
 
 
 def run_memgpt(arm: str, text: str, tokenizer, steps: int, seed: int) -> tuple[float, int]:
     """Loss per token on the held-out windows, and weights."""
     torch.manual_seed(seed)
     model, (k, recent) = memgpt(arm, tokenizer), MEMORIES[arm]
-    done = pretrain(
-        model, text, k=k, recent=recent, held_out=HELD_OUT, steps=steps, batch_size=BATCH // LONGER.get(arm, 1),
-        learning_rate=LEARNING_RATE, seed=seed, use_cpu=True,
-    )  # fmt: skip
+    done = pretrain(model, text, PretrainOptions(k=k,recent=recent,held_out=HELD_OUT,steps=steps,batch_size=BATCH // LONGER.get(arm, 1),learning_rate=LEARNING_RATE,seed=seed), use_cpu=True)  # fmt: skip
     return done.eval_loss, weights_of(model)
 
 

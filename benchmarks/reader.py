@@ -41,7 +41,7 @@ from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.prompt import NOT_IN_MEMORY
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.adapter import train_adapter
+from memgpt_rag.training.adapter import AdapterOptions, train_adapter
 from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
 from memgpt_rag.training.answer_likelihood import Example, answer_losses
 
@@ -127,7 +127,7 @@ def show(language: str, result: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=240, help="optimiser steps, of 8 questions each")
+    parser.add_argument("--steps", type=int, default=240, help="optimizer steps, of 8 questions each")
     parser.add_argument("--train", type=int, default=10_000, help="at most so many questions of each set to train on")
     parser.add_argument(
         "--held-out", type=int, default=32, help="questions of each XQuAD language that say when to stop"
@@ -178,8 +178,7 @@ def train(
         rag,
         *parts,
         reader,
-        rank=arguments.rank,
-        evaluations=4,
+        AdapterOptions(rank=arguments.rank, evaluations=4),
         max_steps=arguments.steps,
         learning_rate=arguments.learning_rate,
         disable_tqdm=not sys.stderr.isatty(),

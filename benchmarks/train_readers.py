@@ -41,7 +41,7 @@ from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.delimiters import new_delimiters
 from memgpt_rag.model.presets import preset
 from memgpt_rag.model.prompt import Prompt
-from memgpt_rag.training.calibrate import FusionNumbers
+from memgpt_rag.training.calibrate import LayerParameters
 from memgpt_rag.training.rows import (
     TrainingRow,
     alike_row_batches,
@@ -140,12 +140,12 @@ def train(
     device: torch.device,
 ) -> dict[str, Any]:
     """AdamW for so many seconds; the learning rate warms up and falls linearly to 0 by the time that has passed."""
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, temporary_settings=device.type == "cuda")
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, temporary_settings=device.type == "cuda")
     rates = [group["lr"] for group in groups]
     parameters = [one for group in groups for one in group["params"]]
     began, step, seen, losses = time.perf_counter(), 0, 0, []
     while (passed := (time.perf_counter() - began) / seconds) < 1:
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * min(1.0, (step + 1) / 20) * (1 - passed)
         parts = next(batches)
         total = sum(map(len, parts))
@@ -156,8 +156,8 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             step_loss += loss.detach()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         step, seen = step + 1, seen + total
         losses.append(step_loss)
         if step % 25 == 0:
@@ -334,7 +334,7 @@ def main() -> None:
     own = {name: one for name, one in reader.named_parameters() if one.requires_grad}
     for name, one in own.items():
         one.data.copy_(weights[name].data)
-    numbers = {kind: FusionNumbers(one, model, True).to(device) for kind, one in untrained.items()}
+    numbers = {kind: LayerParameters(one, model, True).to(device) for kind, one in untrained.items()}
 
     def trained_fusions() -> dict[str, tuple[dict[int, LayerSettings], Any]]:
         return {kind: (one.layer_settings(), one.score_bias()) for kind, one in numbers.items()}

@@ -1,4 +1,4 @@
-"""What a job tells others than the person before the screen: a log in JSON Lines, metrics for Prometheus, and rejects."""
+"""How a job reports what it does: progress bars, a log in JSON Lines, metrics for Prometheus, and rejects."""
 
 from __future__ import annotations
 
@@ -36,13 +36,22 @@ class JobLog:
         log: a line is added for each event, with its time.
         metrics: Prometheus's text format, replaced in one step whenever a number changes; for a textfile collector.
         rejects: a line for each record that could not be read; with it, such records do not stop the job.
+        progress: show progress bars on a terminal.
 
     Raises:
         SourceError: a file that cannot be there.
     """
 
-    def __init__(self, name: str, *, log: Path | None = None, metrics: Path | None = None, rejects: Path | None = None):
-        self.name, self._metrics = name, metrics
+    def __init__(
+        self,
+        name: str,
+        *,
+        log: Path | None = None,
+        metrics: Path | None = None,
+        rejects: Path | None = None,
+        progress: bool = False,
+    ):
+        self.name, self._metrics, self.shows_progress = name, metrics, progress
         for path in (log, metrics, rejects):
             if path is not None and (path.is_dir() or not path.parent.is_dir()):
                 raise SourceError(f"{path} cannot be written: name a file in a folder that exists.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,31 +47,55 @@ generator_option = click.option(
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 
 
+@dataclass(frozen=True)
+class _Change:
+    """What is to be read into a memory that is there, and how."""
+
+    sources: tuple[Path | str, ...]
+    encoder: str | None
+    generator: str | None
+    reading: ReadingOptions
+    execution: ExecutionOptions
+    log: JobLog
+    caching: Caching
+    dry_run: bool
+
+
 def _changing(command: Callable[..., None]) -> Callable[..., None]:
-    """What reading sources into a memory that is there takes."""
-    return sources_argument(
-        memory_option(
-            encoder_option(
-                generator_option(
-                    caching_options(execution_options(log_options(reading_options(dry_run_option(command)))))
-                )
-            )
-        )
-    )
+    """Options for reading sources into a memory that is there; the command gets them as `change`."""
+
+    @functools.wraps(command)
+    def with_change(memory: Path, **settings: Any) -> None:
+        command(memory, change=_Change(**settings))
+
+    gathered: Callable[..., None] = with_change
+    for option in (
+        dry_run_option,
+        reading_options,
+        log_options,
+        execution_options,
+        caching_options,
+        generator_option,
+        encoder_option,
+        memory_option,
+        sources_argument,
+    ):
+        gathered = option(gathered)
+    return gathered
 
 
 @click.command()
 @_changing
-def add(memory: Path, **settings: Any) -> None:
+def add(memory: Path, change: _Change) -> None:
     """Add files and folders to a memory, beside what it holds. Files that it holds as they are change nothing."""
-    _change(memory, update=False, **settings)
+    _apply(memory, change, update=False)
 
 
 @click.command()
 @_changing
-def update(memory: Path, **settings: Any) -> None:
+def update(memory: Path, change: _Change) -> None:
     """Bring the entries of files up to date: new text is embedded, text that is gone goes, the rest stays."""
-    _change(memory, update=True, **settings)
+    _apply(memory, change, update=True)
 
 
 @click.command()
@@ -231,19 +257,7 @@ def add_lexical_index_to(memory: Path) -> None:
         echo(f"{len(opened):,} entries are in the lexical index; version {version} of {memory}.")
 
 
-def _change(
-    memory: Path,
-    *,
-    sources: tuple[Path | str, ...],
-    encoder: str | None,
-    generator: str | None,
-    reading: ReadingOptions,
-    execution: ExecutionOptions,
-    log: JobLog,
-    caching: Caching,
-    dry_run: bool,
-    update: bool,
-) -> None:
+def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from indexing.jobs.change_memory import add_sources
     from indexing.sources.find_files import find_files
     from memgpt_rag.encoders.config import EncoderConfig
@@ -253,33 +267,32 @@ def _change(
     from memgpt_rag.memory import Memory
 
     manifest = Memory.open(memory).manifest
-    files, stored, splitting = find_files(sources, reading.exclude), manifest.encoder, manifest.splitting
+    files, stored, splitting = find_files(change.sources, change.reading.exclude), manifest.encoder, manifest.splitting
     quiet_libraries()
-    recipe = EncoderConfig.matching(stored, memory_encoder_name(stored, encoder, [memory]))
+    recipe = EncoderConfig.matching(stored, memory_encoder_name(stored, change.encoder, [memory]))
     tokenizer = None
     if splitting["tokenizer"] != stored.name:
         tokenizer = require_named(
             splitting["tokenizer"],
-            generator,
+            change.generator,
             bundled=GENERATORS,
             what="tokenizer",
             option="--generator",
             memories=[memory],
         )
-    with execution.open(recipe, caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
+    with change.execution.open(recipe, change.caching.splitter(tokenizer, int(splitting["max_tokens"]))) as engine:
         report = add_sources(
             files,
             memory,
-            caching.engine(engine),
-            options=reading.options(manifest.metadata),
+            change.caching.engine(engine),
+            options=change.reading.options(manifest.metadata),
             update=update,
-            dry_run=dry_run,
-            log=log,
-            progress=True,
+            dry_run=change.dry_run,
+            log=change.log,
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]}.")
-    echo(f"{'Would be: ' if dry_run else ''}{report.changes()} of {memory}.")
+    echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} of {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]
         index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False)

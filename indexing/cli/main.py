@@ -45,6 +45,7 @@ from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 
 if TYPE_CHECKING:
     from indexing.job_log import JobLog
+    from indexing.jobs.build_memory import PassageStream
 
 
 def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -151,7 +152,6 @@ def build(
     """
     from indexing.jobs.build_memory import PassageStream, build_memory
     from indexing.planning.forecast import require_memory
-    from indexing.planning.plan import plan_memory, size, table
     from indexing.sources.find_files import find_files
 
     files, options = find_files(sources, reading.exclude), reading.options(metadata)
@@ -160,12 +160,7 @@ def build(
     with execution.open(encoder, caching.splitter(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
-            plan = plan_memory(
-                PassageStream(files, engine, options, progress=True), dimension=engine.encoder.fingerprint.dimension
-            )
-            echo(table(plan, files))
-            echo(f"Would have {plan.report.sentence()} of {engine.encoder.fingerprint.dimension} numbers each.")
-            echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
+            _print_plan(PassageStream(files, engine, options, progress=True), memory)
             return
         report = build_memory(
             files,
@@ -176,7 +171,6 @@ def build(
             metric=metric,
             replace=replace,
             log=log,
-            progress=True,
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
@@ -188,6 +182,17 @@ def build(
         changes.add_lexical_index_to(memory)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", execution)
+
+
+def _print_plan(stream: PassageStream, memory: Path) -> None:
+    """What a build would read and how large the memory would get, by file."""
+    from indexing.planning.plan import plan_memory, size, table
+
+    dimension = stream.engine.encoder.fingerprint.dimension
+    plan = plan_memory(stream, dimension=dimension)
+    echo(table(plan, stream.files))
+    echo(f"Would have {plan.report.sentence()} of {dimension} numbers each.")
+    echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
 
 
 @main.command()

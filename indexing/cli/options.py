@@ -109,7 +109,7 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
         from indexing.job_log import JobLog
 
         paths = {name: settings.pop(name) for name in ("log", "metrics", "rejects")}
-        with JobLog(command.__name__, **paths) as log:
+        with JobLog(command.__name__, progress=True, **paths) as log:
             command(log=log, **settings)
         if rejected := log.counts.get("rejects", 0):
             echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
+from indexing.job_log import JobLog
 from indexing.jobs.build_memory import BuildReport, build_memory
 from indexing.jobs.choose_index import index_memory
 from indexing.sources.find_files import find_files
@@ -104,7 +105,7 @@ def build(
         options=options.read,
         metric=options.metric,
         replace=options.replace,
-        progress=progress,
+        log=JobLog("build", progress=progress),
     )
     if report.commit is not None:
         index_memory(

@@ -83,6 +83,7 @@ class PassageStream:
     Args:
         known: passages that are in the memory already and stay there; copies of them are dropped, too.
         log: what is read is told there; where it keeps rejects, they do not stop the job.
+        progress: show a progress bar; None for what the log says.
     """
 
     def __init__(
@@ -93,13 +94,14 @@ class PassageStream:
         *,
         known: Iterable[Passage] = (),
         log: JobLog | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ):
         self.report, self.log = BuildReport(files=len(files)), log or JobLog("none")
+        self.shows_progress = self.log.shows_progress if progress is None else progress
         if self.log.keeps_rejects:
             options = dataclasses.replace(options, on_reject=self._reject)
-        self._files, self._engine, self._options = files, engine, options
-        self._known, self._progress = known, progress
+        self.files, self.engine, self._options = files, engine, options
+        self._known = known
 
     def __iter__(self) -> Iterator[list[Passage]]:
         """Raises SourceError: a file cannot be read, or no file holds any text."""
@@ -109,15 +111,15 @@ class PassageStream:
 
     def _passages(self) -> Iterator[Passage]:
         report, duplicates = self.report, DuplicateFilter(self._known)
-        total = sum(file.bytes for file in self._files)
-        with progress_bar(total=total, desc="reading", unit="B", unit_scale=True, shown=self._progress) as bar:
+        total = sum(file.bytes for file in self.files)
+        with progress_bar(total=total, desc="reading", unit="B", unit_scale=True, shown=self.shows_progress) as bar:
 
             def on_file(file: SourceFile) -> None:
                 bar.update(file.bytes)
                 self.log.event("read", file=file.name, bytes=file.bytes)
                 self.log.count("files_read")
 
-            for of_document in self._engine.passages(self._files, self._options, on_file):
+            for of_document in self.engine.passages(self.files, self._options, on_file):
                 report.documents += 1
                 for passage in of_document:
                     report.passages += 1
@@ -144,14 +146,13 @@ def build_memory(
     metric: Metric = "cosine",
     replace: bool = False,
     log: JobLog | None = None,
-    progress: bool = False,
 ) -> BuildReport:
     """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
 
     Args:
         engine: where the work is done; what comes of it is the same everywhere.
         replace: embed everything anew, also where the folder holds a memory.
-        log: where to tell what happens.
+        log: where to report what happens.
 
     Raises:
         SourceError: a file cannot be read, or there is no text.
@@ -166,9 +167,9 @@ def build_memory(
         if writer.base is not None:
             require_same_way(memory, writer.base.manifest, engine.encoder, metric, splitting, options.metadata)
             known = KnownEntries(writer.base)
-        stream = PassageStream(files, engine, options, log=log, progress=progress)
+        stream = PassageStream(files, engine, options, log=log)
         gone = () if known is None else known.rows
-        store(writer, stream, engine, known, splitting, "build", gone, progress=progress)
+        store(writer, stream, engine, known, splitting, "build", gone)
     stream.report.seconds = time.perf_counter() - began
     return stream.report
 
@@ -183,7 +184,6 @@ def store(
     instead_of: Iterable[int],
     *,
     dry_run: bool = False,
-    progress: bool = False,
 ) -> None:
     """Write the passages of a stream into a memory, and commit where they change it.
 
@@ -205,7 +205,7 @@ def store(
     report.added, report.kept, report.deleted = writer.entries, len(kept), len(gone)
     if dry_run or not (writer.entries or gone):
         return
-    with progress_bar(total=writer.entries, desc="embedding", unit=" entries", shown=progress) as bar:
+    with progress_bar(total=writer.entries, desc="embedding", unit=" entries", shown=stream.shows_progress) as bar:
 
         def on_block(entries: int) -> None:
             bar.update(entries)

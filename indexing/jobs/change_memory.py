@@ -39,7 +39,6 @@ def add_sources(
     update: bool = False,
     dry_run: bool = False,
     log: JobLog | None = None,
-    progress: bool = False,
 ) -> BuildReport:
     """Read files into a memory, beside what it holds from other sources.
 
@@ -71,7 +70,7 @@ def add_sources(
         if not update and len(instead_of):
             there = {passage.source for passage in _passages(base, instead_of)}
             again = PassageStream(
-                [file for file in files if file.name in there], engine, options, known=others, log=log
+                [file for file in files if file.name in there], engine, options, known=others, log=log, progress=False
             )
             same = {known.same(passage) for block in again for passage in block}
             if same != set(instead_of.tolist()):
@@ -80,11 +79,11 @@ def add_sources(
                 )
             files, unchanged = [file for file in files if file.name not in there], len(same)
             others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
-        stream = PassageStream(files, engine, options, known=others, log=log, progress=progress)
+        stream = PassageStream(files, engine, options, known=others, log=log)
         if files:
             name = "update" if update else "add"
             gone = instead_of.tolist()
-            store(writer, stream, engine, known, splitting, name, gone, dry_run=dry_run, progress=progress)
+            store(writer, stream, engine, known, splitting, name, gone, dry_run=dry_run)
     stream.report.kept += unchanged
     stream.report.seconds = time.perf_counter() - began
     return stream.report

@@ -68,7 +68,6 @@ def choose_index(
     queries: Float[np.ndarray, "queries dimension"] | None = None,
     fast_enough: float = DEFAULT_LATENCY,
     most_bytes: float = math.inf,
-    seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> Choice:
     """Choose an index for keys.
@@ -80,7 +79,6 @@ def choose_index(
         queries: vectors such as will be searched for; None for some of the keys, whose own row does not count.
         fast_enough: milliseconds for which "auto" does not look for anything faster.
         most_bytes: of memory that building may take; what takes more is not tried.
-        seed: of the choice of queries.
         on_step: hears what is being done.
 
     Raises:
@@ -92,7 +90,7 @@ def choose_index(
         return Choice(None, 1.0, 0.0, 0.0, 0.0)
     own: Int[np.ndarray, " queries"] | None = None
     if queries is None:
-        own = np.sort(np.random.default_rng(seed).permutation(len(keys))[:QUERIES])
+        own = np.sort(np.random.default_rng(0).permutation(len(keys))[:QUERIES])
         queries = np.ascontiguousarray(keys[own])
     with one_thread():
         truth = _without_own(exact_search(keys, queries, K + 1, metric)[0], own)
@@ -103,7 +101,7 @@ def choose_index(
         best = none
         half = np.arange(len(queries)) % 2 == 0
         kinds: Sequence[Kind] = kinds_for(len(keys)) if kind == "auto" else (kind,)
-        for built, _ in build_indexes(keys, metric, kinds, most_bytes=most_bytes, seed=seed, on_step=on_step):
+        for built, _ in build_indexes(keys, metric, kinds, most_bytes=most_bytes, on_step=on_step):
             for settings in ways_to_search(built):
                 found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
                 if _recall(found, truth[half]) < recall:

@@ -21,7 +21,7 @@ import numpy as np
 from indexing.jobs.encode_passages import BLOCK
 from indexing.planning.forecast_index import IndexForecast, forecast_indexes, timed
 from indexing.planning.plan import Plan, size
-from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, Metric
+from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, PRESETS, Metric
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.lexical.analysis import terms
@@ -90,7 +90,7 @@ class Forecast:
 
     def preset(self, constraints: Constraints) -> str | None:
         """The states that the disk has room for, the better ones first; None where it has none for any."""
-        fitting = (one for one in ("quality", "compact") if one in self.states)
+        fitting = (one for one in PRESETS if one in self.states)
         return next((one for one in fitting if self.disk_with(one) <= constraints.disk_bytes), None)
 
     def most_entries(self, constraints: Constraints, preset: str | None) -> float:

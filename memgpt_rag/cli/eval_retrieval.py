@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Encoder
     from memgpt_rag.evaluation.data.dataset import RetrievalDataset
     from memgpt_rag.evaluation.document_memory import Costs
+    from memgpt_rag.evaluation.retrieval import Evaluation
     from memgpt_rag.evaluation.systems import System
     from memgpt_rag.memory import Memory
     from memgpt_rag.retrieval.retriever import Search
@@ -130,11 +131,53 @@ def retrieval(
     from memgpt_rag.evaluation.data.trec import read_run
     from memgpt_rag.evaluation.metrics.retrieval_measures import parse_measures
     from memgpt_rag.evaluation.reports.report import read_report
-    from memgpt_rag.evaluation.systems import is_reranked, require_search
 
     # What is wrong with what was asked for is told before a model is loaded.
     names = [name.strip() for name in measures.split(",") if name.strip()]
     parse_measures(names)
+    _require_sense(searches, search, encoders, memory, indexes=indexes, runs=runs, output=output)
+    judged = read_dataset(data, split)
+    tagged = [read_run(path) for path in runs]
+    if len({tag for tag, _ in tagged}) < len(tagged):
+        raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
+    earlier = None if against is None else read_report(against)
+    asked = _Asked(encoders, searches, search, model, indexes)
+    measured, curves = _measured(
+        judged, memory, asked, earlier, against, runs=dict(tagged), measures=names, k=k, latency_queries=latency_queries
+    )
+    from memgpt_rag.evaluation.reports import report as reports
+
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    report = reports.make_report(measured, command=command, source=str(data), indexes=curves)
+    if earlier is not None:
+        report["against"] = reports.against(report, earlier, str(against))
+    _print_report(report, measured, memory, output)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be measured."""
+
+    encoders: tuple[str, ...]
+    searches: tuple[str, ...]
+    search: SearchOptions
+    model: str
+    indexes: bool
+
+
+def _require_sense(
+    searches: tuple[str, ...],
+    search: SearchOptions,
+    encoders: tuple[str, ...],
+    memory: Path | None,
+    *,
+    indexes: bool,
+    runs: tuple[Path, ...],
+    output: Path | None,
+) -> None:
+    """Raises UsageError or ValueError: options that exclude each other, or a search that there is not."""
+    from memgpt_rag.evaluation.systems import is_reranked, require_search
+
     for name in searches:
         require_search(name)
     if search.rerank is None and any(map(is_reranked, searches)):
@@ -145,18 +188,20 @@ def retrieval(
         raise click.UsageError("--indexes needs keys to measure; give --memory or --encoder beside --run.")
     if output is not None and output.is_file():
         raise click.UsageError(f"{output} is a file; name a folder for --output.")
-    judged = read_dataset(data, split)
-    tagged = [read_run(path) for path in runs]
-    if len({tag for tag, _ in tagged}) < len(tagged):
-        raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
-    earlier = None if against is None else read_report(against)
 
-    from memgpt_rag.encoders.load import load_memory_encoder
+
+def _measured(
+    judged: RetrievalDataset,
+    memory: Path | None,
+    asked: _Asked,
+    earlier: dict[str, Any] | None,
+    against: Path | None,
+    **settings: Any,
+) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """Figures of all systems and rankings, and curves of indexes where they are asked for."""
     from memgpt_rag.evaluation.document_memory import with_documents_of
     from memgpt_rag.evaluation.index_curves import measured_indexes, require_enough
-    from memgpt_rag.evaluation.reports import report as reports
-    from memgpt_rag.evaluation.reports.folder import write_folder
-    from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
+    from memgpt_rag.evaluation.reports.report import require_same_documents
     from memgpt_rag.evaluation.retrieval import evaluate_retrieval
     from memgpt_rag.memory import Memory
 
@@ -164,7 +209,7 @@ def retrieval(
 
     def on_memory(of: Memory, encoder: Encoder) -> None:
         """When the systems of a memory were measured."""
-        if indexes:
+        if asked.indexes:
             with progress_bar(desc=f"indexes of {encoder.name}", unit="index") as bar:
                 curves.append(measured_indexes(judged, of, encoder, on_step=lambda step: bar.update()))
 
@@ -172,37 +217,43 @@ def retrieval(
     if memory is not None:
         opened = Memory.open(memory)
         judged, missing = with_documents_of(judged, opened)
-    if indexes:
+    if asked.indexes:
         require_enough(len(judged.documents) if opened is None else len(opened))
     if earlier is not None:
-        reports.require_same_documents(
-            judged.name, len(judged.documents), judged.documents_digest, earlier, str(against)
-        )
+        require_same_documents(judged.name, len(judged.documents), judged.documents_digest, earlier, str(against))
     with tempfile.TemporaryDirectory(prefix="memgpt_rag-eval-") as folder:
-        systems: Iterator[System] = iter(())
-        if opened is not None:
-            quiet_libraries()
-            loaded = load_memory_encoder(
-                opened.manifest.encoder, encoders[0] if encoders else None, memories=[opened.path]
-            )
-            systems = _systems_of(opened, loaded, searches, _settings(search, model), on_memory)
-        elif encoders or not runs:
-            quiet_libraries()
-            names_of = tuple(dict.fromkeys(encoders or (E5_ENCODER,)))
-            systems = _embedded(judged, names_of, searches, _settings(search, model), Path(folder), on_memory)
-        measured = evaluate_retrieval(
-            judged,
-            systems,
-            runs=dict(tagged),
-            measures=names,
-            k=k,
-            latency_queries=latency_queries,
-            missing_documents=missing,
-        )
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    report = reports.make_report(measured, command=command, source=str(data), indexes=curves)
-    if earlier is not None:
-        report["against"] = reports.against(report, earlier, str(against))
+        systems = _systems(judged, opened, asked, bool(settings["runs"]), Path(folder), on_memory)
+        return evaluate_retrieval(judged, systems, missing_documents=missing, **settings), curves
+
+
+def _systems(
+    judged: RetrievalDataset,
+    opened: Memory | None,
+    asked: _Asked,
+    has_runs: bool,
+    folder: Path,
+    on_memory: Callable[[Memory, Encoder], object],
+) -> Iterator[System]:
+    """The systems of the memory, or of the documents embedded by each encoder; none where only rankings were given."""
+    if opened is None and has_runs and not asked.encoders:
+        return iter(())
+    quiet_libraries()
+    search = _settings(asked.search, asked.model)
+    if opened is None:
+        names = tuple(dict.fromkeys(asked.encoders or (E5_ENCODER,)))
+        return _embedded(judged, names, asked.searches, search, folder, on_memory)
+    from memgpt_rag.encoders.load import load_memory_encoder
+
+    name = asked.encoders[0] if asked.encoders else None
+    encoder = load_memory_encoder(opened.manifest.encoder, name, memories=[opened.path])
+    return _systems_of(opened, encoder, asked.searches, search, on_memory)
+
+
+def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | None, output: Path | None) -> None:
+    from memgpt_rag.evaluation.reports.folder import write_folder
+    from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
+
+    judged, missing = measured.judged, measured.missing_documents
     told = f"{judged.name}: {len(judged.documents):,} documents; {len(judged.judged):,} of {len(judged.queries):,} queries have"
     echo(f"{told} a relevant one and are measured.", err=True)
     if missing:

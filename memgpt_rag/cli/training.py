@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,12 @@ from memgpt_rag.cli.options import (
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
 from memgpt_rag.io.system_errors import at_path
+
+if TYPE_CHECKING:
+    from memgpt_rag.model import MemoryAttentionConfig
+    from memgpt_rag.rag import RAG
+    from memgpt_rag.training.adapter_examples import AdapterExample
+    from memgpt_rag.training.answer_likelihood import Example
 
 
 @click.command()
@@ -45,67 +52,78 @@ def calibrate(
     steps: int,
     no_cache: bool,
 ) -> None:
-    """Fit how the language model reads memory to questions with known answers, for scores of the search that is named.
+    """Fit how the language model reads memory to questions with known answers.
 
-    The best numbers on a quarter of the questions, held out, become what the preset means for this model. No weight of
-    the model changes. For --preset compact of a model whose layers are all alike, a sweep says first which of them read
-    memory.
+    The configuration that is best on a quarter of the questions, held out, becomes the preset for this model. No weight
+    of the model changes. For --preset compact of a model whose layers are all alike, a sweep first finds the layers that
+    read memory.
     """
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.training.questions import read_questions
-
-    pairs = read_questions(questions)
-    if len(pairs) < 8:
-        raise click.ClickException(
-            f"{questions} holds {len(pairs)} questions; expected at least 8, a few hundred if they are to be had."
-        )
-    Memory.open(memory)
-    from memgpt_rag.model import MemoryDecoder
-    from memgpt_rag.model.presets import calibrated_preset, save_calibrated
+    pairs = _questions(questions, memory, "a few hundred")
+    from memgpt_rag.model.presets import save_calibrated
     from memgpt_rag.rag import RAG
-    from memgpt_rag.training.adapter_examples import holds
-    from memgpt_rag.training.answer_likelihood import Example, hold_out
-    from memgpt_rag.training.calibrate import calibrate
-    from memgpt_rag.training.layer_sweep import sweep_layers
+    from memgpt_rag.training.answer_likelihood import examples_of, hold_out
+    from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
 
     quiet_libraries()
-    decoder = MemoryDecoder.from_pretrained(model)
-    before = calibrated_preset(preset, model, decoder.decoder.config)
-    swept = not before.has_layers(decoder.windows)
-    del decoder  # what it is like was the question
+    before, swept = _preset_of(preset, model)
     config = "quality" if swept else before
     rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load(), keep_states=not no_cache)
     search.add_own_model(rag)
-    found = rag.retriever.retrieve([question for question, _ in pairs], k)
-    examples = [
-        Example(question, answer, of, tuple(place for place, entry in enumerate(of) if holds(entry, answer)))
-        for (question, answer), of in zip(pairs, found, strict=True)
-    ]
-    fitting, held_out = hold_out(examples)
+    fitting, held_out = hold_out(examples_of(rag, pairs, k))
     if swept:
-        with progress_bar(desc="layers", unit="set") as bar:
-
-            def on_loss(layers: int, loss: float) -> None:
-                bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
-                bar.update()
-
-            layers = sweep_layers(rag, fitting[:: len(fitting) // 64 + 1], on_loss=on_loss).layers
-        rag.model.config = rag.model.config.only(layers, rag.model.layers)
-        echo(f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}.")
-    with progress_bar(desc="numbers", total=steps, unit="step") as bar:
+        _sweep_layers(rag, fitting[:: len(fitting) // 64 + 1])
+    with progress_bar(desc="parameters", total=steps, unit="step") as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        fitted = calibrate(rag, fitting, held_out, steps=steps, on_step=on_step)
+        fitted = calibrate(rag, fitting, held_out, CalibrationOptions(steps=steps), on_step=on_step)
     if fitted.config == before:
-        echo(f"No numbers were better on the {len(held_out)} questions held out; nothing was changed.")
+        echo(f"No configuration was better on the {len(held_out)} questions held out; nothing was changed.")
         return
     file = save_calibrated(preset, fitted.config, model)
     echo(
         f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
     )
+
+
+def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
+    """Questions with their answers, at least 8; what is wrong with them or with the memory is told before a model is loaded."""
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.training.questions import read_questions
+
+    pairs = read_questions(file)
+    if len(pairs) < 8:
+        raise click.ClickException(
+            f"{file} holds {len(pairs)} questions; expected at least 8, {better} if they are to be had."
+        )
+    Memory.open(memory)
+    return pairs
+
+
+def _preset_of(preset: str, model: str) -> tuple[MemoryAttentionConfig, bool]:
+    """The preset as it is now for a model, and whether a sweep has to find its layers."""
+    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.model.presets import calibrated_preset
+
+    decoder = MemoryDecoder.from_pretrained(model)
+    before = calibrated_preset(preset, model, decoder.decoder.config)
+    return before, not before.has_layers(decoder.windows)
+
+
+def _sweep_layers(rag: RAG, examples: Sequence[Example]) -> None:
+    from memgpt_rag.training.layer_sweep import sweep_layers
+
+    with progress_bar(desc="layers", unit="set") as bar:
+
+        def on_loss(layers: int, loss: float) -> None:
+            bar.set_postfix(layers=layers, loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+
+        layers = sweep_layers(rag, examples, on_loss=on_loss).layers
+    rag.model.config = rag.model.config.only(layers, rag.model.layers)
+    echo(f"Memory is read in {len(layers)} of {len(rag.model.windows)} layers: {', '.join(map(str, layers))}.")
 
 
 @click.command()
@@ -227,19 +245,9 @@ def train(
     theirs and are to be answered "not in memory". A quarter of the questions, held out, decides when to stop and what
     is kept. Needs the extra `train`.
     """
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.training.questions import read_questions
-
-    pairs = read_questions(questions)
-    if len(pairs) < 8:
-        raise click.ClickException(
-            f"{questions} holds {len(pairs)} questions; expected at least 8, some hundreds if they are to be had."
-        )
-    Memory.open(memory)
+    pairs = _questions(questions, memory, "some hundreds")
     from memgpt_rag.rag import RAG
-    from memgpt_rag.training.adapter import last_checkpoint, require_new, train_adapter
-    from memgpt_rag.training.adapter_examples import adapter_examples_of
-    from memgpt_rag.training.answer_likelihood import Example, hold_out
+    from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
 
     if resume:
         last_checkpoint(adapter)
@@ -247,25 +255,16 @@ def train(
         require_new(adapter)
     quiet_libraries()
     rag = RAG.open(memory, model=model, config=preset, encoder=encoder, keep_states=not no_cache)
-    found = rag.retriever.retrieve([question for question, _ in pairs], 2 * k + 2)
-    parts = hold_out([Example(*pair, of) for pair, of in zip(pairs, found, strict=True)])
-    fitting, held_out = (
-        adapter_examples_of(part, k, unanswerable=unanswerable, seed=settings["seed"]) for part in parts
-    )
-    if left_out := len(pairs) - len(fitting) - len(held_out):
-        echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
-    if not fitting or not held_out:
-        raise click.ClickException(
-            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
-            "give answers in words of the memory."
-        )
+    fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
+    names = ("rank", "dropout", "evaluations", "patience", "seed")
+    options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
     with at_path(adapter):
         tuning = train_adapter(
             rag,
             fitting,
             held_out,
             adapter,
-            weights={"distillation_weight": distillation},
+            options,
             resume=resume,
             disable_tqdm=not sys.stderr.isatty(),
             num_train_epochs=settings.pop("epochs"),
@@ -281,6 +280,25 @@ def train(
         echo(f"{told}; the adapter is in {adapter}, for memgpt-rag ask --adapter.")
     else:
         echo(f"{told}; no adapter was kept.")
+
+
+def _adapter_examples(
+    rag: RAG, pairs: list[tuple[str, str]], k: int, unanswerable: float, seed: int
+) -> tuple[list[AdapterExample], list[AdapterExample]]:
+    """Examples to train on and to hold out; questions whose answer no entry holds are left out, and counted."""
+    from memgpt_rag.training.adapter_examples import adapter_examples_of
+    from memgpt_rag.training.answer_likelihood import examples_of, hold_out
+
+    parts = hold_out(examples_of(rag, pairs, 2 * k + 2))
+    fitting, held_out = (adapter_examples_of(part, k, unanswerable=unanswerable, seed=seed) for part in parts)
+    if left_out := len(pairs) - len(fitting) - len(held_out):
+        echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
+    if not fitting or not held_out:
+        raise click.ClickException(
+            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
+            "give answers in words of the memory."
+        )
+    return fitting, held_out
 
 
 @click.command()
@@ -318,20 +336,15 @@ def pretrain(
         raise click.ClickException(f"{model} already holds a model; name another folder.")
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.model import MemGPT
+    from memgpt_rag.model.from_scratch.config import MemGPTConfig
     from memgpt_rag.model.tokenizer import bpe_tokenizer
-    from memgpt_rag.training.pretrain import pretrain, read_text
+    from memgpt_rag.training.pretrain import PretrainOptions, pretrain, read_text
 
     quiet_libraries()
     text = "\n\n".join(map(read_text, texts))
     tokenizer = bpe_tokenizer([text], vocab_size)
     new = MemGPT(
-        vocab_size,
-        d_model,
-        heads,
-        layers,
-        4 * d_model,
-        max_tokens=128,
-        chunk_tokens=32,
+        MemGPTConfig(vocab_size, d_model, heads, layers, 4 * d_model, max_tokens=128, chunk_tokens=32),
         tokenizer=tokenizer,
     )
     if word_vectors is not None:
@@ -342,9 +355,8 @@ def pretrain(
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update(step - bar.n)
 
-        done = pretrain(
-            new, text, encoder=load_encoder(encoder) if encoder else None, k=k, steps=steps, on_step=on_step
-        )
+        options = PretrainOptions(k=k, steps=steps)
+        done = pretrain(new, text, options, encoder=load_encoder(encoder) if encoder else None, on_step=on_step)
     with at_path(model):
         new.save_pretrained(model)
     echo(f"Perplexity {done.perplexity:.1f} per token on the last tenth of the text, held out; kept in {model}.")

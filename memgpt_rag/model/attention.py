@@ -57,34 +57,32 @@ class MemoryWeights(NamedTuple):
         return nothing.scatter(-1, self.tokens, self.weights)
 
 
-def joint_attention(
-    query: Float[Tensor, "rows heads queries head_dim"],
-    local_key: Float[Tensor, "rows kv_heads locals head_dim"],
-    local_value: Float[Tensor, "rows kv_heads locals value_dim"],
-    local_mask: Float[Tensor, "rows 1 queries locals"],
-    memory_key: Float[Tensor, "batch kv_heads tokens head_dim"],
-    memory_value: MemoryValues,
-    memory_mask: Float[Tensor, "batch 1 queries_or_1 tokens"],
-    *,
-    scaling: float,
-    inverse_temperature: PerHead = 1.0,
-    offset: PerHead = 0.0,
-    top_m: int | None = None,
-    null_score: PerHead | None = None,
-    softcap: float | None = None,
-    sinks: Float[Tensor, " heads"] | None = None,
-    dropout: float = 0.0,
-) -> tuple[Float[Tensor, "rows heads queries value_dim"], MemoryWeights]:
-    """One softmax over memory tokens and local tokens.
+class LocalTokens(NamedTuple):
+    """The tokens of the sequence itself.
 
-    `rows` is a multiple of `batch`: where a search keeps several beams a question, the beams of one question are
-    neighbors and share its memory without copying it.
+    `mask` is added to their scores: 0, or its lowest number where a query must not see a token.
+    """
 
-    Args:
-        query: rotated queries; heads may be a multiple of `kv_heads` (grouped-query attention).
-        local_mask: added to the scores of local tokens: 0, or its lowest number where a query must not see a token.
-        memory_mask: fp32, added to the scores of memory tokens: the bias β · (s − max s) of each token's entry, or
-            `UNSEEN`.
+    key: Float[Tensor, "rows kv_heads locals head_dim"]
+    value: Float[Tensor, "rows kv_heads locals value_dim"]
+    mask: Float[Tensor, "rows 1 queries locals"]
+
+
+class MemoryTokens(NamedTuple):
+    """The tokens of entries.
+
+    `mask` is fp32 and added to their scores: the bias β · (s − max s) of each token's entry, or `UNSEEN`.
+    """
+
+    key: Float[Tensor, "batch kv_heads tokens head_dim"]
+    value: MemoryValues
+    mask: Float[Tensor, "batch 1 queries_or_1 tokens"]
+
+
+class ScoreSettings(NamedTuple):
+    """How dot products become scores.
+
+    Attributes:
         scaling: factor on every dot product, 1/√head_dim in most models.
         inverse_temperature: τ, on memory scores only; one number, or one per head.
         offset: b, added to memory scores only; one number, or one per head.
@@ -93,41 +91,83 @@ def joint_attention(
             slot.
         softcap: c of c · tanh(score / c), applied to dot products before bias and mask, as Gemma 2 does.
         sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss.
+    """
+
+    scaling: float
+    inverse_temperature: PerHead = 1.0
+    offset: PerHead = 0.0
+    top_m: int | None = None
+    null_score: PerHead | None = None
+    softcap: float | None = None
+    sinks: Float[Tensor, " heads"] | None = None
+
+
+def joint_attention(
+    query: Float[Tensor, "rows heads queries head_dim"],
+    local: LocalTokens,
+    memory: MemoryTokens,
+    settings: ScoreSettings,
+    *,
+    dropout: float = 0.0,
+) -> tuple[Float[Tensor, "rows heads queries value_dim"], MemoryWeights]:
+    """Attend to memory tokens and local tokens with one softmax.
+
+    `rows` is a multiple of `batch`: where a search keeps several beams a question, the beams of one question are
+    neighbors and share its memory without copying it.
+
+    Args:
+        query: rotated queries; heads may be a multiple of `kv_heads` (grouped-query attention).
         dropout: probability of dropping a weight; 0 in evaluation.
 
     Returns:
         The output, and the weights of memory tokens, in fp32.
     """
-    shape = _Heads.of(query, memory_key)
-    memory_query = (query * (_by_head(inverse_temperature, query) * scaling)).to(query.dtype)
-    scores = shape.unstack(matmul(shape.stack(memory_query), memory_key.transpose(-1, -2)))
-    local_query = (query * scaling).reshape(*local_key.shape[:2], -1, query.shape[-1])
-    local_scores = matmul(local_query, local_key.transpose(-1, -2)).view(*query.shape[:3], -1)
-    if softcap is not None:
-        scores, local_scores = (softcap * torch.tanh(one / softcap) for one in (scores, local_scores))
-    scores = scores + (memory_mask if shape.beams == 1 else memory_mask.repeat_interleave(shape.beams, 0))  # fp32
-    local_scores = (local_scores + local_mask).to(scores.dtype)
+    shape = _Heads.of(query, memory.key)
+    scores, local_scores = _scores(query, local, memory, settings, shape)
     tokens = None
-    if top_m is not None and top_m < scores.shape[-1]:
-        scores, tokens = scores.topk(top_m, dim=-1, sorted=False)
-
-    if isinstance(offset, Tensor) or offset != 0:
-        scores = scores + _by_head(offset, query)
-    together = [scores, local_scores]
-    for slot in (sinks, null_score):
-        if slot is not None:
-            score = torch.as_tensor(slot, dtype=scores.dtype, device=query.device)
-            score = score.expand(query.shape[1]).view(1, -1, 1, 1).expand(*query.shape[:3], 1)
-            if slot is null_score:
-                score = score.where(scores.amax(-1, keepdim=True) > UNSEEN / 2, UNSEEN)
-            together.append(score)
-    weights = torch.softmax(torch.cat(together, dim=-1), dim=-1)
+    if settings.top_m is not None and settings.top_m < scores.shape[-1]:
+        scores, tokens = scores.topk(settings.top_m, dim=-1, sorted=False)
+    if isinstance(settings.offset, Tensor) or settings.offset != 0:
+        scores = scores + _by_head(settings.offset, query)
+    slots = _slots(query, scores, settings)
+    weights = torch.softmax(torch.cat([scores, local_scores, *slots], dim=-1), dim=-1)
     kept = torch.nn.functional.dropout(weights, dropout) if dropout else weights
-    count, local_end = scores.shape[-1], scores.shape[-1] + local_key.shape[2]
-    read = _weighted_sum(kept[..., :count], tokens, memory_value, shape)
-    local_kept = kept[..., count:local_end].to(local_value.dtype).reshape(*local_query.shape[:3], -1)
-    local_read = matmul(local_kept, local_value).view(*query.shape[:3], -1)
+    count, local_end = scores.shape[-1], scores.shape[-1] + local.key.shape[2]
+    read = _weighted_sum(kept[..., :count], tokens, memory.value, shape)
+    local_kept = kept[..., count:local_end].to(local.value.dtype)
+    local_read = matmul(local_kept.reshape(*local.key.shape[:2], -1, local.key.shape[2]), local.value)
+    local_read = local_read.view(*query.shape[:3], -1)
     return read.to(local_read.dtype) + local_read, MemoryWeights(weights[..., :count], tokens)
+
+
+def _scores(
+    query: Tensor, local: LocalTokens, memory: MemoryTokens, settings: ScoreSettings, shape: _Heads
+) -> tuple[Float[Tensor, "rows heads queries tokens"], Float[Tensor, "rows heads queries locals"]]:
+    """Scores of memory tokens, without b, and of local tokens, with their masks."""
+    memory_query = (query * (_by_head(settings.inverse_temperature, query) * settings.scaling)).to(query.dtype)
+    scores = shape.unstack(matmul(shape.stack(memory_query), memory.key.transpose(-1, -2)))
+    local_query = (query * settings.scaling).reshape(*local.key.shape[:2], -1, query.shape[-1])
+    local_scores = matmul(local_query, local.key.transpose(-1, -2)).view(*query.shape[:3], -1)
+    if (cap := settings.softcap) is not None:
+        scores, local_scores = (cap * torch.tanh(one / cap) for one in (scores, local_scores))
+    scores = scores + (memory.mask if shape.beams == 1 else memory.mask.repeat_interleave(shape.beams, 0))  # fp32
+    return scores, (local_scores + local.mask).to(scores.dtype)
+
+
+def _slots(
+    query: Tensor, scores: Float[Tensor, "rows heads queries m"], settings: ScoreSettings
+) -> list[Float[Tensor, "rows heads queries 1"]]:
+    """Scores of the slots that take weight and give no value: sinks, and the null slot where any memory is seen."""
+
+    def expanded(slot: PerHead) -> Tensor:
+        score = torch.as_tensor(slot, dtype=scores.dtype, device=query.device)
+        return score.expand(query.shape[1]).view(1, -1, 1, 1).expand(*query.shape[:3], 1)
+
+    slots = [] if settings.sinks is None else [expanded(settings.sinks)]
+    if settings.null_score is not None:
+        seen = scores.amax(-1, keepdim=True) > UNSEEN / 2
+        slots.append(expanded(settings.null_score).where(seen, UNSEEN))
+    return slots
 
 
 class _Heads(NamedTuple):

@@ -42,7 +42,7 @@ class MemoryAttentionConfig:
         offset: b, logits added to every memory token. One number, or for each attended layer one or one per head.
         null_score: score of a slot that takes weight and gives nothing, so that a head may look away; None for no such
             slot. One number, or for each attended layer one or one per head.
-        score_bias: β, logits per unit of normalized_score retrieval score; 0 leaves retrieval scores out.
+        score_bias: β, logits per unit of normalized retrieval score; 0 leaves retrieval scores out.
         top_m: memory tokens that a head attends to at once; None for all.
     """
 

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from memgpt_rag.hub.bundled import GEMMA, GENERATORS, generator_folder
-from memgpt_rag.hub.model_files import loading, require_whole
+from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
@@ -28,6 +27,7 @@ from memgpt_rag.model.entry_reading import (
     read_prefix,
 )
 from memgpt_rag.model.int8_weights import add_int8_weights
+from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.retrofit import retrofit, use_memory
 from memgpt_rag.model.states import (
@@ -36,7 +36,7 @@ from memgpt_rag.model.states import (
     StatesCache,
     batch_memory,
 )
-from memgpt_rag.model.tokenizer import KIND, load_tokenizer
+from memgpt_rag.model.tokenizer import load_tokenizer
 
 DEFAULT_GENERATOR = GEMMA
 
@@ -101,7 +101,7 @@ class MemoryDecoder(nn.Module):
             name: hub name or folder of a decoder, or a model that comes as a package.
             config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
             prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
-            adapter: folder of a reader that `memgpt-rag train` wrote for this model; None to read without.
+            adapter: folder of an adapter that `memgpt-rag train` wrote for this model; None to read without.
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
@@ -114,22 +114,7 @@ class MemoryDecoder(nn.Module):
             MissingPackageError: it comes as a package that is not installed, or an adapter needs one.
         """
         tokenizer = load_tokenizer(name)
-        if settings.pop("trust_remote_code", False):
-            raise ValueError(
-                "trust_remote_code is not taken: load the model with transformers and pass it to MemoryDecoder(decoder, tokenizer)."
-            )
-        source = generator_folder(str(name)) or name
-        with loading(KIND, name, source, packages=GENERATORS):
-            decoder, found = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=_best_dtype() if dtype == "auto" else dtype,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # named by require_whole
-                **settings,
-            )
-            require_whole(decoder, found, KIND, name)
-        decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        decoder = load_decoder(name, dtype, device, settings)
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
         if isinstance(config, str):
@@ -435,14 +420,3 @@ class MemoryDecoder(nn.Module):
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:
         """Layer → keys and values that it computes for prefix and entry, as `read_entries` gives them, without gradients."""
         return read_entries(self.writer, self._prefix_cache(len(batch)), batch, self._delimiters)
-
-
-def _best_dtype() -> torch.dtype:
-    """bf16 where the processor computes in it, else fp32."""
-    if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    )
-    return torch.bfloat16 if native else torch.float32

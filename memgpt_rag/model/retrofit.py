@@ -21,7 +21,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memgpt_rag.errors import ModelError
-from memgpt_rag.model.attention import UNSEEN, joint_attention
+from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.states import AttendedMemory
 
@@ -138,24 +138,20 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
                 module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
             )
             return given
-        memory, layer_settings = here.memory, here.layer_settings[layer]
+        memory, own = here.memory, here.layer_settings[layer]
         assert attention_mask is not None
-        output, weights = joint_attention(
-            query,
-            key,
-            value,
-            attention_mask,
-            memory.keys[layer],
-            memory.values[layer],
-            here.memory_mask(layer_settings.window),
-            scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-            inverse_temperature=layer_settings.inverse_temperature,
-            offset=layer_settings.offset,
-            null_score=layer_settings.null_score,
-            top_m=layer_settings.top_m,
+        settings = ScoreSettings(
+            query.shape[-1] ** -0.5 if scaling is None else scaling,
+            own.inverse_temperature,
+            own.offset,
+            own.top_m,
+            own.null_score,
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),
-            dropout=dropout,
+        )
+        tokens = MemoryTokens(memory.keys[layer], memory.values[layer], here.memory_mask(own.window))
+        output, weights = joint_attention(
+            query, LocalTokens(key, value, attention_mask), tokens, settings, dropout=dropout
         )
         memory.add_mass(layer, weights)
         return output.transpose(1, 2).contiguous(), None

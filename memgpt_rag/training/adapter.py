@@ -39,7 +39,7 @@ class Tuning:
     Attributes:
         before: mean loss on the questions held out with the new adapter, which changes nothing yet.
         after: the same with the adapter that did best on them.
-        steps: optimiser steps taken.
+        steps: optimizer steps taken.
     """
 
     before: float
@@ -128,34 +128,46 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
+@dataclass(frozen=True)
+class AdapterOptions:
+    """How an adapter is trained.
+
+    Attributes:
+        rank, dropout: as for `add_adapter`.
+        evaluations: how often the questions held out are looked at, each time with a checkpoint.
+        patience: evaluations without progress after which training stops.
+        distillation_weight, answer_weight, end_weight: of the loss, as for `AdapterTrainer`.
+        seed: of the adapter, of dropout, and of the order of the examples.
+    """
+
+    rank: int = 8
+    dropout: float = 0.05
+    evaluations: int = 8
+    patience: int = 3
+    distillation_weight: float = 1.0
+    answer_weight: float = 1.0
+    end_weight: float = 0.3
+    seed: int = 0
+
+
 def train_adapter(
     rag: RAG,
     examples: Sequence[AdapterExample],
     held_out: Sequence[AdapterExample],
     folder: str | Path,
+    options: AdapterOptions = AdapterOptions(),
     *,
-    rank: int = 8,
-    dropout: float = 0.05,
-    evaluations: int = 8,
-    patience: int = 3,
-    weights: dict[str, float] | None = None,
     resume: bool = False,
-    seed: int = 0,
     **arguments: Any,
 ) -> Tuning:
-    """Train a reader for a RAG's language model and keep it in a folder, if it reads better than before.
+    """Train an adapter for a RAG's language model and keep it in a folder, if the model reads better with it.
 
-    The model reads with it from then on, too. Beside the reader, the folder gets the curve of its training in
+    The model reads with it from then on, too. Beside the adapter, the folder gets the curve of its training in
     `curve.jsonl`, and `checkpoints`, the Trainer's own.
 
     Args:
         held_out: questions that say when to stop and which adapter to keep; of other documents than `examples`.
-        rank, dropout: as for `add_adapter`.
-        evaluations: how often the questions held out are looked at, each time with a checkpoint.
-        patience: evaluations without progress after which training stops.
-        weights: weights of the loss, as `AdapterTrainer` names them.
         resume: go on from the last checkpoint in the folder, to the same end as without an interruption.
-        seed: of the adapter, of dropout, and of the order of the examples.
         arguments: passed on to `TrainingArguments`: learning_rate, lr_scheduler_type, weight_decay, max_grad_norm,
             gradient_accumulation_steps, num_train_epochs, bf16 and so on.
 
@@ -171,43 +183,17 @@ def train_adapter(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
-    adapter = add_adapter(rag.model, rank=rank, dropout=dropout, seed=seed)
-    decoder = rag.model.decoder
-    settings: dict[str, Any] = {
-        "learning_rate": 3e-4,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.05,
-        "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
-        "num_train_epochs": 3,
-        "bf16": decoder.dtype == torch.bfloat16,
-        "logging_steps": 1,
-        "report_to": ["tensorboard"] if _has_tensorboard() else [],
-        **arguments,
-    }
+    adapter = add_adapter(rag.model, rank=options.rank, dropout=options.dropout, seed=options.seed)
     trainer = AdapterTrainer(
         rag,
         adapter,
-        Arguments(
-            str(folder / CHECKPOINTS),
-            eval_strategy="steps",
-            save_strategy="steps",
-            eval_steps=1 / evaluations,
-            save_steps=1 / evaluations,
-            save_total_limit=2,
-            load_best_model_at_end=True,
-            metric_for_best_model="eval_loss",
-            restore_callback_states_from_checkpoint=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=decoder.device.type == "cuda",
-            use_cpu=decoder.device.type == "cpu",
-            seed=seed,
-            **settings,
-        ),
+        _arguments(rag, folder, options, arguments),
         train_dataset=examples,
         eval_dataset=held_out,
-        callbacks=[EarlyStoppingCallback(patience), Curve(folder / CURVE)],
-        **(weights or {}),
+        callbacks=[EarlyStoppingCallback(options.patience), Curve(folder / CURVE)],
+        distillation_weight=options.distillation_weight,
+        answer_weight=options.answer_weight,
+        end_weight=options.end_weight,
     )
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
@@ -221,6 +207,38 @@ def train_adapter(
     else:
         rag.model.read_with(rag.model.writer)
     return Tuning(before, after, steps)
+
+
+def _arguments(rag: RAG, folder: Path, options: AdapterOptions, given: dict[str, Any]) -> Arguments:
+    """The Trainer's arguments: those given before our defaults, and what a comparison held out needs."""
+    decoder = rag.model.decoder
+    defaults: dict[str, Any] = {
+        "learning_rate": 3e-4,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.05,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "num_train_epochs": 3,
+        "bf16": decoder.dtype == torch.bfloat16,
+        "logging_steps": 1,
+        "report_to": ["tensorboard"] if _has_tensorboard() else [],
+    }
+    return Arguments(
+        str(folder / CHECKPOINTS),
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=1 / options.evaluations,
+        save_steps=1 / options.evaluations,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        restore_callback_states_from_checkpoint=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=decoder.device.type == "cuda",
+        use_cpu=decoder.device.type == "cpu",
+        seed=options.seed,
+        **{**defaults, **given},
+    )
 
 
 def last_checkpoint(folder: Path) -> str:

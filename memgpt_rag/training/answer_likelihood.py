@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memgpt_rag.answering.answer_match import holds_answer
 from memgpt_rag.answering.entry_states import ComputedStates, make_memory
 from memgpt_rag.model import AttendedMemory
 from memgpt_rag.model.config import LayerSettings
@@ -27,6 +28,20 @@ class Example:
     answer: str
     found: Sequence[Retrieved]
     gold: tuple[int, ...] = ()
+
+
+def examples_of(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Example]:
+    """Retrieve k entries for each question; those that hold its answer are its gold entries."""
+    found = rag.retriever.retrieve([question for question, _ in pairs], k)
+    return [
+        Example(
+            question,
+            answer,
+            entries,
+            tuple(place for place, entry in enumerate(entries) if holds_answer(entry.passage.titled_text, answer)),
+        )
+        for (question, answer), entries in zip(pairs, found, strict=True)
+    ]
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:

@@ -1,4 +1,4 @@
-"""Calibration: the handful of numbers with which a language model reads memory, fitted on questions with known answers.
+"""Calibration: fits the few parameters with which a language model reads memory to questions with known answers.
 
 No weight of the model changes. τ, b and the null slot of each attended layer and head, and β, move along the gradient of
 the answers' negative log-likelihood; m is chosen among a few. Questions held out say which numbers were best. Knows
@@ -23,10 +23,8 @@ from memgpt_rag.training.answer_likelihood import (
     losses_with_gold,
 )
 
-# What the end of an answer counts beside its words: a reader is to stop after the answer, too.
+# What the end of an answer counts beside its words: the model is to stop after the answer, too.
 END_WEIGHT = 0.3
-# What attention that goes astray counts: little, since an answer may stand in several entries.
-GOLD_WEIGHT = 0.03
 TOP_MS = (8, 16, 32, None)
 # Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
 _LOW = -4.0
@@ -37,8 +35,8 @@ class Calibration:
     """What a calibration found.
 
     Attributes:
-        config: the numbers with the lowest loss on the questions held out, never worse there than those it began with.
-        before: mean loss on the questions held out with the numbers that it began with.
+        config: the configuration with the lowest loss on the questions held out, never worse there than the first one.
+        before: mean loss on the questions held out with the first configuration.
         after: the same with `config`.
     """
 
@@ -47,33 +45,44 @@ class Calibration:
     after: float
 
 
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How a calibration goes.
+
+    Attributes:
+        end_weight: what the end of an answer counts beside its words.
+        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words: little, since an
+            answer may stand in several entries.
+        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
+        top_ms: numbers m to try, before the fit and after it.
+        steps: steps of Adam, over batches of `batch_size`.
+        evaluations: how often the questions held out are looked at during the fit.
+        seed: of the order of the examples.
+    """
+
+    end_weight: float = END_WEIGHT
+    gold_weight: float = 0.03
+    null_slot: bool = True
+    top_ms: tuple[int | None, ...] = TOP_MS
+    steps: int = 400
+    batch_size: int = 8
+    evaluations: int = 8
+    seed: int = 0
+
+
 def calibrate(
     rag: RAG,
     examples: Sequence[Example],
     held_out: Sequence[Example],
+    options: CalibrationOptions = CalibrationOptions(),
     *,
-    end_weight: float = END_WEIGHT,
-    gold_weight: float = GOLD_WEIGHT,
-    null_slot: bool = True,
-    top_ms: Sequence[int | None] = TOP_MS,
-    steps: int = 400,
-    batch_size: int = 8,
-    evaluations: int = 8,
-    seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     on_candidate: Callable[[MemoryAttentionConfig, float], None] = lambda config, loss: None,
 ) -> Calibration:
     """Fit how a model reads memory, starting from its present configuration, which is left as it is.
 
     Args:
-        held_out: questions that decide which numbers are kept; of other documents than `examples`, if possible.
-        end_weight: what the end of an answer counts beside its words.
-        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words.
-        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
-        top_ms: numbers m to try, before the fit and after it.
-        steps: steps of Adam, over batches of `batch_size`.
-        evaluations: how often the questions held out are looked at during the fit.
-        seed: of the order of the examples.
+        held_out: questions that decide which configuration is kept; of other documents than `examples`, if possible.
         on_step: is told the number of each step done and its loss.
         on_candidate: is told of every configuration tried on the questions held out, and its loss there.
 
@@ -83,60 +92,76 @@ def calibrate(
     if not examples or not held_out:
         raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
     model, config = rag.model, rag.model.config
-
-    @torch.no_grad()
-    def held_out_loss(candidate: MemoryAttentionConfig) -> float:
-        layer_settings = candidate.resolve(model.windows, model.num_heads)
-        factor = candidate.score_bias / config.score_bias if config.score_bias else 1.0
-        parts = [
-            answer_losses(rag, part, layer_settings=layer_settings, score_bias_factor=factor)
-            for part in alike_batches(held_out, batch_size)
-        ]
-        loss = float(torch.cat([words + end_weight * end for words, end in parts]).mean())
-        on_candidate(candidate, loss)
-        return loss
-
-    before = best = held_out_loss(config)
-    kept = config
-
-    def consider(candidate: MemoryAttentionConfig) -> None:
-        nonlocal best, kept
-        if candidate != kept and (loss := held_out_loss(candidate)) < best:
-            best, kept = loss, candidate
-
-    def consider_top_ms() -> None:
-        for top_m in top_ms:
-            consider(replace(kept, top_m=top_m))
-
+    best = _Best(rag, held_out, options, on_candidate)
+    before = best.loss
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        consider_top_ms()
-        numbers = FusionNumbers(kept, model, null_slot)
-        optimiser, schedule = numbers.optimiser(steps)
-        batches = _random_batches(examples, batch_size, seed)
-        for step, batch in zip(range(1, steps + 1), batches, strict=False):
-            layer_settings, factor = numbers.layer_settings(), numbers.score_bias_factor()
-            if gold_weight:
-                words, end, gold = losses_with_gold(rag, batch, layer_settings, factor)
-                loss = (words + end_weight * end + gold_weight * gold).mean()
-            else:
-                words, end = answer_losses(rag, batch, layer_settings=layer_settings, score_bias_factor=factor)
-                loss = (words + end_weight * end).mean()
-            optimiser.zero_grad()
+        best.consider_top_ms()
+        parameters = LayerParameters(best.config, model, options.null_slot)
+        optimizer, schedule = parameters.optimizer(options.steps)
+        batches = _random_batches(examples, options.batch_size, options.seed)
+        for step, batch in zip(range(1, options.steps + 1), batches, strict=False):
+            loss = _loss(rag, batch, parameters, options)
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             on_step(step, float(loss.detach()))
-            if step % max(1, steps // evaluations) == 0:
-                consider(numbers.config())
-        consider(replace(kept, null_score=config.null_score))
-        consider_top_ms()
+            if step % max(1, options.steps // options.evaluations) == 0:
+                best.consider(parameters.config())
+        best.consider(replace(best.config, null_score=config.null_score))
+        best.consider_top_ms()
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    return Calibration(kept, before, best)
+    return Calibration(best.config, before, best.loss)
+
+
+class _Best:
+    """The configuration that was best so far on the questions held out, and its loss there."""
+
+    def __init__(
+        self,
+        rag: RAG,
+        held_out: Sequence[Example],
+        options: CalibrationOptions,
+        on_candidate: Callable[[MemoryAttentionConfig, float], None],
+    ):
+        self._rag, self._held_out, self._options, self._on_candidate = rag, held_out, options, on_candidate
+        self._first = self.config = rag.model.config
+        self.loss = self._held_out_loss(self.config)
+
+    def consider(self, candidate: MemoryAttentionConfig) -> None:
+        if candidate != self.config and (loss := self._held_out_loss(candidate)) < self.loss:
+            self.loss, self.config = loss, candidate
+
+    def consider_top_ms(self) -> None:
+        for top_m in self._options.top_ms:
+            self.consider(replace(self.config, top_m=top_m))
+
+    @torch.no_grad()
+    def _held_out_loss(self, candidate: MemoryAttentionConfig) -> float:
+        model, first = self._rag.model, self._first
+        settings = candidate.resolve(model.windows, model.num_heads)
+        factor = candidate.score_bias / first.score_bias if first.score_bias else 1.0
+        parts = [
+            answer_losses(self._rag, part, layer_settings=settings, score_bias_factor=factor)
+            for part in alike_batches(self._held_out, self._options.batch_size)
+        ]
+        loss = float(torch.cat([words + self._options.end_weight * end for words, end in parts]).mean())
+        self._on_candidate(candidate, loss)
+        return loss
+
+
+def _loss(rag: RAG, batch: Sequence[Example], parameters: LayerParameters, options: CalibrationOptions) -> Tensor:
+    settings, factor = parameters.layer_settings(), parameters.score_bias_factor()
+    if not options.gold_weight:
+        words, end = answer_losses(rag, batch, layer_settings=settings, score_bias_factor=factor)
+        return (words + options.end_weight * end).mean()
+    words, end, gold = losses_with_gold(rag, batch, settings, factor)
+    return (words + options.end_weight * end + options.gold_weight * gold).mean()
 
 
 def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[Example]]:
@@ -150,7 +175,7 @@ def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> 
                 yield drawn[place]
 
 
-class FusionNumbers:
+class LayerParameters:
     """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
 
     def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
@@ -168,8 +193,8 @@ class FusionNumbers:
         self.null_score = per_head(nulls).requires_grad_(self._null_slot)
         self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
 
-    def to(self, device: torch.device) -> FusionNumbers:
-        """Put the parameters on a device, before an optimiser is given them."""
+    def to(self, device: torch.device) -> LayerParameters:
+        """Put the parameters on a device, before an optimizer is given them."""
         for name in ("log_temperature", "offset", "null_score", "log_score_bias"):
             number: Tensor = getattr(self, name)
             setattr(self, name, number.detach().to(device).requires_grad_(number.requires_grad))
@@ -179,7 +204,7 @@ class FusionNumbers:
         """β."""
         return self.log_score_bias.exp()
 
-    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    def optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""
         adam = torch.optim.Adam(
             [

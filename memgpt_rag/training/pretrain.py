@@ -119,18 +119,31 @@ class Pretrained:
         return math.exp(self.eval_loss)
 
 
+@dataclass(frozen=True)
+class PretrainOptions:
+    """How a model from scratch is trained.
+
+    Attributes:
+        k: chunks most like the chunk before, from earlier windows.
+        recent: pairs of chunks right before the window; with k = 0 too, the model learns without memory.
+        held_out: share of the text, its end, to measure on.
+    """
+
+    k: int = 2
+    recent: int = 2
+    held_out: float = 0.1
+    steps: int = 500
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
 def pretrain(
     model: MemGPT,
     text: str,
+    options: PretrainOptions = PretrainOptions(),
     *,
     encoder: Encoder | None = None,
-    k: int = 2,
-    recent: int = 2,
-    held_out: float = 0.1,
-    steps: int = 500,
-    batch_size: int = 16,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
     **settings: Any,
 ) -> Pretrained:
@@ -138,9 +151,6 @@ def pretrain(
 
     Args:
         encoder: tells which chunks are alike; None for `token_vectors`, which needs no model.
-        k: chunks most like the chunk before, from earlier windows.
-        recent: pairs of chunks right before the window; with k = 0 too, the model learns without memory.
-        held_out: share of the text, its end, to measure on.
         on_step: told the number of steps done and the loss of the last ones, every ten steps.
         settings: further `TrainingArguments`.
 
@@ -150,28 +160,13 @@ def pretrain(
     """
     if importlib.util.find_spec("accelerate") is None:
         raise MissingPackageError("accelerate", "Training", "pip install 'memgpt_rag[offline]'")
-    size, window = model.chunk_tokens, model.max_tokens // model.chunk_tokens
-    tokens = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.long)
-    windows = (len(tokens) - 1) // (size * window)
-    first_held_out = windows - max(1, round(windows * held_out))
-    if first_held_out < 1:
-        raise ValueError(
-            f"The text has {len(tokens)} tokens; expected at least {2 * size * window + 1}: a window of {size * window} to "
-            "learn from and one to measure on."
-        )
-    neighbors = None
-    if k or recent:
-        vectors = text_vectors(model, tokens, encoder)
-        neighbors = earlier_neighbors(vectors, k, window, recent=recent)
-    learning, measuring = (
-        TextWindows(tokens, size, window, neighbors, first=first, last=last)
-        for first, last in ((0, first_held_out), (first_held_out, None))
-    )
+    learning, measuring = _windows(model, text, options, encoder)
     with tempfile.TemporaryDirectory() as folder:
         defaults: dict[str, Any] = {
-            "max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-            "lr_scheduler_type": "linear", "warmup_steps": steps // 10, "weight_decay": 0.01, "save_strategy": "no", "report_to": [],
-            "logging_steps": 10, "disable_tqdm": True, "label_names": ["labels"],
+            "max_steps": options.steps, "per_device_train_batch_size": options.batch_size,
+            "learning_rate": options.learning_rate, "seed": options.seed,
+            "lr_scheduler_type": "linear", "warmup_steps": options.steps // 10, "weight_decay": 0.01,
+            "save_strategy": "no", "report_to": [], "logging_steps": 10, "disable_tqdm": True, "label_names": ["labels"],
             "prediction_loss_only": True, "dataloader_pin_memory": torch.cuda.is_available(),
         }  # fmt: skip
         arguments = TrainingArguments(**{"output_dir": folder, **defaults, **settings})
@@ -183,6 +178,29 @@ def pretrain(
         eval_loss = trainer.evaluate()["eval_loss"]
     model.eval()
     return Pretrained(train_loss, eval_loss)
+
+
+def _windows(
+    model: MemGPT, text: str, options: PretrainOptions, encoder: Encoder | None
+) -> tuple[TextWindows, TextWindows]:
+    """Windows to learn from and to measure on, with the chunks that were retrieved for each chunk."""
+    size, window = model.chunk_tokens, model.max_tokens // model.chunk_tokens
+    tokens = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.long)
+    windows = (len(tokens) - 1) // (size * window)
+    first_held_out = windows - max(1, round(windows * options.held_out))
+    if first_held_out < 1:
+        raise ValueError(
+            f"The text has {len(tokens)} tokens; expected at least {2 * size * window + 1}: a window of {size * window} to "
+            "learn from and one to measure on."
+        )
+    neighbors = None
+    if options.k or options.recent:
+        vectors = text_vectors(model, tokens, encoder)
+        neighbors = earlier_neighbors(vectors, options.k, window, recent=options.recent)
+    return (
+        TextWindows(tokens, size, window, neighbors, first=0, last=first_held_out),
+        TextWindows(tokens, size, window, neighbors, first=first_held_out, last=None),
+    )
 
 
 def text_vectors(

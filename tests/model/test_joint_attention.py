@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from memgpt_rag.model.attention import UNSEEN, MemoryValues, joint_attention
+from memgpt_rag.model.attention import (
+    UNSEEN,
+    LocalTokens,
+    MemoryTokens,
+    MemoryValues,
+    ScoreSettings,
+    joint_attention,
+)
 
 
 def reference(
@@ -71,10 +78,16 @@ def reference(
     return output, weights
 
 
-def joint(memory_value, **given):
+def joint(query, local_key, local_value, local_mask, memory_key, memory_value, memory_mask, *, dropout=0.0, **settings):
     """Output, and the weight of every memory token."""
     values = memory_value if isinstance(memory_value, MemoryValues) else MemoryValues(memory_value)
-    output, weights = joint_attention(memory_value=values, **given)
+    output, weights = joint_attention(
+        query,
+        LocalTokens(local_key, local_value, local_mask),
+        MemoryTokens(memory_key, values, memory_mask),
+        ScoreSettings(**settings),
+        dropout=dropout,
+    )
     return output, weights.dense(values.codes.shape[2])
 
 

@@ -1,4 +1,4 @@
-"""The formula against plain matrix algebra and against the energy of a Hopfield network; `sum` against itself without memory."""
+"""The formula against plain matrix algebra and against the energy of a Hopfield network; the learned layer against itself without memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from memgpt_rag.model.attention import UNSEEN
-from memgpt_rag.model.from_scratch.memory_layer import MemoryLayer, memory_formula, similarity_scores
+from memgpt_rag.model.from_scratch.memory_layer import (
+    FormulaLayer,
+    MemoryLayer,
+    MemoryLayerConfig,
+    memory_formula,
+    similarity_scores,
+)
 
 D, TOKENS, SLOTS = 12, 5, 7
 
@@ -34,7 +40,7 @@ def test_the_formula_equals_matrix_algebra(tensors):
     in_double = memory_formula(*(tensor.double() for tensor in (x, weight, memory)))
     np.testing.assert_allclose(in_double.numpy(), expected, rtol=1e-12)
     np.testing.assert_allclose(memory_formula(x, weight, memory).numpy(), expected, rtol=1e-4, atol=1e-5)
-    layer = MemoryLayer(D, fusion="formula").double()
+    layer = FormulaLayer(D).double()
     layer.local.weight.data.copy_(weight)
     np.testing.assert_allclose(layer(x.double(), memory.double()).output.detach().numpy(), expected, rtol=1e-12)
 
@@ -53,7 +59,7 @@ def test_the_literal_formula_cannot_single_out_an_entry_by_cosine():
     x, memory = torch.zeros(1, 1, 64), torch.zeros(1, 32, 64)
     memory[0, range(32), range(32)] = 1
     x[0, 0, 0], x[0, 0, 40] = 0.8, 0.6
-    share = MemoryLayer(64, fusion="formula")(x, memory).weights[0, 0, 0]
+    share = FormulaLayer(64)(x, memory).weights[0, 0, 0]
     assert share == pytest.approx(0.067, abs=5e-4)
     layer = MemoryLayer(64)
     for project in (layer.query, layer.key):
@@ -72,13 +78,13 @@ def test_similarities(tensors):
 
 def test_an_untrained_sum_changes_nothing(tensors):
     _, x, memory = tensors
-    layer = MemoryLayer(D, nhead=3)
+    layer = MemoryLayer(D, MemoryLayerConfig(3))
     assert torch.equal(layer(x, memory).output, x)
     assert torch.equal(layer(x, memory, local=2 * x).output, 2 * x)
 
 
 def trained(**settings) -> MemoryLayer:
-    layer = MemoryLayer(D, nhead=3, **settings)
+    layer = MemoryLayer(D, MemoryLayerConfig(3, **settings))
     generator = torch.Generator().manual_seed(1)
     for parameter in (layer.gate, layer.null_score):
         parameter.data.normal_(generator=generator)
@@ -140,19 +146,11 @@ def test_gradients_equal_finite_differences(tensors, settings):
 @pytest.mark.parametrize(
     "settings, match",
     [
-        ({"fusion": "joint"}, "There is no fusion 'joint' for a layer; expected formula or sum"),
-        ({"similarity": "angle"}, "There is no similarity 'angle'; expected dot, cosine or euclidean"),
+        ({"similarity": "angle"}, "There is no similarity 'angle'; expected dot, cosine, euclidean"),
         ({"nhead": 5}, "d_model is 12 and nhead 5; expected heads of equal size"),
-        ({"fusion": "formula", "nhead": 2}, "The formula has one head and memory vectors of d_model = 12 numbers"),
     ],
     ids=str,
 )
 def test_settings_that_contradict_each_other_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
-        MemoryLayer(D, **settings)
-
-
-def test_the_formula_takes_no_bias(tensors):
-    _, x, memory = tensors
-    with pytest.raises(ValueError, match="The formula has no bias; use fusion='sum'"):
-        MemoryLayer(D, fusion="formula")(x, memory, bias=torch.zeros(3, 1, SLOTS))
+        MemoryLayer(D, MemoryLayerConfig(**settings))

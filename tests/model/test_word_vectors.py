@@ -8,6 +8,7 @@ import torch
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.from_scratch.word_vectors import read_word_vectors
 from memgpt_rag.model.tokenizer import bpe_tokenizer, character_tokenizer
 
@@ -27,7 +28,7 @@ def file(tmp_path):
 
 def model_of(tokenizer, **settings) -> MemGPT:
     torch.manual_seed(0)
-    return MemGPT(300, 4, 2, 1, 8, tokenizer=tokenizer, **settings)
+    return MemGPT(MemGPTConfig(300, 4, 2, 1, 8, **settings), tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize("header", [[], ["3 4"]], ids=["GloVe", "word2vec"])

@@ -29,6 +29,7 @@ from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.training import adapter as training
 from memgpt_rag.training.adapter import (
+    AdapterOptions,
     AdapterTrainer,
     distillation_loss,
     last_checkpoint,
@@ -154,7 +155,9 @@ def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(f
     rag = open_rag(folder)
     rag.answer("What is the hat of Ann like?", AskOptions(max_new_tokens=2))  # states read before training serve it
     examples = adapter_examples_of(asked(rag), 3)
-    tuning = train_adapter(rag, examples, examples, tmp_path, num_train_epochs=12, evaluations=4, **SMALL)
+    tuning = train_adapter(
+        rag, examples, examples, tmp_path, AdapterOptions(evaluations=4), num_train_epochs=12, **SMALL
+    )
     assert tuning.after < 0.7 * tuning.before
     assert tuning.steps == 24
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
@@ -177,7 +180,7 @@ def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(f
 
 def test_the_loss_held_out_is_the_mean_over_questions_though_batches_differ_in_size(rag, tmp_path):
     examples = adapter_examples_of(asked(rag), 3)
-    tuning = train_adapter(rag, examples, examples, tmp_path, max_steps=1, evaluations=1, **SMALL)
+    tuning = train_adapter(rag, examples, examples, tmp_path, AdapterOptions(evaluations=1), max_steps=1, **SMALL)
     trainer = AdapterTrainer(rag, add_adapter(rag.model), training.Arguments(str(tmp_path), use_cpu=True, report_to=[]))
     with torch.no_grad():
         losses = [float(trainer.compute_loss(None, {"examples": [one]})) for one in examples]
@@ -189,7 +192,12 @@ def test_states_on_disk_are_taken_and_would_be_written_again_byte_by_byte_after_
     compute_states(before, open_rag(folder).model, dtype="fp32")
     rag = open_rag(before)
     examples = adapter_examples_of(asked(rag), 3)
-    assert train_adapter(rag, examples, examples, tmp_path / "reader", max_steps=6, evaluations=1, **SMALL).steps == 6
+    assert (
+        train_adapter(
+            rag, examples, examples, tmp_path / "reader", AdapterOptions(evaluations=1), max_steps=6, **SMALL
+        ).steps
+        == 6
+    )
     trained = open_rag(before)
     load_adapter(trained.model, tmp_path / "reader")
     compute_states(after, trained.model, dtype="fp32")
@@ -209,10 +217,7 @@ def test_training_stops_when_what_is_held_out_gets_no_better(rag, tmp_path):
     examples = adapter_examples_of(asked(rag), 3)
     # Held-out answers are other than those trained on, so that they get worse.
     held_out = [replace(one, example=replace(one.example, answer="QZX~^|")) for one in examples]
-    tuning = train_adapter(
-        rag, examples, held_out, tmp_path, num_train_epochs=20, evaluations=20, patience=2,
-        weights={"distillation_weight": 0.0, "end_weight": 0.0}, **SMALL,
-    )  # fmt: skip
+    tuning = train_adapter(rag, examples, held_out, tmp_path, AdapterOptions(evaluations=20,patience=2,distillation_weight=0.0,end_weight=0.0), num_train_epochs=20, **SMALL)  # fmt: skip
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     held = [line["eval_loss"] for line in curve if "eval_loss" in line]
     assert tuning.steps < 40
@@ -229,17 +234,18 @@ class InterruptedCurve(training.Curve):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_end(folder, tmp_path, monkeypatch):
-    settings = {**SMALL, "num_train_epochs": 6, "evaluations": 4, "gradient_accumulation_steps": 1, "dropout": 0.2}
+    settings = {**SMALL, "num_train_epochs": 6, "gradient_accumulation_steps": 1}
+    options = AdapterOptions(evaluations=4, dropout=0.2)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     rag = open_rag(folder)
     examples = adapter_examples_of(asked(rag), 3)
-    through = train_adapter(rag, examples, examples, whole, **settings)
+    through = train_adapter(rag, examples, examples, whole, options, **settings)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training, "Curve", InterruptedCurve)
-        train_adapter(open_rag(folder), examples, examples, broken, **settings)
+        train_adapter(open_rag(folder), examples, examples, broken, options, **settings)
     assert not (broken / "reader.json").exists()
     torch.manual_seed(123)  # another process would have other random numbers
-    resumed = train_adapter(open_rag(folder), examples, examples, broken, resume=True, **settings)
+    resumed = train_adapter(open_rag(folder), examples, examples, broken, options, resume=True, **settings)
     assert resumed == through
     mine, theirs = (load_file(one / "adapter_model.safetensors") for one in (broken, whole))
     assert mine.keys() == theirs.keys()
@@ -257,7 +263,9 @@ def test_accumulated_gradients_are_those_of_a_large_batch(folder, tmp_path):
         settings = {**SMALL, "optim": "sgd", "max_grad_norm": 0.0, "gradient_accumulation_steps": accumulated}
         settings["per_device_train_batch_size"] = batch
         target = tmp_path / str(batch)
-        train_adapter(rag, examples, examples, target, max_steps=2, evaluations=1, dropout=0.0, **settings)
+        train_adapter(
+            rag, examples, examples, target, AdapterOptions(evaluations=1, dropout=0.0), max_steps=2, **settings
+        )
         adapters.append(load_file(target / "adapter_model.safetensors"))
     for name, tensor in adapters[0].items():
         if "lora_B" in name:
@@ -270,7 +278,7 @@ def test_a_decoder_in_bf16_learns_with_an_adapter_in_fp32(folder, tmp_path):
     rag.model.decoder.to(torch.bfloat16)
     rag = RAG(rag.retriever.memory, HashEncoder(), MemoryDecoder(rag.model.decoder, rag.model.tokenizer))
     examples = adapter_examples_of(asked(rag), 3)
-    tuning = train_adapter(rag, examples, examples, tmp_path, max_steps=8, evaluations=2, **SMALL)
+    tuning = train_adapter(rag, examples, examples, tmp_path, AdapterOptions(evaluations=2), max_steps=8, **SMALL)
     assert tuning.after < tuning.before
     assert {tensor.dtype for tensor in load_file(tmp_path / "adapter_model.safetensors").values()} == {torch.float32}
     assert {parameter.dtype for parameter in rag.model.writer.parameters()} == {torch.bfloat16}

@@ -16,7 +16,7 @@ from memgpt_rag.training.answer_likelihood import (
     hold_out,
     losses_with_gold,
 )
-from memgpt_rag.training.calibrate import END_WEIGHT, calibrate
+from memgpt_rag.training.calibrate import END_WEIGHT, CalibrationOptions, calibrate
 
 pytestmark = pytest.mark.offline_models
 
@@ -88,9 +88,7 @@ def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader
         reader,
         examples,
         examples,
-        steps=12,
-        evaluations=3,
-        top_ms=(1, 32),
+        CalibrationOptions(steps=12, evaluations=3, top_ms=(1, 32)),
         on_step=lambda step, loss: seen.append(step),
         on_candidate=lambda config, loss: tried.append((config, loss)),
     )
@@ -111,13 +109,13 @@ def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader
 
 def test_the_null_slot_stays_only_where_answers_are_better_for_it(reader, examples):
     reader.model.config = replace(reader.model.config, offset=4.0)  # memory shouts
-    got = calibrate(reader, examples, examples, steps=12, evaluations=3, top_ms=())
+    got = calibrate(reader, examples, examples, CalibrationOptions(steps=12, evaluations=3, top_ms=()))
     reader.model.config = replace(got.config, null_score=None)
     with torch.no_grad():
         words, end = answer_losses(reader, examples)
     without = float((words + END_WEIGHT * end).mean())
     assert got.config.null_score is None or without > got.after
-    bare = calibrate(reader, examples, examples, steps=2, evaluations=1, top_ms=(), null_slot=False)
+    bare = calibrate(reader, examples, examples, CalibrationOptions(steps=2, evaluations=1, top_ms=(), null_slot=False))
     assert bare.config.null_score is None
 
 
@@ -128,7 +126,7 @@ def test_batches_hold_every_example_once_and_answers_of_like_length(examples):
 
 def test_numbers_that_do_not_help_on_what_is_held_out_are_not_kept(reader, examples):
     worse = [Example(example.question, "zebra crossing nine", example.found) for example in examples[:1]]
-    got = calibrate(reader, worse, examples[1:], steps=3, evaluations=1)
+    got = calibrate(reader, worse, examples[1:], CalibrationOptions(steps=3, evaluations=1))
     assert got.after <= got.before
     assert got.after < got.before or got.config == reader.model.config
 

@@ -13,9 +13,11 @@ from transformers import TrainingArguments, default_data_collator
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.model import MemGPT
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.tokenizer import character_tokenizer
 from memgpt_rag.training.chunk_neighbors import earlier_neighbors
 from memgpt_rag.training.pretrain import (
+    PretrainOptions,
     TextTrainer,
     TextWindows,
     pretrain,
@@ -61,7 +63,9 @@ def test_a_later_part_of_a_text_looks_back_at_the_earlier_one():
 def test_a_token_of_the_text_changes_no_logit_before_it(changed):
     """From tokens through vectors and neighbors to logits: positions before the token are as they were, it is not."""
     torch.manual_seed(0)
-    model = MemGPT(64, 32, 2, 2, 64, chunk_tokens=CHUNK, max_tokens=CHUNK * WINDOW, tokenizer=letters(64)).eval()
+    model = MemGPT(
+        MemGPTConfig(64, 32, 2, 2, 64, chunk_tokens=CHUNK, max_tokens=CHUNK * WINDOW), tokenizer=letters(64)
+    ).eval()
     text = torch.randint(64, (20 * CHUNK * WINDOW + 1,), generator=torch.Generator().manual_seed(0))
     other = text.clone()
     other[changed] = (other[changed] + 1) % 64
@@ -78,12 +82,12 @@ def test_a_token_of_the_text_changes_no_logit_before_it(changed):
 
 
 def test_an_encoder_can_tell_which_chunks_are_alike():
-    model, encoder = MemGPT(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32), HashEncoder()
+    model, encoder = MemGPT(MemGPTConfig(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32)), HashEncoder()
     text = "The lamp is lit at dusk. The boat leaves at dawn. " * 4
     tokens = torch.tensor(model.tokenizer(text)["input_ids"])
     expected = encoder.encode_passages([text[at : at + 16] for at in range(0, 192, 16)])
     np.testing.assert_array_equal(text_vectors(model, tokens, encoder), expected)
-    done = pretrain(model, text, encoder=encoder, steps=2, use_cpu=True)
+    done = pretrain(model, text, PretrainOptions(steps=2), encoder=encoder, use_cpu=True)
     assert done.eval_loss > 0
 
 
@@ -102,7 +106,8 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
     for name, of_text in (("with", neighbors), ("without", None)):
         torch.manual_seed(0)
         model = MemGPT(
-            symbols, 64, 2, 2, 128, dropout=0.0, chunk_tokens=chunk, max_tokens=64, tokenizer=letters(symbols)
+            MemGPTConfig(symbols, 64, 2, 2, 128, dropout=0.0, chunk_tokens=chunk, max_tokens=64),
+            tokenizer=letters(symbols),
         )
         arguments = TrainingArguments(
             str(tmp_path), max_steps=100, per_device_train_batch_size=16, learning_rate=5e-3, report_to=[],
@@ -127,12 +132,9 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
 def test_pretraining_learns_a_text_and_measures_its_end():
     text = "abcdefghijklmnopqrstuvwxyz " * 120
     torch.manual_seed(0)
-    model = MemGPT(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32)
+    model = MemGPT(MemGPTConfig(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32))
     told: list[tuple[int, float]] = []
-    done = pretrain(
-        model, text, k=1, recent=1, steps=40, batch_size=8, learning_rate=1e-2,
-        on_step=lambda *step: told.append(step), use_cpu=True,
-    )  # fmt: skip
+    done = pretrain(model, text, PretrainOptions(k=1,recent=1,steps=40,batch_size=8,learning_rate=1e-2), on_step=lambda *step: told.append(step), use_cpu=True)  # fmt: skip
     assert [step for step, _ in told] == [10, 20, 30, 40]
     assert told[-1][1] < told[0][1]
     assert done.perplexity == math.exp(done.eval_loss) < 3
@@ -142,7 +144,7 @@ def test_pretraining_learns_a_text_and_measures_its_end():
 
 
 def test_a_text_that_is_too_short_is_refused():
-    model = MemGPT(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32)
+    model = MemGPT(MemGPTConfig(256, 32, 2, 2, 64, chunk_tokens=16, max_tokens=32))
     with pytest.raises(ValueError, match="The text has 64 tokens; expected at least 65: a window of 32 to learn from"):
         pretrain(model, "x" * 64)
 

@@ -14,9 +14,10 @@ from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemGPT
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.tokenizer import character_tokenizer
 from memgpt_rag.retrieval.retriever import Retriever
-from memgpt_rag.training.pretrain import pretrain
+from memgpt_rag.training.pretrain import PretrainOptions, pretrain
 
 FILES = [ROOT / "examples" / "knowledge" / name for name in ("park.md", "weather.txt")]
 SAID = "今天天气很好，我们去公园玩吧。"
@@ -39,10 +40,12 @@ def model() -> MemGPT:
     tokenizer = character_tokenizer(characters)
     noise = np.random.default_rng(0).choice(characters, (200, 1, 128)).repeat(2, axis=1)
     torch.manual_seed(0)
-    model = MemGPT(len(tokenizer), 64, 2, 2, 128, dropout=0.0, max_tokens=128, chunk_tokens=64, tokenizer=tokenizer)
+    model = MemGPT(
+        MemGPTConfig(len(tokenizer), 64, 2, 2, 128, dropout=0.0, max_tokens=128, chunk_tokens=64), tokenizer=tokenizer
+    )
     text = "".join(noise.flatten())
     assert not any(asked + fact in text for asked, fact in FACTS)
-    pretrain(model, text, k=0, recent=1, steps=60, batch_size=8, learning_rate=5e-3, use_cpu=True)
+    pretrain(model, text, PretrainOptions(k=0, recent=1, steps=60, batch_size=8, learning_rate=5e-3), use_cpu=True)
     return model
 
 

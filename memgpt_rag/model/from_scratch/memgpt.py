@@ -1,14 +1,15 @@
 """MemGPT from scratch: a small language model with memory attention that learns to read what a search found.
 
 Training text is read in chunks, and a chunk sees what was found for the text before it (RETRO, Borgeaud et al. 2022,
-§2.3), so that no logit depends on a later token. The network itself is `memory_transformer.py`; here are the words, the
-attached memory, and the files.
+§2.3), so that no logit depends on a later token. The network itself is `transformer.py`; here are the words, the attached
+memory, and the files.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from memgpt_rag.hub.model_files import loading
 from memgpt_rag.io.json_file import read_json
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.from_scratch.attached_memory import Attached, Lookup
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.from_scratch.transformer import MemoryTransformer
 from memgpt_rag.model.from_scratch.word_vectors import read_word_vectors
 from memgpt_rag.model.tokenizer import byte_tokenizer, load_tokenizer
@@ -36,70 +38,26 @@ class MemGPT(MemoryTransformer):
     """A Transformer decoder whose chosen layers attend to memory beside their own text.
 
     Args:
-        vocab_size: token ids; at least as many as the tokenizer has.
-        d_model: numbers per token.
-        nhead: heads of self-attention.
-        num_layers: layers.
-        dim_feedforward: numbers inside a feed-forward layer.
-        dropout: probability of dropping a number while training.
-        memory_layers: layers behind which memory is read; None for the first one, () for no memory.
-        memory_heads: heads that read it. A head sees its share of a vector, so one can tell tokens apart best.
-        max_tokens: longest text in tokens.
-        chunk_tokens: tokens of a chunk, all of which see the same neighbors.
-        top_m: memory vectors that a head reads at once; None for all.
+        config: its sizes; None for those given as keywords, which are the fields of `MemGPTConfig`.
         tokenizer: None for one token per byte.
 
     Raises:
-        ValueError: sizes that contradict each other.
+        ValueError: sizes that contradict each other, or fewer token ids than the tokenizer has.
     """
 
     def __init__(
         self,
-        vocab_size: int = 10_000,
-        d_model: int = 512,
-        nhead: int = 8,
-        num_layers: int = 2,
-        dim_feedforward: int = 2048,
+        config: MemGPTConfig | None = None,
         *,
-        dropout: float = 0.1,
-        memory_layers: Sequence[int] | None = None,
-        memory_heads: int = 1,
-        max_tokens: int = 512,
-        chunk_tokens: int = 64,
-        top_m: int | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        **sizes: Any,
     ):
-        super().__init__(
-            vocab_size,
-            d_model,
-            nhead,
-            num_layers,
-            dim_feedforward,
-            dropout=dropout,
-            memory_layers=memory_layers,
-            memory_heads=memory_heads,
-            max_tokens=max_tokens,
-            chunk_tokens=chunk_tokens,
-            top_m=top_m,
-        )
+        super().__init__(MemGPTConfig(**sizes) if config is None else replace(config, **sizes))
         self.tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
-        if len(self.tokenizer) > vocab_size:
+        if len(self.tokenizer) > self.config.vocab_size:
             raise ValueError(
-                f"The tokenizer has {len(self.tokenizer)} tokens and vocab_size is {vocab_size}; raise it."
+                f"The tokenizer has {len(self.tokenizer)} tokens and vocab_size is {self.config.vocab_size}; raise it."
             )
-        self.sizes: dict[str, Any] = {
-            "vocab_size": vocab_size,
-            "d_model": d_model,
-            "nhead": nhead,
-            "num_layers": num_layers,
-            "dim_feedforward": dim_feedforward,
-            "dropout": dropout,
-            "memory_layers": self.memory_layers,
-            "memory_heads": memory_heads,
-            "max_tokens": max_tokens,
-            "chunk_tokens": chunk_tokens,
-            "top_m": top_m,
-        }
         self._attached: Attached | None = None
 
     def forward(
@@ -216,7 +174,9 @@ class MemGPT(MemoryTransformer):
         """Write sizes, weights and tokenizer; `from_pretrained` reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"model_type": _MODEL_TYPE, **self.sizes}, indent=1) + "\n")
+        (folder / "config.json").write_text(
+            json.dumps({"model_type": _MODEL_TYPE, **asdict(self.config)}, indent=1) + "\n"
+        )
         save_file(self.state_dict(), folder / "model.safetensors")
         self.tokenizer.save_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""A layer with memory for models that learn to use it: the formula to the letter, and its form with learned parts.
+"""Layers with memory: `FormulaLayer` is the formula to the letter, `MemoryLayer` its form with learned parts.
 
     formula    Y = W X + M softmax(Mᵀ X)
     sum        Y = local(X) + g · U Σ_j softmax over [ null | memory, top-m ] (τ · sim(Q x, K m_j) + bias_j) · V m_j
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from memgpt_rag.model.attention import UNSEEN
 
 Similarity = Literal["dot", "cosine", "euclidean"]
-Fusion = Literal["formula", "sum"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 Projected = tuple[Float[Tensor, "*batch slots d_model"], Float[Tensor, "*batch slots d_model"]]
 
 
@@ -66,57 +66,73 @@ class MemoryRead:
         return mass.index_add(-1, entry_of_slot, self.weights)
 
 
+class FormulaLayer(nn.Module):
+    """The formula to the letter: Y = W X + M softmax(Mᵀ X), with the one weight W and memory vectors of d_model numbers.
+
+    Args:
+        d_model: numbers per token and per memory vector.
+    """
+
+    def __init__(self, d_model: int):
+        super().__init__()
+        self.local = nn.Linear(d_model, d_model, bias=False)  # W
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens d_model"], memory: Float[Tensor, "batch slots d_model"]
+    ) -> MemoryRead:
+        """Read the memory for every token."""
+        weights = torch.softmax(x @ memory.transpose(-1, -2), dim=-1)
+        return MemoryRead(self.local(x) + weights @ memory, weights)
+
+
+@dataclass(frozen=True)
+class MemoryLayerConfig:
+    """Settings of a `MemoryLayer`.
+
+    Attributes:
+        nhead: heads, each with its own temperature, gate and null slot.
+        d_memory: numbers per memory vector; None for d_model.
+        similarity: how near a query and a key are.
+        inverse_temperature: where τ starts: 20 and more for cosines.
+        top_m: memory vectors that a head reads at once; None for all.
+        dropout: probability of dropping a weight while training.
+    """
+
+    nhead: int = 1
+    d_memory: int | None = None
+    similarity: Similarity = "cosine"
+    inverse_temperature: float = 20.0
+    top_m: int | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"There is no similarity {self.similarity!r}; expected {', '.join(SIMILARITIES)}.")
+
+
 class MemoryLayer(nn.Module):
-    """Adds what a memory says to what a local path says.
+    """Adds what a memory says to what a local path says, with learned projections, temperature, null slot and gate.
 
     Args:
         d_model: numbers per token.
-        fusion: "formula" has the one weight W, and memory vectors of d_model numbers; "sum" learns the rest.
-        nhead: heads of `sum`, each with its own temperature, gate and null slot.
-        d_memory: numbers per memory vector, for `sum`; None for d_model.
-        similarity: how near a query and a key are, for `sum`; `formula` is ⟨q, k⟩.
-        inverse_temperature: where τ starts, for `sum`: 20 and more for cosines.
-        top_m: memory vectors that a head reads at once; None for all.
-        dropout: probability of dropping a weight while training.
 
     Raises:
-        ValueError: settings that contradict each other.
+        ValueError: heads that d_model cannot be shared by.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        *,
-        fusion: Fusion = "sum",
-        nhead: int = 1,
-        d_memory: int | None = None,
-        similarity: Similarity = "cosine",
-        inverse_temperature: float = 20.0,
-        top_m: int | None = None,
-        dropout: float = 0.0,
-    ):
+    def __init__(self, d_model: int, config: MemoryLayerConfig = MemoryLayerConfig()):
         super().__init__()
-        if fusion not in ("formula", "sum"):
-            raise ValueError(f"There is no fusion {fusion!r} for a layer; expected formula or sum.")
-        if similarity not in ("dot", "cosine", "euclidean"):
-            raise ValueError(f"There is no similarity {similarity!r}; expected dot, cosine or euclidean.")
+        nhead = config.nhead
         if d_model % nhead:
             raise ValueError(f"d_model is {d_model} and nhead {nhead}; expected heads of equal size.")
-        if fusion == "formula" and (nhead != 1 or d_memory not in (None, d_model)):
-            raise ValueError(
-                f"The formula has one head and memory vectors of d_model = {d_model} numbers; use fusion='sum' for others."
-            )
-        self.fusion, self.similarity, self.nhead, self.top_m = fusion, similarity, nhead, top_m
-        d_memory = d_memory or d_model
-        if fusion == "formula":
-            self.local = nn.Linear(d_model, d_model, bias=False)  # W
-            return
+        self.similarity, self.nhead, self.top_m = config.similarity, nhead, config.top_m
+        d_memory = config.d_memory or d_model
         self.query = nn.Linear(d_model, d_model, bias=False)
         self.key = nn.Linear(d_memory, d_model, bias=False)
         self.value = nn.Linear(d_memory, d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)  # U
-        self.dropout = nn.Dropout(dropout)
-        self.log_inverse_temperature = nn.Parameter(torch.full((nhead,), math.log(inverse_temperature)))
+        self.dropout = nn.Dropout(config.dropout)
+        self.log_inverse_temperature = nn.Parameter(torch.full((nhead,), math.log(config.inverse_temperature)))
         self.null_score = nn.Parameter(torch.zeros(nhead))
         self.gate = nn.Parameter(torch.zeros(nhead))
 
@@ -131,25 +147,16 @@ class MemoryLayer(nn.Module):
         """Read the memory for every token.
 
         Args:
-            memory: its vectors; or, for `sum`, their keys and values, as `project` gives them.
-            local: what the local path gives for the tokens; None for x in `sum`, for W x in `formula`.
+            memory: its vectors; or their keys and values, as `project` gives them.
+            local: what the local path gives for the tokens; None for x.
             bias: added to the score of each memory vector, such as β · (s − max s); `UNSEEN` or −∞ hides one.
-
-        Raises:
-            ValueError: a bias for the formula, which has none.
         """
-        if self.fusion == "formula":
-            if bias is not None:
-                raise ValueError("The formula has no bias; use fusion='sum'.")
-            assert isinstance(memory, Tensor), "the formula has no projections"
-            weights = torch.softmax(x @ memory.transpose(-1, -2), dim=-1)
-            return MemoryRead((self.local(x) if local is None else local) + weights @ memory, weights)
         projected = self.project(memory) if isinstance(memory, Tensor) else memory
         read, weights = self._read(x, projected, bias)
         return MemoryRead((x if local is None else local) + read, weights)
 
     def project(self, memory: Float[Tensor, "*batch slots d_memory"]) -> Projected:
-        """Keys and values of memory vectors, for `sum`: once for a text that many queries read."""
+        """Keys and values of memory vectors: once for a text that many queries read."""
         return self.key(memory), self.value(memory)
 
     def _read(self, x: Tensor, projected: Projected, bias: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -16,64 +16,53 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from memgpt_rag.model.attention import UNSEEN
-from memgpt_rag.model.from_scratch.memory_layer import MemoryLayer, Projected
+from memgpt_rag.model.from_scratch.config import MemGPTConfig
+from memgpt_rag.model.from_scratch.memory_layer import MemoryLayer, MemoryLayerConfig, Projected
 
 # Keys and values of each memory layer for every chunk of a batch, their bias, and the number of chunks in a row.
 Written = tuple[dict[str, Projected], Float[Tensor, "rows 1 slots"], int]
 
 
 class MemoryTransformer(nn.Module):
-    """Embeddings, layers of self-attention, and behind some of them a layer that reads memory.
+    """Embeddings, layers of self-attention, and behind some of them a layer that reads memory."""
 
-    Args:
-        memory_layers: layers behind which memory is read; None for the first one, () for no memory.
-        memory_heads: heads that read it.
-        chunk_tokens: tokens of a chunk, all of which see the same neighbors.
-
-    Raises:
-        ValueError: a memory layer that is none of the layers, or heads that d_model cannot be shared by.
-    """
-
-    def __init__(
-        self,
-        vocab_size: int,
-        d_model: int,
-        nhead: int,
-        num_layers: int,
-        dim_feedforward: int,
-        *,
-        dropout: float,
-        memory_layers: Sequence[int] | None,
-        memory_heads: int,
-        max_tokens: int,
-        chunk_tokens: int,
-        top_m: int | None,
-    ):
+    def __init__(self, config: MemGPTConfig):
         super().__init__()
-        self.memory_layers = (0,) if memory_layers is None else tuple(sorted(set(memory_layers)))
-        unknown = [layer for layer in self.memory_layers if not 0 <= layer < num_layers]
-        if unknown:
-            raise ValueError(f"memory_layers has {unknown}; expected layers from 0 to {num_layers - 1}.")
-        if d_model % nhead:
-            raise ValueError(f"d_model is {d_model} and nhead {nhead}; expected heads of equal size.")
-        self.max_tokens, self.chunk_tokens = max_tokens, chunk_tokens
-        self.embedding = nn.Embedding(vocab_size, d_model)
-        self.position = nn.Embedding(max_tokens, d_model)
+        self.config = config
+        d_model, dropout = config.d_model, config.dropout
+        self.max_tokens, self.chunk_tokens = config.max_tokens, config.chunk_tokens
+        self.embedding = nn.Embedding(config.vocab_size, d_model)
+        self.position = nn.Embedding(config.max_tokens, d_model)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.position.weight, std=0.05)
         self.layers, self.memory_norm, self.memory = nn.ModuleList(), nn.ModuleDict(), nn.ModuleDict()
-        for number in range(num_layers):
+        for number in range(config.num_layers):
             layer = nn.TransformerEncoderLayer(
-                d_model, nhead, dim_feedforward, dropout, activation="gelu", batch_first=True, norm_first=True
+                d_model,
+                config.nhead,
+                config.dim_feedforward,
+                dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
             )
-            _keep_what_comes_in(layer, num_layers)
+            _scale_residual(layer, config.num_layers)
             self.layers.append(layer)
             if number in self.memory_layers:
-                reader = MemoryLayer(d_model, nhead=memory_heads, d_memory=2 * d_model, top_m=top_m, dropout=dropout)
-                _begin_as_cache(reader)
+                layer_settings = MemoryLayerConfig(
+                    config.memory_heads, 2 * d_model, top_m=config.top_m, dropout=dropout
+                )
+                reader = MemoryLayer(d_model, layer_settings)
+                _initialize_as_cache(reader)
                 self.memory_norm[str(number)], self.memory[str(number)] = nn.LayerNorm(d_model), reader
         self.norm = nn.LayerNorm(d_model)
+
+    @property
+    def memory_layers(self) -> Sequence[int]:
+        """Layers behind which memory is read."""
+        assert self.config.memory_layers is not None
+        return self.config.memory_layers
 
     def logits(
         self,
@@ -155,14 +144,14 @@ class MemoryTransformer(nn.Module):
 
 
 @torch.no_grad()
-def _keep_what_comes_in(layer: nn.TransformerEncoderLayer, layers: int) -> None:
+def _scale_residual(layer: nn.TransformerEncoderLayer, layers: int) -> None:
     """What layers add starts small (Radford et al. 2019, §2.3): a token stays alike in all its contexts, and is found."""
     for adds in (layer.self_attn.out_proj, layer.linear2):
         adds.weight.mul_((2 * layers) ** -0.5)
 
 
 @torch.no_grad()
-def _begin_as_cache(layer: MemoryLayer) -> None:
+def _initialize_as_cache(layer: MemoryLayer) -> None:
     """Compare contexts and read what came next, before anything is learned, through a gate that is half open."""
     nn.init.constant_(layer.gate, math.atanh(0.5))
     nn.init.orthogonal_(layer.query.weight)
