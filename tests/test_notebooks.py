@@ -1,0 +1,83 @@
+"""The notebooks in examples/notebooks: each is stored without results, and its code runs from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from commands import environment
+from conftest import ROOT
+
+NOTEBOOKS = ROOT / "examples" / "notebooks"
+# What lines of their output have to look like. Answers start a line; the text of a citation is indented.
+PRINTED = {
+    "memory-against-prompt.ipynb": [r"^memory .*40 yuan", r"^memory .*children", r"^prompt .* s ", r"^closed_book .* s "],
+    "quickstart.ipynb": [r"^40 yuan", r"^\S*六点", r"^not in memory"],
+    "your-own-documents.ipynb": [r"^11 added", r"^0 added, 11 kept", r"^40 yuan", r"^\S*晴朗", r"^source == \"weather"],
+}  # fmt: skip
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))
+
+
+def code_cells(notebook: dict[str, Any]) -> list[str]:
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_each_notebook_says_what_it_has_to_print():
+    assert sorted(path.name for path in NOTEBOOKS.iterdir() if path.suffix == ".ipynb") == sorted(PRINTED)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_notebook_is_valid_and_stored_without_results(name):
+    notebook = read(name)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+    for cell in notebook["cells"]:
+        assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell["id"])
+        assert cell["cell_type"] in ("code", "markdown")
+        assert all(isinstance(line, str) for line in cell["source"])
+        assert cell["metadata"] == {}
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+    for number, code in enumerate(code_cells(notebook), 1):
+        compile(code, f"{name}, code cell {number}", "exec")
+
+
+@pytest.mark.offline_models
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    code = "\n\n".join(code_cells(read(name)))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=tmp_path / "examples" / "notebooks",
+        env={**environment(), "PYTHONUTF8": "1", "TMPDIR": str(tmp_path)},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    for line in PRINTED[name]:
+        assert re.search(line, done.stdout, re.MULTILINE), f"{line} in\n{done.stdout}"
+    written = {path.relative_to(tmp_path / "examples") for path in (tmp_path / "examples").rglob("*") if path.is_file()}
+    kept = {path.relative_to(ROOT / "examples") for path in (ROOT / "examples").rglob("*") if path.is_file()}
+    assert written == kept  # the clone stays as it was
+
+
+def test_a_cell_is_joined_from_its_lines():
+    cells = [
+        {"cell_type": "code", "source": ["one = 1\n", "print(one)"]},
+        {"cell_type": "markdown", "source": ["# Two"]},
+        {"cell_type": "code", "source": []},
+    ]
+    assert code_cells({"cells": cells}) == ["one = 1\nprint(one)", ""]
