@@ -6,6 +6,7 @@ from memgpt_rag.__main__ import start
 
 
 def main() -> None:
+    """Run memgpt-index."""
     start("indexing.cli.main")
 
 

@@ -79,6 +79,7 @@ class JobLog:
             fresh.replace(self._metrics)
 
     def reject(self, reject: Reject) -> None:
+        """Add a record that could not be read to the rejects."""
         self.count("rejects")
         _add(self._rejects, vars(reject))
 

@@ -32,10 +32,12 @@ class SeenIds(_Seen):
     tables = ("ids (digest BLOB PRIMARY KEY, place INTEGER) WITHOUT ROWID",)
 
     def where(self, id: str) -> int | None:
+        """Return where an id was seen before; None where it was not."""
         found = self._database.execute("SELECT place FROM ids WHERE digest = ?", (_digest(id),)).fetchone()
         return None if found is None else int(found[0])
 
     def add(self, id: str, place: int) -> None:
+        """Note where an id was seen."""
         self._database.execute("INSERT INTO ids VALUES (?, ?)", (_digest(id), place))
 
 
@@ -68,6 +70,7 @@ class SeenRuns(_Seen):
         return [run for (run,) in self._database.execute(wanted, (*parts, most_bytes))]
 
     def add(self, run: bytes, parts: Sequence[int]) -> None:
+        """Note the runs of words of a text."""
         self._database.execute("INSERT INTO runs VALUES (?, ?)", (self._count, run))
         self._database.executemany("INSERT INTO parts VALUES (?, ?)", [(part, self._count) for part in parts])
         self._count += 1

@@ -27,6 +27,7 @@ def start(module: str) -> None:
 
 
 def main() -> None:
+    """Run memgpt-rag."""
     start("memgpt_rag.cli.main")
 
 

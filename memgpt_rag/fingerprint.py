@@ -28,6 +28,7 @@ MAX_DIMENSION = 2**16
 _MAX_LAYERS = 2**12
 # Of encoders that were measured, those with unit vectors have .1 to .6.
 _LEAST_SCALE, _MOST_SCALE = 1e-4, 1e6
+_ASK_AGAIN = "Ask with the encoder that embedded it, or build the memory again."
 # Fields that have another name in the files of memories.
 _NAMES_IN_FILES = {"normalized": "normalised", "score_scale": "score_contrast"}
 
@@ -63,6 +64,7 @@ class EncoderFingerprint:
     precision: str = "fp32"
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as a manifest holds them."""
         usual = {"backend": "torch", "precision": "fp32"}
         return {
             _NAMES_IN_FILES.get(name, name): value for name, value in asdict(self).items() if usual.get(name) != value
@@ -91,33 +93,39 @@ class EncoderFingerprint:
         names = {in_file: name for name, in_file in _NAMES_IN_FILES.items()}
         return cls(**{names.get(name, name): value for name, value in fields.items()})
 
-    def require_match(self, asking: EncoderFingerprint) -> None:
-        """Check that vectors of the `asking` encoder can be compared with keys of this one.
+    def require_match(self, other: EncoderFingerprint, doing: str = "is asked", remedy: str = _ASK_AGAIN) -> None:
+        """Check that vectors of another encoder can be compared with keys of this one.
+
+        Args:
+            doing: what the other encoder does with the memory, for the message.
+            remedy: what the user can do.
 
         Raises:
             MismatchError: they cannot; the message names both and what differs.
         """
+        if differs := self._differences(other):
+            raise MismatchError(
+                f"This memory was embedded with {self.name!r} and {doing} with {other.name!r}: {'; '.join(differs)}. {remedy}"
+            )
+
+    def _differences(self, other: EncoderFingerprint) -> list[str]:
         differs: list[str] = []
-        if self.dimension != asking.dimension:
-            differs.append(f"dimension {self.dimension} against {asking.dimension}")
-        if self.normalized != asking.normalized:
+        if self.dimension != other.dimension:
+            differs.append(f"dimension {self.dimension} against {other.dimension}")
+        if self.normalized != other.normalized:
             words = {True: "unit-length vectors", False: "vectors of any length"}
-            differs.append(f"{words[self.normalized]} against {words[asking.normalized]}")
+            differs.append(f"{words[self.normalized]} against {words[other.normalized]}")
         for which in ("query_prompt", "passage_prompt"):
-            mine, theirs = getattr(self, which), getattr(asking, which)
+            mine, theirs = getattr(self, which), getattr(other, which)
             if mine != theirs:
                 differs.append(f"{which.replace('_', ' ')} {mine!r} against {theirs!r}")
         if not differs:
             agreement = min(
-                _cosine(self.query_probe, asking.query_probe), _cosine(self.passage_probe, asking.passage_probe)
+                _cosine(self.query_probe, other.query_probe), _cosine(self.passage_probe, other.passage_probe)
             )
             if not agreement >= SAME_PROBE:
                 differs.append(f"the same text gives other vectors (cosine {agreement:.3f})")
-        if differs:
-            raise MismatchError(
-                f"This memory was embedded with {self.name!r} and is asked with {asking.name!r}: {'; '.join(differs)}. "
-                "Ask with the encoder that embedded it, or build the memory again."
-            )
+        return differs
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ class StatesFingerprint:
     probe: str
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as a manifest holds them."""
         return asdict(self)
 
     @classmethod
@@ -179,7 +188,11 @@ class StatesFingerprint:
         differs: list[str] = []
         missing = sorted(set(reading.layers) - set(self.layers))
         if missing:
-            differs.append(f"it attends to layers {missing}, whose states are not stored")
+            raise MismatchError(
+                f"The states in this memory were computed for layers {_listed(self.layers)}, and {reading.model!r} is to attend "
+                f"to {_listed(reading.layers)}; read with the preset that they were computed for, or compute the missing ones "
+                "with: memgpt-index states --preset quality"
+            )
         for which in ("kv_heads", "head_dim"):
             mine, theirs = getattr(self, which), getattr(reading, which)
             if mine != theirs:
@@ -197,7 +210,12 @@ class StatesFingerprint:
             )
 
 
+def _listed(layers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, layers)) if len(layers) <= 6 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
+
+
 def encode_probe(vector: Float[np.ndarray, " dimension"]) -> str:
+    """Return a vector as base64 of little-endian float16, as a manifest holds it."""
     return base64.b64encode(vector.astype("<f2").tobytes()).decode("ascii")
 
 

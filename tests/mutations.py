@@ -70,7 +70,7 @@ def use(folder: Path) -> list[Any]:
     filtered = memory.search(asked, 3, where="year > 2002")
     states = [
         None if of is None else [None if part is None else part.tobytes() for part in of]
-        for of in map(memory.entry, rows)
+        for of in map(memory.states, rows)
     ]
     proposed = memory.candidates(asked, ["Fact number 3."], 2)[0]
     return [

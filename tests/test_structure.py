@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import house
 import pytest
 from conftest import ROOT
 
@@ -17,38 +18,13 @@ from memgpt_rag.memory.storage import layout
 SOURCES = sorted([*ROOT.glob("memgpt_rag/**/*.py"), *ROOT.glob("indexing/**/*.py")])
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {module_name(path): path for path in SOURCES}
-
-
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports anywhere, inside functions too; those for type checking only are left out."""
-    found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = names & set(MODULES)
-            found.update(modules)
-            if len(modules) < len(names):
-                found.add(node.module)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(path.read_text(encoding="utf-8")))
-    return found
+MODULES = house.sources(ROOT)
+OWN_IMPORTS = house.own_imports(MODULES)
 
 
 def roots(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path)}
+    """Packages that a file imports."""
+    return {name.split(".")[0] for name in house.imports(path, MODULES)}
 
 
 # Each wing, with the wings that it may import. What is not named here may be imported by none.
@@ -95,35 +71,67 @@ def wing(module: str) -> str:
     return name if package == "memgpt_rag" else f"{package}.{name}" if name else package
 
 
-def own_imports(path: Path) -> set[str]:
-    return {name for name in imports(path) if name in MODULES and name != module_name(path)}
-
-
 def test_no_wing_imports_one_above_it():
     used = set()
-    for module, path in MODULES.items():
+    for module, imported in OWN_IMPORTS.items():
         if "." in module:
             used.add(wing(module))
-            for imported in own_imports(path):
-                allowed = ARROWS[wing(module)]
-                assert wing(imported) in allowed, f"{path} imports {imported}"
+            for name in imported:
+                assert wing(name) in ARROWS[wing(module)], f"{module} imports {name}"
     assert used == set(ARROWS)
 
 
 @pytest.mark.parametrize(("inner", "allowed"), [("storage", {"storage"}), ("dense", {"storage", "dense"}),
                                                 ("lexical", {"storage", "lexical"}), ("caches", {"storage", "caches"})])  # fmt: skip
 def test_the_parts_of_the_memory_stand_on_its_storage(inner, allowed):
-    for path in ROOT.glob(f"memgpt_rag/memory/{inner}/*.py"):
-        of_memory = {name for name in own_imports(path) if name.startswith("memgpt_rag.memory")}
-        assert {name.split(".")[2] for name in of_memory} <= allowed, path
+    for module, imported in OWN_IMPORTS.items():
+        if module.startswith(f"memgpt_rag.memory.{inner}."):
+            used = {name.split(".")[2] for name in imported if name.startswith("memgpt_rag.memory")}
+            assert used <= allowed, module
 
 
-def test_no_module_imports_itself_in_a_circle():
-    left = {module: own_imports(path) for module, path in MODULES.items()}
-    while free := [module for module, imported in left.items() if not imported & set(left)]:
-        for module in free:
-            del left[module]
-    assert not left, f"In circles, or on top of one: {sorted(left)}"
+# The most that each figure may be; `python tests/house.py` prints what they are.
+LIMITS = {
+    "files at the top of memgpt_rag": 12,
+    "circles of imports": 0,
+    "longest function, lines": 60,
+    "most parameters, no command": 8,
+    "copies of a closed set": 0,
+    'definitions of "holds the answer"': 1,
+    "largest file, lines": 430,
+}
+
+
+def test_the_house_keeps_its_measure():
+    figures = house.measure(ROOT)
+    for name, most in LIMITS.items():
+        figure, where = figures[name]
+        assert figure <= most, f"{name}: {figure}, {where}"
+    assert figures['definitions of "holds the answer"'][0] == 1
+
+
+def test_the_measure_sees_what_it_is_to_see(tmp_path):
+    """A house of two rooms that look into each other through a function."""
+    for package in house.PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "memgpt_rag" / "one.py").write_text(
+        "from memgpt_rag import two\nKINDS = ['torch', 'openvino', 'onnx']\n\n\n"
+        "def contains(text, answer):\n    return answer in text\n"
+    )
+    (tmp_path / "memgpt_rag" / "two.py").write_text(
+        "def later(self, a, b, c):\n    import memgpt_rag.one\n    return 1\n"
+    )
+    figures = {name: figure for name, (figure, _) in house.measure(tmp_path).items()}
+    assert figures == {
+        "files at the top of memgpt_rag": 3,
+        "circles of imports": 1,
+        "longest function, lines": 3,
+        "most parameters, no command": 3,
+        "copies of a closed set": 1,
+        'definitions of "holds the answer"': 1,
+        "largest file, lines": 6,
+    }
 
 
 def test_only_one_file_imports_faiss():
@@ -189,11 +197,3 @@ def test_importing_does_nothing():
         "import sys, memgpt_rag, indexing\nassert not {'torch', 'transformers', 'faiss', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-@pytest.mark.parametrize(
-    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
-)
-def test_the_code_is_in_order(command):
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr

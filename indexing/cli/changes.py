@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,11 +24,10 @@ from indexing.cli.options import (
 )
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, IndexKind
 from memgpt_rag.io.console import echo, quiet_libraries
+from memgpt_rag.io.option_groups import gathered
 from memgpt_rag.io.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from indexing.job_log import JobLog
 
 memory_argument = click.argument("memory", type=click.Path(path_type=Path))
@@ -61,27 +59,21 @@ class _Change:
     dry_run: bool
 
 
-def _changing(command: Callable[..., None]) -> Callable[..., None]:
-    """Options for reading sources into a memory that is there; the command gets them as `change`."""
-
-    @functools.wraps(command)
-    def with_change(memory: Path, **settings: Any) -> None:
-        command(memory, change=_Change(**settings))
-
-    gathered: Callable[..., None] = with_change
-    for option in (
-        dry_run_option,
-        reading_options,
-        log_options,
-        execution_options,
-        caching_options,
-        generator_option,
-        encoder_option,
-        memory_option,
+_changing = gathered(
+    _Change,
+    "change",
+    [
         sources_argument,
-    ):
-        gathered = option(gathered)
-    return gathered
+        memory_option,
+        encoder_option,
+        generator_option,
+        caching_options,
+        execution_options,
+        log_options,
+        reading_options,
+        dry_run_option,
+    ],
+)
 
 
 @click.command()

@@ -13,6 +13,7 @@ from memgpt_rag.choices import BACKENDS, PRECISIONS, Backend, Precision
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS
 from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.io.console import no_cache_option
+from memgpt_rag.io.option_groups import gathered
 
 if TYPE_CHECKING:
     from indexing.engines.base import Engine, SplitterRecipe
@@ -31,6 +32,7 @@ class EncoderOptions:
     dimension: int | None
 
     def config(self, *, normalize: bool = True) -> EncoderConfig:
+        """Return the encoder's configuration."""
         from memgpt_rag.encoders.config import EncoderConfig
 
         return EncoderConfig(
@@ -42,19 +44,6 @@ class EncoderOptions:
             self.precision,
             self.dimension,
         )
-
-
-def embedding_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which encoder and how; the command gets them as `embedding`."""
-
-    @functools.wraps(command)
-    def with_embedding(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in EncoderOptions.__dataclass_fields__}
-        command(embedding=EncoderOptions(**fields), **settings)
-
-    for option in reversed(_OPTIONS):
-        with_embedding = option(with_embedding)
-    return with_embedding
 
 
 @dataclass(frozen=True)
@@ -130,3 +119,5 @@ _OPTIONS = [
         help="Keep the first so many numbers of a key, for models that were trained so (Matryoshka). Without it, all.",
     ),
 ]
+# Which encoder, and how it embeds; the command gets the options as `embedding`.
+embedding_options = gathered(EncoderOptions, "embedding", _OPTIONS)

@@ -16,6 +16,7 @@ import click
 
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, INDEX_KINDS, EngineKind, IndexKind
 from memgpt_rag.io.console import echo
+from memgpt_rag.io.option_groups import gathered, with_options
 
 if TYPE_CHECKING:
     from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
@@ -36,22 +37,10 @@ class ReadingOptions:
     exclude: tuple[str, ...]
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
+        """Return how to read, with the columns of metadata."""
         from indexing.sources.read_options import ReadOptions, RecordFields
 
         return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
-
-
-def reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say how to read sources; the command gets them as `reading`."""
-
-    @functools.wraps(command)
-    def with_reading(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in ReadingOptions.__dataclass_fields__}
-        command(reading=ReadingOptions(**fields), **settings)
-
-    for option in reversed(_OPTIONS):
-        with_reading = option(with_reading)
-    return with_reading
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,7 @@ class ExecutionOptions:
 
     @contextmanager
     def open(self, encoder: EncoderConfig, splitter: SplitterRecipe) -> Iterator[Engine]:
+        """Open the engine: in this process, or on a Ray cluster."""
         if self.engine == "local":
             from indexing.engines.local import LocalEngine
             from memgpt_rag.encoders.load import load_encoder
@@ -88,21 +78,8 @@ class ExecutionOptions:
         return functools.partial(ray_states, model, address=self.address, workers=self.workers)
 
 
-def execution_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say where the work is done; the command gets them as `execution`."""
-
-    @functools.wraps(command)
-    def with_workplace(**settings: Any) -> None:
-        fields = {name: settings.pop(name) for name in ExecutionOptions.__dataclass_fields__}
-        command(execution=ExecutionOptions(**fields), **settings)
-
-    for option in reversed(_WORKPLACES):
-        with_workplace = option(with_workplace)
-    return with_workplace
-
-
 def log_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say where a job tells what it does; the command gets a `JobLog` as `log`."""
+    """Add the options of a job's reports; the command gets a `JobLog` as `log`."""
 
     @functools.wraps(command)
     def with_log(**settings: Any) -> None:
@@ -112,12 +89,11 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
         with JobLog(command.__name__, progress=True, **paths) as log:
             command(log=log, **settings)
         if rejected := log.counts.get("rejects", 0):
-            echo(f"{rejected:,} records could not be read; they are in {paths['rejects']}.", err=True)
+            records = "record" if rejected == 1 else "records"
+            echo(f"{rejected:,} {records} could not be read, and went to {paths['rejects']}.", err=True)
             click.get_current_context().exit(REJECTS_STATUS)
 
-    for option in reversed(_LOGS):
-        with_log = option(with_log)
-    return with_log
+    return with_options(with_log, _LOGS)
 
 
 def index(
@@ -192,7 +168,7 @@ memory_limit_option = click.option(
     help="Memory that the job may take, but for files that are mapped; indexes that need more are not built.",
 )
 sources_argument = click.argument("sources", nargs=-1, required=True, type=_Source(), metavar="SOURCE…")
-_WORKPLACES = [
+_EXECUTION = [
     click.option(
         "--engine",
         default="local",
@@ -268,3 +244,7 @@ _LOGS = [
 where_option = click.option(
     "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
 )
+# How to read sources; the command gets the options as `reading`.
+reading_options = gathered(ReadingOptions, "reading", _OPTIONS)
+# Where the work is done; the command gets the options as `execution`.
+execution_options = gathered(ExecutionOptions, "execution", _EXECUTION)

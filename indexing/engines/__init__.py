@@ -1,1 +1,1 @@
-"""Where the work of a job is done: in this process, or by Ray's workers."""
+"""Engines that run a job's work: in this process, or on Ray workers."""

@@ -1,7 +1,7 @@
-"""What an engine does for a job, and how models are loaded wherever its work is done.
+"""The interface of engines, and recipes to load models in any process.
 
-An engine reads and splits files, and gives texts their keys; the one writer takes both in order, so that a memory does not
-depend on the engine that built it.
+An engine reads and splits files, and computes the keys of texts; a single writer consumes both in order, so that a memory does
+not depend on the engine that built it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What a job needs done.
+    """Interface of an engine.
 
     Attributes:
-        encoder: gives keys.
-        max_tokens: longest passage.
+        encoder: computes keys.
+        max_tokens: maximum length of a passage.
     """
 
     encoder: Encoder
@@ -36,7 +36,7 @@ class Engine(Protocol):
     def passages(
         self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
     ) -> Iterator[list[Passage]]:
-        """Passages of one document after another.
+        """Yield the passages of each document, in order.
 
         Raises:
             SourceError: at the end, naming every file that could not be read.
@@ -44,13 +44,13 @@ class Engine(Protocol):
         ...
 
     def keys(self, blocks: Iterable[list[str]]) -> Iterator[tuple[list[str], Vectors]]:
-        """One block of texts after another, each with its keys."""
+        """Yield each block of texts with its keys, in order."""
         ...
 
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """How to load an encoder, for a worker elsewhere."""
+    """How to load an encoder in a worker."""
 
     config: EncoderConfig
 
@@ -66,7 +66,7 @@ class SplitterRecipe:
 
     Attributes:
         tokenizer: a language model's name; None to count with the encoder's.
-        cache: folder where it is kept how texts were split, for the next job; None to find that anew.
+        cache: folder of the cache of split points; None for no cache.
     """
 
     tokenizer: str | None
@@ -74,7 +74,7 @@ class SplitterRecipe:
     cache: Path | None = None
 
     def __call__(self, encoder: Callable[[], Encoder]) -> PassageSplitter:
-        """`encoder` is called where its tokenizer is needed."""
+        """Make the splitter; `encoder` is called if its tokenizer is needed."""
         from indexing.passages.split_passages import PassageSplitter
 
         count = encoder().count_tokens if self.tokenizer is None else token_counter(self.tokenizer)
@@ -100,7 +100,7 @@ class DecoderRecipe:
 
 
 def token_counter(generator: str) -> Callable[[str], int]:
-    """Counts tokens as a language model does."""
+    """Return a function that counts tokens with a language model's tokenizer."""
     from memgpt_rag.encoders.token_counts import counter
     from memgpt_rag.model.tokenizer import load_tokenizer
 

@@ -1,4 +1,4 @@
-"""Takes keys that another job computed from the user's cache folder, and keeps there those that this one computes."""
+"""An engine that reads keys from the user's cache folder, and stores new ones there."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class CachingEngine:
-    """An engine that asks the cache first.
+    """Looks keys up in the cache before the engine computes them.
 
-    What comes from there was computed in other company, and may differ from what the engine would compute in the last bits;
-    a job whose keys are to be the same to the bit each time does without.
+    Cached keys were computed in batches with other texts, so their last bits may differ from those that the engine would
+    compute; a job that needs reproducible bits must not use the cache.
 
     Args:
-        engine: does the work.
-        folder: of the cache.
+        engine: engine that computes missing keys.
+        folder: folder of the cache.
     """
 
     def __init__(self, engine: Engine, folder: Path):

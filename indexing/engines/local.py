@@ -1,4 +1,4 @@
-"""The engine that works in this process. `indexing.engines.ray_engine` does the same on many machines."""
+"""The engine that runs in this process; `indexing.engines.ray_engine` runs on several machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """Works in this process, on as many cores as the encoder takes."""
+    """Runs in this process, on as many cores as the encoder uses."""
 
     def __init__(self, encoder: Encoder, splitter: PassageSplitter):
         self.encoder, self._splitter, self.max_tokens = encoder, splitter, splitter.max_tokens

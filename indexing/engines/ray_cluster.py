@@ -1,4 +1,4 @@
-"""What jobs need of Ray Data: datasets that come back in the order in which they went, and errors as sentences."""
+"""Helpers for Ray Data: datasets that keep their order, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from memgpt_rag.memory.ray_shards import first_line
 T = TypeVar("T")
 Row = dict[str, Any]
 
-# Bytes after which a stage hands on what it has, so that one large file keeps many cores busy.
+# Size in bytes of the blocks that a stage emits, so that one large file keeps many cores busy.
 _HANDED_ON = 2**20
-# Blocks that are in the cluster at a time: half a million passages, as texts.
+# Number of blocks of texts in the cluster at a time: half a million passages.
 WINDOW = 2048
-# A worker that is lost is replaced, but not for ever: one that its machine kills for its memory would be killed again.
+# A lost worker is replaced a few times only: one that was killed for its memory use would be killed again.
 _RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 @contextmanager
 def context() -> Iterator[None]:
-    """Settings of the datasets that are made inside."""
+    """Set the Ray Data context of datasets created inside the block."""
     from ray.data import DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import has set another level
     with warnings.catch_warnings():
-        # Of settings that are copied though nobody has set them, and of restarts, for which there is no other way yet.
+        # Ray warns of copied default settings, and of restart options, which have no other interface yet.
         warnings.simplefilter("ignore")
         settings = DataContext.get_current().copy()
         settings.execution_options.preserve_order = True
@@ -45,7 +45,7 @@ def context() -> Iterator[None]:
 def in_windows(
     given: Iterable[T], worker: type[Any], made_of: tuple[Any, ...], workers: int | None
 ) -> Iterator[tuple[T, Row]]:
-    """One thing after another, each with what a pool of workers makes of it; a part of them is in the cluster at a time."""
+    """Yield each item with the result of a pool of workers, in order; a window of items is in the cluster at a time."""
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -67,7 +67,7 @@ def in_windows(
 
 
 def dataset(items: Sequence[Any]) -> Any:
-    """A dataset of one item a task, as tasks take long."""
+    """Create a dataset with one item a task, since tasks take long."""
     import ray.data
 
     rows = [{"number": number, "of": item} for number, item in enumerate(items)]
@@ -75,10 +75,10 @@ def dataset(items: Sequence[Any]) -> Any:
 
 
 def in_order(rows: Any, numbers: int) -> Iterator[Row]:
-    """Rows of a dataset as they come.
+    """Yield the rows of a dataset, and check their order.
 
     Raises:
-        ClusterError: what a worker says, that one was lost, or that a part is missing.
+        ClusterError: a worker failed or was lost, or rows are missing.
     """
     from ray.exceptions import RayError
 
@@ -91,7 +91,7 @@ def in_order(rows: Any, numbers: int) -> Iterator[Row]:
     except RayError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, ClusterError):
-            raise ClusterError(first_line(cause)) from None  # without the advice that Ray has added
+            raise ClusterError(first_line(cause)) from None  # without Ray's advice
         told = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0].rstrip(".")
         raise ClusterError(
             f"A worker of the Ray cluster failed: {told}; see to it, and start the job again: it goes on where it was."
@@ -105,7 +105,7 @@ def _require_place(found: tuple[int, int], expected: tuple[int, int]) -> None:
 
 
 def packed(array: np.ndarray | None) -> Row:
-    """An array as plain fields, which no layer between two processes reads as anything else."""
+    """Pack an array into plain fields: bytes, type and shape, which Ray Data passes on unchanged."""
     if array is None:
         return {"bytes": b"", "dtype": "", "shape": ""}
     shape = ",".join(map(str, array.shape))
@@ -113,12 +113,13 @@ def packed(array: np.ndarray | None) -> Row:
 
 
 def unpacked(fields: Row) -> np.ndarray:
+    """Unpack an array from the fields of `packed`."""
     return np.frombuffer(fields["bytes"], dtype=fields["dtype"]).reshape([int(n) for n in fields["shape"].split(",")])
 
 
 @contextmanager
 def as_sentence() -> Iterator[None]:
-    """Errors that users can mend travel as what they say."""
+    """Turn errors that users can fix into their message inside the block, so that it passes between processes."""
     try:
         yield
     except (MemgptRagError, ValueError) as error:

@@ -1,5 +1,5 @@
-"""Does a job's work on a Ray cluster, or on the cores of this machine: reading, cutting, embedding and states as Ray Data stages
-over the functions that a job without Ray calls. What comes back is numbered, and must come back in order.
+"""Runs a job's work on a Ray cluster, or on the cores of this machine: reading, splitting, embedding and states as Ray Data stages
+over the functions that a job without Ray calls. Results are numbered, and their order is checked.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Documents that travel together.
+# Number of documents in a chunk, which is passed on as one item.
 _CHUNK = 32
 
 
 class RayEngine:
     """An `Engine` on a Ray cluster, for use in a `with` block.
 
-    Files and the folders of models must be where every machine finds them; what is addressed otherwise, such as
-    "s3://bucket/docs" or a model's name on a hub, each machine fetches itself.
+    Files and model folders must be at the same path on every machine; remote addresses, such as "s3://bucket/docs" or a
+    model's name on a hub, are fetched by each machine.
 
     Args:
         encoder: how to load the encoder; compared by value, as are workers' copies of it.
         splitter: how to make the splitter.
-        address: of a cluster, such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
-        workers: how many processes embed at most; None for one a core, or one a GPU where there are any.
+        address: address of a cluster, such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
+        workers: maximum number of processes that embed; None for one a core, or one a GPU if there are any.
 
     Raises:
         MissingPackageError: Ray is not installed.
-        ClusterError: no cluster answers there, a worker failed, or its encoder is another one.
+        ClusterError: no cluster answers at the address, a worker failed, or its encoder is another one.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RayEngine:
         with context():
             rows = (
                 dataset(files)
-                # Half a core: reading waits for disks, and stages that ask for the same would become one.
+                # Half a core: reading waits for disks, and Ray fuses stages with equal resources.
                 .flat_map(_read, fn_kwargs=how, num_cpus=0.5)
                 .map(_split, fn_kwargs=recipes, num_cpus=1)
             )
@@ -114,11 +114,11 @@ def ray_states(
     address: str | None = None,
     workers: int | None = None,
 ) -> Iterator[StatesOf]:
-    """What computes states on a Ray cluster, in the place of `compute_states.states_of`.
+    """Provide a function that computes states on a Ray cluster, in place of `compute_states.states_of`.
 
     Args:
         model: how to load the language model.
-        expected: what the job's own model says of itself, which the workers' have to say, too.
+        expected: fingerprint of the job's model, which the workers' models must equal.
 
     Raises:
         MissingPackageError, ClusterError: as for `RayEngine`.
@@ -133,7 +133,7 @@ def ray_states(
 
 
 class _Embedder:
-    """A worker with an encoder, which must be the one that the job has."""
+    """A worker with an encoder, whose fingerprint must equal that of the job's encoder."""
 
     def __init__(self, recipe: Callable[[], Encoder], expected: EncoderFingerprint):
         self._recipe, self._expected = recipe, expected
@@ -176,7 +176,7 @@ class _StatesReader:
 
 
 def _read(row: Row, options: ReadOptions, rejecting: bool) -> Iterator[Row]:
-    """The documents of a file in chunks, each with its number; the file itself is the last item of all."""
+    """Yield the documents of a file in numbered chunks; the last item is the file itself."""
     items = _followed_by(read_file(row["of"], options, rejecting=rejecting), row["of"])
     part, here = 0, list(islice(items, _CHUNK))
     while here:
@@ -186,7 +186,7 @@ def _read(row: Row, options: ReadOptions, rejecting: bool) -> Iterator[Row]:
 
 
 def _split(row: Row, splitter: SplitterRecipe, encoder: Callable[[], Encoder]) -> Row:
-    """The same chunk, with passages in place of documents."""
+    """Split the documents of a chunk into passages."""
     with as_sentence():
         made = _splitter(splitter, encoder)
         items = [list(made.split(item)) if isinstance(item, Document) else item for item in row["items"]]
@@ -195,13 +195,13 @@ def _split(row: Row, splitter: SplitterRecipe, encoder: Callable[[], Encoder]) -
 
 @cache
 def _splitter(splitter: SplitterRecipe, encoder: Callable[[], Encoder]) -> Any:
-    """Made once in a worker's process, which does many tasks."""
+    """Return the splitter, made once in each worker process and used for many tasks."""
     return splitter(lambda: _made(encoder))
 
 
 @cache
 def _made(recipe: Callable[[], T]) -> T:
-    """Likewise."""
+    """Return the result of a recipe, made once in each worker process."""
     return recipe()
 
 

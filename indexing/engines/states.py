@@ -1,4 +1,4 @@
-"""The states of entries, as they are stored, wherever they are computed."""
+"""Computes the states of entries in the form in which they are stored, in any process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from memgpt_rag.model import MemoryDecoder
 
 TokenIds = tuple[int, ...]
-# Gives the states of the entries in one block after another, as they are stored, entry by entry.
+# Computes the states of the entries in each block, and yields them in stored form, entry by entry.
 StatesOf = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
 
 
 def states_of(model: MemoryDecoder, dtype: StatesType, blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
-    """States of the entries in each block, read together."""
+    """Yield the states of the entries in each block; the entries of a block are computed together."""
     for block in blocks:
         for states in model.states_of(block):
             yield encode(to_array(states), dtype)

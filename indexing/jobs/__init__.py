@@ -1,1 +1,1 @@
-"""What memgpt-index does: build, change, verify, export."""
+"""The jobs of memgpt-index: build, change, verify and export a memory."""

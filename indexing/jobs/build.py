@@ -1,4 +1,4 @@
-"""Builds a memory from Python in one call, as `memgpt-index build` does from the command line."""
+"""Builds a memory in one call from Python, as `memgpt-index build` does from the command line."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from memgpt_rag.memory import Memory, add_lexical_index
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a memory is built.
+    """How to build a memory.
 
     Attributes:
-        encoder: embeds the passages; its name, or an `EncoderConfig`.
+        encoder: encoder of the passages; its name, or an `EncoderConfig`.
         generator: language model that will read the memory; its tokenizer counts `max_tokens`. None for the encoder's.
-        max_tokens: longest passage.
-        read: how to read what a file alone does not tell: encoding, fields of records, columns of metadata.
+        max_tokens: maximum length of a passage.
+        read: how to read the files: encoding, fields of records, metadata columns.
         exclude: patterns of files to leave out, such as "*.png".
-        metric: how near is measured.
-        lexical: add a lexical index (BM25), for searches by words.
-        index: how keys are searched; "auto" scans all of them while that takes no longer than `latency`.
-        recall: share of the 10 nearest that an approximate index has to find.
-        latency: milliseconds wished for one search.
-        states: compute states for the generator, in the layers of a preset; None to compute them when questions come.
-        replace: embed everything anew where the folder holds a memory.
+        metric: metric of the search.
+        lexical: add a lexical index (BM25).
+        index: kind of index over the keys; "auto" scans all of them while that takes no longer than `latency`.
+        recall: recall@10 that an approximate index must reach.
+        latency: target latency of one search in milliseconds.
+        states: precompute states for the generator, in the layers of a preset; None to compute them when questions are asked.
+        replace: replace the memory in the folder, and embed everything again.
     """
 
     encoder: EncoderConfig | str = DEFAULT_ENCODER
@@ -70,26 +70,26 @@ def build(
 ) -> BuildReport:
     """Read files and folders, and build a memory from them.
 
-    Run again on the same folder, it embeds only what is new, and a build that was stopped goes on where it was.
+    On an existing memory, only new texts are embedded, and a stopped build is resumed.
 
     Args:
         sources: a file, a folder or an address such as "s3://bucket/docs", or several.
-        folder: of the memory.
+        folder: folder of the memory.
         progress: show progress bars on a terminal.
 
     Returns:
-        What was read, dropped and stored.
+        The numbers of documents, passages and entries that were read, dropped and stored.
 
     Raises:
-        SourceError: a file cannot be read, or there is no text.
-        MismatchError: the memory that is there was built in another way.
-        MemoryFormatError: the folder holds something that would be overwritten.
+        SourceError: a file cannot be read, or no file contains text.
+        MismatchError: the existing memory was built with other settings.
+        MemoryFormatError: the folder contains other files, which would be overwritten.
         BusyError: another job is writing there.
-        ModelError: no such encoder or generator.
+        ModelError: the encoder or generator does not exist.
 
     Example:
-        >>> build("docs/", "my-memory", progress=True).entries
-        1284
+        >>> build("docs/", "my-memory").entries
+        11
     """
     folder, given = Path(folder), options.encoder
     config = EncoderConfig(given) if isinstance(given, str) else given

@@ -1,7 +1,7 @@
-"""The whole job: read → clean → split → drop duplicates → number → encode → commit.
+"""The build job: read → clean → split → drop duplicates → number → encode → commit.
 
-Where the folder holds a memory, what is read is compared with it: entries that are as they were stay, those that are
-gone go, and only texts that are new are embedded. A job that was stopped goes on from the keys that it had computed.
+If the folder holds a memory, the passages are compared with its entries: unchanged entries are kept, missing ones are
+deleted, and only new texts are embedded. A stopped job is resumed with the keys in its journal.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _BLOCK = 1024
 
 @dataclass
 class BuildReport:
-    """What a job read, dropped and stored.
+    """The counts of a job: what it read, dropped and stored.
 
     Attributes:
-        entries: passages that are none of them duplicates.
-        added, kept, deleted: entries that are new, that were there already, and that are no more.
-        embedded: texts that needed a key.
-        rejected: records and files that could not be read.
-        commit: number of the version; None where nothing changed.
+        entries: number of passages without duplicates.
+        added, kept, deleted: numbers of new, unchanged and deleted entries.
+        embedded: number of texts that were embedded.
+        rejected: number of records and files that could not be read.
+        commit: number of the version; None if nothing changed.
     """
 
     files: int = 0
@@ -60,17 +60,19 @@ class BuildReport:
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:
+        """Return the counts that are stored in the manifest."""
         names = "documents", "passages", "exact_duplicates", "near_duplicates", "added", "kept", "deleted"
         return {name: getattr(self, name) for name in names}
 
     def sentence(self) -> str:
+        """Return a sentence on what was read and dropped."""
         return (
             f"read {self.files:,} {'file' if self.files == 1 else 'files'}: {self.documents:,} documents, {self.passages:,} passages; dropped "
             f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {self.entries:,} entries"
         )
 
     def changes(self) -> str:
-        """What becomes of the memory."""
+        """Return a sentence on the changes of the memory."""
         version = "nothing to commit" if self.commit is None else f"version {self.commit}"
         return (
             f"{self.added:,} added, {self.kept:,} kept, {self.deleted:,} deleted, {self.embedded:,} embedded; {version}"
@@ -78,12 +80,12 @@ class BuildReport:
 
 
 class PassageStream:
-    """Passages of the files in blocks, each passage new, and a report that is complete when they have all been taken.
+    """Yields the passages of the files in blocks without duplicates; its report is complete when the iteration ends.
 
     Args:
-        known: passages that are in the memory already and stay there; copies of them are dropped, too.
-        log: what is read is told there; where it keeps rejects, they do not stop the job.
-        progress: show a progress bar; None for what the log says.
+        known: passages of the memory that are kept; duplicates of them are dropped, too.
+        log: log of what is read; if it collects rejects, they do not stop the job.
+        progress: show a progress bar; None for the log's setting.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class PassageStream:
         self._known = known
 
     def __iter__(self) -> Iterator[list[Passage]]:
-        """Raises SourceError: a file cannot be read, or no file holds any text."""
+        """Yield blocks of new passages; raises SourceError if a file cannot be read, or no file contains text."""
         passages = self._passages()
         while block := list(islice(passages, _BLOCK)):
             yield block
@@ -119,9 +121,9 @@ class PassageStream:
                 self.log.event("read", file=file.name, bytes=file.bytes)
                 self.log.count("files_read")
 
-            for of_document in self.engine.passages(self.files, self._options, on_file):
+            for document_passages in self.engine.passages(self.files, self._options, on_file):
                 report.documents += 1
-                for passage in of_document:
+                for passage in document_passages:
                     report.passages += 1
                     if duplicates.is_new(passage):
                         report.entries += 1
@@ -147,17 +149,17 @@ def build_memory(
     replace: bool = False,
     log: JobLog | None = None,
 ) -> BuildReport:
-    """Make a folder the memory of these files; it holds the whole of it afterwards, or what it held before.
+    """Build the memory of these files in a folder, atomically: on an error, the folder is unchanged.
 
     Args:
-        engine: where the work is done; what comes of it is the same everywhere.
-        replace: embed everything anew, also where the folder holds a memory.
-        log: where to report what happens.
+        engine: reads, splits and embeds; the result is the same for every engine.
+        replace: replace the memory in the folder, and embed everything again.
+        log: log of the job.
 
     Raises:
-        SourceError: a file cannot be read, or there is no text.
-        MismatchError: the memory that is there was built in another way.
-        MemoryFormatError: the folder holds something that would be overwritten.
+        SourceError: a file cannot be read, or no file contains text.
+        MismatchError: the existing memory was built with other settings.
+        MemoryFormatError: the folder contains other files, which would be overwritten.
         BusyError: another job is writing there.
     """
     began = time.perf_counter()
@@ -185,12 +187,12 @@ def store(
     *,
     dry_run: bool = False,
 ) -> None:
-    """Write the passages of a stream into a memory, and commit where they change it.
+    """Write the passages of a stream to a memory, and commit if they change it.
 
     Args:
-        known: what the memory holds.
-        name: of the job.
-        instead_of: rows that go unless a passage of the stream is the same entry.
+        known: entries of the current version.
+        name: name of the job.
+        instead_of: rows that are deleted unless a passage of the stream is the same entry.
         dry_run: count only.
     """
     report = stream.report
@@ -226,8 +228,12 @@ def require_same_way(
     splitting: dict[str, Any],
     metadata: dict[str, str],
 ) -> None:
-    """Raises MismatchError: a memory was built in another way, so that new entries would not go with its own."""
-    manifest.encoder.require_match(encoder.fingerprint)
+    """Check that a memory was built with the same encoder and settings; raises MismatchError if not."""
+    manifest.encoder.require_match(
+        encoder.fingerprint,
+        "this job embeds",
+        "Use the encoder that embedded it, or build the memory anew with --replace.",
+    )
     pairs: list[tuple[str, Any, Any]] = [
         ("metric", manifest.metric, metric),
         ("metadata", manifest.metadata, metadata),

@@ -1,4 +1,4 @@
-"""Changes a memory that is there: adds sources, brings sources up to date, deletes entries, compacts."""
+"""Changes an existing memory: adds sources, updates sources, deletes entries, compacts."""
 
 from __future__ import annotations
 
@@ -40,49 +40,49 @@ def add_sources(
     dry_run: bool = False,
     log: JobLog | None = None,
 ) -> BuildReport:
-    """Read files into a memory, beside what it holds from other sources.
+    """Add the entries of files to a memory; entries from other sources are kept.
 
     Args:
-        engine: with the encoder, the tokenizer and the longest passage of the memory.
-        options: with the metadata of the memory.
-        update: entries from these files that are no longer what the files say go.
-        dry_run: find out what would change, and change nothing.
-        log: where to tell what happens.
+        engine: engine with the memory's encoder, tokenizer and maximum length of passages.
+        options: how to read the files, with the memory's metadata columns.
+        update: delete entries from these files whose text is no longer in them.
+        dry_run: count the changes without making them.
+        log: log of the job.
 
     Raises:
-        SourceError: a file cannot be read, or, without `update`, the memory holds another text of it.
-        MismatchError: the memory was built in another way.
+        SourceError: a file cannot be read, or, without `update`, the memory holds an older text of it.
+        MismatchError: the memory was built with other settings.
         BusyError: another job is writing there.
     """
     began = time.perf_counter()
-    Memory.open(memory)  # a wrong folder is told before anything is made there
+    Memory.open(memory)  # raises for a wrong folder before anything is created there
     with MemoryWriter(memory) as writer:
         base = writer.base
         assert base is not None
         splitting = {**base.manifest.splitting, "max_tokens": engine.max_tokens}
         require_same_way(memory, base.manifest, engine.encoder, base.manifest.metric, splitting, options.metadata)
-        known, of_files = (
+        known, from_files = (
             KnownEntries(base),
             pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
         )
-        instead_of, others = base.rows(of_files), _passages(base, base.rows(~of_files))
+        replaced, others = base.rows(from_files), _passages(base, base.rows(~from_files))
         unchanged = 0
-        if not update and len(instead_of):
-            there = {passage.source for passage in _passages(base, instead_of)}
+        if not update and len(replaced):
+            there = {passage.source for passage in _passages(base, replaced)}
             again = PassageStream(
                 [file for file in files if file.name in there], engine, options, known=others, log=log, progress=False
             )
             same = {known.same(passage) for block in again for passage in block}
-            if same != set(instead_of.tolist()):
+            if same != set(replaced.tolist()):
                 raise SourceError(
                     f"{memory} holds another text of {', '.join(sorted(there))}; bring it up to date with: memgpt-index update"
                 )
             files, unchanged = [file for file in files if file.name not in there], len(same)
-            others, instead_of = _passages(base, base.rows()), np.zeros(0, np.int64)
+            others, replaced = _passages(base, base.rows()), np.zeros(0, np.int64)
         stream = PassageStream(files, engine, options, known=others, log=log)
         if files:
             name = "update" if update else "add"
-            gone = instead_of.tolist()
+            gone = replaced.tolist()
             store(writer, stream, engine, known, splitting, name, gone, dry_run=dry_run)
     stream.report.kept += unchanged
     stream.report.seconds = time.perf_counter() - began
@@ -90,10 +90,10 @@ def add_sources(
 
 
 def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: Manifest) -> Manifest:
-    """Delete the entries in some rows of the version that was `present` when they were chosen.
+    """Delete the entries in some rows of a memory, which must still be at the version `present`.
 
     Raises:
-        MemoryFormatError: a row is deleted already, or would leave the memory without entries.
+        MemoryFormatError: the memory has changed, a row is deleted already, or no entries would be left.
         BusyError: another job is writing there.
     """
     with MemoryWriter(memory) as writer:
@@ -111,7 +111,7 @@ def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: Manifest)
 
 
 def compact(memory: Path, *, progress: bool = False) -> Manifest:
-    """Bring all entries into one segment without deleted rows; keys and states are copied, nothing is computed."""
+    """Merge all entries into one segment without deleted rows; keys and states are copied, not recomputed."""
     with MemoryWriter(memory) as writer:
         base = writer.base
         if base is None:
@@ -126,7 +126,7 @@ def compact(memory: Path, *, progress: bool = False) -> Manifest:
             for part in _parts(rows):
                 try:
                     writer.add_keys(base.keys(part))
-                except ValueError as error:  # what the memory holds is copied as it is, and this no job of ours wrote
+                except ValueError as error:  # invalid data in the memory, which no job of ours wrote
                     raise MemoryFormatError(
                         f"{memory} cannot be compacted: {error} Find out what is wrong with: memgpt-index verify"
                     ) from error

@@ -1,7 +1,7 @@
-"""Chooses how keys are searched, by measurement: exactly while that is fast enough, else by the fastest index that finds enough.
+"""Chooses an index by measurement: exact search while it is fast enough, else the fastest index with enough recall.
 
-Every candidate is built over all keys and judged against brute force: its parameters are chosen on one half of the
-queries, and what is reported comes from the other half. One that is slower than looking at all keys is never taken.
+Every candidate is built over all keys and compared with exact search: its parameters are chosen on one half of the queries,
+and the reported figures are measured on the other half. One that is slower than exact search is never chosen.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from memgpt_rag.memory.dense.index_kinds import NEAREST as K
 
 Rows = Int[np.ndarray, "queries k"]
 QUERIES = 400
-# How far below what was asked for an index may measure and stay: it was chosen by one half of the queries, measured on the other.
+# Tolerance below the requested recall for keeping an index: it was chosen on one half of the queries, and measured on the other.
 _NEARLY = 0.01
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a set of keys.
+    """The index chosen for a set of keys, with its figures.
 
     Attributes:
-        index: the index; None where all keys are looked at.
-        recall: of the k nearest, how many it finds.
-        ndcg_loss: how much worse its order is, by discounted gain of the true ranks.
-        milliseconds, exact_milliseconds: of one query, median, on one thread.
+        index: the index; None for exact search.
+        recall: recall of the k nearest.
+        ndcg_loss: 1 − nDCG of its ranking, with gains from the true ranks.
+        milliseconds, exact_milliseconds: median latency of one query on one thread, with the index and exactly.
     """
 
     index: ApproximateIndex | None
@@ -53,7 +53,7 @@ class Choice:
     exact_milliseconds: float
 
     def report(self) -> dict[str, Any]:
-        """Settings and figures, as they stand in a manifest."""
+        """Return the settings and figures that are stored in a manifest."""
         assert self.index is not None
         figures = {name: value for name, value in vars(self).items() if name != "index"}
         return {**asdict(self.index.settings), **{name: round(value, 4) for name, value in figures.items()}}
@@ -70,19 +70,19 @@ def choose_index(
     most_bytes: float = math.inf,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> Choice:
-    """Choose an index for keys.
+    """Choose an index for keys by measurement.
 
     Args:
-        kind: "auto" takes whatever is fastest; "hnsw", "ivf" and "codes", short codes of all keys whose best ones are scored by
-            the keys themselves, that kind, if it is faster than exact search at all.
-        recall: how many of the 10 nearest it has to find, on average.
-        queries: vectors such as will be searched for; None for some of the keys, whose own row does not count.
-        fast_enough: milliseconds for which "auto" does not look for anything faster.
-        most_bytes: of memory that building may take; what takes more is not tried.
-        on_step: hears what is being done.
+        kind: "auto" takes the fastest kind; "hnsw", "ivf" and "codes" (compressed codes of all keys, with rescoring of the best
+            by the keys themselves) take that kind, if it is faster than exact search.
+        recall: mean recall@10 that the index must reach.
+        queries: vectors like those of real queries; None for a sample of the keys, whose own row is not counted.
+        fast_enough: milliseconds of exact search up to which "auto" does not try an index.
+        most_bytes: limit of the memory that building may take; kinds that take more are not tried.
+        on_step: called with a description of each step.
 
     Raises:
-        ValueError: a recall that is not above 0 and at most 1.
+        ValueError: the recall is not in (0, 1].
     """
     if not 0 < recall <= 1:
         raise ValueError(f"recall is {recall}; expected more than 0 and at most 1.")
@@ -109,11 +109,11 @@ def choose_index(
                 tuned = built.with_settings(settings)
                 taken = _milliseconds(partial(_search, tuned, keys), queries[~half])
                 if taken < best.milliseconds:
-                    of_others = _found(tuned, keys, queries[~half], None if own is None else own[~half])
-                    figures = _recall(of_others, truth[~half]), _ndcg_loss(of_others, truth[~half])
+                    results = _found(tuned, keys, queries[~half], None if own is None else own[~half])
+                    figures = _recall(results, truth[~half]), _ndcg_loss(results, truth[~half])
                     best = Choice(tuned, *figures, taken, exact)
                 if taken > 2 * best.milliseconds:
-                    break  # later ones look at more
+                    break  # later settings scan more
     return best
 
 
@@ -128,16 +128,16 @@ def index_memory(
     anew: bool = True,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> dict[str, Choice]:
-    """Give every segment of a memory the index that suits it, in place of the one that it had; see `choose_index`.
+    """Choose the index of every segment of a memory again, and commit the changes; see `choose_index`.
 
     Args:
-        anew: choose for all segments; else those that have an index which finds enough keep it.
+        anew: choose for all segments; otherwise segments keep an index with enough recall.
 
     Returns:
-        What was chosen, by the segments' names. Nothing is committed where all stay as they are.
+        Segment name → choice. Nothing is committed if no segment changes.
 
     Raises:
-        MemoryFormatError: no memory there, or a damaged one.
+        MemoryFormatError: the folder holds no memory, or a damaged one.
         BusyError: another job is writing there.
     """
     memory = Memory.open(folder)
@@ -175,11 +175,11 @@ def _found(
 
 
 def _without_own(rows: Rows, own: Int[np.ndarray, " queries"] | None) -> Rows:
-    """The first k rows of each query, its own left out."""
+    """Return the first k rows of each query without its own row."""
     k = min(K, rows.shape[1] - (own is not None))
     if own is None:
         return rows[:, :k]
-    # Its own goes to the end, wherever it stands, and the order of the others stays.
+    # A stable sort moves the query's own row to the end, and keeps the order of the others.
     last = np.argsort(rows == own[:, None], axis=1, kind="stable")
     return np.take_along_axis(rows, last, axis=1)[:, :k]
 
@@ -189,15 +189,15 @@ def _recall(found: Rows, truth: Rows) -> float:
 
 
 def _ndcg_loss(found: Rows, truth: Rows) -> float:
-    """1 − nDCG, where the nearest key gains k, the next one k − 1, and so on (Järvelin and Kekäläinen 2002)."""
+    """Return 1 − nDCG, where the nearest key has the gain k, the next one k − 1, and so on (Järvelin and Kekäläinen 2002)."""
     k = truth.shape[1]
     gains, discount = k - np.arange(k), 1 / np.log2(np.arange(k) + 2)
-    of_found = ((found[:, :, None] == truth[:, None]) * gains).sum(axis=2)
-    return max(0.0, float(1 - (of_found @ discount).mean() / (gains @ discount)))
+    found_gains = ((found[:, :, None] == truth[:, None]) * gains).sum(axis=2)
+    return max(0.0, float(1 - (found_gains @ discount).mean() / (gains @ discount)))
 
 
 def _milliseconds(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
-    """Median of single queries."""
+    """Return the median latency of single queries in milliseconds."""
     times = []
     for query in queries[:50]:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Computes the states of a memory's entries with the language model that will read them, and stores them beside."""
+"""Computes the states of a memory's entries with the language model that will read them, and stores them in the memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memgpt_rag.fingerprint import StatesFingerprint
     from memgpt_rag.model import MemoryDecoder
 
-# Entries that are read together, the shortest first, so that little of a batch is padding.
+# Entries that are computed together, sorted by length, so that batches have little padding.
 _BLOCK = 128
 
 
@@ -33,18 +33,18 @@ def compute_states(
     elsewhere: Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None = None,
     progress: bool = False,
 ) -> int:
-    """Store the states of every entry, in the layers in which the model attends to memory.
+    """Compute and store the states of every entry, in the layers in which the model attends to memory.
 
     Args:
-        folder: of a memory. States that this model computed before are kept, so that only entries that came later are
-            read; those of another model or form are replaced when all new ones are there.
-        elsewhere: what computes them in the place of this process, given the model's fingerprint.
+        folder: folder of a memory. States that this model computed before are kept, so that only later entries are computed;
+            those of another model or type are replaced when all new ones are stored.
+        elsewhere: computes the states in other processes, given the model's fingerprint; None for this process.
 
     Returns:
-        Bytes of the states computed.
+        The size of the computed states in bytes.
 
     Raises:
-        MemoryFormatError: no memory there, or a damaged one.
+        MemoryFormatError: the folder holds no memory, or a damaged one.
         BusyError: another job is writing there.
         ModelError: the model's states cannot be stored.
     """
@@ -54,9 +54,9 @@ def compute_states(
 
     def lengths(rows: Iterable[int]) -> list[int]:
         nonlocal tokens
-        of_rows = [len(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])]
-        tokens += sum(of_rows)
-        return of_rows
+        token_counts = [len(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])]
+        tokens += sum(token_counts)
+        return token_counts
 
     def blocks(rows: Sequence[int]) -> Iterator[list[TokenIds]]:
         for start in range(0, len(rows), _BLOCK):
@@ -73,7 +73,7 @@ def compute_states(
 
 
 def _fingerprint(memory: Memory, model: MemoryDecoder, dtype: StatesType) -> StatesFingerprint:
-    """That of the states that are there, where this model computed them in the same form; else a new one."""
+    """Return the fingerprint of the stored states if this model computed them with the same type; else a new one."""
     stored, own = memory.manifest.states, states_fingerprint(model, dtype=dtype)
     if stored is not None and (stored.layers, stored.dtype) == (own.layers, own.dtype):
         try:

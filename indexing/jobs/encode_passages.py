@@ -1,4 +1,4 @@
-"""Gives new entries their keys, in the order in which their values are numbered; what is known is not embedded again."""
+"""Computes the keys of new entries in row order; texts with a known key are not embedded again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.storage.journal import Journal
 
 BLOCK = 256
-# The first blocks are small, so that a job which is killed soon has something to go on from, however slow its encoder is.
+# The first blocks are small, so that a job with a slow encoder that is killed early can be resumed.
 FIRST_BLOCK = 16
 
 
@@ -23,13 +23,13 @@ def encode_values(
     *,
     on_block: Callable[[int], object] = lambda entries: None,
 ) -> int:
-    """Give every new value of a memory its key; `on_block` hears how many got theirs.
+    """Write the key of every new value of a memory; `on_block` is called with the number of keys in each block.
 
-    Blocks of texts go to the encoder in the same composition however often the job is stopped, and wherever it runs, so
-    that their keys are the same to the bit; the journal has those of an earlier run.
+    The composition of the blocks of texts does not depend on interruptions or on the engine, so that keys are the same to
+    the bit; keys of an earlier run are taken from the journal.
 
     Returns:
-        How many had to be embedded.
+        The number of texts that were embedded.
     """
     journal, embedded = writer.journal(engine.encoder.fingerprint), 0
 
@@ -49,19 +49,19 @@ def encode_values(
     for passages in writer.value_blocks(BLOCK):
         rows = [None if known is None else known.of_text(passage.titled_text) for passage in passages]
         there = [row for row in rows if row is not None]
-        of_known = iter(known.keys(there)) if known is not None and there else iter(())
-        writer.add_keys(np.stack([next(computed if row is None else of_known) for row in rows]))
+        known_keys = iter(known.keys(there)) if known is not None and there else iter(())
+        writer.add_keys(np.stack([next(computed if row is None else known_keys) for row in rows]))
         on_block(len(there))
     return embedded
 
 
 def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterator[list[str]]:
-    """Texts that have no key yet, in row order: a few at first, and twice as many each time, up to a whole block."""
+    """Yield texts without a key in row order, in blocks that double in size from a few texts up to a full block."""
     texts: list[str] = []
     size = min(FIRST_BLOCK, BLOCK)
     for passages in writer.value_blocks(BLOCK):
-        of_block = [passage.titled_text for passage in passages]
-        texts += of_block if known is None else [text for text in of_block if known.of_text(text) is None]
+        block_texts = [passage.titled_text for passage in passages]
+        texts += block_texts if known is None else [text for text in block_texts if known.of_text(text) is None]
         while len(texts) >= size:
             yield texts[:size]
             del texts[:size]

@@ -1,4 +1,4 @@
-"""Writes the entries of a memory to a file that other programs read: JSON Lines or Parquet."""
+"""Exports the entries of a memory to JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _BLOCK = 4096
 
 
 def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys: bool = False) -> int:
-    """Write entries with all that is known of them, in row order.
+    """Write entries with all their fields and metadata to a file, in row order.
 
     Args:
-        file: its name ends in .jsonl or .parquet.
+        file: a new file, whose name ends with .jsonl or .parquet.
         where: a filter; None for all entries.
-        keys: write the keys, too, as a column "key".
+        keys: also write the keys, as a column "key".
 
     Returns:
-        How many entries were written.
+        The number of entries written.
 
     Raises:
-        SourceError: a file of another kind, or one that is there already.
-        ValueError: a filter that cannot be meant.
+        SourceError: the file's name has another suffix, or the file exists.
+        ValueError: the filter is invalid.
     """
     if file.suffix not in (".jsonl", ".parquet"):
         raise SourceError(f"{file} is neither .jsonl nor .parquet; name a file that ends in one of these.")
@@ -46,7 +46,7 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
         with at_path(file):
             _write(file, memory, blocks, keys)
     except BaseException:
-        file.unlink(missing_ok=True)  # a part of a memory must not pass for all of it
+        file.unlink(missing_ok=True)  # an incomplete export must not be taken for a complete one
         raise
     return len(rows)
 

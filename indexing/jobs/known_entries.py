@@ -1,4 +1,4 @@
-"""What a memory holds already, found by what it says: so that only what changed is embedded."""
+"""Entries of a memory, looked up by id and by text, so that only changed texts are embedded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _BLOCK = 4096
 class KnownEntries:
     """Rows of a memory's entries by their id and by their text.
 
-    Eight bytes of a digest stand for each; what they find is compared with the entry itself, so that none is taken for
-    another.
+    The index uses eight bytes of a digest for each; matches are compared with the entry itself, so that collisions have no
+    effect.
     """
 
     def __init__(self, memory: MemoryReader):
@@ -30,18 +30,19 @@ class KnownEntries:
         self._by_id, self._by_text = _Digests(bytes(ids)), _Digests(bytes(texts))
 
     def same(self, passage: Passage) -> int | None:
-        """Row of the entry that is this passage in every respect."""
+        """Return the row of the entry that equals this passage in all fields; None if there is none."""
         return self._find(self._by_id, passage.id, lambda entry: entry == passage)
 
     def of_id(self, id: str) -> int | None:
-        """Row of the entry of that id."""
+        """Return the row of the entry with an id; None if there is none."""
         return self._find(self._by_id, id, lambda entry: entry.id == id)
 
     def of_text(self, titled_text: str) -> int | None:
-        """Row of an entry that reads the same, and so has the same key."""
+        """Return the row of an entry with the same titled text, and so the same key; None if there is none."""
         return self._find(self._by_text, titled_text, lambda entry: entry.titled_text == titled_text)
 
     def keys(self, rows: list[int]) -> np.ndarray:
+        """Return the keys of the given rows, of shape [rows, dimension]."""
         return self._memory.keys(rows)
 
     def _find(self, digests: _Digests, text: str, fits: Callable[[Passage], bool]) -> int | None:
@@ -57,7 +58,7 @@ class KnownEntries:
 
 
 class _Digests:
-    """Where in a list each digest stands."""
+    """Positions of digests in a list."""
 
     def __init__(self, digests: bytes):
         every = np.frombuffer(digests, dtype="<u8")

@@ -1,4 +1,4 @@
-"""Looks at every byte of a memory and says what is wrong with it, if anything is."""
+"""Verifies every byte of a memory, and reports what is damaged."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from memgpt_rag.memory.storage.files import describe
 from memgpt_rag.memory.storage.keys import first_not_unit
 
 _BLOCK = 1024
-# How far the score of a key with itself may lie below that of its nearest key: what rounding does.
+# Tolerance by which a key's score with itself may be below that of its nearest key, due to rounding.
 _ROUNDING = 1e-5
-# Of an index: how many keys are looked up, how many of the nearest count, and by how much it may miss what it once found.
+# For an index: number of queries, k of recall@k, and tolerance below the recall at its choice.
 _QUERIES, _NEAREST, _FEWER = 100, 10, 0.1
 
 
 def verify_memory(
     memory: Path, *, sample: int = 20_000, on_step: Callable[[str], object] = lambda step: None
 ) -> list[str]:
-    """Check files against their digests, manifests against each other, and keys, values and states against one another.
+    """Check files against their checksums, manifests against each other, and keys, values and states against one another.
 
     Args:
-        sample: how many entries, evenly spread, are looked up by their own key to see that they are found first.
-        on_step: hears what is being looked at.
+        sample: number of entries, evenly spread, that are searched by their own key and must be found first.
+        on_step: called with a description of each step.
 
     Returns:
-        One sentence for each fault; none where the memory is as it was written.
+        One sentence for each fault; none for an intact memory.
     """
     try:
         kept = list_versions(memory)
@@ -45,7 +45,10 @@ def verify_memory(
     except MemgptRagError as error:
         return [str(error)]
     described = {
-        (segment.name, name): file for of in kept for segment in of.segments for name, file in segment.files.items()
+        (segment.name, name): file
+        for manifest in kept
+        for segment in manifest.segments
+        for name, file in segment.files.items()
     }
     for (segment, name), file in described.items():
         path = layout.segment_dir(memory, segment) / name
@@ -70,7 +73,7 @@ def verify_memory(
 
 
 def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:
-    """The present manifest is the last version's, and each version is the one that the next one followed."""
+    """Check that the current manifest is the last version's, and that each version contains the checksum of the previous one."""
     last = layout.version_path(memory, kept[-1].commit)
     if last.exists() and layout.read_bytes(last) != layout.read_bytes(memory / layout.MANIFEST):
         yield f"{memory / layout.MANIFEST} and {last} differ and should be the same."
@@ -83,8 +86,8 @@ def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:
 def _values(memory: Memory) -> Iterator[str]:
     ids: Counter[str] = Counter()
     for segment in memory.segments:
-        of_segment = segment.values.column("id").to_numpy(zero_copy_only=False)
-        ids.update(of_segment if segment.live is None else of_segment[segment.live])
+        segment_ids = segment.values.column("id").to_numpy(zero_copy_only=False)
+        ids.update(segment_ids if segment.live is None else segment_ids[segment.live])
     for id, times in ids.items():
         if times > 1:
             yield f"{memory.path} has {times} entries of the id {id!r}; ids must differ."
@@ -108,11 +111,11 @@ def _keys(memory: Memory, sample: int, on_step: Callable[[str], object]) -> Iter
 
 
 def _strangers(memory: Memory, rows: np.ndarray) -> Iterator[str]:
-    """Entries whose own key finds another one nearer than themselves."""
+    """Report entries whose own key is nearer to another entry."""
     keys = memory.keys(rows)
     found = memory.search(keys, 1, exact=True)
     own = np.einsum("ij,ij->i", keys, keys) if memory.manifest.metric == "cosine" else np.zeros(len(rows))
-    # In Euclidean distance, the root of what rounding leaves.
+    # In Euclidean distance, the tolerance is the square root of the rounding error.
     near = _ROUNDING if memory.manifest.metric == "cosine" else 0.02 * (1 + np.linalg.norm(keys, axis=1))
     for row, other, missed in zip(rows, found.rows[:, 0], found.scores[:, 0] > own + near, strict=True):
         if missed and row != other:
@@ -120,7 +123,7 @@ def _strangers(memory: Memory, rows: np.ndarray) -> Iterator[str]:
 
 
 def _indexes(memory: Path, kept: Sequence[Manifest], on_step: Callable[[str], object]) -> Iterator[str]:
-    """Every index of every version finds about as many of the nearest as was measured when it was chosen."""
+    """Check that every index of every version has about the recall that was measured when it was chosen."""
     checked: set[tuple[str, str]] = set()
     for manifest in kept:
         for described in manifest.segments:
@@ -153,7 +156,7 @@ def _states(memory: Memory) -> Iterator[str]:
 
 
 def _words(memory: Memory) -> Iterator[str]:
-    """Words are looked for again, where this release looks for them in the same way."""
+    """Check the lexical index against a new analysis of the texts, if this release has the same analysis."""
     if memory.manifest.words != ANALYSIS:
         return
     for segment in memory.segments:
@@ -165,7 +168,7 @@ def _words(memory: Memory) -> Iterator[str]:
 
 
 def difference(memory: Path, before: int, after: int | None) -> tuple[list[str], list[str]]:
-    """Ids of the entries that a later version has and an earlier one has not, and the other way round.
+    """Return the ids of the entries that were added and those that were removed between two versions.
 
     Raises:
         MemoryFormatError: there is no such version.

@@ -1,8 +1,8 @@
-"""Drops passages that say nothing new before they cost an embedding, and no others.
+"""Drops duplicate passages before they are embedded.
 
 An exact duplicate has the text of an earlier passage. A near duplicate is nearly as long as an earlier passage and
-contained in it word for word, whatever its case, punctuation and character widths. Resemblance alone would not do: two
-passages of one pattern that differ in a name, a year or a "not" are different facts, and both stay.
+contained in it word for word, apart from case, punctuation and character widths. Resemblance alone is not enough: two
+passages of one pattern that differ in a name, a year or a "not" are different facts, and both are kept.
 
 Candidates are passages that share one of the smallest shingle hashes, the bottom sketch of Broder (1997, "On the
 resemblance and containment of documents", section 4).
@@ -24,23 +24,25 @@ from memgpt_rag.passage import Passage
 NEARLY = 0.8
 _SHINGLE_WORDS = 8
 _SKETCH = 4
-# A text of fewer words, "Yes." or "See above.", means something only under its title.
+# A text of fewer words, such as "Yes." or "See above.", depends on its title, which is compared, too.
 _WORDS_THAT_STAND_ALONE = 8
-# Words, and each Chinese or Japanese character by itself.
+# Words; each Chinese or Japanese character is a word.
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 
 
 @dataclass
 class DuplicateCounts:
+    """Numbers of exact and near duplicates that were dropped."""
+
     exact: int = 0
     near: int = 0
 
 
 class DuplicateFilter:
-    """Remembers what it has let through; of duplicates the first one stays.
+    """Decides which passages are new; the first one of several duplicates is kept.
 
     Args:
-        known: passages that were let through before.
+        known: passages that are kept already.
     """
 
     def __init__(self, known: Iterable[Passage] = ()) -> None:
@@ -51,7 +53,7 @@ class DuplicateFilter:
         self.counts = DuplicateCounts()
 
     def is_new(self, passage: Passage) -> bool:
-        """Whether to keep the passage; counts it where not."""
+        """Return whether a passage is new; duplicates are counted."""
         text = passage.text
         words = _hashed_words(text)
         if len(words) < _WORDS_THAT_STAND_ALONE:
@@ -78,7 +80,7 @@ def _hashed_words(text: str) -> array[int]:
 
 
 def _contains(whole: bytes, part: bytes, itemsize: int) -> bool:
-    """Whether `part` lies in `whole` at a word's boundary."""
+    """Return whether `whole` contains `part` at a word boundary."""
     at = whole.find(part)
     while at >= 0 and at % itemsize:
         at = whole.find(part, at + 1)

@@ -1,7 +1,7 @@
-"""Where texts were split, kept for the next job: one file for all tokenizers, bounded in bytes.
+"""Cache of the split points of texts: one file for all tokenizers, bounded in bytes.
 
-To find the places, a tokenizer reads each text some four times; they depend on nothing but the text, the tokenizer and the
-longest passage. A tokenizer is told from others by its name and by how many tokens it finds in known texts.
+Splitting tokenizes each text about four times; the split points depend only on the text, the tokenizer and the maximum length.
+A tokenizer is identified by its name and its token counts of known texts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from memgpt_rag.encoders.probe_texts import JUDGED_QUERIES
 from memgpt_rag.memory.caches.sqlite_cache import SqliteCache
 
-# Raised when `PassageSplitter` splits in another way, so that what it did before is not taken for that.
+# Version of `PassageSplitter`, increased when it splits differently, so that older split points are not used.
 _RECIPE = 2
 _MAX_BYTES = 2**27
 
 
 class SplitCache:
-    """Beginning and end of each piece of a text, in characters.
+    """Cache of the start and end of each piece of a text, in characters.
 
     Args:
-        folder: of the cache; it need not exist.
-        tokenizer: its name.
-        count_tokens: how it counts.
-        max_tokens: longest passage.
+        folder: folder of the cache; it need not exist.
+        tokenizer: name of the tokenizer.
+        count_tokens: returns the tokenizer's number of tokens of a text.
+        max_tokens: maximum length of a passage.
     """
 
     def __init__(self, folder: Path, tokenizer: str, count_tokens: Callable[[str], int], max_tokens: int):
@@ -37,7 +37,7 @@ class SplitCache:
         self._cache = SqliteCache(folder, "splits", identity, _MAX_BYTES)
 
     def get(self, text: str) -> list[tuple[int, int]] | None:
-        """Return the places of a text's pieces; None where they are not known, or cannot be the splitter's."""
+        """Return the places of a text's pieces; None where they are not cached, or not valid."""
         (data,) = self._cache.get([text.encode()])
         if data is None or len(data) % 8:
             return None
@@ -45,12 +45,12 @@ class SplitCache:
         return places if _cover(places, text) else None
 
     def put(self, text: str, places: list[tuple[int, int]]) -> None:
-        """Keep the places of a text's pieces."""
+        """Store the places of a text's pieces."""
         self._cache.put([text.encode()], [np.asarray(places, "<u4").tobytes()])
 
 
 def _cover(places: list[tuple[int, int]], text: str) -> bool:
-    """Whether pieces follow each other and leave out nothing but white space."""
+    """Return whether pieces are in order and skip nothing but white space."""
     before = 0
     for start, end in places:
         if not before <= start < end <= len(text) or text[before:start].strip():

@@ -1,4 +1,4 @@
-"""Cuts documents into passages: at sentence ends, Chinese ones too, never across a heading, never too long."""
+"""Splits documents into passages: at sentence ends, also Chinese ones, never across a heading, within a maximum length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from indexing.sources.document import Block, Document
 from memgpt_rag.choices import DEFAULT_MAX_PASSAGE_TOKENS
 from memgpt_rag.passage import Passage
 
-# Titles go into the encoder and the language model with every passage, so a long one is cut.
+# Titles go into the encoder and the language model with every passage, so long ones are truncated.
 MAX_TITLE_CHARACTERS = 120
 
 
@@ -24,9 +24,9 @@ class PassageSplitter:
     """Splits cleaned documents.
 
     Args:
-        count_tokens: tokens of a text, by the tokenizer that the limit is meant for.
-        max_tokens: longest passage, without its title.
-        cache: where texts were split before; what it does not know is added.
+        count_tokens: returns the number of tokens of a text, by the tokenizer that the limit refers to.
+        max_tokens: maximum length of a passage, without its title.
+        cache: cache of split points, which is read and extended.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class PassageSplitter:
         self.max_tokens = max_tokens
 
     def split(self, document: Document) -> Iterator[Passage]:
-        """Passages in reading order; `start` and `end` count characters of all its cleaned blocks, two apart."""
+        """Yield passages in reading order; `start` and `end` count characters of the cleaned blocks, joined by two characters."""
         offset, times = 0, Counter[str]()
         for headings, group in groupby(document.blocks, key=lambda block: block.headings):
             blocks, starts, text = self._join(group)
@@ -69,7 +69,7 @@ class PassageSplitter:
             offset += len(text) + 2
 
     def _join(self, group: Iterator[Block]) -> tuple[list[Block], list[int], str]:
-        """Cleaned text of neighbouring blocks, and where in it each begins."""
+        """Join the cleaned texts of adjacent blocks; returns the blocks, the start of each in the text, and the text."""
         blocks, starts, texts, length = [], [], [], 0
         for block in group:
             text = clean(block.text)
@@ -95,14 +95,14 @@ class PassageSplitter:
         if tokens <= self.max_tokens:
             yield 0, text
             return
-        # Aim at pieces of equal length: a last piece of a few words makes a poor entry.
+        # Aim at pieces of equal length: a last piece of a few words is a poor entry.
         pieces = -(-tokens // self.max_tokens)
         full = min(self.max_tokens, max(1, round(1.1 * tokens / pieces)))
         yield from TextSplitter.from_callback(self._count, (full, self.max_tokens)).chunk_indices(text)
 
 
 def _id(document: Document, digest: str, time: int) -> str:
-    """An id that no other text can get: of what the passage says and where it is from, not of its number there."""
+    """Return a unique id of the passage's source and text; it does not depend on the passage's position."""
     record = f"{document.record}/" if document.record else ""
     return f"{document.source}#{record}{digest}" + (f"-{time}" if time > 1 else "")
 

@@ -1,1 +1,1 @@
-"""What a build would read, take and need, before it runs."""
+"""Forecasts of a build's input, time and size before it runs."""

@@ -1,6 +1,6 @@
-"""How long a job would take and what its memory would need, on this machine: from measurements on a few passages.
+"""Forecasts a job's time and its memory's size on this machine, from measurements on a few passages.
 
-Also what follows from what is wished: which index, which states, and how large the memory may get.
+Also chooses the index, the states and the maximum number of entries that satisfy the user's constraints.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from memgpt_rag.memory.lexical.postings import words_bytes
 if TYPE_CHECKING:
     from memgpt_rag.model import MemoryDecoder
 
-# Entries that are written to see how long that takes.
+# Number of entries that are written to measure the time.
 _WRITTEN = 4096
-# What a job remembers of an entry that it has read, until its caches are full.
+# Memory that a job needs per entry for deduplication, and for its full caches, in bytes.
 _SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a memory is to keep to.
+    """Constraints of a memory and its job.
 
     Attributes:
-        recall: of the 10 nearest, how many a search has to find.
-        milliseconds: of one search.
-        disk_bytes: of the memory with its states, once it is built.
-        memory_bytes: that the job may take, but for files that are mapped.
+        recall: recall@10 that a search must reach.
+        milliseconds: latency of one search.
+        disk_bytes: size of the built memory with its states.
+        memory_bytes: main memory of the job, without mapped files.
     """
 
     recall: float = DEFAULT_RECALL
@@ -55,17 +55,17 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What was measured on a few passages, for all of them.
+    """Forecast for all passages from measurements on a few.
 
     Attributes:
-        entries: of the memory.
-        disk_bytes: of keys and values.
-        reading_seconds, embedding_seconds, writing_seconds: to read and cut, to give every entry its key, and to write both.
-        exact_milliseconds: of one search among all keys, on one thread.
-        index: what a search is to use.
-        words: bytes and seconds of finding entries by their words, too.
-        states: by preset, bytes on disk and seconds to compute them.
-        peak_bytes: of memory that the job takes, but for files that are mapped.
+        entries: number of entries of the memory.
+        disk_bytes: size of keys and values.
+        reading_seconds, embedding_seconds, writing_seconds: time to read and split, to compute all keys, and to write both.
+        exact_milliseconds: latency of one exact search on one thread.
+        index: the chosen index.
+        words: bytes and seconds of a lexical index.
+        states: preset → bytes on disk and seconds to compute the states.
+        peak_bytes: peak main memory of the job, without mapped files.
     """
 
     entries: int
@@ -81,20 +81,20 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Of a build, without states."""
+        """Return the seconds of a build without states."""
         return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds
 
     def disk_with(self, preset: str | None) -> float:
-        """Of the memory with the states of a preset."""
+        """Return the size in bytes of the memory with the states of a preset."""
         return self.disk_bytes + self.index.disk_bytes + (self.states[preset][0] if preset else 0)
 
     def preset(self, constraints: Constraints) -> str | None:
-        """The states that the disk has room for, the better ones first; None where it has none for any."""
+        """Return the best preset whose states fit on the disk; None if none fits."""
         fitting = (one for one in PRESETS if one in self.states)
         return next((one for one in fitting if self.disk_with(one) <= constraints.disk_bytes), None)
 
     def most_entries(self, constraints: Constraints, preset: str | None) -> float:
-        """How many entries like these the disk has room for."""
+        """Return the number of entries like these that fit on the disk."""
         return constraints.disk_bytes / self.disk_with(preset) * self.entries
 
 
@@ -105,10 +105,10 @@ def forecast(
     constraints: Constraints = Constraints(),
     metric: Metric = "cosine",
 ) -> Forecast:
-    """Embed, write, search and read a few passages.
+    """Forecast a job by embedding, writing, searching and reading a few passages.
 
     Args:
-        models: by preset, what loads a model that reads memory so; none to leave states out.
+        models: preset → function that loads a model with that preset; empty for no states.
     """
     entries, texts = plan.report.entries, [passage.titled_text for passage in plan.sample]
     encoder.encode_passages(texts[:8])
@@ -129,15 +129,15 @@ def forecast(
         index,
         _words(plan),
         {preset: _states(plan, load()) for preset, load in models.items()},
-        taken + max(seen, index.memory_bytes),  # what has been read is forgotten by the time that an index is built
+        taken + max(seen, index.memory_bytes),  # the memory for deduplication is freed before an index is built
     )
 
 
 def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Constraints()) -> str:
-    """One line a part of the memory: bytes and time; then what follows from the constraints."""
+    """Render a table of bytes and time of each part of the memory, and what follows from the constraints."""
     index, preset = expected.index, expected.preset(constraints)
     rows = [
-        ("values", size(plan.values_bytes), f"{expected.reading_seconds:,.0f} s to read, split and drop copies"),
+        ("values", size(plan.values_bytes), f"{expected.reading_seconds:,.0f} s to read, split and drop duplicates"),
         ("keys", size(plan.keys_bytes), f"{expected.embedding_seconds:,.0f} s to embed"),
         ("journal", size(plan.keys_bytes), f"while the job runs; {expected.writing_seconds:,.0f} s to write all three"),
         (
@@ -147,7 +147,7 @@ def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Co
             f"{expected.exact_milliseconds:.2f} ms",
         ),
     ]
-    rows.append(("words", size(expected.words[0]), f"{expected.words[1]:,.0f} s to find; optional"))
+    rows.append(("lexical", size(expected.words[0]), f"{expected.words[1]:,.0f} s to index; optional"))
     for name, (bytes_, seconds) in expected.states.items():
         rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
     rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))
@@ -172,7 +172,7 @@ def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Co
 
 
 def _writing_seconds(plan: Plan, keys: np.ndarray, encoder: Encoder) -> float:
-    """Of one entry: journal and keys, and values that are read again."""
+    """Measure the seconds to write one entry: journal and keys, and values that are read back."""
     passages = [replace(plan.sample[row % len(plan.sample)], id=str(row)) for row in range(_WRITTEN)]
     metric: Metric = "cosine" if encoder.normalized else "euclidean"
     with tempfile.TemporaryDirectory() as scratch, MemoryWriter(Path(scratch) / "memory", metric=metric) as writer:
@@ -190,7 +190,7 @@ def _writing_seconds(plan: Plan, keys: np.ndarray, encoder: Encoder) -> float:
 
 
 def _words(plan: Plan) -> tuple[float, float]:
-    """Postings grow with the entries, different terms with the square root of their number (Heaps 1978)."""
+    """Forecast the lexical index: postings grow with the entries, terms with their square root (Heaps 1978)."""
     terms("The first call loads stop words.")
     counted, seconds = timed(lambda: [Counter(terms(passage.titled_text)) for passage in plan.sample])
     different = set().union(*counted)
@@ -215,7 +215,7 @@ def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
 
 
 def require_memory(limit: float | None) -> None:
-    """Raises ValueError: this process takes more than it may already."""
+    """Check that this process is below a memory limit in bytes; raises ValueError if it is not."""
     if limit is not None and (taken := anonymous_bytes()) > limit:
         raise ValueError(
             f"This job takes {size(taken)} with its models loaded, and --memory-limit is {size(limit)}; raise it, or name a "
@@ -224,7 +224,7 @@ def require_memory(limit: float | None) -> None:
 
 
 def anonymous_bytes() -> float:
-    """Memory of this process that is no file's; all that was ever resident where the system does not say."""
+    """Return the anonymous memory of this process in bytes; its peak resident set where the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)

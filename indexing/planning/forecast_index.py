@@ -1,4 +1,4 @@
-"""How fast a memory of some size would be searched: measured among a few keys such as its own, and scaled up."""
+"""Forecasts the search latency of a memory of a given size: measured on a sample of keys, and scaled up."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from memgpt_rag.memory.dense.index_kinds import (
     ways_to_search,
 )
 
-# Keys among which searches are measured.
+# Number of keys that searches are measured on.
 _SCANNED = 20_000
-# Settings that are tried when an index is chosen, each with so many searches.
+# Settings tried in the choice of an index, and searches for each.
 _TRIES, _SEARCHES = 20, 250
 
 
 @dataclass(frozen=True)
 class IndexForecast:
-    """What a way to search would take; bytes on disk, and in memory while it is built."""
+    """Forecast of a kind of search: latency, time to build, bytes on disk, and main memory while it is built."""
 
     kind: str
     milliseconds: float
@@ -46,18 +46,18 @@ class IndexForecast:
 def forecast_indexes(
     keys: Float[np.ndarray, "n dimension"], entries: int, metric: Metric, *, recall: float, fast_enough: float
 ) -> list[IndexForecast]:
-    """Exact search first; others only where that takes longer than is fast enough.
+    """Forecast exact search and, if it is slower than `fast_enough`, approximate indexes, with exact search first.
 
     Args:
-        keys: some of the memory's.
-        entries: how many the memory will have.
+        keys: a sample of the memory's keys.
+        entries: number of entries of the memory.
     """
     scanned = _made_keys(keys, _SCANNED)
     scale = entries / len(scanned)
     with one_thread():
         one = _milliseconds(lambda query: exact_search(scanned, query, NEAREST, metric), keys)
-        _, of_all = timed(lambda: exact_search(scanned, scanned[:QUERIES], NEAREST + 1, metric))
-        exact = IndexForecast("exact", one * scale, of_all * scale, 0, 0)
+        _, batch_seconds = timed(lambda: exact_search(scanned, scanned[:QUERIES], NEAREST + 1, metric))
+        exact = IndexForecast("exact", one * scale, batch_seconds * scale, 0, 0)
         if exact.milliseconds <= fast_enough:
             return [exact]
         return [exact, *_approximate(scanned, keys, entries, recall, metric, exact.seconds)]
@@ -66,11 +66,11 @@ def forecast_indexes(
 def _approximate(
     scanned: np.ndarray, queries: np.ndarray, entries: int, recall: float, metric: Metric, choosing: float
 ) -> list[IndexForecast]:
-    """Indexes over a few keys, and what they would be over all; to choose between them, all are built."""
+    """Measure indexes over a sample of keys, and scale to all; building includes all candidates of the choice."""
     rows, dimension = scanned.shape
     scale, found, building = entries / rows, [], choosing
     truth = exact_search(scanned, queries, NEAREST, metric)[0]
-    # Lists get longer, and more, by the square root of the rows; a walk through a graph by their logarithm.
+    # Length and number of lists grow with the square root of the rows; steps in a graph with their logarithm.
     walk = math.log(entries) / math.log(rows)
     longer = {"ivf": math.sqrt(scale), "codes": scale, "hnsw": walk}
     more = {"ivf": _work_of_lists(entries) / _work_of_lists(rows), "codes": scale, "hnsw": scale * walk}
@@ -82,7 +82,7 @@ def _approximate(
                 if (rows_found[:, :, None] == truth[:, None]).any(axis=1).mean() >= recall:
                     break
             else:
-                building += seconds * more[kind]  # it is built, and not taken
+                building += seconds * more[kind]  # it is built, but not chosen
                 continue
             taken = _milliseconds(partial(_search, tuned, scanned), queries)
             building += seconds * more[kind] + _TRIES * _SEARCHES * taken * longer[kind] / 1000
@@ -93,12 +93,12 @@ def _approximate(
 
 
 def _work_of_lists(rows: int) -> float:
-    """Distances that building an IVF computes: ten rounds of k-means over its sample, and one search for each row's list."""
+    """Return the distance computations of building an IVF: ten rounds of k-means on its sample, and one list search a row."""
     return lists_for(rows) * (10 * training_rows(rows) + rows)
 
 
 def _made_keys(keys: Float[np.ndarray, "n dimension"], count: int) -> Float[np.ndarray, "count dimension"]:
-    """Keys that vary in the directions in which real ones do, in clusters of thirty, so that there are enough to search among."""
+    """Generate keys with the covariance of real ones, in clusters of thirty, to have enough for a measurement."""
     rng = np.random.default_rng(0)
     mean, lengths = keys.mean(axis=0), np.linalg.norm(keys, axis=1).mean()
 
@@ -116,11 +116,12 @@ def _search(index: ApproximateIndex, keys: np.ndarray, query: np.ndarray) -> obj
 
 
 def _milliseconds(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
-    """Median of single queries."""
+    """Return the median latency of single queries in milliseconds."""
     search(queries[:1])
     return 1000 * float(np.median([timed(partial(search, query[None]))[1] for query in queries[:50]]))
 
 
 def timed(job: Callable[[], Any]) -> tuple[Any, float]:
+    """Run a function, and return its result and its duration in seconds."""
     began = time.perf_counter()
     return job(), time.perf_counter() - began

@@ -1,5 +1,5 @@
-"""What a job would read and how large its memory would get: by doing all of it but the embedding. `indexing.planning.forecast` says
-the rest.
+"""Plans a job: what it reads, and the size of its memory, by running all of it except the embedding. Times are in
+`indexing.planning.forecast`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memgpt_rag.memory.storage.values import to_row
 from memgpt_rag.passage import Passage
 
 _BYTES_PER_NUMBER = 4
-# Passages that are tried: enough to tell a rate, few enough to be quick.
+# Number of sampled passages: enough to estimate a rate, few enough to be quick.
 _SAMPLE = 96
 
 
@@ -28,9 +28,9 @@ class Plan:
     """Sizes of a memory that has not been built; exact but for the manifest and a few bytes of headers.
 
     Attributes:
-        entries_of: entries of each file.
-        sample: some of the passages, evenly spread.
-        reading_seconds: what reading, splitting and dropping copies took.
+        entries_of: file name → number of entries.
+        sample: evenly spaced sample of the passages.
+        reading_seconds: seconds of reading, splitting and deduplication.
     """
 
     report: BuildReport
@@ -42,7 +42,7 @@ class Plan:
 
 
 def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, str] | None = None) -> Plan:
-    """Raises SourceError as the job itself would."""
+    """Plan a job by reading its passages without embedding them; raises SourceError as the job itself would."""
     began, entries_of = time.perf_counter(), Counter[str]()
     sink, sample, every = pa.MockOutputStream(), list[Passage](), 1
     schema = values_schema(metadata or {})
@@ -59,7 +59,7 @@ def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, st
 
 
 def table(plan: Plan, files: Iterable[SourceFile]) -> str:
-    """One line a file: format, size, entries, name."""
+    """Render a table of the files: format, size, entries, name."""
     lines = [f"{'format':<9}{'size':>10}{'entries':>9}  file"]
     for file in files:
         lines.append(
@@ -69,7 +69,7 @@ def table(plan: Plan, files: Iterable[SourceFile]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.5 MB."""
+    """Format a number of bytes, such as 1.5 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,1 +1,1 @@
-"""Where documents come from, and how each format is read."""
+"""Sources of documents, and readers of their formats."""

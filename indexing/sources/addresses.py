@@ -1,7 +1,7 @@
-"""Addresses of sources as they may be shown: without users, passwords, keys and signatures, whatever form they have.
+"""Addresses of sources for display: without users, passwords, keys and signatures in any form.
 
-An address need not be well-formed: who forgets to escape a "/" in a password must not find it in a log. What could be a
-secret is left out, even where that leaves little.
+An address may be malformed: a password with an unescaped "/" must not appear in a log. Everything that could be a secret is
+left out, even if little remains.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-# File systems on this machine, or in a file of another one: their addresses hold no keys, and another may follow after "::".
+# File systems on this machine, or inside a file of another one: their addresses contain no keys, but others may follow "::".
 _HERE = "blockcache|cached|dir|file|filecache|libarchive|local|memory|reference|simplecache|tar|zip"
 _CHAINED = re.compile(rf"(?:{_HERE})(?:://.*?)?::")
 _LOCAL = re.compile(rf"(?:{_HERE})://")
@@ -19,7 +19,7 @@ _QUERY = re.compile(r"\?[^\s'\"<>()]*=[^\s'\"<>()]*")
 
 
 def shown_address(address: str) -> str:
-    """Show an address without what may be a secret."""
+    """Return an address without anything that may be a secret."""
     before = ""
     while link := _CHAINED.match(address):
         before, address = before + link[0], address[link.end() :]
@@ -30,10 +30,10 @@ def shown_address(address: str) -> str:
 
 
 def without_secrets(text: str, address: str) -> str:
-    """Show what somebody says about an address without any part of it that `shown_address` leaves out."""
+    """Return a message about an address without the parts of the address that `shown_address` leaves out."""
     shown = shown_address(address)
     hidden = _words(address) - _words(shown)
-    # Other addresses in it, too: where a server leads to another one, it often signs that one's address.
+    # Other addresses in the message, too: a redirect often has a signed address.
     text = _QUERY.sub("", _ADDRESS.sub(lambda found: shown_address(found[0]), text.replace(address, shown)))
     for word in sorted({form(word) for word in hidden for form in (str, quote, unquote)}, key=len, reverse=True):
         text = text.replace(word, "…")
@@ -41,15 +41,15 @@ def without_secrets(text: str, address: str) -> str:
 
 
 def _place(rest: str) -> str:
-    """Host and path."""
+    """Return host and path."""
     before, at, after = rest.rpartition("@")
     if at and re.search("[?#]", before):
-        return "…"  # an unescaped password, or a signature with an @ in it: nobody can tell which
+        return "…"  # either an unescaped password, or a signature that contains an @
     place = re.split("[?#]", after)[0]
     host, _, _ = place.partition("/")
     name, colon, port = host.rpartition(":")
     if colon and not port.isdigit() and not host.endswith("]"):
-        place = f"{name}:…"  # no port: a password whose host was forgotten
+        place = f"{name}:…"  # not a port, so a password without a host
     return f"…@{place}" if "/" in before else place
 
 

@@ -1,4 +1,4 @@
-"""Text as people meant it: one Unicode form, plain spaces, and lines that a page layout broke made whole again."""
+"""Text normalization: one Unicode form, plain spaces, and lines joined that a page layout has wrapped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufe
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"\n{3,}")
-# Lines that begin a list item, a table row, a quotation or a heading are the author's own lines.
+# Lines that begin a list item, a table row, a quotation or a heading are not joined to the line before.
 _OWN_LINE = re.compile(r"\s*([-*+•·▪◦►>|#+]|\(?\d{1,3}[.)、]|\(?[a-zA-Z][.)]\s|[（(]?[一二三四五六七八九十]+[)）、.])")
 
 
 def clean(text: str) -> str:
-    """Unicode form C, no invisible or control characters, single spaces, at most one blank line in a row."""
+    """Normalize a text: NFC, no invisible or control characters, single spaces, at most one blank line in a row."""
     text = unicodedata.normalize(
         "NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
     )
@@ -26,10 +26,10 @@ def clean(text: str) -> str:
 
 
 def join_wrapped_lines(text: str) -> Iterator[tuple[int, int, str]]:
-    """Paragraphs of a text that a layout broke into lines of one width.
+    """Join lines that a layout has wrapped at one width into paragraphs.
 
     A line is joined to the next where it is nearly as wide as the text's widest lines and the next one does not look
-    like a list item, a table row or a heading. Between Chinese characters no space is put.
+    like a list item, a table row or a heading. No space is inserted between Chinese characters.
 
     Yields:
         number of the first line, number of the last line, text.
@@ -75,5 +75,5 @@ def _is_wide(character: str) -> bool:
 
 
 def _width(line: str) -> int:
-    """Columns of a terminal that a line takes; Chinese characters take two."""
+    """Return the width of a line in terminal columns; Chinese characters have two."""
     return sum(2 if _is_wide(character) else 1 for character in line.rstrip())

@@ -1,4 +1,4 @@
-"""A document on its way to passages: blocks of text that know where in the source they stand."""
+"""Documents before splitting: blocks of text with their place in the source."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of text that the source itself sets apart: a paragraph, a page, a field of a record.
+    """A unit of text in the source: a paragraph, a page, a field of a record.
 
     Attributes:
-        text: the text; line breaks inside it are the author's, not a page layout's.
-        first, last: the units of the document that it covers, numbered from 1.
-        headings: headings that it stands under, outermost first.
+        text: the text; line breaks in it are the author's, not a page layout's.
+        first, last: first and last unit of the document that it covers, numbered from 1.
+        headings: headings of its sections, outermost first.
     """
 
     text: str
@@ -28,12 +28,12 @@ class Document:
     """One document, or one record of a file of records.
 
     Attributes:
-        source: the file, named relative to what the user named.
+        source: name of the file, relative to the source that the user named.
         record: the user's id of the record; empty where the file is one document.
         title: the document's own title; may be empty.
-        unit: what the numbers of its blocks count: "line", "page", "paragraph" or "row".
+        unit: unit in which its blocks are numbered: "line", "page", "paragraph" or "row".
         blocks: its text in reading order.
-        metadata: what else a record says, for the columns that were asked for.
+        metadata: further fields of a record, for the requested columns.
     """
 
     source: str
@@ -45,23 +45,26 @@ class Document:
 
 
 class BlockBuilder:
-    """Collects blocks under the headings that are open; a heading with nothing under it is kept as text."""
+    """Collects blocks with the headings of their sections; a heading without text under it is kept as text."""
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
-        self._open: list[tuple[int, str, int]] = []  # level, heading, the unit it stands at
+        self._open: list[tuple[int, str, int]] = []  # level, heading, number of its unit
         self._bare = False  # no text yet under the innermost heading
 
     def heading(self, level: int, text: str, at: int) -> None:
+        """Begin a section with a heading of a level, in unit `at`; sections of the same or a deeper level end."""
         self._close(level)
         self._open.append((level, text, at))
         self._bare = True
 
     def text(self, text: str, first: int, last: int) -> None:
+        """Add a block in the present section, from unit `first` to `last`."""
         self._bare = False
         self._blocks.append(Block(text, first, last, tuple(heading for _, heading, _ in self._open)))
 
     def blocks(self) -> tuple[Block, ...]:
+        """End all sections, and return the blocks in order."""
         self._close(0)
         return tuple(self._blocks)
 

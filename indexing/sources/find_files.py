@@ -1,4 +1,4 @@
-"""Finds the files that a source names: on this machine, or through fsspec in an object store, on a server, in an archive."""
+"""Finds the files of a source: on this machine, or through fsspec in an object store, on a server, in an archive."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORMATS = {
 }
 
 
-# Of HTTP: what says that there is nothing, and not that it is refused.
+# HTTP status codes of missing files, in contrast to refused access.
 _GONE = (404, 410)
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
@@ -43,10 +43,10 @@ class SourceFile:
     """A file to read.
 
     Attributes:
-        location: its path, or the address of the source that holds it, such as "s3://bucket/docs".
+        location: its path, or the address of its source, such as "s3://bucket/docs".
         name: its name in citations.
-        bytes: its size; 0 where the store does not say.
-        inside: its path in the file system that an address leads to.
+        bytes: its size; 0 if the store does not report it.
+        inside: its path in the file system of the address.
     """
 
     location: Path | str
@@ -56,14 +56,15 @@ class SourceFile:
 
     @property
     def format(self) -> str:
+        """Return the name of its format, by its suffix; "text" for an unknown suffix."""
         return _FORMATS.get(PurePosixPath(self.name).suffix.lower(), "text")
 
     @contextmanager
     def local(self) -> Iterator[Path]:
-        """Its path on this machine; what is elsewhere is copied here for as long as it is read.
+        """Provide its path on this machine inside the block; a remote file is downloaded to a temporary file.
 
         Raises:
-            SourceError: it cannot be fetched.
+            SourceError: it cannot be downloaded.
         """
         if isinstance(self.location, Path):
             yield self.location
@@ -76,14 +77,14 @@ class SourceFile:
 
 
 def find_files(sources: Sequence[Path | str], exclude: Sequence[str] = ()) -> list[SourceFile]:
-    """The files that the sources name, sorted by name; hidden files in folders are left out.
+    """Find the files of the sources, sorted by name; hidden files in folders are left out.
 
     Args:
-        sources: files and folders, or addresses of them; folders are searched to the bottom.
-        exclude: patterns such as "*.png" of names to leave out.
+        sources: files and folders, or addresses of them; folders are searched recursively.
+        exclude: patterns of names to leave out, such as "*.png".
 
     Raises:
-        SourceError: a source does not exist or cannot be reached, holds no file, or two files would be cited by one name.
+        SourceError: a source does not exist, cannot be reached or contains no file, or two files would have the same name.
     """
     found: dict[str, SourceFile] = {}
     for source in sources:
@@ -118,7 +119,7 @@ def _local_files(source: Path) -> Iterator[SourceFile]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 where it is gone, which reading it tells."""
+    """Return the size of a file in bytes; 0 if it is missing, which is reported when it is read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -140,28 +141,28 @@ def _remote_files(address: str) -> Iterator[SourceFile]:
         if about["type"] == "file":
             yield SourceFile(address, PurePosixPath(_named(inside)).name or "file", about.get("size") or 0, inside)
             return
-        of_folder = files.find(inside, detail=True)
-        for path, about in sorted(of_folder.items(), key=lambda item: PurePosixPath(item[0])):  # as folders here are
+        found = files.find(inside, detail=True)
+        for path, about in sorted(found.items(), key=lambda item: PurePosixPath(item[0])):  # the order of local folders
             name = _named(path)[len(_named(inside)) :].lstrip("/")
             if not any(part.startswith(".") for part in name.split("/")):
                 yield SourceFile(address, name, about.get("size") or 0, path)
 
 
 def _named(path: str) -> str:
-    """A path in a file system as a name is made of it: that of a web server is the whole address, signature and all."""
+    """Return a path in a file system for use in a name; of a web server, whose paths are whole addresses, without secrets."""
     return shown_address(path) if "://" in path else path
 
 
 @contextmanager
 def _fetching(address: str) -> Iterator[tuple[Any, str]]:
-    """File system and path of an address; what its client raises becomes a sentence that names no password."""
+    """Provide the file system and path of an address inside the block; errors of its client become sentences without secrets."""
     from fsspec.core import url_to_fs
 
     try:
         yield url_to_fs(address)
     except (SourceError, MemoryError):
         raise
-    except Exception as error:  # each store's client has errors of its own
+    except Exception as error:  # each store's client raises errors of its own
         if machine_errno(error) in _OF_THIS_MACHINE:
             raise
         cause = _refusal(error)
@@ -174,7 +175,7 @@ def _fetching(address: str) -> Iterator[tuple[Any, str]]:
 
 
 def _refusal(error: Exception) -> BaseException | None:
-    """Why a store does not give a file; None where there is no such file. Some clients say that of every refusal."""
+    """Return the reason why a store refuses a file; None if it does not exist. Some clients report every refusal as missing."""
     if not isinstance(error, FileNotFoundError):
         return error
     cause = error.__cause__

@@ -1,4 +1,4 @@
-"""Readers of formats that a program lays out: PDF and Word."""
+"""Readers of page formats: PDF and Word."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WORD_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 
 def read_pdf(path: Path, name: str) -> Iterator[Document]:
-    """Text of each page; numbers count pages.
+    """Read the text of each page of a PDF file; blocks are numbered by page.
 
     Raises:
-        SourceError: not a PDF, locked by a password, or pictures of text only.
+        SourceError: not a PDF, protected by a password, or images of text only.
     """
     import pypdfium2
 
@@ -43,7 +43,7 @@ def read_pdf(path: Path, name: str) -> Iterator[Document]:
 
 
 def read_word(path: Path, name: str) -> Iterator[Document]:
-    """Paragraphs and table rows in reading order; headings become titles; numbers count paragraphs and tables.
+    """Read the paragraphs and table rows of a Word document in reading order; blocks are numbered by paragraph and table.
 
     Raises:
         SourceError: not a Word document of the .docx form.

@@ -1,6 +1,6 @@
 """Reads each file with the reader for its format.
 
-Nothing is skipped silently: a file that cannot be read stops the job, and all such files are named together.
+No file is skipped silently: one that cannot be read fails the job, and all such files are named together.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A file that could not be read, for which the job stops when it has seen all others."""
+    """A file that could not be read, which fails the job after all others were read."""
 
     told: str
 
 
 def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Iterator[Document | Reject | Fault]:
-    """What a file holds, in order; a fault is the last of it.
+    """Yield the documents of a file, in order; a fault is the last item.
 
     Args:
-        options: how to read; its `on_reject` plays no part.
-        rejecting: yield records that cannot be read, and the file if none of it can, instead of a fault.
+        options: how to read; its `on_reject` is ignored.
+        rejecting: yield rejects for unreadable records, and for a file that is wholly unreadable, instead of a fault.
     """
     rejects: list[Reject] = []
     options = dataclasses.replace(options, on_reject=rejects.append if rejecting else None)
@@ -64,13 +64,14 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
             told = f"{file.name} cannot be read: {error.strerror or error}."
         elif isinstance(error, UnicodeDecodeError):
             told = f"{file.name} cannot be read: {error}; it may have changed while it was read."
-        yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)  # half a file is none
+        # A partly read file is always a fault.
+        yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)
 
 
 def settle(
     items: Iterable[T | Reject | Fault | SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
 ) -> Iterator[T]:
-    """What was read; rejects and files that are done are told, faults end it.
+    """Yield what was read; rejects and finished files are reported to callbacks, and faults are raised at the end.
 
     Raises:
         SourceError: at the end, naming every file that could not be read and why.
@@ -97,7 +98,7 @@ def read_documents(
     *,
     on_file: Callable[[SourceFile], object] = lambda file: None,
 ) -> Iterator[Document]:
-    """Documents of the files, in order. `on_file` is called with each file once it has been read.
+    """Read the documents of the files, in order. `on_file` is called with each file once it has been read.
 
     Raises:
         SourceError: at the end, naming every file that could not be read and why.

@@ -1,4 +1,4 @@
-"""How to read what a file alone does not tell; every reader takes from it what concerns it."""
+"""Options for reading files, shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from indexing.job_log import Reject
 
 @dataclass(frozen=True)
 class RecordFields:
-    """Which fields of a record hold its text, title and id; None takes the first usual name that the record has."""
+    """Names of the fields with a record's text, title and id; None for the first usual name that the record has."""
 
     text: str | None = None
     title: str | None = None
@@ -23,9 +23,9 @@ class ReadOptions:
 
     Attributes:
         encoding: character encoding of text files, CSV and JSON Lines.
-        fields: which fields of a record hold its text, title and id.
-        metadata: columns to keep of a record, and their types.
-        on_reject: is told of each record, or file, that cannot be read; None to stop there.
+        fields: names of the fields with a record's text, title and id.
+        metadata: metadata column → type, to keep from a record.
+        on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 
     encoding: str = "utf-8"

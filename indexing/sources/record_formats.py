@@ -18,14 +18,14 @@ from indexing.sources.read_options import ReadOptions
 from indexing.sources.text_formats import decoded_lines, numbered_heading
 from memgpt_rag.errors import SourceError
 
-# Names under which data sets keep these things, most telling first.
+# Usual names of these fields in datasets, the most specific first.
 _TEXT = ("text", "content", "contents", "body", "passage", "paragraphs", "context", "document", "abstract", "article")
 _TITLE = ("title", "headline", "name", "heading")
 _ID = ("id", "_id", "doc_id", "docid", "uuid")
 
 
 def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """One JSON object a line; a text may be a string or a list of paragraphs.
+    """Read a file with one JSON object a line; a text may be a string or a list of paragraphs.
 
     Raises:
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
@@ -37,10 +37,10 @@ def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document
 
 
 def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """Comma- or tab-separated values whose first line names the columns.
+    """Read comma- or tab-separated values, whose first line names the columns.
 
     Raises:
-        SourceError: a row with too many or too few fields, a broken quotation, or no text; with the line.
+        SourceError: a row with too many or too few fields, an unclosed quotation, or no text; the message gives the line.
     """
     csv.field_size_limit(2**31 - 1)
     to_document = _RecordReader(name, "line", options)
@@ -67,10 +67,10 @@ def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
 
 
 def read_parquet(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """One row a record; numbers count rows from 1.
+    """Read a Parquet file with one record a row; blocks are numbered by row, from 1.
 
     Raises:
-        SourceError: not a Parquet file, or a row without text; with the row.
+        SourceError: not a Parquet file, or a row without text; the message gives the row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -90,14 +90,14 @@ def read_parquet(path: Path, name: str, options: ReadOptions) -> Iterator[Docume
 
 
 class _RecordReader:
-    """Turns the records of one file into documents, and sees to it that no two share an id."""
+    """Turns the records of one file into documents, and checks that their ids are unique."""
 
     def __init__(self, name: str, unit: str, options: ReadOptions):
         self._name, self._unit, self._fields, self._options = name, unit, options.fields, options
         self._seen = SeenIds()
 
     def __call__(self, record: Callable[[], dict[str, Any]], first: int, last: int) -> Iterator[Document]:
-        """The document of a record; none where it cannot be read and that is to be told instead of stopping."""
+        """Yield the document of a record; nothing if it is invalid and `on_reject` gets the error."""
         try:
             yield self._document(record(), first, last)
         except SourceError as error:
@@ -170,10 +170,10 @@ def _csv_record(header: list[str], row: list[str], where: str) -> dict[str, str]
 
 
 def cell(value: Any, kind: str, what: str) -> Any:
-    """A value for a column of metadata; None where there is none.
+    """Convert a value to the type of a metadata column; None if it is missing.
 
     Raises:
-        SourceError: it is not of the column's type; texts, as in CSV, are read as what they stand for.
+        SourceError: it is not of the column's type; texts, as in CSV, are parsed as that type.
     """
     if value is None or (value == "" and kind != "string"):
         return None

@@ -1,4 +1,4 @@
-"""Readers of formats that are text themselves: plain text, Markdown, HTML."""
+"""Readers of text formats: plain text, Markdown, HTML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _BLOCK = 2**20
-# A heading that stands alone in plain text: "3.1. Choosing a release", "Chapter 12. Advanced use" or "第 12 章 高级管理".
+# A heading on a line of its own in plain text: "3.1. Choosing a release", "Chapter 12. Advanced use" or "第 12 章 高级管理".
 # One number with a full stop is more often a step of a list.
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3})+)\.?\s+\S.{0,78}")
 _CHAPTER = re.compile(
@@ -79,23 +79,23 @@ _HTML_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w-]+)", re.IGNORE
 
 
 def decoded_lines(path: Path, name: str, encoding: str, newline: str) -> Iterator[str]:
-    """Lines of a file with their ends, one at a time however large it is; it is looked through before the first one comes.
+    """Yield the lines of a file with their line ends, one at a time; the whole file is validated before the first one.
 
     Args:
-        newline: what ends a line, as for `open`.
+        newline: line end, as for `open`.
 
     Raises:
         SourceError: as `decode` does.
     """
     if not _is_text(path, encoding):
-        decode(path, name, encoding)  # says what is wrong, and where
+        decode(path, name, encoding)  # raises an error with the position
     with path.open(encoding=encoding, newline=newline) as text:
         for number, line in enumerate(text):
             yield line if number else line.removeprefix("\ufeff")
 
 
 def decode(path: Path, name: str, encoding: str) -> str:
-    """Text of a file.
+    """Read and decode the text of a file.
 
     Raises:
         SourceError: a binary file, or text in another encoding, with the offset of the first bad byte.
@@ -116,7 +116,7 @@ def decode(path: Path, name: str, encoding: str) -> str:
 
 
 def _is_text(path: Path, encoding: str) -> bool:
-    """Whether all of a file is text in that encoding."""
+    """Return whether a whole file is text in an encoding."""
     decoder, wide = codecs.getincrementaldecoder(encoding)(), _is_wide(encoding)
     with path.open("rb") as file:
         try:
@@ -131,7 +131,7 @@ def _is_text(path: Path, encoding: str) -> bool:
 
 
 def _is_wide(encoding: str) -> bool:
-    """Whether characters may hold a byte 0."""
+    """Return whether an encoding uses zero bytes in characters."""
     return encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
 
 
@@ -143,7 +143,7 @@ def _guess(content: bytes) -> str:
 
 
 def numbered_heading(line: str) -> int | None:
-    """Level of a numbered heading that stands alone; None where the line is no such heading."""
+    """Return the level of a numbered heading on a line of its own; None if the line is no such heading."""
     line = line.strip()
     if line.endswith(tuple(_SENTENCE_END)):
         return None
@@ -154,7 +154,7 @@ def numbered_heading(line: str) -> int | None:
 
 
 def read_text(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Document]:
-    """Paragraphs are set apart by blank lines; a short line that opens the text is its title."""
+    """Read a plain text file, with blank lines between paragraphs; a short first line is the title."""
     builder, title = BlockBuilder(), ""
     for number, (first, last, text) in enumerate(join_wrapped_lines(decode(path, name, encoding))):
         alone = first == last
@@ -168,7 +168,7 @@ def read_text(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Docume
 
 
 def read_markdown(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Document]:
-    """Headings become titles; lists, tables and code keep their lines; links keep their words."""
+    """Read a Markdown file: headings become titles; lists, tables and code keep their lines; links keep their text."""
     from markdown_it import MarkdownIt
 
     text = decode(path, name, encoding)
@@ -205,7 +205,7 @@ def read_markdown(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Do
 
 
 def _plain(inline: Token) -> str:
-    """Words of an inline token without its marks."""
+    """Return the text of an inline token without markup."""
     words = []
     for child in inline.children or []:
         if child.type in ("text", "code_inline"):
@@ -218,15 +218,15 @@ def _plain(inline: Token) -> str:
 
 
 def read_html(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Document]:
-    """What a browser shows: headings become titles; scripts, styles, menus and forms are left out.
+    """Read the visible text of an HTML page: headings become titles; scripts, styles, menus and forms are left out.
 
-    A character set that the page declares goes before `encoding`.
+    A character set that the page declares takes precedence over `encoding`.
     """
     from lxml import html
 
     declared = _HTML_CHARSET.search(path.read_bytes()[:4096])
     charset = declared[1].decode("ascii").lower() if declared else encoding
-    # Pages that say gb2312 use characters of its supersets; browsers read them so too.
+    # Pages that declare gb2312 use characters of its supersets; browsers decode them likewise.
     text = decode(path, name, "gb18030" if charset in ("gb2312", "gbk") else charset)
     builder, title = BlockBuilder(), ""
     if text.strip():
@@ -237,7 +237,7 @@ def read_html(path: Path, name: str, encoding: str = "utf-8") -> Iterator[Docume
 
 
 class _HtmlWalk:
-    """Gathers the words between two block elements into one block."""
+    """Collects the text between two block elements into one block."""
 
     def __init__(self, builder: BlockBuilder):
         self._builder = builder

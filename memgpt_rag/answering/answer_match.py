@@ -10,9 +10,10 @@ import re
 import string
 import unicodedata
 
-_HAN = r"[\u3400-\u9fff\uf900-\ufaff]"
-_LETTER = r"[^\W\u3400-\u9fff\uf900-\ufaff]"  # letters and digits that words are made of
-_SPACE_AT_HAN = re.compile(rf"(?<={_HAN}) | (?={_HAN})")
+from memgpt_rag.model.prompt import HAN
+
+_LETTER = rf"[^\W{HAN}]"  # letters and digits that words are made of
+_SPACE_AT_HAN = re.compile(rf"(?<=[{HAN}]) | (?=[{HAN}])")
 
 
 def normalize_answer(text: str) -> str:

@@ -26,6 +26,7 @@ class EndOfLine(StoppingCriteria):  # type: ignore[misc]
 
 
 def ends_line(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    """Whether a token ends a line."""
     return "\n" in tokenizer.decode([token])
 
 
@@ -85,6 +86,7 @@ class Clock(BaseStreamer):  # type: ignore[misc]
         self.states_ready = 0.0
 
     def elapsed(self) -> float:
+        """Return the seconds since the clock was started."""
         return time.perf_counter() - self._began
 
     @property

@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import HAN, language_of
 
 SCORED_CANDIDATES = 8  # entries whose scores are compared, however few are read
 UNKNOWN = math.nan
 
-_WORDS = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+|[^\W_]+")
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+_WORDS = re.compile(rf"[{HAN}]+|[^\W_]+")
+_HAN = re.compile(rf"[{HAN}]")
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,14 @@ def info(memory: Path) -> None:
         echo(f"{name:<10}{printable(value)}")
 
 
+# Jobs whose names in files are those of earlier releases.
+_JOBS = {"words": "lexical index"}
+
+
 def _job(job: dict[str, Any]) -> str:
+    name = _JOBS.get(str(job.get("name")), str(job.get("name")))
     counted = [f"{name.replace('_', ' ')} {value:,}" for name, value in job.items() if isinstance(value, int)]
-    return f"{job.get('name')}: {', '.join(counted)}" if counted else str(job.get("name"))
+    return f"{name}: {', '.join(counted)}" if counted else name
 
 
 def _search_of(manifest: Manifest) -> str:

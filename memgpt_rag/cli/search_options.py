@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_KINDS, Fusion, SearchKind
+from memgpt_rag.io.option_groups import gathered
 from memgpt_rag.limits import MOST_ADJACENT, MOST_ENTRIES
 
 if TYPE_CHECKING:
@@ -64,25 +63,6 @@ class SearchOptions:
 
             reranker = LikelihoodReranker(rag.model, rag.prompt)
             rag.retriever.search = replace(rag.retriever.search, reranker=reranker)
-
-
-def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options, which arrive as one `search` of `SearchOptions`."""
-    return _KIND(refining_options(command))
-
-
-def refining_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for a command that has a --search of its own, or none."""
-    names = [field.name for field in fields(SearchOptions)]
-
-    @wraps(command)
-    def gathered(*arguments: Any, **settings: Any) -> Any:
-        options = {name: settings.pop(name) for name in names if name in settings}
-        return command(*arguments, search=SearchOptions(**options), **settings)
-
-    for option in reversed(_REFINING):
-        gathered = option(gathered)
-    return gathered
 
 
 _KIND = click.option(
@@ -141,3 +121,6 @@ _REFINING = [
         help="Passages before and after an entry to join to it.",
     ),
 ]
+# The command gets the options as `search`, of `SearchOptions`.
+refining_options = gathered(SearchOptions, "search", _REFINING)
+search_options = gathered(SearchOptions, "search", [_KIND, *_REFINING])

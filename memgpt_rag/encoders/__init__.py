@@ -1,1 +1,1 @@
-"""How texts become vectors: encoders, what runs them and in which precision. No files of a memory."""
+"""Encoders of texts into vectors, their inference backends and precisions."""

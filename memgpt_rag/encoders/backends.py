@@ -1,4 +1,4 @@
-"""Which program runs an encoder's network, and in which numbers; each is named by one word."""
+"""Inference backends and precisions of an encoder's network, each named by one word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from memgpt_rag.choices import BACKEND_PACKAGES, BACKEND_PRECISIONS, Backend, Precision
 from memgpt_rag.errors import ModelError
 
-# Raised when networks are exported or rounded in another way, so that what was kept before is not taken for them.
+# Version of the export and quantization, increased when they change, so that older files in the cache are not used.
 _RECIPE = 2
 
 
@@ -31,7 +31,7 @@ class Bf16Network(nn.Module):
 
 
 def require_known(backend: str, precision: str) -> tuple[Backend, Precision]:
-    """Raises ValueError: no such program, or none that computes in such numbers."""
+    """Check the names of a backend and a precision; raises ValueError if unknown, or not available together."""
     if backend not in BACKEND_PRECISIONS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKEND_PRECISIONS)}.")
     if precision not in BACKEND_PRECISIONS[backend]:
@@ -42,16 +42,16 @@ def require_known(backend: str, precision: str) -> tuple[Backend, Precision]:
 
 
 def put_on(model: Any, name: str, backend: Backend, precision: Precision, key: str) -> None:
-    """Let a program run the network of a sentence-transformers model; what stands before and after it stays.
+    """Replace the network of a sentence-transformers model by one in a backend; the other modules are kept.
 
     Args:
-        model: a SentenceTransformer that was loaded in fp32.
-        name: of the model, for errors.
-        key: the network's digest, by which what is made of it is kept.
+        model: a SentenceTransformer, loaded in fp32.
+        name: name of the model, for errors.
+        key: digest of the network, which names its files in the cache.
 
     Raises:
-        ModelError: the model has no Transformer in front, or is on a GPU, where the other programs do not go.
-        MissingPackageError: the program is not installed.
+        ModelError: the model has no Transformer as first module, or is on a GPU, which the other backends do not support.
+        MissingPackageError: the backend is not installed.
     """
     first = model[0]
     network = getattr(first, "model", None)
@@ -80,7 +80,7 @@ def put_on(model: Any, name: str, backend: Backend, precision: Precision, key: s
 
 
 def network_digest(model: Any, backend: Backend, precision: Precision) -> str:
-    """What a network computes at a precision is found by: its weights, and what rounds and runs it."""
+    """Return the cache key of a network at a precision: a digest of its weights, quantization and backend."""
     packages = ("torch", "transformers", *BACKEND_PACKAGES[backend])
     versions = " ".join(f"{package} {_version(package)}" for package in packages)
     kept_as = "fp32" if backend == "openvino" and precision == "bf16" else precision

@@ -1,4 +1,4 @@
-"""What every encoder does: it turns texts into vectors, and describes itself in a fingerprint that a memory keeps and compares."""
+"""Base class of encoders, which embed texts and describe themselves in a fingerprint that is stored in a memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from memgpt_rag.fingerprint import (
 
 Vectors = Float[np.ndarray, "texts dimension"]
 
-# Questions with their passages, one topic each: how far the right pair stands above the wrong ones is the unit of this
-# encoder's scores. Two languages, and the better one counts, so that an encoder of one language is measured in its own.
+# Questions with their passages, one topic each: the mean margin of right over wrong pairs is the unit of an encoder's
+# scores. It is measured in two languages, and the larger one is used, so that a monolingual encoder is measured in its own.
 PAIRS = {
     "en": [
         (
@@ -51,7 +51,7 @@ PAIRS = {
 
 
 class Encoder(ABC):
-    """Turns queries and passages into vectors of one space."""
+    """Embeds queries and passages as vectors of one space."""
 
     name: str
     normalized: bool
@@ -69,10 +69,11 @@ class Encoder(ABC):
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:
-        """Tokens of `text` itself, without the prompt and the marks that a model adds."""
+        """Return the number of tokens of `text`, without the prompt and the special tokens that a model adds."""
 
     @cached_property
     def fingerprint(self) -> EncoderFingerprint:
+        """Return the fingerprint by which a memory recognizes the encoder of its keys."""
         query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
         score_scale = round(max(self._score_scale(pairs) for pairs in PAIRS.values()), 4)
         if not is_score_scale(score_scale):
@@ -95,7 +96,7 @@ class Encoder(ABC):
         )
 
     def _score_scale(self, pairs: list[tuple[str, str]]) -> float:
-        """How much higher a question scores with its own passage than with the others, on average."""
+        """Return the mean margin of a question's score with its own passage over the scores with the others."""
         queries, passages = zip(*pairs, strict=True)
         asked, told = self.encode_queries(queries), self.encode_passages(passages)
         distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)

@@ -1,7 +1,7 @@
-"""Texts in batches of about as many tokens each, like length beside like length, none of them twice.
+"""Groups distinct texts into batches of similar length with about the same number of tokens each.
 
-A Transformer computes for padding as for text, so what is sorted by length takes less time; and a batch that is bounded by its
-tokens keeps its intermediate results in the processor's cache, however long the texts are.
+A Transformer spends as much time on padding as on text, so batches sorted by length are faster; and a bounded number of tokens
+keeps the intermediate results of a batch in the processor's cache, for texts of any length.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-# Measured for MiniLM on one core (benchmarks/embedding.py): half and twice as many are within 4 %.
+# Measured for MiniLM on one core (benchmarks/embedding.py): half and twice this budget are within 4 %.
 BUDGET_TOKENS = 2048
-# Short texts take longer to prepare than to compute.
+# Limit of texts in a batch, since short texts take longer to tokenize than to encode.
 _MOST_TEXTS = 128
 
 Vectors = Float[np.ndarray, "texts dimension"]
@@ -27,16 +27,16 @@ def in_batches(
     max_tokens: int = 0,
     budget_tokens: int = BUDGET_TOKENS,
 ) -> Vectors:
-    """Vectors of texts, in their order.
+    """Encode texts in batches, and return their vectors in the order of the texts.
 
     Args:
-        encode: gives one batch its vectors; called in the same way whenever the texts are the same.
-        count_tokens: how long a text is.
-        max_tokens: what is longer is cut there; 0 where nothing is.
-        budget_tokens: of a batch, the longest text times how many there are; a longer text is a batch by itself.
+        encode: encodes one batch; the sequence of calls depends on the texts only.
+        count_tokens: returns the number of tokens of a text.
+        max_tokens: length at which the encoder truncates texts; 0 if it does not.
+        budget_tokens: limit of a batch's padded tokens (longest text × number of texts); a longer text is a batch by itself.
 
     Raises:
-        ValueError: no texts, whose vectors would have no dimension.
+        ValueError: no texts, so that the dimension is unknown.
     """
     if not texts:
         raise ValueError("There are no texts to encode; give at least one.")
@@ -49,10 +49,10 @@ def in_batches(
     while start < len(order):
         count = max(1, min(_MOST_TEXTS, budget_tokens // max(1, int(lengths[order[start]]))))
         batch = order[start : start + count]
-        of_batch = encode([different[number] for number in batch])
+        batch_vectors = encode([different[number] for number in batch])
         if vectors is None:
-            vectors = np.empty((len(different), of_batch.shape[1]), np.float32)
-        vectors[batch] = of_batch
+            vectors = np.empty((len(different), batch_vectors.shape[1]), np.float32)
+        vectors[batch] = batch_vectors
         start += count
     assert vectors is not None
     return vectors if len(different) == len(texts) else vectors[[place[text] for text in texts]]

@@ -1,4 +1,4 @@
-"""How to load an encoder: one value that commands, jobs and workers pass on. Imports nothing heavy."""
+"""Configuration of an encoder, as passed between commands, jobs and workers. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ DEFAULT_ENCODER = E5_ENCODER
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """An encoder and how it embeds.
+    """Which encoder to load, and how it embeds.
 
     Attributes:
         name: a sentence-transformers name or folder, or a model that comes as a package.
-        query_prompt, passage_prompt: texts to put in front; None for those of the model's own configuration.
-        normalize: scale vectors to unit length, as cosine needs.
-        backend: the program that runs its network; "openvino" and "onnx" are packages of their own, for CPUs.
-        precision: numbers that the network computes in; what rounding loses is measured, and refused where it is much.
-        dimension: keep only the first so many numbers of a vector (Matryoshka); None for all.
+        query_prompt, passage_prompt: texts to put before each text; None for those of the model's own configuration.
+        normalize: scale vectors to unit length, as required for cosine.
+        backend: inference backend; "openvino" and "onnx" need packages of their own, and run on CPUs.
+        precision: precision of the network; the loss by quantization is measured, and refused if it is large.
+        dimension: number of leading components of a vector to keep (Matryoshka); None for all.
     """
 
     name: str = DEFAULT_ENCODER
@@ -34,10 +34,10 @@ class EncoderConfig:
 
     @classmethod
     def matching(cls, stored: EncoderFingerprint, name: str) -> EncoderConfig:
-        """Return what embeds passages as those of a memory were embedded.
+        """Return the configuration with which the passages of a memory were embedded.
 
         Args:
-            name: of the encoder, see `memgpt_rag.encoders.load.memory_encoder_name`.
+            name: name of the encoder, see `memgpt_rag.encoders.load.memory_encoder_name`.
         """
         return cls(
             name,

@@ -1,8 +1,8 @@
-"""Networks as OpenVINO or ONNX Runtime run them: exported from torch once, and kept in the user's cache folder.
+"""Networks for OpenVINO or ONNX Runtime: exported from torch once, and stored in the user's cache folder.
 
-sentence-transformers has these programs as backends of its own, but through optimum, which lags behind transformers by
-months; all that is needed of it is the export of one network. What is kept is found by a digest of the weights, of the
-program and of how they were rounded, so that another model never takes its place; a file that changed is made anew.
+sentence-transformers supports these backends through optimum, which lags behind transformers by months; only the export of one
+network is needed here. The cache key is a digest of the weights, the backend and the quantization, so that another model's
+files are never used; a changed file is exported again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DIGESTS = "digests.json"
 
 
 class ExportedNetwork(nn.Module):
-    """Stands where the network stood in a sentence-transformers model."""
+    """Replaces the network of a sentence-transformers model by an exported one."""
 
     def __init__(self, network: nn.Module, inputs: tuple[str, ...], run: Callable[[list[Any]], Any]):
         super().__init__()
@@ -60,12 +60,12 @@ class _Output(nn.Module):
 
 
 def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision, key: str) -> ExportedNetwork:
-    """The network of a Transformer module for another program.
+    """Export the network of a Transformer module to another backend, or load it from the cache.
 
     Args:
         module: the first module of a SentenceTransformer.
-        tokenizer: the model's, to prepare the texts that int8 is calibrated with.
-        key: names the folder in the cache.
+        tokenizer: the model's tokenizer, for the texts that int8 is calibrated on.
+        key: name of the folder in the cache.
 
     Raises:
         MissingPackageError: a package is not installed.
@@ -90,7 +90,7 @@ def exported(module: Any, tokenizer: Any, backend: Backend, precision: Precision
 
 
 def _is_as_written(folder: Path) -> bool:
-    """Whether every file has the digest that it had; a network whose weights changed would load, and give other vectors."""
+    """Return whether every file has its original checksum; a network with changed weights would load, and give other vectors."""
     try:
         digests = read_json(folder / _DIGESTS, max_bytes=100_000).items()
         return bool(digests) and all(_digest(folder / name) == digest for name, digest in digests)
@@ -120,7 +120,7 @@ def _write_openvino(
         import nncf
 
         samples = nncf.Dataset(batches, lambda batch: [batch[name].numpy() for name in inputs])
-        # Scales move from inputs to weights first (Xiao et al. 2022, "SmoothQuant"), and attention is left as it is.
+        # Scales are moved from inputs to weights first (Xiao et al. 2022, "SmoothQuant"); attention is not quantized.
         model = nncf.quantize(
             model,
             samples,
@@ -137,11 +137,11 @@ def _load_openvino(file: Path, precision: Precision) -> Callable[[list[Any]], An
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        # What int8 leaves as it is, is computed in bf16.
+        # Operations that are not quantized to int8 run in bf16.
         "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16",
     }
     compiled = openvino.Core().compile_model(file, "CPU", settings)
-    return lambda arrays: compiled(arrays)[0].copy()  # the next call writes over it
+    return lambda arrays: compiled(arrays)[0].copy()  # the next call overwrites the buffer
 
 
 def _write_onnx(
@@ -161,7 +161,7 @@ def _write_onnx(
     if int8:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        # Weights without a sign: with one, processors without VNNI add two products in 16 bits, which overflows.
+        # Unsigned weights: with signed ones, processors without VNNI add two products in 16 bits, which overflows.
         quantize_dynamic(plain, file, weight_type=QuantType.QUInt8, per_channel=True)
         plain.unlink()
 
@@ -188,7 +188,7 @@ def _require(backend: Backend) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters draw progress bars and warn of their own code."""
+    """Suppress the exporters' progress bars and warnings inside the block."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""A network whose linear layers multiply in int8, with nothing but torch: for CPUs with VNNI instructions.
+"""int8 linear layers in pure torch, for CPUs with VNNI instructions.
 
-Weights have one scale per output. Each token's inputs have a scale of their own, found as they come (as in Yao et al. 2022,
-"ZeroQuant", section 4.1), so that a text's vector does not depend on what else is in its batch.
+Weights have one scale per output. Each token's inputs have a scale of their own, computed dynamically (as in Yao et al. 2022,
+"ZeroQuant", section 4.1), so that a text's vector does not depend on the other texts of its batch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Codes are stored without a sign, because the product of signed ones has no fast form on such CPUs.
+# Offset of the unsigned codes of inputs: the product of signed codes has no fast kernel on such CPUs.
 _ZERO = 128
 _LARGEST = 127
 
@@ -30,10 +30,10 @@ class Int8Product(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         rows = x.reshape(-1, self.in_features)
-        # Two passes, each of which has a fast form; torch.aminmax over rows takes twenty times as long.
+        # Two passes with fast kernels; torch.aminmax over rows takes twenty times as long.
         largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
         scale = largest.div_(_LARGEST).clamp_(min=1e-30)
-        codes = (rows * scale.reciprocal()).add_(_ZERO + 0.5).to(torch.uint8)  # cut off after adding a half: rounded
+        codes = (rows * scale.reciprocal()).add_(_ZERO + 0.5).to(torch.uint8)  # adding a half and truncating rounds
         product = torch.ops.onednn.qlinear_pointwise(
             codes, 1.0, _ZERO, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -41,7 +41,7 @@ class Int8Product(nn.Module):
 
 
 def to_int8(network: nn.Module) -> int:
-    """Give a network such layers in place of its linear ones; returns how many."""
+    """Replace the linear layers of a network by int8 ones, and return their number."""
     found = [
         (parent, name, child)
         for parent in network.modules()

@@ -1,6 +1,6 @@
 """Loads encoders: any sentence-transformers model by name or folder, or one that comes as a package.
 
-What runs them is imported when one is loaded, so that a command's help does not wait for it.
+Backends are imported when an encoder is loaded, so that a command's help does not wait for them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
         config: the encoder and how it embeds, or only its name or folder.
 
     Raises:
-        ModelError: no such model, or one that loses too much at that precision.
-        MissingPackageError: it comes as a package, or runs on one, that is not installed.
-        ValueError: something asked of an encoder that it cannot give.
+        ModelError: the model does not exist, or loses too much at that precision.
+        MissingPackageError: the package of the model or of the backend is not installed.
+        ValueError: an option that the encoder does not support.
 
     Example:
         >>> encoder = load_encoder(EncoderConfig("all-MiniLM-L6-v2", precision="int8"))
@@ -37,7 +37,7 @@ def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
 
     config = EncoderConfig(config) if isinstance(config, str) else config
     plain = SentenceTransformersEncoder(config, folder=encoder_folder(config.name))
-    # What E5 embedded before it was a model like the others, its engine had read to the end.
+    # The earlier engine for E5 read texts to their end; windows keep that for existing memories.
     encoder: Encoder = WindowedEncoder(plain) if config.name == E5_ENCODER else plain
     if config.dimension is None:
         return encoder
@@ -52,18 +52,18 @@ def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
 def load_memory_encoder(
     stored: EncoderFingerprint, name: str | None = None, *, memories: Sequence[Path] = ()
 ) -> Encoder:
-    """Load the encoder that embedded a memory, with its prompts, to ask questions.
+    """Load the encoder of a memory, with its prompts, to embed questions.
 
-    Questions are embedded in fp32 by torch, whatever embedded the passages: one question takes milliseconds in any way, its
-    vector is the better one, and whoever asks need not have what the job had.
+    Questions are embedded in fp32 by torch, independent of the passages' backend: one question takes milliseconds in any
+    backend, fp32 is more accurate, and no further package is needed.
 
     Args:
-        stored: the memory's fingerprint of it.
-        name: name or folder of the encoder, where it does not come as a package.
-        memories: folders of the memories that are asked, from inside of which nothing is loaded.
+        stored: fingerprint of the encoder in the memory's manifest.
+        name: name or folder of the encoder, if it does not come as a package.
+        memories: folders of the memories; nothing is loaded from inside of them.
 
     Raises:
-        ModelError: no such model, or one that only the memory names and that does not come as a package.
+        ModelError: the model does not exist; or only the memory names it, and it does not come as a package.
     """
     from memgpt_rag.encoders.truncated import TruncatedEncoder
 
@@ -79,6 +79,6 @@ def memory_encoder_name(stored: EncoderFingerprint, name: str | None, memories: 
     """Return the name of a memory's encoder, as `require_named` allows it: bundled, or named by the user.
 
     Raises:
-        ModelError: neither.
+        ModelError: it is neither.
     """
     return require_named(stored.name, name, bundled=ENCODERS, what="encoder", option="--encoder", memories=memories)

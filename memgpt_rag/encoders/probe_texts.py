@@ -1,4 +1,4 @@
-"""Texts of many kinds that rounding is tried on: some calibrate it, others judge it, none of them is in both."""
+"""Texts of many kinds for quantization: some for calibration, others for evaluation, none for both."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _JUDGING = [
 
 
 def _passages(sentences: list[str], count: int, length: int) -> list[str]:
-    """Runs of sentences, each beginning at another one."""
+    """Join runs of consecutive sentences, each beginning at another one."""
     return [" ".join((sentences * 2)[start % len(sentences) :][:length]) for start in range(count)]
 
 
-# Batches of texts: sentences by themselves, and as long as passages are.
+# Batches of texts: single sentences, and texts of the length of passages.
 CALIBRATION = [
     _CALIBRATING[0:8],
     _CALIBRATING[8:16],

@@ -1,4 +1,4 @@
-"""What rounding an encoder's network costs, measured on known texts before it is accepted."""
+"""Loss by quantization of an encoder's network, measured on probe texts before it is accepted."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MOST_LOSS = 0.01
 
 @dataclass(frozen=True)
 class Loss:
-    """How far vectors are from those in fp32.
+    """Distance of quantized vectors from those in fp32.
 
     Attributes:
-        mean, worst: one minus the cosine, of all known texts and of the one where it is largest.
+        mean, worst: mean and maximum over the probe texts of one minus the cosine.
     """
 
     mean: float
     worst: float
 
     def require_small(self, name: str, way: str, most: float = MOST_LOSS) -> None:
-        """Raises ModelError: vectors are so far from those in fp32 that searches would find other entries."""
+        """Check that the mean loss is small; raises ModelError if searches would find other entries than in fp32."""
         if not self.mean <= most:
             raise ModelError(
                 f"{name!r} loses too much in {way}: its vectors of known texts are {self.mean:.4f} from those in fp32 on average "
@@ -45,19 +45,20 @@ class Loss:
 
 
 def judged(encode: Encode) -> Float[np.ndarray, "texts dimension"]:
-    """Unit vectors of the known texts."""
+    """Encode the probe texts into unit vectors."""
     vectors: np.ndarray = np.concatenate([encode(JUDGED_QUERIES), encode(JUDGED_PASSAGES)])
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return vectors
 
 
 def loss_between(exact: Float[np.ndarray, "texts dimension"], rounded: Float[np.ndarray, "texts dimension"]) -> Loss:
+    """Compute the loss of quantized unit vectors against those in fp32."""
     distances = 1 - (exact * rounded).sum(axis=1)
     return Loss(float(distances.mean()), float(distances.max()))
 
 
 def cached_loss(folder: Path, key: str) -> Loss | None:
-    """What was measured before for the same network, rounded in the same way; None where that is not known."""
+    """Return the cached loss of the same network and quantization; None if it was not measured yet."""
     try:
         fields = read_json(_file(folder, key), max_bytes=1000)
         return Loss(*(number(fields[name], name, -1, 2) for name in ("mean", "worst")))
@@ -66,7 +67,7 @@ def cached_loss(folder: Path, key: str) -> Loss | None:
 
 
 def cache_loss(folder: Path, key: str, loss: Loss) -> None:
-    """Keep what was measured; where that cannot be, it is measured again by the next process, and a warning says so."""
+    """Store a measured loss; if that fails, a warning is given and the next process measures it again."""
     if not math.isfinite(loss.mean):
         return
     try:

@@ -1,4 +1,4 @@
-"""Any model of sentence-transformers as an encoder: by hub name or folder, on a program and in numbers of choice."""
+"""Any sentence-transformers model as an encoder: by hub name or folder, with a choice of backend and precision."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from memgpt_rag.hub.bundled import ENCODERS
 from memgpt_rag.hub.model_files import loading, require_all_whole
 from memgpt_rag.io.cache_folder import cache_folder
 
-# Halves of a pair in UTF-16, which are no characters. Python keeps them where a terminal or JSON gave it such.
+# Surrogates, which are no characters; Python strings may contain them if they come from a terminal or from JSON.
 _HALF = re.compile("[\ud800-\udfff]")
-# Of a text, so many characters are read for each token of the longest that the model reads; words have some five a token.
-# Tokenizers read to the end what is cut off afterwards, and take a hundred bytes a character for it.
+# A text is cut at this number of characters for each token of the model's maximum length; usual texts have about five.
+# A tokenizer processes the whole text before it truncates, and takes a hundred bytes a character.
 _CHARACTERS_PER_TOKEN = 100
 
 
 class SentenceTransformersEncoder(Encoder):
-    """A sentence-transformers model, by hub name or folder. What is longer than it reads is cut off, without a word.
+    """A sentence-transformers model, by hub name or folder. Texts beyond its maximum length are truncated silently.
 
     Args:
         config: the model and how it embeds; its name is kept in the fingerprint, its dimension does not count here.
         folder: folder to load instead of the name, for models that come as packages.
-        device: None for a GPU where there is one.
+        device: torch device; None for a GPU if available.
 
     Raises:
-        ModelError: no such model, one with weights missing, or one that loses too much at that precision.
+        ModelError: the model does not exist, lacks weights, or loses too much at that precision.
         MissingPackageError: the backend is not installed.
-        ValueError: no such backend or precision.
+        ValueError: the backend or precision is unknown.
     """
 
     def __init__(self, config: EncoderConfig, *, folder: Path | None = None, device: str | None = None):
@@ -80,11 +80,11 @@ class SentenceTransformersEncoder(Encoder):
 
     @property
     def room(self) -> int:
-        """Longest text that is read as a whole, in tokens, with its prompt."""
+        """Return the maximum length of prompt and text together in tokens, without special tokens."""
         return self.max_tokens - int(self._model.tokenizer.num_special_tokens_to_add())
 
     def token_places(self, text: str) -> list[tuple[int, int]]:
-        """Beginning and end of each token of a text, in characters."""
+        """Return the start and end of each token of a text, in characters."""
         encoded = whole(self._model.tokenizer.backend_tokenizer).encode(text, add_special_tokens=False)
         return list(encoded.offsets)
 
@@ -115,7 +115,7 @@ class SentenceTransformersEncoder(Encoder):
         return in_batches(batch, texts, self._count, max_tokens=self.max_tokens)
 
     def _change_network(self) -> None:
-        """Let the backend compute at the precision, once it is known that little is lost."""
+        """Move the network to the backend and precision, and check that the loss is small."""
         folder, key = cache_folder("networks"), network_digest(self._model, *self._way)
         loss = cached_loss(folder, f"{key} {self.precision}")
         exact = judged(self.encode_passages) if loss is None else None
@@ -128,7 +128,7 @@ class SentenceTransformersEncoder(Encoder):
 
 
 def _explained(error: TypeError, texts: Sequence[str]) -> Exception:
-    """What a tokenizer says of half a character is that it wants a text."""
+    """Return a clear error for a surrogate in a text, which a tokenizer reports as a wrong type."""
     for text in texts:
         if half := _HALF.search(text):
             return ValueError(

@@ -1,9 +1,8 @@
-"""Tokens of a text as the sum over its words, where a tokenizer never looks across white space.
+"""Token counts of a text as sums over its words, for tokenizers whose tokens never cross white space.
 
-Cutting documents counts the tokens of each text some four times. BERT's way (Devlin et al. 2018) cuts at white space before
-anything else, XLM-RoBERTa's (Conneau et al. 2020) once white space is plain, so that words which were counted once need not be
-tokenized again; other tokenizers are asked each time. Long texts are counted in parts, since a tokenizer takes a hundred bytes
-for each character.
+Splitting documents counts the tokens of each text about four times. BERT's tokenizer (Devlin et al. 2018) first splits at white
+space, XLM-RoBERTa's (Conneau et al. 2020) after normalizing it, so that counts of words can be cached; for other tokenizers,
+each text is tokenized. Long texts are counted in parts, since a tokenizer takes a hundred bytes for each character.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-# Words that are remembered, and the longest of them; then all are forgotten, since few texts have that many.
+# Number of cached words, and the longest one; a full cache is cleared, since few texts have that many words.
 _MOST_WORDS, _LONGEST_WORD = 200_000, 100
 # Longest part of a text that is tokenized at once, in characters.
 _PART = 1_000_000
@@ -29,10 +28,10 @@ _XLM_ROBERTA = {
 
 
 class WordCounts:
-    """Counts tokens as a BERT or XLM-RoBERTa tokenizer does, without the marks that it adds.
+    """Counts tokens as a BERT or XLM-RoBERTa tokenizer does, without special tokens.
 
     Args:
-        tokenizer: of the package tokenizers.
+        tokenizer: tokenizer of the package tokenizers.
     """
 
     def __init__(self, tokenizer: Any):
@@ -43,7 +42,7 @@ class WordCounts:
         return sum(map(self._count, _parts(text)))
 
     def _count(self, text: str) -> int:
-        # Only what these tokenizers, too, take for white space: Python would split at some characters that they remove.
+        # Only the white space of these tokenizers: Python also splits at some characters that they remove.
         words = text.replace("\n", " ").replace("\t", " ").split(" ")
         known = self._known
         missing = [word for word in set(words) if word not in known]
@@ -58,10 +57,10 @@ class WordCounts:
 
 
 def counter(tokenizer: Any) -> Callable[[str], int]:
-    """Counts the tokens of a text, without prompts and marks.
+    """Return a function that counts the tokens of a text, without prompts and special tokens.
 
     Args:
-        tokenizer: of transformers; or of the package tokenizers, which static embeddings have.
+        tokenizer: tokenizer of transformers, or of the package tokenizers, as static embeddings have.
     """
     if not callable(tokenizer):
         return lambda text: sum(len(tokenizer.encode(part, add_special_tokens=False).ids) for part in _parts(text))
@@ -73,10 +72,10 @@ def counter(tokenizer: Any) -> Callable[[str], int]:
 
 
 def whole(tokenizer: Any) -> Any:
-    """A tokenizer that reads texts to their end, whatever length another one, with the same pieces, is told to stop at.
+    """Return a copy of a tokenizer without truncation.
 
     Args:
-        tokenizer: of the package tokenizers; its model is shared, since one of 250,000 pieces takes 240 MB.
+        tokenizer: tokenizer of the package tokenizers; its model is shared, since one of 250,000 pieces takes 240 MB.
     """
     from tokenizers import Tokenizer
 
@@ -99,7 +98,7 @@ def _cuts_at_white_space(tokenizer: Any) -> bool:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """A text as it is, or, where it is long, in parts that end before a space, or, where there is none, anywhere."""
+    """Yield a text, or, if it is long, parts of it that end before a space if there is one."""
     if len(text) <= _PART:
         yield text
         return

@@ -1,4 +1,4 @@
-"""Vectors cut to their first numbers, which models can be trained for."""
+"""Encoders whose vectors are truncated to their first components, for which models can be trained."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from memgpt_rag.encoders.base import Encoder, Vectors
 
 
 class TruncatedEncoder(Encoder):
-    """The first numbers of another encoder's vectors (Kusupati et al. 2022, "Matryoshka Representation Learning").
+    """Truncates another encoder's vectors to their first components (Kusupati et al. 2022, "Matryoshka Representation Learning").
 
-    Models that were trained for it lose little by it; any other loses more, which is for its user to measure.
+    Models that were trained for it lose little; others lose more, which users have to measure.
     """
 
     def __init__(self, encoder: Encoder, dimension: int):

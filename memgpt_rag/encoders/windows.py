@@ -1,4 +1,4 @@
-"""Texts that are longer than a model reads, read in windows: nothing of them is lost."""
+"""Encodes texts beyond a model's maximum length in windows, without truncation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from jaxtyping import Float
 from memgpt_rag.encoders.base import Encoder, Vectors
 from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
 
-# What follows in a longer text is not read: one vector says little of so many pages, and a window takes a tenth of a second.
+# Longer texts are truncated here: one vector represents so many pages poorly, and a window takes a tenth of a second.
 MOST_CHARACTERS = 1_000_000
 
 
 class WindowedEncoder(Encoder):
-    """An encoder whose vector of a long text is the mean of those of its windows, each by as many tokens as it has.
+    """Encodes a long text as the mean of its windows' vectors, weighted by their tokens.
 
-    Every window has the prompt before it. A text that the model reads as a whole has the vector that the model gives.
+    Every window begins with the prompt. A text within the model's maximum length gets the model's own vector.
 
     Args:
-        encoder: with a limit of tokens, and with a tokenizer that says where each token stands.
+        encoder: an encoder with a maximum length, whose tokenizer returns the positions of tokens.
     """
 
     max_tokens = 0
@@ -43,24 +43,26 @@ class WindowedEncoder(Encoder):
     def _encode(self, encode: Callable[[Sequence[str]], Vectors], texts: Sequence[str], prompt: str) -> Vectors:
         room = max(1, self._encoder.room - self.count_tokens(prompt))
         windows = [self._windows(text[:MOST_CHARACTERS], room) for text in texts]
-        vectors = encode([window for of_text in windows for window, _ in of_text])
+        vectors = encode([window for text_windows in windows for window, _ in text_windows])
         if len(vectors) == len(texts):
             return vectors
         means, start = np.empty((len(texts), vectors.shape[1]), np.float32), 0
-        for number, of_text in enumerate(windows):
-            of_windows, tokens = vectors[start : start + len(of_text)], [count for _, count in of_text]
-            means[number] = of_windows[0] if len(of_text) == 1 else self._mean(of_windows, tokens)
-            start += len(of_text)
+        for number, text_windows in enumerate(windows):
+            window_vectors, tokens = vectors[start : start + len(text_windows)], [count for _, count in text_windows]
+            means[number] = window_vectors[0] if len(text_windows) == 1 else self._mean(window_vectors, tokens)
+            start += len(text_windows)
         return means
 
     def _windows(self, text: str, room: int) -> list[tuple[str, int]]:
-        """Parts of a text, with their tokens; cut between tokens, and never within what one character became."""
+        """Split a text between tokens, never inside the tokens of one character; returns the windows with their token counts."""
         if self.count_tokens(text) <= room:
             return [(text, 1)]
         places = self._encoder.token_places(text)
         windows, start = [], 0
         while start < len(places):
-            end = min(start + max(1, room - 1), len(places))  # one less, for the mark that begins a word
+            end = min(
+                start + max(1, room - 1), len(places)
+            )  # one less, for a word-begin token at the start of the window
             while start + 1 < end < len(places) and places[end][0] < places[end - 1][1]:
                 end -= 1
             windows.append((text[places[start][0] : places[end - 1][1]], end - start))

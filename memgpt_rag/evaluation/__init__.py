@@ -1,1 +1,1 @@
-"""How well a retriever finds and how well a memory answers, measured on questions whose right documents are known."""
+"""Evaluation of retrieval and of answers on questions with known relevant documents or known answers."""

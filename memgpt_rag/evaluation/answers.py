@@ -1,4 +1,4 @@
-"""Measures the answers of a memory on questions with known answers: exact match, F1, containment, and what was found."""
+"""Measures the answers of a memory on questions with known answers: exact match, F1, containment, and retrieval success."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """An answer and how right it is.
+    """An answer and its measures.
 
     Attributes:
-        language: of the question: "en" counts words, "zh" characters.
-        values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them holds a right answer.
+        language: language of the question: "en" is measured in words, "zh" in characters.
+        values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them contains a gold answer.
     """
 
     asked: AnsweredQuestion
@@ -43,7 +43,7 @@ class JudgedAnswer:
 
 
 def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
-    """Compare an answer with the right ones, in the question's language."""
+    """Compare an answer with the gold answers, in the question's language."""
     from memgpt_rag.model.prompt import language_of
 
     language, gold = language_of(asked.question), asked.answers
@@ -69,8 +69,8 @@ def evaluate_answers(
     """Ask every question in every mode.
 
     Args:
-        options: how to ask, but for the mode.
-        on_answers: hears how many answers came.
+        options: options of each question; the mode is replaced.
+        on_answers: called with the number of answers in each batch.
 
     Returns:
         Mode → answers, in the order of the questions.
@@ -82,11 +82,11 @@ def evaluate_answers(
         raise ValueError(f"There are {len(questions)} questions and {len(modes)} modes; expected 1 or more of each.")
     answers: dict[str, list[JudgedAnswer]] = {}
     for mode in modes:
-        of_mode = answers[mode] = []
+        judged_answers = answers[mode] = []
         for start in range(0, len(questions), _BATCH):
             block = questions[start : start + _BATCH]
             told = rag.answer_all([asked.question for asked in block], replace(options, mode=mode))
-            of_mode += [judge(asked, answer) for asked, answer in zip(block, told, strict=True)]
+            judged_answers += [judge(asked, answer) for asked, answer in zip(block, told, strict=True)]
             on_answers(len(block))
     return answers
 
@@ -94,7 +94,7 @@ def evaluate_answers(
 def answers_report(
     answers: Mapping[str, Sequence[JudgedAnswer]], *, command: str, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was measured as JSON can say it: means with intervals of each mode and language, differences, every answer.
+    """Return a JSON report: means with intervals of each mode and language, differences, and every answer.
 
     Args:
         about: models and memory.
@@ -115,10 +115,13 @@ def answers_report(
         "questions": len(answers[first]),
         "modes": {
             mode: {
-                "all": _means(of_mode),
-                **{language: _means([one for one in of_mode if one.language == language]) for language in languages},
+                "all": _means(judged_answers),
+                **{
+                    language: _means([one for one in judged_answers if one.language == language])
+                    for language in languages
+                },
             }
-            for mode, of_mode in answers.items()
+            for mode, judged_answers in answers.items()
         },
         "comparisons": [_comparison(one) for one in compared],
         "answers": [
@@ -127,7 +130,7 @@ def answers_report(
                 "question": asked.asked.question,
                 "golden_answers": list(asked.asked.answers),
                 "language": asked.language,
-                "modes": {mode: {"answer": of[place].text, **of[place].values} for mode, of in answers.items()},
+                "modes": {mode: {"answer": told[place].text, **told[place].values} for mode, told in answers.items()},
             }
             for place, asked in enumerate(answers[first])
         ],
@@ -141,7 +144,7 @@ def answers_report(
 
 
 def answers_table(report: Mapping[str, Any]) -> Table:
-    """Means of each mode, over all questions and, where there are two languages, over those of each."""
+    """Return a table of each mode's means, over all questions and, where there are two languages, over each."""
     rows = []
     for mode, parts in report["modes"].items():
         for part, means in parts.items():
@@ -170,8 +173,12 @@ def _means(answers: Sequence[JudgedAnswer]) -> dict[str, Any]:
     return means
 
 
-def _cell(of: Mapping[str, float] | None) -> str:
-    return "–" if of is None else f"{of['mean']:.1%} [{of['low']:.1%}, {of['high']:.1%}]".replace("%", "")
+def _cell(figures: Mapping[str, float] | None) -> str:
+    return (
+        "–"
+        if figures is None
+        else f"{figures['mean']:.1%} [{figures['low']:.1%}, {figures['high']:.1%}]".replace("%", "")
+    )
 
 
 def _comparison(compared: SystemComparison) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Documents of a judged set as a memory: embedded whole for a measurement, or found in a memory that is there already."""
+"""The documents of a retrieval dataset as a memory: embedded whole for an evaluation, or looked up in an existing memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class Costs:
-    """What a memory took to build.
+    """The cost of building a memory.
 
     Attributes:
-        build_seconds: from the documents to the committed memory.
-        encoding_seconds: the part of it in which the encoder worked; whatever is above is ours.
-        disk_bytes: of its files.
+        build_seconds: seconds from the documents to the committed memory.
+        encoding_seconds: the part of `build_seconds` spent in the encoder; the rest is overhead of the memory.
+        disk_bytes: size of its files.
     """
 
     build_seconds: float
@@ -45,9 +45,9 @@ def embed_documents(
     A text longer than the encoder reads is cut off by the encoder, as by any system that embeds whole documents.
 
     Args:
-        folder: of the memory to write; must be new or empty.
-        words: let documents be found by their words, too.
-        on_block: hears how many documents got their key.
+        folder: folder of the memory to write; must be new or empty.
+        words: add a lexical index.
+        on_block: called with the number of documents embedded in each block.
 
     Raises:
         MemoryFormatError: the folder holds something else.
@@ -64,7 +64,7 @@ def embed_documents(
             encoding += time.perf_counter() - started
             writer.add_keys(keys)
             on_block(len(block))
-        # No tokenizer cut them: every passage is a document.
+        # Documents are not split, so no tokenizer is named: every passage is a document.
         manifest = writer.commit(
             fingerprint, splitting={"tokenizer": fingerprint.name, "max_tokens": 0}, job={"name": "evaluation"}
         )
@@ -81,16 +81,16 @@ def _passages(judged: RetrievalDataset) -> Iterator[Passage]:
 
 
 def with_documents_of(judged: RetrievalDataset, memory: Memory) -> tuple[RetrievalDataset, int]:
-    """The set as a memory that was built elsewhere holds it: its documents and those that stand beside them.
+    """Return the dataset with all documents of an existing memory, which may hold more than the dataset's.
 
     An entry belongs to the document that its `record` names, or else its `source`.
 
     Returns:
-        The set, its documents now those of the memory and of the set together, and how many documents that are relevant
-        for some query have no entry, so that no search could find them.
+        The dataset, whose documents are the union of the memory's and its own, and the number of relevant documents
+        without an entry, which no search can find.
 
     Raises:
-        MismatchError: no entry belongs to a document that is relevant for a query.
+        MismatchError: no entry belongs to a relevant document.
     """
     there: dict[str, Document] = {}
     rows = memory.rows()

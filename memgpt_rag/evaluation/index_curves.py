@@ -1,4 +1,4 @@
-"""Queries per second against recall: how fast each kind of approximate index finds how much of what exact search finds."""
+"""Curves of queries per second against recall for each kind of approximate index, with exact search as ground truth."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from memgpt_rag.memory.dense.index_kinds import (
 )
 
 EXACT = "exact"
-# Fewer are searched in microseconds, and train no index.
+# Fewer keys are searched exactly in microseconds, and are too few to train an index.
 _FEWEST = 1000
-# Queries that are timed; more of them would tell no more.
+# Number of queries that are timed; more would hardly change the percentiles.
 _TIMED = 200
 _WARM_UP = 5
 
 
 @dataclass(frozen=True)
 class IndexPoint:
-    """One way to search an index.
+    """An index searched with one setting.
 
     Attributes:
-        parameters: of the search, in FAISS's own language; empty where there are none.
-        candidates: how many rows the index proposes for each one that is wanted; the best by their keys are kept.
-        recall: share of the ten nearest that it finds.
-        queries_per_second: one query after the other, on one thread.
-        latency_ms: of one query, by percentile: "p50", "p95", "p99".
+        parameters: FAISS search parameters; empty where there are none.
+        candidates: number of candidates per result wanted; the best by their keys are kept.
+        recall: recall@10 against exact search.
+        queries_per_second: throughput of single queries, one after the other, on one thread.
+        latency_ms: latency of a single query by percentile: "p50", "p95", "p99".
     """
 
     parameters: str
@@ -61,10 +61,10 @@ class IndexCurve:
     """An index over all keys of a memory.
 
     Attributes:
-        index: its description in FAISS's own language, or "exact", which looks at every key.
-        build_seconds: on one thread; 0 for exact search, which needs nothing beside the keys.
-        disk_bytes: beside the keys.
-        points: the ways to search it that were measured.
+        index: FAISS index factory string, or "exact", which scans every key.
+        build_seconds: seconds of building on one thread; 0 for exact search, which needs no index.
+        disk_bytes: size of the index, without the keys.
+        points: the measured search settings.
     """
 
     index: str
@@ -73,16 +73,16 @@ class IndexCurve:
     points: tuple[IndexPoint, ...]
 
     def frontier(self) -> list[IndexPoint]:
-        """Points that no other one of the index beats in both recall and speed, by growing recall."""
+        """Return the Pareto frontier of recall and speed: points that no other beats in both, by ascending recall."""
         best: list[IndexPoint] = []
-        for point in sorted(self.points, key=lambda of: (-of.queries_per_second, -of.recall)):
+        for point in sorted(self.points, key=lambda point: (-point.queries_per_second, -point.recall)):
             if not best or point.recall > best[-1].recall:
                 best.append(point)
         return best
 
 
 def require_enough(keys: int) -> None:
-    """Raises ValueError where there are too few keys for an index to be measured over them."""
+    """Check that there are enough keys to measure an index over; raises ValueError if not."""
     if keys < _FEWEST:
         raise ValueError(
             f"There are {keys:,} keys; indexes are measured over {_FEWEST:,} or more; leave out --indexes."
@@ -96,16 +96,16 @@ def index_curves(
     *,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> list[IndexCurve]:
-    """Measure exact search, and every kind of approximate index with every effort that is worth trying, on one thread.
+    """Measure exact search, and every kind of approximate index with all its search settings, on one thread.
 
-    Queries are vectors already: what is timed is the search alone. Scores are always those of the keys themselves, so that
-    an index can overlook a key and never misjudge one.
+    Queries are vectors, so only the search is timed, not the encoder. Scores are always computed from the keys themselves:
+    an index can miss a key, but never returns a wrong score.
 
     Args:
-        on_step: hears what is being done.
+        on_step: called with a description of each step.
 
     Raises:
-        ValueError: too few keys for an index to be built over them.
+        ValueError: too few keys to build an index over.
     """
     require_enough(len(keys))
     with one_thread():
@@ -125,9 +125,9 @@ def index_curves(
 def measured_indexes(
     judged: RetrievalDataset, memory: Memory, encoder: Encoder, *, on_step: Callable[[str], object] = lambda step: None
 ) -> dict[str, Any]:
-    """Curves over the keys of a memory, for the queries of a set, as a report holds them.
+    """Measure the curves over a memory's keys for the queries of a dataset, and return them as JSON for a report.
 
-    Each point says whether it is on the frontier of its index. Keys that lie in several segments are put together first.
+    Each point has a flag whether it is on the Pareto frontier of its index. Keys of several segments are concatenated first.
 
     Raises:
         ValueError: the memory has too few entries.
@@ -140,7 +140,10 @@ def measured_indexes(
         "dimension": queries.shape[1],
         "queries": len(queries),
         "curves": [
-            {**asdict(curve), "points": [{**asdict(of), "frontier": of in curve.frontier()} for of in curve.points]}
+            {
+                **asdict(curve),
+                "points": [{**asdict(point), "frontier": point in curve.frontier()} for point in curve.points],
+            }
             for curve in curves
         ],
     }
@@ -149,7 +152,7 @@ def measured_indexes(
 def _timed(
     search: Callable[[np.ndarray], Found], queries: np.ndarray, truth: Int[np.ndarray, "queries k"]
 ) -> tuple[float, float, dict[str, float]]:
-    """Recall over all queries, and how fast the first ones came one by one."""
+    """Return the recall over all queries, and the throughput and latencies of the first ones, searched one by one."""
     found = search(queries)[0]
     recall = float((found[:, :, None] == truth[:, None]).any(axis=1).mean())
     for query in queries[:_WARM_UP]:
@@ -163,7 +166,7 @@ def _timed(
 
 
 class _Counter:
-    """A file that only counts."""
+    """A file object that only counts the bytes written."""
 
     def __init__(self) -> None:
         self.bytes = 0

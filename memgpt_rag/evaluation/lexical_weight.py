@@ -1,4 +1,4 @@
-"""Fits how much words count against keys in a hybrid search, on the queries of a judged set."""
+"""Fits the lexical weight of a hybrid search on the queries of a retrieval dataset."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
 @dataclass(frozen=True)
 class FittedWeight:
-    """How good the fused ranking is for each weight of words.
+    """Quality of the fused ranking for each lexical weight, with two-fold cross-validation.
 
     Attributes:
-        means: weight → mean of the measure over all queries; 0 is the search by key alone, 1 that by words.
+        means: weight → mean of the measure over all queries; 0 is dense search alone, 1 lexical search alone.
         best: the weight with the highest mean.
-        halves: the weights that are best on each half of the queries.
-        held_out: value of each query with the weight that is best on the half that it is not in.
-        against: what is held out, compared with the better one of the two searches alone.
+        halves: the best weight on each half of the queries.
+        held_out: value of each query with the best weight of the other half.
+        against: the held-out values compared with the better one of dense and lexical search.
     """
 
     means: dict[float, float]
@@ -40,26 +40,26 @@ class FittedWeight:
 def fit_lexical_weight(
     judged: RetrievalDataset, memory: Searchable, encoder: Encoder, *, measure: str = "nDCG@10"
 ) -> FittedWeight:
-    """Try every weight on the queries of a set, and what it is worth on queries that it was not fitted to.
+    """Fit the lexical weight on the queries of a dataset, and measure it on held-out queries.
 
     Args:
-        memory: holds the documents of the set, as entries or as several entries each, and their words.
-        measure: what is to be high, see `memgpt_rag.evaluation.metrics.retrieval_measures`.
+        memory: memory with the documents of the dataset, in one or more entries each, and a lexical index.
+        measure: name of the measure to maximize, see `memgpt_rag.evaluation.metrics.retrieval_measures`.
 
     Raises:
-        MemoryFormatError: the memory has no words.
-        MismatchError: another encoder embedded it.
+        MemoryFormatError: the memory has no lexical index.
+        MismatchError: the memory was embedded by another encoder.
     """
     memory.manifest.encoder.require_match(encoder.fingerprint)
     ids, texts = list(judged.judged), list(judged.judged.values())
     proposed = memory.candidates(encoder.encode_queries(texts), texts, PROPOSED)
-    documents = [[passage.document_id for passage in memory.passages(of.rows)] for of in proposed]
+    documents = [[passage.document_id for passage in memory.passages(candidates.rows)] for candidates in proposed]
     score_scale = memory.manifest.encoder.score_scale
     values: dict[float, dict[str, float]] = {}
     for weight in WEIGHTS:
         run = {
-            query: _ranking(of, names, score_scale, weight)
-            for query, of, names in zip(ids, proposed, documents, strict=True)
+            query: _ranking(candidates, names, score_scale, weight)
+            for query, candidates, names in zip(ids, proposed, documents, strict=True)
         }
         values[weight] = per_query(judged, run, [measure])[measure]
     first, second = ids[0::2], ids[1::2]
@@ -67,7 +67,7 @@ def fit_lexical_weight(
     held_out = {query: values[halves[query in set(first)]][query] for query in ids}
     alone = max((0.0, 1.0), key=lambda weight: _mean(values[weight], ids))
     return FittedWeight(
-        {weight: _mean(of, ids) for weight, of in values.items()},
+        {weight: _mean(by_query, ids) for weight, by_query in values.items()},
         _best(values, ids),
         halves,
         held_out,
@@ -78,7 +78,7 @@ def fit_lexical_weight(
 def _ranking(
     candidates: Candidates, names: Sequence[str], score_scale: float, weight: float
 ) -> list[tuple[str, float]]:
-    """Documents by their best entry; with weight 1, those that share no word are left out, as in a search by words."""
+    """Rank documents by their best entry; with weight 1, documents that share no term are left out, as in lexical search."""
     fused = fuse(candidates, "scores", score_scale, weight)
     best: dict[str, float] = {}
     for place in np.argsort(-fused, kind="stable"):
@@ -88,8 +88,8 @@ def _ranking(
 
 
 def _best(values: Mapping[float, Mapping[str, float]], queries: Sequence[str]) -> float:
-    """The weight with the highest mean; of equals the one in the middle."""
-    means = [_mean(of, queries) for of in values.values()]
+    """Return the weight with the highest mean; among ties, the middle one."""
+    means = [_mean(by_query, queries) for by_query in values.values()]
     best = np.flatnonzero(np.isclose(means, max(means), rtol=0, atol=1e-9))
     return list(values)[int(best[len(best) // 2])]
 

@@ -1,4 +1,4 @@
-"""What the machine and this process are and take: for the provenance and the speeds of a report."""
+"""Properties of the machine and memory use of this process, for the provenance and costs in a report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PACKAGES = (
 
 
 def forget_peak() -> None:
-    """Let `peak_bytes` count from now on, where the system can (Linux); elsewhere it counts from the start."""
+    """Reset the peak of `peak_bytes` where the system can (Linux); elsewhere it counts from the process's start."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -36,7 +36,7 @@ def forget_peak() -> None:
 
 
 def peak_bytes() -> int:
-    """Largest resident set of this process, pages of mapped files included."""
+    """Return the largest resident set of this process in bytes, pages of mapped files included."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -46,12 +46,12 @@ def peak_bytes() -> int:
 
 
 def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """Milliseconds that half, 95 and 99 in a hundred stay below: "p50", "p95" and "p99"."""
+    """Return the 50th, 95th and 99th percentiles of durations in milliseconds: "p50", "p95" and "p99"."""
     return {f"p{percent}": 1000 * float(np.percentile(seconds, percent)) for percent in (50, 95, 99)}
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, system."""
+    """Return processor, number of cores that this process may use, memory and system."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of the packages that figures depend on, those that are installed."""
+    """Return the versions of the installed packages that the figures depend on."""
     return {name: metadata.version(name) for name in _PACKAGES if _is_installed(name)}
 
 

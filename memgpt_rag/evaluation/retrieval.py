@@ -1,4 +1,4 @@
-"""Measures systems on a judged set: how good their rankings are, how sure that is, how fast they come, what they take."""
+"""Measures systems on a retrieval dataset: quality of the rankings with intervals, speed, memory and cost."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 70, 100, 200, 500, 1000)
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a system answered; queries are encoded each time.
+    """Speed of a system, including the encoding of queries.
 
     Attributes:
-        latency_ms: of single queries, by percentile: "p50", "p95", "p99".
-        timed: how many single queries these are of.
-        queries_per_second: in batches of 64.
-        peak_memory_bytes: largest resident set of the process in the meantime, models and mapped files included.
+        latency_ms: latency of single queries by percentile: "p50", "p95", "p99".
+        timed: number of single queries that were timed.
+        queries_per_second: throughput in batches of 64.
+        peak_memory_bytes: largest resident set of the process during the measurement, including models and mapped files.
     """
 
     latency_ms: dict[str, float]
@@ -54,15 +54,15 @@ class Speed:
 
 @dataclass(frozen=True)
 class SystemFigures:
-    """What was measured of one system.
+    """Results of one system.
 
     Attributes:
-        run: its ranking of each query that is measured.
+        run: its ranking of each measured query.
         values: name of a measure → query id → value.
         means: name of a measure → mean, low and high end of its 95 % interval.
-        recall: mean share of the relevant documents among the first k, for several k.
+        recall: cutoff k → mean recall of relevant documents.
         speed: None for a run from a file.
-        costs: None where its memory was not built for this.
+        costs: None where its memory was not built for the evaluation.
     """
 
     name: str
@@ -87,12 +87,12 @@ class SystemComparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """Results of an evaluation.
 
     Attributes:
-        k: documents per query that the systems were asked for.
-        comparisons: of each later system with the first one, measure by measure.
-        missing_documents: relevant documents that the searched memory does not hold.
+        k: number of documents retrieved per query.
+        comparisons: each later system compared with the first one, by each measure.
+        missing_documents: number of relevant documents that the searched memory does not contain.
     """
 
     judged: RetrievalDataset
@@ -114,20 +114,20 @@ def evaluate_retrieval(
     missing_documents: int = 0,
     on_system: Callable[[SystemFigures], object] = lambda figures: None,
 ) -> Evaluation:
-    """Measure systems, and rankings that other programs wrote, on the queries of a set that have a relevant document.
+    """Measure systems, and runs of other programs, on the queries of a dataset that have a relevant document.
 
     Args:
-        systems: they are measured one after the other; an iterator may make each when its turn comes.
-        runs: rankings by the name to give to them.
+        systems: measured one after the other; an iterator may create each when it is needed.
+        runs: name for the report → run.
         measures: names such as "nDCG@10".
-        k: documents to ask for; more where a measure looks deeper.
-        latency_queries: single queries to time, spread over the set; all where there are fewer.
-        missing_documents: what `with_documents_of` counted, for the report.
-        on_system: hears of each system when its figures are known.
+        k: number of documents to retrieve; more if a measure has a larger cutoff.
+        latency_queries: number of single queries to time, spread over the dataset; all if there are fewer.
+        missing_documents: the count of `with_documents_of`, for the report.
+        on_system: called with the results of each system.
 
     Raises:
-        ValueError: an unknown measure, k or a number of queries below 1, nothing to measure, two systems of one name, or
-            a ranking that is none: of unknown documents, with one twice, or with scores that increase.
+        ValueError: an unknown measure, k or a number of queries below 1, no system and no run, two systems of one name,
+            or an invalid ranking: with unknown documents, with one twice, or with increasing scores.
     """
     runs = runs or {}
     measures = tuple(parse_measures(measures))  # each once
@@ -146,7 +146,7 @@ def evaluate_retrieval(
         _require_new(system.name, found)
         run, speed = _ask(system, judged, k, latency_queries)
         keep(_figures(judged, measures, k, system.name, run, speed, system))
-        del system  # the next one may be made in the memory that this one takes
+        del system  # frees its memory before the next one is created
     for name, rankings in runs.items():
         _require_new(name, found)
         cut = {query: list(rankings.get(query, ()))[:k] for query in judged.judged}
@@ -160,10 +160,10 @@ def evaluate_retrieval(
 def compare_systems(
     pairs: Sequence[tuple[str, str, str, Mapping[str, float], Mapping[str, float]]],
 ) -> tuple[SystemComparison, ...]:
-    """Compare pairs of systems, each measure query by query, and correct their p values for being several.
+    """Compare pairs of systems by each measure, paired by query, with Holm's correction over all comparisons.
 
     Args:
-        pairs: name of a system, of the one it is compared with, of the measure, and the values of both by query id.
+        pairs: name of a system, name of its baseline, name of the measure, and the values of both by query id.
     """
     compared = [
         SystemComparison(system, against, measure, compare(mine, theirs))
@@ -192,9 +192,9 @@ def _require_new(name: str, found: Sequence[SystemFigures]) -> None:
 
 
 def _ask(system: System, judged: RetrievalDataset, k: int, latency_queries: int) -> tuple[dict[str, Ranking], Speed]:
-    """Rankings of all queries that are measured, and how fast they came."""
+    """Return the rankings of all measured queries, and the system's speed."""
     ids, texts = list(judged.judged), list(judged.judged.values())
-    for text in texts[:_WARM_UP]:  # the first queries pay for what is loaded then
+    for text in texts[:_WARM_UP]:  # the first queries include the time of lazy loading
         system([text], k)
     forget_peak()
     run: dict[str, Ranking] = {}
@@ -225,7 +225,7 @@ def _figures(
         if any(later > sooner for (_, sooner), (_, later) in pairwise(ranking)):
             raise ValueError(f"Scores of {name} for the query {query!r} increase; a ranking is best first.")
     values = per_query(judged, run, measures)
-    means = {measure: interval(list(of.values())) for measure, of in values.items()}
+    means = {measure: interval(list(by_query.values())) for measure, by_query in values.items()}
     depths = [depth for depth in _DEPTHS if depth < k] + [k]
     about = dict(getattr(system, "about", {}))
     return SystemFigures(

@@ -1,6 +1,6 @@
-"""What is measured: a system takes queries and gives, for each, documents with their scores. Here they are made by name.
+"""Systems to evaluate, created by name: a system maps each query to documents with their scores.
 
-A way of searching is "dense", "bm25" or "hybrid", alone or looked at again, as "hybrid+rerank".
+A search is named "dense", "bm25" or "hybrid", with or without a reranker, as in "hybrid+rerank".
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Ranking = list[tuple[str, float]]
 
 
 class System(Protocol):
-    """A ranking of at most k documents for each query, best first; scores never increase, no document comes twice.
+    """Returns a ranking of at most k documents for each query, best first; scores never increase, no document occurs twice.
 
-    A system may have more to tell: `about`, a mapping for the report, and `costs`, what its memory took.
+    A system may have two more attributes: `about`, a mapping for the report, and `costs`, the costs of its memory.
     """
 
     @property
@@ -39,15 +39,17 @@ SEARCHES = (*SEARCH_KINDS, *(kind + _AGAIN for kind in SEARCH_KINDS))
 
 
 def is_reranked(name: str) -> bool:
+    """Return whether a search has a reranker."""
     return name.endswith(_AGAIN)
 
 
 def needs_lexical_index(name: str) -> bool:
+    """Return whether a search needs a lexical index."""
     return not name.startswith("dense")
 
 
 def require_search(name: str) -> None:
-    """Raises ValueError for a way of searching that is none, before anything is loaded for it."""
+    """Check the name of a search before any model is loaded for it; raises ValueError if it is unknown."""
     if name not in SEARCHES:
         raise ValueError(f"No search {name!r}; expected one of {', '.join(SEARCHES)}.")
 
@@ -61,17 +63,17 @@ def make_system(
     name: str | None = None,
     costs: Costs | None = None,
 ) -> RetrieverSystem:
-    """The system that searches a memory in the way of that name.
+    """Create the system that searches a memory in the named way.
 
     Args:
         search: one of `SEARCHES`.
-        settings: weights and the reranker; which search it is and whether the reranker looks again, `search` says.
-        name: for the report; None for the search with its encoder.
+        settings: weights and the reranker; `search` decides the kind and whether the reranker is used.
+        name: name for the report; None for the search with its encoder.
 
     Raises:
-        ValueError: there is no such way, or no reranker for it.
+        ValueError: the search is unknown, or lacks a reranker.
         MismatchError: the memory was embedded by another encoder.
-        MemoryFormatError: it has no lexical index.
+        MemoryFormatError: the memory has no lexical index.
     """
     require_search(search)
     from memgpt_rag.evaluation.data.dataset import digest
@@ -107,14 +109,14 @@ def make_system(
 
 @dataclass(frozen=True)
 class RetrieverSystem:
-    """A retriever of passages as a system that ranks documents: a document's score is that of its best passage.
+    """Ranks documents with a retriever of passages: a document's score is that of its best passage.
 
     Attributes:
-        name: for the report.
-        retriever: what finds passages, best first.
-        document: tells the document of a passage.
-        about: what else the report says of it.
-        costs: what its memory took to build, where it was built for this.
+        name: name for the report.
+        retriever: returns passages, best first.
+        document: returns the document id of a passage.
+        about: further fields for the report.
+        costs: costs of building its memory, if it was built for the evaluation.
     """
 
     name: str
@@ -124,7 +126,7 @@ class RetrieverSystem:
     costs: Costs | None = None
 
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """Rank documents. Passages are asked for in growing numbers until k documents are among them, or none are left."""
+        """Rank documents, retrieving more and more passages until they are from k documents, or none are left."""
         rankings: list[Ranking] = [[] for _ in queries]
         open_places, passages = list(range(len(queries))), k
         while open_places:

@@ -1,1 +1,1 @@
-"""Models that others made: which names there are, where their folders lie, and how they are loaded with care."""
+"""Third-party models: their names, their folders, and safe loading."""

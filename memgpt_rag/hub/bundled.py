@@ -1,8 +1,8 @@
-"""Models that install with pip, for machines that reach no hub: names, packages, and the folders they load from.
+"""Models that install with pip, for machines without access to a hub: names, packages, and the folders they load from.
 
-A language model arrives as one GGUF file in 4 bits. Reading that takes transformers half a minute and 3 GB, so it is
-read once, unpacked to bf16 and kept in the user's cache folder, from where it loads in a second. The weights of E5, in 4 bits
-as well, are unpacked there likewise.
+A language model is packaged as one GGUF file in 4 bits. transformers takes half a minute and 3 GB to read it, so it is read
+once, dequantized to bf16 and stored in the user's cache folder, from where it loads in a second. The 4-bit weights of E5 are
+dequantized there, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SMOLLM = "smollm2-135m-instruct-4bit"
 
 @dataclass(frozen=True)
 class _Gguf:
-    """A language model in a package: which one, how to install it, and how to get its GGUF file into a folder."""
+    """A language model in a package: the package, how to install it, and a function that writes its GGUF file to a folder."""
 
     package: str
     install: str
@@ -66,7 +66,7 @@ GENERATORS = tuple(_GENERATORS)
 
 
 def encoder_folder(name: str) -> Path | None:
-    """Folder of an encoder that comes as a package; None where `name` is no such encoder.
+    """Return the folder of an encoder that comes as a package; None where `name` is no such encoder.
 
     Raises:
         MissingPackageError: its package is not installed.
@@ -82,7 +82,7 @@ def encoder_folder(name: str) -> Path | None:
 
 
 def generator_folder(name: str) -> Path | None:
-    """Folder of a language model that comes as a package, unpacked on first use; None where `name` is no such model.
+    """Return the folder of a language model that comes as a package, unpacked on first use; None where `name` is no such model.
 
     Raises:
         MissingPackageError: its package is not installed.
@@ -96,7 +96,7 @@ def generator_folder(name: str) -> Path | None:
 
 
 def _unpacked(name: str, kind: str, package: str, install: str, write: Callable[[Path], None]) -> Path:
-    """The folder of a model in the user's cache; where it is not there yet, `write` fills an empty one that becomes it."""
+    """Return the folder of a model in the user's cache; if it does not exist yet, `write` fills it."""
 
     def fill(folder: Path) -> None:
         if importlib.util.find_spec(package) is None:
@@ -108,7 +108,7 @@ def _unpacked(name: str, kind: str, package: str, install: str, write: Callable[
 
 
 def _holds_model(folder: Path) -> bool:
-    """Whether a folder holds a model, and none of its files was cut short."""
+    """Return whether a folder contains a model with complete files."""
     from safetensors import SafetensorError, safe_open
 
     weights = list(folder.glob("*.safetensors"))

@@ -1,8 +1,8 @@
 """multilingual-e5-small (Wang et al. 2024, "Multilingual E5 Text Embeddings") as a folder that sentence-transformers loads.
 
-The tokenizer is that of XLM-RoBERTa (Conneau et al. 2020): NFKC, but for a few characters, and the likeliest pieces of each
-word. Weights are written in fp32, twice as many bytes as they need, because such a file is mapped and not read: a model of it
-takes 370 MB of memory less than one of fp16, and loads sooner.
+The tokenizer is that of XLM-RoBERTa (Conneau et al. 2020): NFKC, but for a few characters, and the most probable pieces of each
+word. Weights are written in fp32, twice the size of fp16, because such a file is mapped and not read: the model then
+takes 370 MB of memory less than in fp16, and loads faster.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 PROMPTS = {"query": "query: ", "document": "passage: "}
-# NFKC would make it "~"; the model was trained without that. Meanwhile it is a character that is none.
+# NFKC would map it to "~"; the model was trained without that. A noncharacter stands for it during NFKC.
 _KEPT, _MEANWHILE = "\uff5e", "\ufdd0"
 _SPACE_MARK = "\u2581"
 _NETWORK = {
@@ -46,7 +46,7 @@ def write_e5_folder(weights: E5Weights, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     width, modules = weights.sizes["hidden_size"], "sentence_transformers.models"
-    # transformers' class has a pooler, which nothing here asks; a folder without its weights would look damaged.
+    # transformers' class has a pooler, which is not used; without its weights, the folder would look damaged.
     pooler = {
         "pooler.dense.weight": np.zeros((width, width), np.float32),
         "pooler.dense.bias": np.zeros(width, np.float32),
@@ -76,6 +76,7 @@ def write_e5_folder(weights: E5Weights, folder: Path) -> None:
 
 
 def tokenizer_of(weights: E5Weights) -> Tokenizer:
+    """Build the tokenizer from the vocabulary and the character map of the weights file."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     def any_of(characters: list[str]) -> Regex:

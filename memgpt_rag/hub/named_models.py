@@ -1,7 +1,7 @@
-"""Decides whose word names a model: a memory's for models that come as packages, the user's for all others.
+"""Decides who may name a model: a memory's manifest for models that come as packages, only the user for all others.
 
-A memory may come from anybody. If its manifest could name any folder or hub model, its sender would choose what is fetched
-and loaded here, a folder that lies in the memory itself among others.
+A memory may come from an untrusted sender. If its manifest could name any folder or hub model, the sender could choose what is
+downloaded and loaded here, even a folder inside the memory itself.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def require_named(
     """Return the name of the model to load.
 
     Args:
-        in_memory: what the memory's manifest says.
-        by_user: what the user says; None where nothing was said.
+        in_memory: name in the memory's manifest.
+        by_user: name given by the user; None if there is none.
         bundled: names of the models of this kind that come as packages.
-        what: the kind of model, for the error.
-        option: how the user names one, likewise.
-        memories: folders of memories, from inside of which nothing is loaded.
+        what: kind of model, for the error.
+        option: option with which the user names a model, for the error.
+        memories: folders of memories; nothing is loaded from inside of them.
 
     Raises:
-        ModelError: only the memory names the model, and it does not come as a package; or it lies in a memory.
+        ModelError: only the memory names the model, and it does not come as a package; or it is inside a memory.
     """
     if by_user is None:
         if in_memory in bundled:

@@ -1,1 +1,1 @@
-"""The machine, the terminal and files that others wrote, each behind one module."""
+"""Access to the operating system, the terminal, the cache folder and third-party files, one module each."""

@@ -1,7 +1,7 @@
-"""The user's cache folder: where it is, that it is the user's alone, and what is done where it cannot be used.
+"""The user's cache folder: its location, its permissions, and the fallback if it cannot be used.
 
-Everything in it can be made again. So nothing about it is ever an error: what cannot be kept there is made anew for each
-process, and a warning says so once.
+Everything in it can be recomputed, so no problem with it is ever an error: what cannot be stored there is recomputed by each
+process, with one warning.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-# What has no other place, by the folder that it was to have; it goes with this process.
+# Folder that cannot be used → temporary folder in its place, which is removed when this process ends.
 _TEMPORARY: dict[Path, Path] = {}
-# Bytes that a folder must still take for a failure not to be its fault.
+# Free space in bytes that a folder must have for a failure not to be attributed to it.
 _ROOM = 2**20
 _ADVICE = "make it a folder that you may write, and nobody else"
 
 
 class CacheWarning(UserWarning):
-    """Something in the cache folder cannot be used; work goes on without it, and commands print this as a sentence."""
+    """Something in the cache folder cannot be used; work continues without it, and commands print this as a sentence."""
 
 
 def cache_folder(*parts: str) -> Path:
-    """Return the folder of one kind of thing in the user's cache folder; none is made."""
+    """Return the path of a folder in the user's cache folder; it is not created."""
     from platformdirs import user_cache_path
 
     return user_cache_path("memgpt_rag").joinpath(*parts)
 
 
 def is_there(file: Path) -> bool:
-    """Whether there is a file; in a home that is closed to this user, there is none."""
+    """Return whether a file exists; False in a home folder without access."""
     try:
         return file.is_file()
     except PermissionError:
@@ -43,10 +43,10 @@ def is_there(file: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that is the user's alone: nobody else writes there, nor looks into what is in the cache folder.
+    """Create a folder that only the user can write to, inside a cache folder that only the user can read.
 
     Raises:
-        OSError: it cannot be made or written, or another user could change what is in it.
+        OSError: it cannot be created or written, or another user could change its contents.
     """
     root = cache_folder()
     inside = root in (folder, *folder.parents)
@@ -62,7 +62,7 @@ def make_private(folder: Path) -> None:
 
 
 def require_own(folder: Path) -> None:
-    """Raises OSError: another user owns the folder, or any user may put things there."""
+    """Check the owner and permissions of a folder; raises OSError if another user owns it or others can write to it."""
     if os.name != "posix":
         return
     found = folder.stat()
@@ -73,7 +73,7 @@ def require_own(folder: Path) -> None:
 
 
 def require_plain(file: Path) -> None:
-    """Raises OSError: there is something other than a file of the user's own, such as a link."""
+    """Check that a path is free or the user's own plain file; raises OSError for anything else, such as a link."""
     try:
         found = file.lstat()
     except FileNotFoundError:
@@ -90,8 +90,8 @@ def warn_left_out(place: Path, error: BaseException, advice: str = _ADVICE) -> N
     """Warn that a cache is not used.
 
     Args:
-        place: file or folder of the cache; an OSError may name another one, where the fault is.
-        advice: what would mend it.
+        place: file or folder of the cache; an OSError may name another one that caused it.
+        advice: how to fix it.
     """
     reason: object = error
     if isinstance(error, OSError) and error.strerror:
@@ -99,18 +99,18 @@ def warn_left_out(place: Path, error: BaseException, advice: str = _ADVICE) -> N
     warnings.warn(
         f"{place} cannot be used as a cache ({reason}), and work goes on without it; {advice}.",
         CacheWarning,
-        stacklevel=1,  # here, so that the same sentence is said once
+        stacklevel=1,  # this line, so that the same sentence is shown once
     )
 
 
 def made_once(folder: Path, make: Callable[[Path], object], is_whole: Callable[[Path], bool]) -> Path:
-    """Return a folder of files that takes long to make: as an earlier process made it, or made now.
+    """Return a folder of files that take long to create: from an earlier process, or created now.
 
     Args:
-        folder: where it is to be kept, in the cache folder. Where it cannot be, the files go to a temporary folder, which
-            goes with this process.
+        folder: folder in the cache folder. If it cannot be written, the files go to a temporary folder, which is removed
+            when this process ends.
         make: writes the files into an empty folder.
-        is_whole: whether a folder is there and is as it was made; one that is not is made anew.
+        is_whole: returns whether a folder exists and is intact; if not, it is created again.
     """
     if folder in _TEMPORARY:
         return _TEMPORARY[folder]
@@ -118,7 +118,7 @@ def made_once(folder: Path, make: Callable[[Path], object], is_whole: Callable[[
     try:
         make_private(folder.parent)
     except OSError as error:
-        fault = error  # what is there may be read all the same
+        fault = error  # an existing folder may still be readable
     try:
         if folder.is_dir():
             require_own(cache_folder())
@@ -136,7 +136,7 @@ def made_once(folder: Path, make: Callable[[Path], object], is_whole: Callable[[
         try:
             made.mkdir()
             make(made)
-            _sync(made)  # a crash must not leave files of the right name and size without their bytes
+            _sync(made)  # a crash must not leave files of the right name and size without their contents
         except Exception:
             if (fault := _fault(Path(scratch.name))) is None:
                 raise
@@ -157,7 +157,7 @@ def _for_this_process(folder: Path, make: Callable[[Path], object], error: OSErr
 
 
 def _fault(folder: Path) -> OSError | None:
-    """What keeps a folder from being written, such as a full disk; not every program that meets it raises an OSError."""
+    """Return what prevents writing to a folder, such as a full disk; not every library raises an OSError for it."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM))
@@ -181,8 +181,8 @@ def _move(made: Path, folder: Path, is_whole: Callable[[Path], bool]) -> None:
         made.rename(folder)
     except OSError:
         if folder.is_dir() and is_whole(folder):
-            return  # another process made the same meanwhile
-        # Damaged, or others' files are there already, such as numbers calibrated for a model: those stay.
+            return  # another process has created the same in the meantime
+        # The folder is damaged, or has other files already, such as a model's calibration; those are kept.
         for file in made.iterdir():
             file.replace(folder / file.name)
 

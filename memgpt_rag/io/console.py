@@ -1,6 +1,6 @@
-"""What both commands share between them and the terminal: the one way to print, progress bars, and errors as sentences.
+"""Terminal output of both commands: printing, progress bars, and errors as sentences.
 
-Nothing else in this code base prints. Whatever is printed is shown by `printable`, whoever wrote it.
+No other module prints. All output passes through `printable`, whatever its source.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +26,7 @@ from memgpt_rag.io.system_errors import machine_fault_behind, system_sentence
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# As a shell tells of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
+# Exit status of a program that wrote to a closed pipe, as a shell reports it: 128 + SIGPIPE.
 CUT_OFF = 141
 
 no_cache_option = click.option(
@@ -37,7 +37,7 @@ no_cache_option = click.option(
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print a text; its characters that control a terminal are shown instead of obeyed.
+    """Print a text; control characters are shown escaped.
 
     Args:
         err: to standard error.
@@ -51,11 +51,11 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 def progress_bar(*, desc: str | None = None, shown: bool = True, **settings: Any) -> tqdm[Any]:
-    """Make a progress bar, seen on a terminal only.
+    """Create a progress bar, shown on a terminal only.
 
     Args:
-        desc: what stands before it.
-        shown: False for a bar that is never seen.
+        desc: text before the bar.
+        shown: False for a bar that is never shown.
         settings: passed on to `tqdm`.
     """
     from tqdm import tqdm
@@ -63,17 +63,19 @@ def progress_bar(*, desc: str | None = None, shown: bool = True, **settings: Any
     return tqdm(desc=None if desc is None else printable(desc), disable=None if shown else True, **settings)
 
 
-version_option = click.version_option(package_name="memgpt_rag", message="%(prog)s %(version)s")
+def version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --version to a command."""
+    return click.version_option(package_name="memgpt_rag", message="%(prog)s %(version)s")(command)
 
 
 class SentenceGroup(click.Group):
-    """A group of commands whose errors are sentences.
+    """A group of commands that prints errors as sentences.
 
-    Wrong usage exits with 2, an error with 1, and a pipe that nobody reads any more with 141 and no word. MEMGPT_RAG_DEBUG=1
-    prints tracebacks as well.
+    The exit status is 2 for wrong usage, 1 for an error, and 141, without a message, for a closed pipe. MEMGPT_RAG_DEBUG=1
+    prints tracebacks, too.
 
     Args:
-        renamed_commands: old name → name of a command; the old one works for one release, with a line on stderr.
+        renamed_commands: old name → name of a command; the old one works for one release, with a notice on stderr.
         renamed_options: command → old name → name of an option, or of an option with its value, likewise.
     """
 
@@ -85,15 +87,16 @@ class SentenceGroup(click.Group):
         **settings: Any,
     ):
         super().__init__(*arguments, **settings)
-        self._renamed_commands, self._renamed_options = renamed_commands, renamed_options
+        self.renamed_commands, self.renamed_options = renamed_commands, renamed_options
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in self._renamed_commands:
-            args = [_renamed(args[0], self._renamed_commands), *args[1:]]
+        """Find the command that is meant, also by its old name, and give its options their present names."""
+        if args and args[0] in self.renamed_commands:
+            args = [_renamed(args[0], self.renamed_commands), *args[1:]]
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command, _with_new_names(rest, self._renamed_options.get(name or "", {}))
+        return name, command, _with_new_names(rest, self.renamed_options.get(name or "", {}))
 
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **settings: Any) -> Any:  # type: ignore[override]
         if not standalone_mode:
@@ -136,7 +139,7 @@ class SentenceGroup(click.Group):
 
 
 def _with_new_names(args: list[str], renamed: Mapping[str, str]) -> list[str]:
-    """Arguments whose options, or options with their values, have their present names."""
+    """Replace renamed options, or options with their values, by their present names."""
     present, before = list[str](), ""
     for place, argument in enumerate(args):
         if argument == "--":
@@ -159,7 +162,7 @@ def _renamed(old: str, renamed: Mapping[str, str]) -> str:
 
 
 class _Kept(io.StringIO):
-    """What click prints, all of it: what is no terminal would get no escape sequences, and so no sign that there were some."""
+    """Captures click's output; as a terminal, since click strips escape sequences otherwise and they could not be shown."""
 
     def isatty(self) -> bool:
         return True
@@ -176,7 +179,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _open_streams() -> None:
-    """Put something behind streams that were closed before the start: a file of a memory must not become standard output."""
+    """Reopen standard streams that were closed before the start, so that no file of a memory gets their file descriptor."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)
@@ -184,7 +187,7 @@ def _open_streams() -> None:
                 os.dup2(nothing, number)
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - open until the end
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know few characters
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals with a limited character set
 
 
 class _Record(logging.LogRecord):
@@ -198,7 +201,7 @@ def _form(*arguments: Any, form: Any = warnings.formatwarning, **settings: Any) 
 
 @contextlib.contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    """Print warnings about the cache folder as sentences, each once, without the line of code that gave them."""
+    """Print warnings about the cache folder as sentences, each once, without their line of code."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -214,13 +217,13 @@ def _warnings_as_sentences() -> Iterator[None]:
 
 
 def _show_messages() -> None:
-    """Let logs and warnings of libraries, which quote names of models and files, pass through `printable`, too."""
+    """Pass logs and warnings of libraries through `printable`, too, since they quote names of models and files."""
     logging.setLogRecordFactory(_Record)
     warnings.formatwarning = _form
 
 
 def _is_cut_off() -> bool:
-    """Whether nobody reads what this process prints any more."""
+    """Return whether standard output is a closed pipe."""
     ends = select.poll()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -229,7 +232,7 @@ def _is_cut_off() -> bool:
 
 
 def _let_go_of_streams() -> None:
-    """Throw away what a stream does not take, so that Python does not complain of it at its end."""
+    """Discard buffered output that a stream does not accept, so that Python does not report it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -238,7 +241,7 @@ def _let_go_of_streams() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep progress bars and advice of model libraries off the terminal."""
+    """Disable progress bars and advice of model libraries."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()

@@ -1,7 +1,7 @@
-"""JSON that others wrote: read within bounds, refused where it is damaged, replaced in one step.
+"""Third-party JSON: parsed strictly and within limits, replaced atomically.
 
-The standard reader takes NaN and Infinity, which JSON does not have, turns 1e999 into infinity, and answers deep nesting
-with a RecursionError. Whoever reads a file of a user or of a model folder reads it here. Knows no file's content.
+Python's parser accepts NaN and Infinity, which are not JSON, turns 1e999 into infinity, and raises RecursionError for deep
+nesting. All JSON files of users and of model folders are read here.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
-MAX_DEPTH = 64  # far more than any file of ours or of a model folder, far less than any walk over it can bear
+MAX_DEPTH = 64  # far deeper than any file of ours or of a model folder, far below Python's recursion limit
 _MAX_DIGITS = 40  # of an integer; every one of them is a float, too
-_SHOWN = 60  # characters of a wrong value
+_SHOWN = 60  # characters of an invalid value in a message
 
 
 def read_json(path: str | Path, *, max_bytes: int) -> Any:
-    """Return the value that a JSON file holds.
+    """Read the value in a JSON file.
 
     Args:
-        max_bytes: size of the largest file that is read.
+        max_bytes: limit of the file's size.
 
     Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: it holds no sound JSON, in the sense of `parse_json`, is larger, or is no plain file; the message is a
+        OSError: the file does not exist, or cannot be read.
+        ValueError: it is no valid JSON in the sense of `parse_json`, is larger, or is no plain file; the message is a
             reason to put into a sentence with the file's name.
     """
-    # Without waiting: opening a named pipe would wait for a writer for ever.
+    # Non-blocking: opening a named pipe would wait for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -45,11 +45,12 @@ def read_json(path: str | Path, *, max_bytes: int) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, in UTF-8 with or without a byte order mark where it is bytes.
+    """Parse a JSON text; bytes are UTF-8 with or without a byte order mark.
 
     Raises:
-        ValueError: not UTF-8, not JSON, deeper than `MAX_DEPTH`, a number that is none (NaN, Infinity, 1e999) or has too
-            many digits, or half of a character (as the escape "d83d" alone); the message is a reason to put into a sentence.
+        ValueError: not UTF-8, not JSON, deeper than `MAX_DEPTH`, a number that is not finite (NaN, Infinity, 1e999) or has
+            too many digits, or an unpaired surrogate (as the escape "d83d" alone); the message is a reason to put into a
+            sentence.
     """
     if isinstance(text, bytes):
         try:
@@ -74,14 +75,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def number(value: Any, name: str, low: float, high: float) -> float:
-    """Return a number that was read, if it is one.
+    """Return a value from a JSON file as a float, if it is a number in a range.
 
     Args:
-        name: what it is called, for the error.
-        low, high: the least and the greatest that it may be.
+        name: name of the field, for the error.
+        low, high: inclusive bounds.
 
     Raises:
-        ValueError: it is of another type, NaN, or beyond these.
+        ValueError: it is of another type, NaN, or out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         told = repr(value)
@@ -92,11 +93,11 @@ def number(value: Any, name: str, low: float, high: float) -> float:
 
 
 def replace_json(path: str | Path, value: Any) -> None:
-    """Write a value as a JSON file, which takes the place of an earlier one in one step.
+    """Write a value as a JSON file, replacing an existing one atomically.
 
     Raises:
-        OSError: it cannot be written; an earlier file is as it was.
-        ValueError: a number that is none.
+        OSError: it cannot be written; an existing file is unchanged.
+        ValueError: a number is not finite.
     """
     path = Path(path)
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""Text of others, such as titles, file names, ids and answers of models, in a form that a terminal or a page only shows.
+"""Escapes third-party text, such as titles, file names, ids and answers of models, for a terminal or a page.
 
 An escape sequence can retitle a terminal, fill its clipboard or hide what was printed, and a mark of direction can make a
 line read as another one. Such characters are shown as Python writes them: \\x1b, \\u202e.
@@ -10,16 +10,16 @@ import json
 import unicodedata
 from typing import Any
 
-# Cc: controls; Cf: marks that have no width, those of direction among them; Zl, Zp: separators of lines; Cs: halves of a
-# character; Co, Cn: characters that no standard gives a shape.
+# Cc: controls; Cf: format characters without width, such as direction marks; Zl, Zp: line and paragraph separators;
+# Cs: surrogates; Co, Cn: private-use and unassigned characters.
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"}
-# Of category Cf, but needed to write Persian, Hindi and emoji, or seen: signs that stand around Arabic and Syriac numbers.
+# Of category Cf, but needed for Persian, Hindi and emoji, or visible: signs around Arabic and Syriac numbers.
 _SEEN = {0x200C, 0x200D, *range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
 MOST_SHOWN = 200
 
 
 class _Shown(dict[int, str]):
-    """A table for `str.translate`: code point → what is shown in its place."""
+    """A table for `str.translate`: code point → its escape, for characters that are not shown."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -30,7 +30,7 @@ class _Shown(dict[int, str]):
 
 
 class _InJson(dict[int, str]):
-    """The same for text that is JSON already: what is read from it stays as it was."""
+    """The same with JSON escapes, for text that is JSON: its parsed value is unchanged."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -48,16 +48,16 @@ _JSON.update({ord("\n"): "\n"})  # between its fields; inside a text json.dumps 
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Show a text without characters that do something, or that cannot be seen.
+    """Escape control characters and invisible characters in a text.
 
     Args:
-        lines: let line breaks and tabs stand. Without it, a text stays within its line, whatever it holds.
+        lines: keep line breaks and tabs. Otherwise they are escaped, too, so that the text stays in one line.
     """
     return text if text.isprintable() else text.translate(_LINES if lines else _SHOWN)
 
 
 def printable_json(value: Any, **settings: Any) -> str:
-    """Write JSON that can be read on a terminal: letters of all scripts as they are, the rest escaped.
+    """Serialize a value as JSON for a terminal: letters of all scripts as they are, control characters escaped.
 
     Args:
         settings: passed on to `json.dumps`.
@@ -67,5 +67,5 @@ def printable_json(value: Any, **settings: Any) -> str:
 
 
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
-    """Quote a text in a message: its beginning, and how much more there is."""
+    """Shorten a text for a message: its beginning, and the number of further characters."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

@@ -1,6 +1,6 @@
-"""Faults of the machine, such as a full disk, as sentences: which file, what the system says of it, and what to do.
+"""System errors, such as a full disk, as sentences: the file, the system's message, and what to do.
 
-They come as OSError, or hidden in the text of a library's own error.
+They are raised as OSError, or contained in the text of a library's own error.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _ADVICE = {
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ENOMEM: "close other programs, or ask for less at once",
 }
-# Of these, those that tell nothing of the file itself, whatever was to be done with it.
+# Errors that do not depend on the file itself or the operation on it.
 _NOBODYS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ENOMEM}
-# What libraries written in C and Rust say in place of a number.
+# How libraries written in C and Rust print an errno.
 _NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
 _WORDS = {
     "database or disk is full": errno.ENOSPC,
@@ -45,7 +45,7 @@ _WORDS = {
 
 
 def machine_errno(error: BaseException) -> int | None:
-    """Tell by which fault of the machine an error came about; None where by another one, such as a missing file."""
+    """Return the errno of the system error behind an error; None for other causes, such as a missing file."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     if isinstance(error, OSError) and error.errno is not None:
@@ -56,7 +56,7 @@ def machine_errno(error: BaseException) -> int | None:
 
 
 def machine_fault_behind(error: BaseException) -> OSError | None:
-    """Find the full disk, or the like, for which something was taken for missing or damaged; None where there was none."""
+    """Return the system error, such as a full disk, behind an error about a missing or damaged file; None if there is none."""
     cause = error.__cause__
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _NOBODYS:
@@ -66,7 +66,7 @@ def machine_fault_behind(error: BaseException) -> OSError | None:
 
 
 def system_sentence(error: BaseException) -> str | None:
-    """Say what an error of the system means for the user; None for errors of another kind."""
+    """Return a sentence for users about a system error; None for errors of another kind."""
     number, path = machine_errno(error), None
     if isinstance(error, OSError):
         path = error.filename if error.filename2 is None else f"{error.filename} or {error.filename2}"
@@ -83,10 +83,10 @@ def system_sentence(error: BaseException) -> str | None:
 
 @contextmanager
 def at_path(path: str | Path) -> Iterator[None]:
-    """Inside the block, faults of the machine say at which path they happened, also those that libraries have words of their own for.
+    """Add a path to system errors inside the block, including those that are in the text of a library's own error.
 
     Raises:
-        OSError: the machine's fault, with the path as its `filename`.
+        OSError: the system error, with the path as its `filename`.
     """
     try:
         yield

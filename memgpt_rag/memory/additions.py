@@ -1,4 +1,4 @@
-"""What entries that are there are given afterwards: states, words, indexes. Each is a version of its own."""
+"""Adds states, a lexical index or approximate indexes to a stored memory. Each addition commits a new version."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def add_states(
     lengths: Callable[[Sequence[int]], Sequence[int]],
     states: Callable[[Sequence[int]], Iterable[Codes]],
 ) -> layout.Manifest:
-    """Give a memory the states of its entries. Segments that have those of this fingerprint keep them.
+    """Store the states of a memory's entries. Segments that have states of this fingerprint keep them.
 
-    Args:
-        memory: as it is now; states computed from one version are not committed to another.
-        lengths: tells the tokens of the entries in the rows given.
-        states: gives the states of the entries in the rows given, as `memgpt_rag.memory.storage.states.encode` does.
+        Args:
+    memory: the current version; states computed from one version are not committed to another.
+    lengths: returns the number of tokens of the entry in each row given.
+    states: returns the states of the entries in the rows given, as `memgpt_rag.memory.storage.states.encode` does.
 
-    Raises:
-        ValueError: entries and states do not pair.
-        BusyError: another job is writing there, or has committed since the memory was opened.
+        Raises:
+    ValueError: the number of states is not the number of entries.
+            BusyError: another job is writing there, or has committed since the memory was opened.
     """
     with _changing(memory):
         shape, segments, start = StatesShape.of(fingerprint), [], 0
@@ -47,11 +47,11 @@ def add_states(
                 name = layout.states_name(fingerprint, described.file("deleted"))
                 if not (segment.folder / name).exists():  # else an earlier version has it
                     live = np.arange(len(segment)) if segment.live is None else np.flatnonzero(segment.live)
-                    rows, of_rows = (start + live).tolist(), np.zeros(len(segment), np.int64)
-                    of_rows[live] = lengths(rows)
-                    with StatesWriter(segment.folder / name, shape, of_rows.tolist()) as writer:
+                    rows, token_counts = (start + live).tolist(), np.zeros(len(segment), np.int64)
+                    token_counts[live] = lengths(rows)
+                    with StatesWriter(segment.folder / name, shape, token_counts.tolist()) as writer:
                         computed = iter(states(rows))
-                        for length in of_rows:
+                        for length in token_counts:
                             writer.add_codes(*(next(computed) if length else encode(shape.none(), shape.dtype)))
                     files.sync_folder(segment.folder)
                 stored = files.describe(segment.folder / name)
@@ -64,10 +64,10 @@ def add_states(
 
 
 def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
-    """Let a memory be searched by words as well; what is added to it later is, too.
+    """Add a lexical index to a memory; entries that are added later are indexed, too.
 
     Args:
-        memory: as it is now.
+        memory: the current version.
 
     Raises:
         BusyError: another job is writing there, or has committed since the memory was opened.
@@ -77,7 +77,7 @@ def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
         for segment in memory.segments:
             described = segment.described
             if described.file("words") != name:
-                # Where an earlier version has the file, the same bytes take its place: that is quick, and sure.
+                # Where an earlier version has the file, the same bytes replace it: that is quick, and certain to be right.
                 fresh = segment.folder / f"{name}.new"
                 stored = write_lexical_index(fresh, segment.values.blocks(_BLOCK))
                 files.rename(fresh, segment.folder / name)
@@ -91,11 +91,11 @@ def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
 def add_indexes(
     memory: MemoryReader, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]
 ) -> layout.Manifest:
-    """Give segments their indexes, in place of those that they had.
+    """Replace the approximate indexes of segments.
 
     Args:
-        memory: as it is now.
-        indexes: by the name of the segment, its index with settings and figures; None for exact search. Others stay.
+        memory: the current version.
+        indexes: segment name → its index with settings and figures; None for exact search. Other segments keep theirs.
 
     Raises:
         BusyError: another job is writing there, or has committed since the memory was opened.
@@ -125,7 +125,7 @@ def add_indexes(
 
 @contextmanager
 def _changing(memory: MemoryReader) -> Iterator[None]:
-    """Hold the right to write, to a memory that is still what was opened."""
+    """Hold the writer lock on a memory whose current version is still the one that was opened."""
     with versions.writing(memory.path):
         if layout.read_manifest(memory.path) != memory.manifest:
             raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")

@@ -1,4 +1,4 @@
-"""What a search by key and a search by words propose together, before it is decided which entries are best."""
+"""Candidates of a dense and a lexical search, before they are fused into one ranking."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memgpt_rag.memory.segment import OpenSegment
 
 @dataclass(frozen=True)
 class Candidates:
-    """What two searches proposed for a question, by key and by words, each entry with both scores, in row order.
+    """Candidates of a dense and a lexical search for one question, each with both scores, in row order.
 
     Attributes:
         rows: row of each entry.
         scores: cosine of question and key; in a Euclidean memory, minus their distance.
-        bm25_scores: BM25, 0 where no word is shared.
-        word_limit: what no BM25 can reach for this question, also of terms that no entry holds.
+        bm25_scores: BM25, 0 where no term is shared.
+        word_limit: upper bound of BM25 for this question, over all its terms, also those that no entry contains.
     """
 
     rows: Int[np.ndarray, " n"]
@@ -31,7 +31,7 @@ class Candidates:
     word_limit: float
 
     def best(self, k: int) -> Candidates:
-        """Those that are among the best k of either score, first rows first among equals."""
+        """Return the union of the k best candidates by each score; ties go to lower rows."""
         by_key = np.argsort(-self.scores, kind="stable")[:k]
         by_words = np.argsort(-self.bm25_scores, kind="stable")[:k]
         kept = np.union1d(by_key, by_words[self.bm25_scores[by_words] > 0])
@@ -39,7 +39,7 @@ class Candidates:
 
 
 def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str]) -> TermStatistics:
-    """What the terms of questions weigh by, among the entries of these segments that are not deleted."""
+    """Return the BM25 statistics of the questions' terms over the live entries of these segments."""
     found = {term: 0 for question in questions for term in terms(question)}
     entries = length = 0
     for segment in segments:
@@ -57,17 +57,17 @@ def scores_by_words(
     question: str,
     statistics: TermStatistics,
 ) -> Float[np.ndarray, " rows"]:
-    """BM25 of every row of these segments, 0 for those that a mask leaves out."""
+    """Return the BM25 score of every row of these segments, 0 for rows that a mask excludes."""
     query, scores = Counter(terms(question)), [np.zeros(0, np.float32)]
     for segment, mask in zip(segments, masks, strict=True):
         assert segment.words is not None
-        of_segment = bm25_scores(segment.words, query, statistics)
-        scores.append(of_segment if mask is None else of_segment * mask)
+        segment_scores = bm25_scores(segment.words, query, statistics)
+        scores.append(segment_scores if mask is None else segment_scores * mask)
     return np.concatenate(scores)
 
 
 def best_rows(scores: Float[np.ndarray, " rows"], k: int) -> Int[np.ndarray, " n"]:
-    """Rows with the k highest scores above 0, and their equals, so that it can still be said which of them come first."""
+    """Return the rows with the k highest scores above 0, in row order, together with all rows that tie with the k-th."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) <= k:
         return rows

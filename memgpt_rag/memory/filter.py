@@ -1,6 +1,6 @@
-"""Which entries a search looks among: words such as `year >= 2020 and lang in ("en", "zh")` become an Arrow expression.
+"""Metadata filters: a text such as `year >= 2020 and lang in ("en", "zh")` becomes an Arrow expression.
 
-The words are those of a Python condition, read by Python's own parser and never executed: column names, numbers, quoted
+The syntax is that of a Python condition, parsed by Python's own parser and never executed: column names, numbers, quoted
 texts, True, False and None; == != < <= > >= in, not in, is None, is not None; and, or, not and brackets. A date is a quoted
 text such as "2024-05-01", compared with a column of dates. A comparison with an empty cell is never true.
 """
@@ -32,7 +32,11 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def parse_where(words: str, schema: pa.Schema) -> pc.Expression:
-    """Raises ValueError: words that are no filter over these columns; the message says where and what is expected."""
+    """Parse the text of a filter into an Arrow expression.
+
+    Raises:
+        ValueError: it is no filter over these columns; the message says where, and what is expected.
+    """
     if len(words) > _MAX_WORDS:
         raise ValueError(f"The filter has {len(words)} characters; expected at most {_MAX_WORDS}.")
     try:
@@ -53,7 +57,7 @@ def parse_where(words: str, schema: pa.Schema) -> pc.Expression:
 
 
 def matching(values: pa.Table, expression: pc.Expression) -> Bool[np.ndarray, " rows"]:
-    """Which rows an expression holds for; those for which it cannot be told are not among them.
+    """Return a mask of the rows for which an expression is true; where it is null, a row does not match.
 
     Raises:
         ValueError: the expression does not fit the columns.
@@ -79,7 +83,9 @@ def _condition(node: ast.expr, schema: pa.Schema) -> pc.Expression:
         return ~_condition(node.operand, schema)
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
-        parts = [_comparison(one, of, other, schema) for one, of, other in zip(sides, node.ops, sides[1:])]
+        parts = [
+            _comparison(left, operator, right, schema) for left, operator, right in zip(sides, node.ops, sides[1:])
+        ]
         joined = parts[0]
         for part in parts[1:]:
             joined = joined & part
@@ -91,32 +97,32 @@ def _condition(node: ast.expr, schema: pa.Schema) -> pc.Expression:
     raise ValueError(f"Found {_told(node)!r} in the filter; expected a comparison, and, or, not, or brackets.")
 
 
-def _comparison(left: ast.expr, of: ast.cmpop, right: ast.expr, schema: pa.Schema) -> pc.Expression:
+def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr, schema: pa.Schema) -> pc.Expression:
     if not isinstance(left, ast.Name):
-        if isinstance(right, ast.Name) and type(of) in _COMPARE:
+        if isinstance(right, ast.Name) and type(operator) in _COMPARE:
             mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
-            return _comparison(right, mirrored.get(type(of), type(of))(), left, schema)
+            return _comparison(right, mirrored.get(type(operator), type(operator))(), left, schema)
         raise ValueError(f"Found {_told(left)!r} where a column is expected.")
     name = _column(left, schema)
     kind, field = schema.field(name).type, pc.field(name)
-    if isinstance(of, (ast.Is, ast.IsNot)):
+    if isinstance(operator, (ast.Is, ast.IsNot)):
         if not (isinstance(right, ast.Constant) and right.value is None):
             raise ValueError(f"Found {name} is {_told(right)}; expected {name} is None, or ==.")
-        return field.is_null() if isinstance(of, ast.Is) else field.is_valid()
-    if isinstance(of, (ast.In, ast.NotIn)):
+        return field.is_null() if isinstance(operator, ast.Is) else field.is_valid()
+    if isinstance(operator, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List)):
             raise ValueError(f'Found {_told(right)!r} after in; expected a list such as ("a", "b").')
         values = [_constant(one, name, kind) for one in right.elts]
         if kind == pa.int64():
-            values = [int(value) for value in values if value == int(value)]  # 2.5 is no integer's value
+            values = [int(value) for value in values if value == int(value)]  # no integer equals 2.5
         among = field.isin(pa.array(values, kind))
-        return among if isinstance(of, ast.In) else ~among & field.is_valid()
+        return among if isinstance(operator, ast.In) else ~among & field.is_valid()
     value = _constant(right, name, kind)
-    return _COMPARE[type(of)](field, pa.scalar(value, None if isinstance(value, float) else kind))
+    return _COMPARE[type(operator)](field, pa.scalar(value, None if isinstance(value, float) else kind))
 
 
 def _told(node: ast.expr) -> str:
-    """A part of the filter, as far as a message shows it. What is long is not written out: that takes many brackets long."""
+    """Quote a part of the filter in a message. A long part is not unparsed: with many brackets, that takes very long."""
     try:
         return shortened(ast.unparse(node))
     except RecursionError:

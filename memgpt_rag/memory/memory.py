@@ -21,7 +21,7 @@ _BLOCK = 256
 
 
 class PassageEncoder(Protocol):
-    """What a memory needs of an encoder, as `memgpt_rag.load_encoder` gives one."""
+    """The part of an encoder that `Memory.create` calls; `memgpt_rag.load_encoder` returns one."""
 
     normalized: bool
 

@@ -1,4 +1,4 @@
-"""A memory that lies with an actor of a Ray cluster, searched from here: one shard of `memgpt_rag.memory.Shards`."""
+"""A memory opened by an actor of a Ray cluster: one shard of `memgpt_rag.memory.Shards`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 10
 
 
 class RayShard:
-    """A memory's folder, opened by an actor where Ray puts it; errors are those of `Memory`, as `ClusterError`.
+    """A memory opened by a Ray actor, with the methods of `Memory`, whose errors become `ClusterError`.
 
     Args:
         folder: of the memory, on the machine of the actor.
@@ -48,9 +48,11 @@ class RayShard:
         where: str | pc.Expression | None = None,
         exact: bool = False,
     ) -> SearchResult:
+        """Return the k nearest entries of each vector, as `Memory.search`."""
         return self._ask("search", vectors, k, where, exact)  # type: ignore[no-any-return]
 
     def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
+        """Return the BM25 statistics of the questions' terms, as `Memory.term_statistics`."""
         return self._ask("term_statistics", questions)  # type: ignore[no-any-return]
 
     def candidates(
@@ -63,19 +65,24 @@ class RayShard:
         exact: bool = False,
         statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
+        """Return the candidates of each question, as `Memory.candidates`."""
         return self._ask("candidates", vectors, questions, k, where, exact, statistics)  # type: ignore[no-any-return]
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
+        """Return the passages in the given rows, in the order given."""
         return self._ask("passages", rows)  # type: ignore[no-any-return]
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
+        """Return the rows of the live entries that a filter matches, or of all, in order."""
         return self._ask("rows", where)  # type: ignore[no-any-return]
 
     def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]:
+        """Return the keys of the given rows, in the order given."""
         return self._ask("keys", rows)  # type: ignore[no-any-return]
 
     def states(self, row: int) -> Codes | None:
-        return self._ask("entry", row)  # type: ignore[no-any-return]
+        """Return the codes and scales of an entry's states; None where none are stored."""
+        return self._ask("states", row)  # type: ignore[no-any-return]
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         import ray
@@ -92,7 +99,7 @@ class RayShard:
 
 
 class _Shard:
-    """The actor; what goes wrong comes back as a sentence."""
+    """The actor; errors are returned as messages."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -134,20 +141,20 @@ class _Shard:
 
 
 def ray_shards(folders: Sequence[str | Path]) -> Shards:
-    """Memories searched together, each by an actor of its own; inside `cluster`."""
+    """Open memories as shards that are searched together, each by an actor of its own; call it inside `cluster`."""
     return Shards([RayShard(folder) for folder in folders])
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """A connection to a Ray cluster, or the one that there is already.
+    """Connect to a Ray cluster inside the block, or use the connection that is already open.
 
     Args:
-        address: such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
+        address: address such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
 
     Raises:
         MissingPackageError: Ray is not installed.
-        ClusterError: no cluster answers there.
+        ClusterError: no cluster answers at the address.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -177,5 +184,5 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without its traceback."""
+    """Return the first line of an error's message, without its traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Opens a memory and searches it. What was opened stays as it is: a later commit does not change it."""
+"""Opens a memory and searches it. An opened memory is a snapshot: a later commit does not change it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from memgpt_rag.passage import Passage
 Opened = TypeVar("Opened", bound="MemoryReader")
 
 _TRIES = 5
-# Keys and queries have length 1 to three digits each.
+# Keys and queries have length 1 ± 1e-3, so a cosine above this means damaged keys.
 _MOST_COSINE = 1.01
 
 
@@ -59,14 +59,14 @@ class SearchResult:
 def nearest(
     rows: Sequence[Int[np.ndarray, "queries _"]], scores: Sequence[Float[np.ndarray, "queries _"]], k: int
 ) -> tuple[Int[np.ndarray, "queries k"], Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]:
-    """The best k of what several searches found, or all where it is less; of equal scores, those of the first search.
+    """Merge the results of several searches into the k best of each query, or all if fewer; ties go to earlier searches.
 
     Returns:
-        Their places in the searches' results side by side, their rows, and their scores.
+        Positions in the concatenated results, rows, and scores.
     """
-    every, of_every = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
-    best = np.argsort(-of_every, axis=1, kind="stable")[:, :k]
-    return best, np.take_along_axis(every, best, axis=1), np.take_along_axis(of_every, best, axis=1)
+    all_rows, all_scores = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
+    best = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(all_rows, best, axis=1), np.take_along_axis(all_scores, best, axis=1)
 
 
 class MemoryReader:
@@ -84,11 +84,11 @@ class MemoryReader:
 
         Args:
             path: folder that `memgpt-index build` wrote.
-            version: number of an earlier commit; None for the present one.
-            encoder: fingerprint of the encoder whose vectors will be searched for, checked at once.
+            version: number of an earlier commit; None for the current one.
+            encoder: fingerprint of the encoder of the queries, compared with the memory's at once.
 
         Raises:
-            MemoryFormatError: no memory there, no such version, or a damaged one.
+            MemoryFormatError: the folder holds no memory, the version does not exist, or it is damaged.
             MismatchError: the memory was embedded by another encoder, or with another prompt or normalisation.
         """
         path = Path(path)
@@ -99,7 +99,7 @@ class MemoryReader:
                 segments = [OpenSegment(path, manifest, segment) for segment in manifest.segments]
                 break
             except (MemoryFormatError, FileNotFoundError):
-                # A job may have committed and cleared up between the two; then the manifest is another one by now.
+                # A job may have committed and removed files in between; then the manifest has changed, and opening is retried.
                 if attempt == _TRIES - 1 or layout.read_manifest(path, version) == manifest:
                     raise
         if encoder is not None:
@@ -107,12 +107,12 @@ class MemoryReader:
         return cls(path, manifest, segments)
 
     def __len__(self) -> int:
-        """How many entries there are, without deleted ones."""
+        """Return the number of entries, without deleted ones."""
         return self.manifest.entries
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are, deleted ones included."""
+        """Return the number of rows, deleted ones included."""
         return self._starts[-1]
 
     def search(
@@ -123,25 +123,25 @@ class MemoryReader:
         where: str | pc.Expression | None = None,
         exact: bool = False,
     ) -> SearchResult:
-        """The k nearest entries of each vector; all entries where there are fewer than k.
+        """Return the k nearest entries of each vector; all entries if there are fewer than k.
 
         Args:
-            where: entries to look among: an Arrow expression over the values' columns, or words such as
+            where: filter of the entries to search: an Arrow expression over the values' columns, or a text such as
                 'year >= 2020 and source == "manual.txt"', see `memgpt_rag.memory.filter`.
-            exact: look at all keys, also where there is an approximate index.
+            exact: scan all keys, also where there is an approximate index.
 
         Raises:
-            ValueError: k below 1, vectors that are not two-dimensional or not finite, or a filter that cannot be meant.
-            MismatchError: vectors that this memory's encoder cannot have made.
+            ValueError: k below 1, vectors that are not two-dimensional or not finite, or an invalid filter.
+            MismatchError: vectors of another dimension or length than this memory's encoder computes.
         """
         rows, scores = self._nearest(vectors, k, self._masks(where), exact)
-        return SearchResult(rows, scores, [self.passages(of_query) for of_query in rows])
+        return SearchResult(rows, scores, [self.passages(query_rows) for query_rows in rows])
 
     def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
-        """What the terms of questions weigh in this memory.
+        """Return the BM25 statistics of the questions' terms over the live entries.
 
         Raises:
-            MemoryFormatError: the memory has no words.
+            MemoryFormatError: the memory has no lexical index.
         """
         require_analysis(self.manifest.words, self.path)
         return statistics_of(self.segments, questions)
@@ -156,15 +156,15 @@ class MemoryReader:
         exact: bool = False,
         statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
-        """The k nearest entries of each question by its vector, and the k best by its words, BM25.
+        """Return the candidates of each question: the k nearest entries by its vector and the k best by BM25.
 
         Args:
-            vectors: None to look for words only; scores of keys are 0 then.
+            vectors: None for a lexical search only; the candidates' cosines are 0 then.
             where, exact: as for `search`.
-            statistics: of all memories that are searched together, where this is one of several.
+            statistics: sum over all memories that are searched together, if this is one of several.
 
         Raises:
-            MemoryFormatError: the memory has no words.
+            MemoryFormatError: the memory has no lexical index.
             ValueError, MismatchError: as for `search`.
         """
         masks = self._masks(where)
@@ -215,16 +215,16 @@ class MemoryReader:
         return rows, scores
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
-        """Values of the given rows, in the order given.
+        """Return the passages in the given rows, in the order given.
 
         Raises:
-            IndexError: a row that the memory does not have.
+            IndexError: the memory does not have such a row.
         """
         wanted = np.asarray(rows, dtype=np.int64).tolist()
         return [self.segments[number].values.passage(row) for number, row in map(self._place, wanted)]
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
-        """Rows of the entries that a filter lets through, or of all, in order; deleted ones are none of them."""
+        """Return the rows of the live entries that a filter matches, or of all, in order."""
         return np.concatenate(
             [
                 np.zeros(0, np.int64),
@@ -236,7 +236,7 @@ class MemoryReader:
         )
 
     def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"] | None = None) -> Float[np.ndarray, "n dimension"]:
-        """Keys of the given rows, or of every entry in row order, for checks and for brute-force search."""
+        """Return the keys of the given rows, or of every entry in row order, for checks and brute-force search."""
         wanted = self.rows() if rows is None else np.asarray(rows, dtype=np.int64)
         keys = np.empty((len(wanted), self.manifest.encoder.dimension), np.float32)
         for segment, start in zip(self.segments, self._starts):
@@ -245,13 +245,13 @@ class MemoryReader:
         return keys
 
     def states(self, row: int) -> Codes | None:
-        """Codes and scales of an entry's states, as `StoredStates.entry` gives them; None where none are stored."""
+        """Return the codes and scales of an entry's states, as `StoredStates.entry`; None where none are stored."""
         number, place = self._place(row)
         states = self.segments[number].states
         return None if states is None else states.entry(place)
 
     def _place(self, row: int) -> tuple[int, int]:
-        """Number of the segment that a row is in, and its row there."""
+        """Return the number of the segment that a row is in, and its row there."""
         if not 0 <= row < self.num_rows:
             raise IndexError(f"Row {row} was asked for; this memory has rows 0 to {self.num_rows - 1}.")
         number = bisect_right(self._starts, row) - 1

@@ -1,4 +1,4 @@
-"""A segment as it is opened: keys and values mapped, deleted rows, states, and its index when it is first searched."""
+"""An opened segment: mapped keys, values and states, the mask of live rows, and indexes that are read at the first search."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from memgpt_rag.memory.storage.values import StoredValues
 
 
 class OpenSegment:
-    """One segment of a manifest.
+    """An opened segment of a memory.
 
     Attributes:
         keys: [rows, dimension], mapped.
         values: the values file.
-        live: which rows are not deleted; None where none is.
+        live: mask of the rows that are not deleted; None where none is deleted.
         states: the states file; None where there is none.
 
     Raises:
-        MemoryFormatError: a file is missing, of another size than the manifest says, or does not hold what it should.
+        MemoryFormatError: a file is missing, of another size than the manifest says, or has other contents.
     """
 
     def __init__(self, memory: Path, manifest: layout.Manifest, segment: layout.Segment):
@@ -49,9 +49,9 @@ class OpenSegment:
         )
         self.live = self._open_live()
         self.states: StoredStates | None = None
-        if manifest.states is not None and (name_of_states := segment.file("states")) is not None:
+        if manifest.states is not None and (states_name := segment.file("states")) is not None:
             shape = StatesShape.of(manifest.states)
-            self.states = StoredStates.open(self.folder / name_of_states, shape, segment.entries)
+            self.states = StoredStates.open(self.folder / states_name, shape, segment.entries)
 
     def __len__(self) -> int:
         return self.described.entries
@@ -64,7 +64,7 @@ class OpenSegment:
         *,
         exact: bool = False,
     ) -> Found:
-        """The k nearest of the rows allowed, or of those not deleted; there must be as many."""
+        """Return the k nearest of the allowed rows, or of the live ones, to each query; at least k rows must be allowed."""
         allowed = self.live if allowed is None else allowed
         if exact or self.index is None:
             return exact_search(self.keys, queries, k, self._metric, allowed)
@@ -72,10 +72,10 @@ class OpenSegment:
 
     @cached_property
     def index(self) -> ApproximateIndex | None:
-        """The approximate index, read when it is first needed. Its bytes must be those that were committed.
+        """Return the approximate index, read at the first search; None where there is none.
 
         Raises:
-            MemoryFormatError: they are not, or are no index over these keys.
+            MemoryFormatError: the file's checksum is not the committed one, or it is no index over these keys.
         """
         name, settings = self.described.file("index"), self.described.index
         if name is None or settings is None:
@@ -90,10 +90,10 @@ class OpenSegment:
 
     @cached_property
     def words(self) -> LexicalIndex | None:
-        """The words of its entries, mapped when they are first asked for; None where the memory has none.
+        """Return the lexical index, mapped at the first search; None where the memory has none.
 
         Raises:
-            MemoryFormatError: they are not what was committed.
+            MemoryFormatError: the file's checksum is not the committed one.
         """
         if (name := self.described.file("words")) is None:
             return None
@@ -101,14 +101,14 @@ class OpenSegment:
 
     @cached_property
     def live_length(self) -> int:
-        """Terms of all entries that are not deleted."""
+        """Return the number of terms of all live entries."""
         if self.words is None:
             return 0
         lengths = self.words.lengths if self.live is None else self.words.lengths[self.live]
         return int(lengths.sum(dtype=np.int64))
 
     def _committed(self, name: str, command: str) -> Path:
-        """Path of a file whose bytes are those that were committed; `command` makes it again."""
+        """Return the path of a file after its checksum was compared; the error names `command`, which makes the file again."""
         path = self.folder / name
         if files.describe(path) != self.described.files[name]:
             raise MemoryFormatError(

@@ -1,4 +1,4 @@
-"""Several memories searched as one: each by a thread of its own, or wherever else a shard lies."""
+"""Several memories searched as one: each by a thread of its own, or by the process that holds the shard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from memgpt_rag.passage import Passage
 
 
 class Searchable(Protocol):
-    """What can be searched for entries: a `Memory`, several, or one that lies elsewhere; methods are those of `Memory`."""
+    """A searchable collection of entries: a `Memory`, several as shards, or a remote one; the methods are those of `Memory`."""
 
     manifest: Manifest
 
@@ -66,15 +66,15 @@ class Searchable(Protocol):
 
 
 class Shards:
-    """Memories that one encoder embedded, searched together; a row counts through them in the order given.
+    """Memories of one encoder that are searched together; rows are numbered through them in the order given.
 
-    What is found is what one memory with all their entries would give.
+    The results are those of one memory with all their entries.
 
     Attributes:
-        manifest: that of the first, with the states that all of them have, or none.
+        manifest: the first memory's; its `states` is None unless all of them have the same.
 
     Raises:
-        MismatchError: they were embedded by different encoders, or measure nearness differently.
+        MismatchError: the memories were embedded by different encoders, or have different metrics.
     """
 
     def __init__(self, shards: Sequence[Searchable]):
@@ -98,6 +98,7 @@ class Shards:
 
     @property
     def num_rows(self) -> int:
+        """Return the number of rows of all shards, deleted ones included."""
         return self._starts[-1]
 
     def search(
@@ -108,23 +109,26 @@ class Shards:
         where: str | pc.Expression | None = None,
         exact: bool = False,
     ) -> SearchResult:
-        """As `Memory.search`; every shard looks for its own k nearest at the same time."""
+        """Return the k nearest entries of each vector, as `Memory.search`; the shards are searched in parallel."""
 
         def search(shard: Searchable) -> SearchResult:
             return shard.search(vectors, k, where=where, exact=exact)
 
-        of_shards = list(self._threads.map(search, self.shards))
-        rows = [of.rows + start for of, start in zip(of_shards, self._starts)]
-        best, found, scores = nearest(rows, [of.scores for of in of_shards], k)
-        every = [list(chain(*of_query)) for of_query in zip(*(of.passages for of in of_shards), strict=True)]
-        passages = [[of[place] for place in places] for of, places in zip(every, best.tolist(), strict=True)]
+        results = list(self._threads.map(search, self.shards))
+        rows = [result.rows + start for result, start in zip(results, self._starts)]
+        best, found, scores = nearest(rows, [result.scores for result in results], k)
+        merged = [list(chain(*by_shard)) for by_shard in zip(*(result.passages for result in results), strict=True)]
+        passages = [
+            [query_passages[place] for place in places]
+            for query_passages, places in zip(merged, best.tolist(), strict=True)
+        ]
         return SearchResult(found, scores, passages)
 
     def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
-        """As `Memory.term_statistics`, of all shards together."""
-        of_shards = self._threads.map(lambda shard: shard.term_statistics(questions), self.shards)
-        together: TermStatistics = reduce(add, of_shards)
-        return together
+        """Return the BM25 statistics of the questions' terms, summed over all shards."""
+        shard_statistics = self._threads.map(lambda shard: shard.term_statistics(questions), self.shards)
+        total: TermStatistics = reduce(add, shard_statistics)
+        return total
 
     def candidates(
         self,
@@ -136,34 +140,34 @@ class Shards:
         exact: bool = False,
         statistics: TermStatistics | None = None,
     ) -> list[Candidates]:
-        """As `Memory.candidates`; what a term weighs is the same in every shard."""
+        """Return the candidates of each question, as `Memory.candidates`; all shards use the same BM25 statistics."""
         together = self.term_statistics(questions) if statistics is None else statistics
 
         def propose(shard: Searchable) -> list[Candidates]:
             return shard.candidates(vectors, questions, k, where=where, exact=exact, statistics=together)
 
-        of_shards = list(self._threads.map(propose, self.shards))
+        proposed = list(self._threads.map(propose, self.shards))
         return [
             Candidates(
-                np.concatenate([of.rows + start for of, start in zip(of_question, self._starts)]),
-                np.concatenate([of.scores for of in of_question]),
-                np.concatenate([of.bm25_scores for of in of_question]),
-                of_question[0].word_limit,
+                np.concatenate([shard.rows + start for shard, start in zip(question_candidates, self._starts)]),
+                np.concatenate([shard.scores for shard in question_candidates]),
+                np.concatenate([shard.bm25_scores for shard in question_candidates]),
+                question_candidates[0].word_limit,
             ).best(k)
-            for of_question in zip(*of_shards, strict=True)
+            for question_candidates in zip(*proposed, strict=True)
         ]
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
-        """Values of the given rows, in the order given."""
+        """Return the passages in the given rows, in the order given."""
         places = [self._place(int(row)) for row in rows]
         return [self.shards[number].passages([place])[0] for number, place in places]
 
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
-        """Rows of the entries that a filter lets through, or of all, in order."""
+        """Return the rows of the live entries that a filter matches, or of all, in order."""
         return np.concatenate([shard.rows(where) + start for shard, start in zip(self.shards, self._starts)])
 
     def keys(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, "n dimension"]:
-        """Keys of the given rows, in the order given."""
+        """Return the keys of the given rows, in the order given."""
         wanted = np.asarray(rows, dtype=np.int64)
         keys = np.empty((len(wanted), self.manifest.encoder.dimension), np.float32)
         for shard, start in zip(self.shards, self._starts):
@@ -173,12 +177,12 @@ class Shards:
         return keys
 
     def states(self, row: int) -> Codes | None:
-        """Codes and scales of an entry's states; None where none are stored."""
+        """Return the codes and scales of an entry's states; None where none are stored."""
         number, place = self._place(row)
         return self.shards[number].states(place)
 
     def _place(self, row: int) -> tuple[int, int]:
-        """Number of the shard that a row is in, and its row there."""
+        """Return the number of the shard that a row is in, and its row there."""
         if not 0 <= row < self.num_rows:
             raise IndexError(f"Row {row} was asked for; these memories have rows 0 to {self.num_rows - 1}.")
         number = bisect_right(self._starts, row) - 1

@@ -1,6 +1,6 @@
-"""Commits: one job at a time writes, a manifest is swapped in when all that it names is on disk, earlier ones are kept.
+"""Commits: one job at a time writes; a manifest becomes current when all its files are on disk; earlier ones are kept.
 
-Readers take no part in this: they hold what they opened. Files are removed only when no manifest that is kept names them.
+Readers take no lock: an opened memory is a snapshot. Files are removed only when no stored manifest names them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from memgpt_rag.memory.storage.plain_files import require_plain
 
 @contextmanager
 def writing(memory: Path) -> Iterator[None]:
-    """Hold the right to write to a memory's folder, which must exist; leftovers of a job that was killed are removed.
+    """Hold the writer lock of a memory's folder, which must exist, and remove leftovers of a killed job.
 
     Raises:
-        BusyError: another job holds it.
-        MemoryFormatError: something in the folder is no plain file or folder; nothing was removed then.
+        BusyError: another job holds the lock.
+        MemoryFormatError: the folder contains something other than plain files and folders; nothing was removed then.
     """
     require_plain(memory)
     lock = FileLock(memory / layout.LOCK)
@@ -45,17 +45,17 @@ def writing(memory: Path) -> Iterator[None]:
 
 
 def publish(memory: Path, manifest: layout.Manifest) -> layout.Manifest:
-    """Make a manifest the present one. All that it names must be on disk.
+    """Make a manifest the current one. All files that it names must be on disk.
 
     Returns:
-        The manifest, which knows the digest of the one before by now.
+        The manifest with the checksum of the previous one.
     """
     present, versions = memory / layout.MANIFEST, memory / layout.VERSIONS
     files.make_folder(versions)
     if present.exists():
         before = layout.version_path(memory, layout.parse_manifest(present).commit)
         if not before.exists():
-            _write(before, layout.read_bytes(present))  # one from before there were commits
+            _write(before, layout.read_bytes(present))  # of a format without commits
         manifest = replace(manifest, previous=files.describe(before).sha256)
     content = (json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n").encode()
     _write(layout.version_path(memory, manifest.commit), content)
@@ -67,10 +67,10 @@ def publish(memory: Path, manifest: layout.Manifest) -> layout.Manifest:
 
 
 def list_versions(memory: Path) -> list[layout.Manifest]:
-    """The manifests that can be opened, the present one last.
+    """Return the manifests of all versions that can be opened, the current one last.
 
     Raises:
-        MemoryFormatError: no memory there, or a damaged one.
+        MemoryFormatError: the folder holds no memory, or a damaged one.
     """
     present = layout.read_manifest(memory)
     require_plain(memory)
@@ -79,10 +79,10 @@ def list_versions(memory: Path) -> list[layout.Manifest]:
 
 
 def roll_back(memory: Path, commit: int) -> layout.Manifest:
-    """Make an earlier version the present one again, as a commit of its own, so that nothing is lost by it.
+    """Restore an earlier version as a new commit, so that no version is lost.
 
     Raises:
-        MemoryFormatError: there is no such version, or it is the present one.
+        MemoryFormatError: there is no such version, or it is the current one.
     """
     with writing(memory):
         present, wanted = layout.read_manifest(memory), layout.read_manifest(memory, commit)
@@ -93,13 +93,13 @@ def roll_back(memory: Path, commit: int) -> layout.Manifest:
 
 
 def expire(memory: Path, keep: int) -> list[int]:
-    """Forget all versions but the last few, and remove the files that only they named.
+    """Remove all versions but the last few, and the files that only they named.
 
     Args:
-        keep: how many to keep, the present one among them.
+        keep: number of versions to keep, including the current one.
 
     Returns:
-        The numbers of the versions forgotten.
+        The numbers of the removed versions.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}; expected 1 or more.")
@@ -109,7 +109,7 @@ def expire(memory: Path, keep: int) -> list[int]:
 
 
 def forget(memory: Path, before: int) -> list[int]:
-    """Forget the versions before one, for whoever holds the right to write."""
+    """Remove the versions before a commit; the caller holds the writer lock."""
     forgotten = [commit for commit in layout.commits(memory) if commit < before]
     for commit in forgotten:
         files.remove(layout.version_path(memory, commit))
@@ -120,10 +120,10 @@ def forget(memory: Path, before: int) -> list[int]:
 
 
 def sweep(memory: Path) -> None:
-    """Remove what no manifest names: leftovers of jobs that did not commit, and files of versions that were forgotten.
+    """Remove files that no manifest names: leftovers of jobs that did not commit, and files of removed versions.
 
     Raises:
-        MemoryFormatError: something in the folder is no plain file or folder; nothing was removed then.
+        MemoryFormatError: the folder contains something other than plain files and folders; nothing was removed then.
     """
     require_plain(memory)
     kept: dict[str, set[str]] = {}

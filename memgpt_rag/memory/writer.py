@@ -1,6 +1,6 @@
-"""Writes the next version of a memory: values first, which numbers the rows, then one key per row, then the manifest.
+"""Writes the next version of a memory: values first, which define the rows, then one key per row, then the manifest.
 
-A row is numbered in one place, its position in the values file; keys are computed from that file, read back in order.
+A row's number is its position in the values file; keys are computed from that file, read back in order.
 Until `commit`, readers see the version that the folder already holds.
 """
 
@@ -34,17 +34,17 @@ _TRIES = 20
 
 
 class MemoryWriter:
-    """The next version of a memory in the making, for use in a `with` block: what is not committed by its end is removed.
+    """Writes the next version of a memory, for use in a `with` block: without a commit, its files are removed at the end.
 
-    New entries become a segment of their own; entries of the present version are kept unless they are deleted.
+    New entries become a segment of their own; entries of the current version are kept unless they are deleted.
 
     Args:
-        metric: of a new memory; that of one that is there stays.
-        metadata: columns of a new memory, likewise.
-        replace: start from nothing where the folder holds a memory; its versions are removed when this one commits.
+        metric: metric of a new memory; an existing memory keeps its own.
+        metadata: metadata columns of a new memory, likewise.
+        replace: start from an empty memory; the versions in the folder are removed when this one commits.
 
     Attributes:
-        base: the present version, opened; None where there is none, or it is to be replaced.
+        base: the current version, opened; None where there is none, or it is to be replaced.
 
     Raises:
         MemoryFormatError: the folder holds something that is no memory.
@@ -79,7 +79,7 @@ class MemoryWriter:
         self._committed = False
 
     def __enter__(self) -> MemoryWriter:
-        self._hold()  # where that fails, all that is there belongs to somebody else
+        self._hold()  # if this fails, everything in the folder belongs to another job
         try:
             exists = (self.memory / layout.MANIFEST).exists()
             self._number = layout.read_manifest(self.memory).commit + 1 if exists else 1
@@ -96,7 +96,7 @@ class MemoryWriter:
         return self
 
     def _hold(self) -> None:
-        """Take the lock. A job that came to nothing may remove the folder in between; then it is made once more."""
+        """Take the writer lock. A failed job may remove the folder in between; then it is created again."""
         for attempt in range(_TRIES):
             files.make_folder(self.memory)
             try:
@@ -110,7 +110,7 @@ class MemoryWriter:
         """Append entries; the n-th value ever added is row n of the new segment.
 
         Raises:
-            ValueError: rows have been read back already, so that their number is settled, or metadata does not fit.
+            ValueError: rows have been read back already, so that no more can be added, or metadata does not fit.
         """
         if self._described:
             raise ValueError("The values are complete: their rows have been read back to be embedded.")
@@ -121,14 +121,14 @@ class MemoryWriter:
         self.entries += len(passages)
 
     def value_blocks(self, block: int) -> Iterator[list[Passage]]:
-        """All new entries in row order, at most `block` at a time. No value can be added afterwards."""
+        """Yield all new entries in row order, in blocks of at most `block`. No value can be added afterwards."""
         if self._values is None:
             return
         self._described[layout.VALUES] = self._values.close()
         yield from StoredValues.open(self._folder / layout.VALUES, self._schema, self.entries).blocks(block)
 
     def journal(self, encoder: EncoderFingerprint) -> Journal:
-        """Keys that an earlier run of this job computed before it was stopped, and where this one's are kept."""
+        """Return the journal, with the keys that an earlier run of this job computed before it was stopped."""
         self._journal = Journal(self.memory, encoder)
         return self._journal
 
@@ -144,19 +144,19 @@ class MemoryWriter:
         self._keys.add(keys)
 
     def delete(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> None:
-        """Mark rows of the present version as deleted. Their bytes go when the memory is compacted and versions expire."""
+        """Mark rows of the current version as deleted. Their bytes are freed when the memory is compacted and versions expire."""
         self._deleted.append(np.asarray(rows, dtype=np.int64))
 
     def copy_states(self, rows: Int[np.ndarray, " n"]) -> None:
-        """Give the new entries the states that entries of the present version have, if all of them have any.
+        """Copy the states of entries of the current version to the new entries, if all of them have states.
 
         Args:
-            rows: of the present version, one for each new entry.
+            rows: rows of the current version, one for each new entry.
         """
         assert self.base is not None
-        fingerprint, of_rows = self.base.manifest.states, [self.base.states(int(row)) for row in rows]
-        stored = [codes for codes in of_rows if codes is not None]
-        if fingerprint is None or len(stored) < len(of_rows):
+        fingerprint, row_states = self.base.manifest.states, [self.base.states(int(row)) for row in rows]
+        stored = [codes for codes in row_states if codes is not None]
+        if fingerprint is None or len(stored) < len(row_states):
             return
         self._states, name = fingerprint, layout.states_name(fingerprint, None)
         lengths = [len(codes) for codes, _ in stored]
@@ -171,11 +171,11 @@ class MemoryWriter:
         """Make the new version visible.
 
         Args:
-            job: {"name": of the job, and what it counted}.
-            compacted: the new segment holds all entries; those of the present version go.
+            job: {"name": name of the job, and its counts}.
+            compacted: the new segment replaces all segments of the current version.
 
         Raises:
-            ValueError: there are more new values than keys, or fewer.
+            ValueError: the numbers of new values and keys differ.
         """
         keys = 0 if self._keys is None else self._keys.written
         if keys != self.entries:
@@ -203,7 +203,7 @@ class MemoryWriter:
         return manifest
 
     def _with_deletions(self, base: MemoryReader) -> list[layout.Segment]:
-        """Segments of the present version; those that lose rows get another bitmap, those that lose all go."""
+        """Return the segments of the current version with updated bitmaps of deleted rows; empty segments are dropped."""
         rows = np.unique(np.concatenate([np.zeros(0, np.int64), *self._deleted]))
         kept, start = [], 0
         for segment in base.segments:
@@ -232,7 +232,7 @@ class MemoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with ExitStack() as ending:  # all of it, the last one first, also where a full disk fails the first
+        with ExitStack() as ending:  # every step runs, the last one first, also if an earlier one fails on a full disk
             ending.callback(self._release)
             ending.callback(self._clear)
             for file in (self._keys, self._values):
@@ -243,12 +243,13 @@ class MemoryWriter:
         if not self._committed:
             versions.sweep(self.memory)
         elif self._journal is not None:
-            files.remove(self._journal.path)  # another job's stays for when that goes on
+            files.remove(self._journal.path)  # a journal that this job did not use stays, for the job that resumes from it
 
     def _release(self) -> None:
-        """Remove the folder where nothing came of it, and let go of the lock: not before, for then it may be another job's.
+        """Remove the folder if it holds no memory, and then release the lock; after that, the folder may be another job's.
 
-        Called by the holder of the lock only. Once the lock's name is gone, another job may begin, so folders go if empty.
+        Called by the holder of the lock only. Once the lock file is removed, another job may begin, so only empty folders
+        are removed.
         """
         if not (self.memory / layout.MANIFEST).exists() and not (self.memory / layout.JOURNAL).exists():
             for name in (layout.SEGMENTS, layout.VERSIONS, layout.LOCK):

@@ -124,7 +124,7 @@ def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
 
     Raises:
         MissingPackageError: peft is not installed.
-        ModelError: the folder holds no reader, or a damaged one.
+        ModelError: the folder holds no adapter, or a damaged one.
         MismatchError: it was trained on another model.
     """
     folder = Path(folder)
@@ -133,7 +133,7 @@ def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
         name, probe = str(reader["model"]), torch.tensor(reader["probe"], dtype=torch.float32)
     except FileNotFoundError as error:
         raise ModelError(
-            f"{folder} holds no reader: it has no {READER}; name a folder that memgpt-rag train wrote."
+            f"{folder} holds no adapter: it has no {READER}; name a folder that memgpt-rag train wrote."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _damaged(folder, f"{READER}: {first_line(error)}") from error
@@ -141,8 +141,8 @@ def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
     agreement = float(torch.cosine_similarity(probe, here, dim=0)) if probe.shape == here.shape else 0.0
     if not agreement >= SAME_STATES:
         raise MismatchError(
-            f"The reader in {folder} was trained on {name!r} and is to read with {model.name!r}, which reads the same text "
-            f"otherwise (cosine {agreement:.3f}). Load the model that it was trained on, or train another reader."
+            f"The adapter in {folder} was trained on {name!r} and is to read with {model.name!r}, which reads the same text "
+            f"otherwise (cosine {agreement:.3f}). Load the model that it was trained on, or train another adapter."
         )
     absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
     if absent:
@@ -166,12 +166,12 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        raise MissingPackageError("peft", "A reader's adapter", "pip install 'memgpt_rag[train]'") from error
+        raise MissingPackageError("peft", "An adapter", "pip install 'memgpt_rag[train]'") from error
     return peft
 
 
 def _damaged(folder: Path, reason: str) -> ModelError:
-    return ModelError(f"The reader in {folder} is damaged ({reason.rstrip('.')}); train it again.")
+    return ModelError(f"The adapter in {folder} is damaged ({reason.rstrip('.')}); train it again.")
 
 
 def _adapted(decoder: PreTrainedModel, settings: AdapterSettings) -> PeftModel:

@@ -37,10 +37,12 @@ class Int8Linear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
+        """The weight as the wrapped layer holds it."""
         return self.linear.weight
 
     @property
     def bias(self) -> Tensor | None:
+        """The bias as the wrapped layer holds it."""
         return self.linear.bias
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:

@@ -18,7 +18,8 @@ from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
 from memgpt_rag.passage import Passage
 
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+HAN = r"\u3400-\u9fff\uf900-\ufaff"  # Chinese characters, as a class of a regular expression
+_HAN = re.compile(rf"[{HAN}]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MARK = "\x00"
 # Of long tokens, such as runs of spaces.
@@ -145,6 +146,7 @@ class Prompt:
 
     @property
     def is_chat(self) -> bool:
+        """Whether the model takes turns, as its tokenizer's chat template says."""
         return bool(self.tokenizer.chat_template)
 
     def answer_text(self, token_ids: Sequence[int]) -> str:

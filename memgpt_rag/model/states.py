@@ -25,10 +25,12 @@ class EntryStates:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of the entry."""
         return int(next(iter(self.keys.values())).shape[1])
 
     @property
     def num_bytes(self) -> int:
+        """Bytes that keys and values take in memory."""
         tensors = chain(self.keys.values(), *self.values.values())
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
@@ -58,6 +60,7 @@ class StatesCache:
             self.num_bytes -= oldest.num_bytes
 
     def clear(self) -> None:
+        """Forget all states."""
         self._states.clear()
         self.num_bytes = 0
 
@@ -85,6 +88,7 @@ class AttendedMemory:
 
     @property
     def is_empty(self) -> bool:
+        """Whether no question has any entry."""
         return sum(self.num_entries) == 0
 
     def local_position(self, present: Bool[Tensor, "rows locals"]) -> Int[Tensor, "rows locals"]:

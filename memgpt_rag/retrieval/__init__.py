@@ -1,1 +1,1 @@
-"""From a question to its entries: search, fusion, reranking, diversity, adjacent passages."""
+"""Retrieval of entries for a question: search, fusion, reranking, diversity, adjacent passages."""

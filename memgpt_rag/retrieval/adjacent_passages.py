@@ -1,4 +1,4 @@
-"""What stands before and after a passage in its document, joined to it where a passage alone says too little."""
+"""Joins a passage with the passages before and after it in its document, where a passage alone has too little context."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from memgpt_rag.passage import Passage
 
 
 def with_adjacent(memory: Searchable, row: int, passage: Passage, reach: int) -> tuple[tuple[int, ...], Passage]:
-    """A passage with up to `reach` passages on either side, those under the same headings of the same document.
+    """Join a passage with up to `reach` passages on either side, under the same headings of the same document.
 
     Returns:
-        The rows that it is made of, in reading order, and the passage, whose place is that of all of them.
+        The rows that were joined, in reading order, and the joined passage, which covers the places of all of them.
     """
     same = (
         (pc.field("source") == passage.source)
@@ -35,7 +35,7 @@ def with_adjacent(memory: Searchable, row: int, passage: Passage, reach: int) ->
     return tuple(one for _, one in joined), _join([part for part, _ in joined])
 
 
-# Between two passages of one document there is white space that was cut away; more is a passage that is no longer there.
+# Largest gap in characters between adjacent passages, the white space that was stripped; a larger one is a deleted passage.
 _GAP = 8
 
 

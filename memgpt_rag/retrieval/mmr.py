@@ -1,8 +1,8 @@
-"""Maximal marginal relevance (Carbonell and Goldstein 1998): of entries that say the same, one is enough.
+"""Maximal marginal relevance (Carbonell and Goldstein 1998), which avoids redundant entries.
 
     next = argmax over entries not yet chosen of (1 − λ) · relevance(e) + λ · (1 − max similarity(e, chosen))
 
-λ is the share of diversity; the paper writes it the other way round, as the share of relevance.
+λ is the weight of diversity; in the paper, λ is the weight of relevance.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from jaxtyping import Float, Int
 def mmr_order(
     relevance: Float[np.ndarray, " n"], keys: Float[np.ndarray, "n dimension"], k: int, diversity: float
 ) -> Int[np.ndarray, " k"]:
-    """Places of k entries, in the order in which they are chosen; all of them where there are fewer.
+    """Select k entries by maximal marginal relevance, and return their positions in order; all of them if there are fewer.
 
     Args:
-        relevance: how relevant each one is, in units in which right and wrong ones are about 1 apart.
-        keys: unit-length vectors that tell how similar two entries are.
-        diversity: λ, from 0, where relevance alone counts, to 1.
+        relevance: relevance of each entry, in units in which right and wrong ones differ by about 1.
+        keys: unit vectors, whose inner products are the similarities.
+        diversity: λ, from 0 (relevance only) to 1.
 
     Raises:
-        ValueError: λ is not within 0 and 1.
+        ValueError: λ is not in [0, 1].
     """
     if not 0 <= diversity <= 1:
         raise ValueError(f"diversity is {diversity}; expected 0 to 1.")
-    nearest = np.zeros(len(relevance), np.float32)  # similarity to the chosen one that is most similar
+    nearest = np.zeros(len(relevance), np.float32)  # maximum similarity to the entries chosen so far
     chosen: list[int] = []
     left = np.ones(len(relevance), bool)
     for _ in range(min(k, len(relevance))):

@@ -1,7 +1,7 @@
-"""Rerankers: a second, slower look at what a search found. Each gives an entry a score for a question, higher is better.
+"""Rerankers: slower and more accurate scores for the entries that a search found; higher is better.
 
-A score is told in units of the reranker's score scale: how much higher it rates a question's own passage than others'. So
-scores of searches and of rerankers can be added, and β of memory attention means the same for all of them.
+A score is divided by the reranker's score scale, the mean margin of a question's own passage over others. So scores of
+searches and of rerankers can be added, and β of memory attention has the same effect for all of them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 _KIND = "reranker"
-# Logits that are held at once: a question of three hundred tokens has 80 million a passage in a vocabulary such as Gemma's.
+# Limit of logits in memory: with a vocabulary such as Gemma's, a question of 300 tokens has 80 million a passage.
 _MOST_LOGITS = 2**27
 
 
 class Reranker(ABC):
-    """Rates passages for a question.
+    """Base class of rerankers, which score passages for a question.
 
     Attributes:
-        weight: of its scores against those of the search, from 0 to 1, where the search does not say.
+        weight: default weight of its scores relative to those of the search, from 0 to 1.
     """
 
     name: str
@@ -42,38 +42,38 @@ class Reranker(ABC):
 
     @abstractmethod
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        """How well each passage goes with the question, in numbers of any scale."""
+        """Score each passage for the question, on a scale of the reranker's own."""
 
     def scores(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        """The same in units of the score scale."""
+        """Score each passage for the question, in units of the score scale."""
         return self.rate(question, passages) / self.score_scale
 
     @cached_property
     def score_scale(self) -> float:
-        """How much higher a question rates its own passage than others', in the language where it tells them apart best.
+        """Return the mean margin of a question's own passage over others, in the language with the largest margin.
 
         Raises:
             ModelError: the reranker rates wrong passages higher.
         """
-        of_languages = []
+        margins = []
         for pairs in PAIRS.values():
             told = [_passage(text) for _, text in pairs]
             rated = np.stack([self.rate(question, told) for question, _ in pairs])
             own = np.eye(len(pairs), dtype=bool)
-            of_languages.append(float(rated[own].mean() - rated[~own].mean()))
-        if max(of_languages) <= 0:
+            margins.append(float(rated[own].mean() - rated[~own].mean()))
+        if max(margins) <= 0:
             raise ModelError(
-                f"The reranker {self.name!r} rates wrong passages higher than right ones ({max(of_languages):.3g} on average); "
+                f"The reranker {self.name!r} rates wrong passages higher than right ones ({max(margins):.3g} on average); "
                 "name a model that was trained to rank passages."
             )
-        return max(of_languages)
+        return max(margins)
 
 
 class CrossEncoderReranker(Reranker):
-    """A cross-encoder of sentence-transformers, by hub name or folder: reads question and passage together.
+    """A cross-encoder of sentence-transformers, by hub name or folder, which encodes question and passage together.
 
     Raises:
-        ModelError: no such model, one with weights missing, or one that gives several numbers for a pair.
+        ModelError: the model does not exist, lacks weights, or has several outputs for a pair.
     """
 
     weight = 0.8
@@ -81,7 +81,7 @@ class CrossEncoderReranker(Reranker):
     def __init__(self, name: str, *, device: str | None = None):
         from sentence_transformers import CrossEncoder
 
-        with loading(_KIND, name), require_all_whole(_KIND, name, unused=()):  # it may read what a pooler gives
+        with loading(_KIND, name), require_all_whole(_KIND, name, unused=()):  # a cross-encoder may use the pooler
             self._model = CrossEncoder(name, device=device, trust_remote_code=False)
         if (labels := self._model.num_labels) != 1:
             raise ModelError(
@@ -93,20 +93,20 @@ class CrossEncoderReranker(Reranker):
         import torch
 
         pairs = [(question, passage.titled_text) for passage in passages]
-        # Without the sigmoid: it would press all good passages against 1.
+        # Without the sigmoid, which would saturate at 1 for all good passages.
         rated = self._model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
         return np.asarray(rated, np.float32)
 
 
 class LateInteractionReranker(Reranker):
-    """An embedding model of sentence-transformers, token by token: each token of the question looks for its nearest one.
+    """Late interaction with an embedding model of sentence-transformers: each question token is matched to its nearest one.
 
-    Mean over the question's tokens of the highest cosine with a token of the passage (Khattab and Zaharia 2020, ColBERT). A
-    model that was trained to embed whole texts does it without further training. Vectors of passages are kept, the latest
-    `max_cached` of them.
+    The score is the mean over the question's tokens of the highest cosine with a token of the passage (Khattab and Zaharia
+    2020, ColBERT). A model that was trained to embed whole texts needs no further training for it. The token vectors of the
+    latest `max_cached` passages are cached.
 
     Raises:
-        ModelError: no such model.
+        ModelError: the model does not exist.
     """
 
     weight = 0.5
@@ -136,15 +136,15 @@ class LateInteractionReranker(Reranker):
 
 
 class LikelihoodReranker(Reranker):
-    """The language model itself: how likely the question is to whoever has read the passage.
+    """Question likelihood under the language model, given the passage.
 
-    Mean log-likelihood of the question's tokens, with the passage in memory attention and nothing else (Sachan et al. 2022,
-    Improving Passage Retrieval with Zero-Shot Question Generation). Passages are read once; their states are kept in the
-    model's cache.
+    The score is the mean log-likelihood of the question's tokens, with memory attention to the passage alone (Sachan et al.
+    2022, Improving Passage Retrieval with Zero-Shot Question Generation). States of passages are computed once, and stored
+    in the model's cache.
 
     Args:
-        model: with the prefix of `prompt`.
-        max_tokens: longest part of a passage that is read, from its beginning; passages that the index job cut are shorter.
+        model: the language model, with the prefix of `prompt`.
+        max_tokens: length at which a passage is truncated; passages from the index job are shorter.
     """
 
     weight = 0.3
@@ -169,19 +169,19 @@ class LikelihoodReranker(Reranker):
             with torch.inference_mode():
                 memory = self._model.make_memory([[entry] for entry in entries])
                 logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
-                # One row after the other: each makes a copy of its logits in fp32.
+                # Row by row, since each needs a copy of its logits in fp32.
                 rated += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
         return np.array(rated, np.float32)
 
 
 def load_reranker(name: str) -> Reranker:
-    """A cross-encoder by hub name or folder; after "tokens:", an embedding model that is read token by token.
+    """Load a cross-encoder by hub name or folder or, after "tokens:", an embedding model for late interaction.
 
     Raises:
-        ModelError: no such model, or none that reranks.
+        ModelError: the model does not exist, or is no reranker.
     """
-    kind, _, of = name.partition(":")
-    return LateInteractionReranker(of) if kind == "tokens" and of else CrossEncoderReranker(name)
+    kind, _, model = name.partition(":")
+    return LateInteractionReranker(model) if kind == "tokens" and model else CrossEncoderReranker(name)
 
 
 def _passage(text: str) -> Passage:

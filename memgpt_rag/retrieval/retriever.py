@@ -1,4 +1,4 @@
-"""From a question to entries: search by key, by words or by both, a second look, and what to leave out."""
+"""Retrieval of entries for a question: dense, lexical or hybrid search, reranking, diversity and adjacent passages."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from memgpt_rag.retrieval.mmr import mmr_order
 if TYPE_CHECKING:
     from memgpt_rag.retrieval.rerankers import Reranker
 
-# How many entries each of two searches proposes, so that the fused ranking knows those that only one of them ranks high.
+# Candidates of each of the two searches, so that fusion includes entries that only one of them ranks high.
 PROPOSED = 100
 
 
 @dataclass(frozen=True)
 class Search:
-    """How entries are looked for.
+    """Search settings.
 
     Attributes:
-        kind: "dense" by the cosine of keys, "bm25" by words, "hybrid" by both.
-        fusion: how "hybrid" makes one ranking of two, see `memgpt_rag.retrieval.fusion`.
-        lexical_weight: of words against keys in "hybrid" by scores, 0 to 1.
-        reranker: takes a second look at the best entries; None for none.
-        rerank_weight: of its scores against those of the search, 0 to 1; None for the reranker's own.
-        depth: how many of the best entries the reranker, or the search for diversity, looks at.
-        diversity: 0 takes entries by relevance alone; above that, up to 1, those that say something new, too.
-        adjacent: how many passages before and after an entry to join to it.
+        kind: "dense" by the cosine of keys, "bm25" by the lexical index, "hybrid" by both.
+        fusion: fusion of the two rankings in "hybrid", see `memgpt_rag.retrieval.fusion`.
+        lexical_weight: weight of BM25 relative to cosine in "hybrid" by scores, 0 to 1.
+        reranker: rescores the best entries; None for no reranking.
+        rerank_weight: weight of its scores relative to those of the search, 0 to 1; None for the reranker's default.
+        depth: number of the best entries that are reranked, or selected from for diversity.
+        diversity: weight of diversity in maximal marginal relevance, 0 to 1; 0 for relevance only.
+        adjacent: number of passages before and after an entry to join with it.
 
     Raises:
-        ValueError: one of them is none of the above.
+        ValueError: a setting has an invalid value.
     """
 
     kind: SearchKind = "dense"
@@ -70,14 +70,14 @@ class Search:
 
     @property
     def weight_of_reranker(self) -> float:
-        """`rerank_weight`, or the reranker's own; 0 without one."""
+        """Return `rerank_weight`, or the reranker's default; 0 without a reranker."""
         if self.reranker is None:
             return 0.0
         return self.reranker.weight if self.rerank_weight is None else self.rerank_weight
 
     @property
     def key(self) -> str:
-        """Tells ways of scoring apart, for what is fitted to scores; empty for the plain search by key."""
+        """Return a key of the kind of scores, for models that are fitted to them; empty for dense search alone."""
         fusion = f" {self.fusion} {self.lexical_weight:g}" if self.kind == "hybrid" else ""
         again = "" if self.reranker is None else f" {self.reranker.name} {self.weight_of_reranker:g}"
         return "" if self == Search() else f"{self.kind}{fusion}{again}"
@@ -89,12 +89,12 @@ class Retrieved:
 
     Attributes:
         row: its row in the memory.
-        passage: its value, joined with adjacent ones where that was asked for.
-        score: what it was ranked by. Of a dense search, the cosine of question and key, or in a Euclidean memory minus
-            their distance; of a search by words, BM25; else what `normalized_score` says.
-        normalized_score: the score in units in which right and wrong entries are about 1 apart, so that one β fits encoders
+        passage: its value, joined with adjacent ones if requested.
+        score: the score that it was ranked by. For dense search, the cosine of question and key, or in a Euclidean memory
+            minus their distance; for lexical search, BM25; else `normalized_score`.
+        normalized_score: the score in units in which right and wrong entries differ by about 1, so that one β fits encoders
             and rerankers of any scale.
-        joined: rows of the passages that `passage` is made of, where they are several.
+        joined: rows of the passages that were joined, if several.
     """
 
     row: int
@@ -106,7 +106,7 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Entries of one question, best first."""
+    """The ranking of one question: entries with their scores, best first."""
 
     rows: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
@@ -117,14 +117,14 @@ class _Ranked:
 
 
 class Retriever:
-    """Finds the entries that answer a question.
+    """Retrieves entries for questions.
 
     Attributes:
-        search: how to look for them; may be changed.
+        search: search settings; may be changed.
 
     Raises:
         MismatchError: the memory was embedded by another encoder.
-        MemoryFormatError: a search by words is asked of a memory that has none.
+        MemoryFormatError: a lexical search in a memory without a lexical index.
     """
 
     def __init__(self, memory: Searchable, encoder: Encoder, search: Search = Search()):
@@ -133,18 +133,19 @@ class Retriever:
 
     @property
     def search(self) -> Search:
+        """Return the search settings."""
         return self._search
 
     @search.setter
     def search(self, search: Search) -> None:
         if search.kind != "dense":
-            self.memory.term_statistics([])  # what is wrong with its words is told now
+            self.memory.term_statistics([])  # raises now if the lexical index is missing or unusable
         self._search = search
 
     def retrieve(self, questions: Sequence[str], k: int, *, where: str | None = None) -> list[list[Retrieved]]:
-        """The k best entries of each question, best first; those that a condition lets through, where there is one.
+        """Retrieve the k best entries of each question, best first, among those that a filter matches, if given.
 
-        Fewer come where the memory has no more, or a search by words finds no more.
+        There are fewer if the memory has no more, or a lexical search finds no more.
 
         Raises:
             ValueError: k below 1 or above `MOST_RETRIEVED`.
@@ -152,21 +153,24 @@ class Retriever:
         require_between("k", k, 1, MOST_RETRIEVED)
         ranked = self._ranked(questions, k, where)
         if self.search.reranker is not None:
-            ranked = [self._reranked(question, of) for question, of in zip(questions, ranked, strict=True)]
+            ranked = [self._reranked(question, ranking) for question, ranking in zip(questions, ranked, strict=True)]
         if self.search.diversity:
-            ranked = [self._diversified(of, k) for of in ranked]
-        return [self._entries(of, k) for of in ranked]
+            ranked = [self._diversified(ranking, k) for ranking in ranked]
+        return [self._entries(ranking, k) for ranking in ranked]
 
     def _ranked(self, questions: Sequence[str], k: int, where: str | None) -> list[_Ranked]:
-        """What the search finds, best first: as many as are looked at afterwards."""
+        """Search, and return the ranking of each question, as deep as the later stages need."""
         search, score_scale = self.search, self.memory.manifest.encoder.score_scale
         further = search.reranker is not None or search.diversity or search.adjacent
         vectors = None if search.kind == "bm25" else self.encoder.encode_queries(questions)
         if vectors is not None and search.kind == "dense":
             found = self.memory.search(vectors, max(k, search.depth) if further else k, where=where)
-            return [_Ranked(*of, of[1] / score_scale) for of in zip(found.rows, found.scores, strict=True)]
+            return [
+                _Ranked(rows, scores, scores / score_scale)
+                for rows, scores in zip(found.rows, found.scores, strict=True)
+            ]
         proposed = self.memory.candidates(vectors, questions, max(k, search.depth, PROPOSED), where=where)
-        return [self._fused(of, score_scale) for of in proposed]
+        return [self._fused(candidates, score_scale) for candidates in proposed]
 
     def _fused(self, proposed: Candidates, score_scale: float) -> _Ranked:
         if self.search.kind == "bm25":
@@ -178,7 +182,7 @@ class Retriever:
         return ranked.taken(np.argsort(-ranked.scores, kind="stable"))
 
     def _reranked(self, question: str, ranked: _Ranked) -> _Ranked:
-        """The best entries in the order of both scores together; the others stay behind them."""
+        """Reorder the best entries by both scores together; the others follow unchanged."""
         search, count = self.search, min(self.search.depth, len(ranked.rows))
         assert search.reranker is not None
         if not count:

@@ -1,1 +1,1 @@
-"""What learns: presets, confidence, adapters, and models from scratch."""
+"""Training: calibration of presets, confidence models, adapters, and models from scratch."""

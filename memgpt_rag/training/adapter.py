@@ -1,7 +1,7 @@
-"""Reader tuning: an adapter on what reads memory learns from questions with known answers, by the Trainer of transformers.
+"""Reader tuning: trains an adapter of the memory reader on questions with known answers, with the Trainer of transformers.
 
-What it learns from is the same decoder without the adapter, with the passage that holds the answer in its prompt
-(distillation, Hinton et al. 2015), and the answer itself. Knows questions and entries found; knows no command.
+The targets are the logits of the same decoder without the adapter, with the gold passage in its prompt (distillation, Hinton
+et al. 2015), and the answer itself.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a training found.
+    """Result of a training.
 
     Attributes:
-        before: mean loss on the questions held out with the new adapter, which changes nothing yet.
-        after: the same with the adapter that did best on them.
-        steps: optimizer steps taken.
+        before: mean loss on the held-out questions with the untrained adapter, which does not change the output.
+        after: mean loss on the held-out questions with the best adapter.
+        steps: number of optimizer steps.
     """
 
     before: float
@@ -50,11 +50,11 @@ class Tuning:
 def distillation_loss(
     reading: Sequence[Float[Tensor, "tokens vocabulary"]], prompted: Sequence[Float[Tensor, "tokens vocabulary"]]
 ) -> Float[Tensor, " examples"]:
-    """Mean over each answer's tokens of KL(prompted ‖ reading), in nats, at temperature 1; Hinton et al. 2015, eq. 1.
+    """Return the mean over each answer's tokens of KL(prompted ‖ reading), in nats, at temperature 1 (Hinton et al. 2015, eq. 1).
 
     Args:
         reading: logits of the decoder that reads memory.
-        prompted: logits of the decoder to learn from.
+        prompted: logits of the teacher, with the entries in its prompt.
     """
     return torch.stack(
         [
@@ -71,9 +71,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         rag: its model reads with the adapter.
-        distillation_weight: weight of `distillation_loss`, on questions whose passage is there.
+        distillation_weight: weight of `distillation_loss`, on answerable questions.
         answer_weight: weight of the answer's negative log-likelihood per token, on all questions.
-        end_weight: what the end of an answer counts beside its words.
+        end_weight: weight of the tokens that end an answer, relative to its words.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def prompted_logits(self, examples: Sequence[AdapterExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
-        """What the decoder without its adapter expects at each token of the answers, with the passage in the prompt.
+        """Return the teacher's logits at each answer token: without adapter, with the gold passage in the prompt.
 
-        One entry that every layer reads without bias or temperature is the same as its text in the prompt. Where states
-        of all layers are at hand, this is four times as fast.
+        Memory attention to one entry in all layers, without bias or temperature, equals the entry's text in the prompt.
+        Where states of all layers are available, this is four times as fast.
         """
         model, gold = self.rag.model, [[one.gold] for one in examples if one.gold]
         with model.as_pretrained(), self.accelerator.autocast():
@@ -120,7 +120,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
                 return answer_logits(self.rag, [replace(one.example, found=()) for one in examples], pasted=gold)[0]
             neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
             with model.temporary_settings(neutral):
-                alone = [replace(one.example, found=of) for one, of in zip(examples, gold, strict=True)]
+                alone = [replace(one.example, found=found) for one, found in zip(examples, gold, strict=True)]
                 return answer_logits(self.rag, alone)[0]
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, None, None]:
@@ -134,10 +134,10 @@ class AdapterOptions:
 
     Attributes:
         rank, dropout: as for `add_adapter`.
-        evaluations: how often the questions held out are looked at, each time with a checkpoint.
-        patience: evaluations without progress after which training stops.
-        distillation_weight, answer_weight, end_weight: of the loss, as for `AdapterTrainer`.
-        seed: of the adapter, of dropout, and of the order of the examples.
+        evaluations: number of evaluations on the held-out questions, each with a checkpoint.
+        patience: number of evaluations without improvement after which training stops.
+        distillation_weight, answer_weight, end_weight: weights of the loss, as for `AdapterTrainer`.
+        seed: seed of the adapter, of dropout, and of the order of the examples.
     """
 
     rank: int = 8
@@ -160,21 +160,21 @@ def train_adapter(
     resume: bool = False,
     **arguments: Any,
 ) -> Tuning:
-    """Train an adapter for a RAG's language model and keep it in a folder, if the model reads better with it.
+    """Train an adapter for a RAG's language model, and save it in a folder if it lowers the held-out loss.
 
-    The model reads with it from then on, too. Beside the adapter, the folder gets the curve of its training in
-    `curve.jsonl`, and `checkpoints`, the Trainer's own.
+    The adapter is then active in the RAG's model, too. Beside the adapter, the folder contains the training curve in
+    `curve.jsonl`, and the Trainer's `checkpoints`.
 
     Args:
-        held_out: questions that say when to stop and which adapter to keep; of other documents than `examples`.
-        resume: go on from the last checkpoint in the folder, to the same end as without an interruption.
+        held_out: questions for early stopping and for the choice of the checkpoint; from other documents than `examples`.
+        resume: continue from the last checkpoint in the folder, with the same result as without an interruption.
         arguments: passed on to `TrainingArguments`: learning_rate, lr_scheduler_type, weight_decay, max_grad_norm,
             gradient_accumulation_steps, num_train_epochs, bf16 and so on.
 
     Raises:
-        ValueError: no examples, or none held out.
-        ModelError: nothing to resume from, or something that would be overwritten; no adapter is known for this
-            language model.
+        ValueError: no examples, or no held-out ones.
+        ModelError: no checkpoint to resume from; a reader that would be overwritten; or a language model without a known
+            adapter.
         MissingPackageError: peft is not installed.
     """
     if not examples or not held_out:
@@ -210,7 +210,7 @@ def train_adapter(
 
 
 def _arguments(rag: RAG, folder: Path, options: AdapterOptions, given: dict[str, Any]) -> Arguments:
-    """The Trainer's arguments: those given before our defaults, and what a comparison held out needs."""
+    """Return the Trainer's arguments: the given ones override our defaults; evaluation settings are fixed."""
     decoder = rag.model.decoder
     defaults: dict[str, Any] = {
         "learning_rate": 3e-4,
@@ -242,7 +242,7 @@ def _arguments(rag: RAG, folder: Path, options: AdapterOptions, given: dict[str,
 
 
 def last_checkpoint(folder: Path) -> str:
-    """The checkpoint to go on from.
+    """Return the checkpoint to resume from.
 
     Raises:
         ModelError: there is none, or a link through which training would write elsewhere.
@@ -256,15 +256,15 @@ def last_checkpoint(folder: Path) -> str:
 
 
 def require_new(folder: Path) -> None:
-    """Check that no reader of an earlier training is in a folder.
+    """Check that a folder contains no reader of an earlier training.
 
     Raises:
-        ModelError: there is one, or checkpoints on the way to one, or a link through which training would write elsewhere.
+        ModelError: it contains one, or checkpoints of one, or a link through which training would write elsewhere.
     """
     _require_no_link(folder)
     if any((folder / name).exists() for name in (READER, CHECKPOINTS)):
         raise ModelError(
-            f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
+            f"{folder} already holds an adapter, or checkpoints of one; name another folder, or go on with --resume."
         )
 
 

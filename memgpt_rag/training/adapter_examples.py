@@ -1,5 +1,5 @@
-"""What a reader learns from: questions with the passage that holds the answer among others on the same topic, and some
-without it, whose answer is that it is not in memory.
+"""Training examples of a reader: questions with their gold passage among others on the same topic, and unanswerable
+questions without it, whose target is the answer that it is not in memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class AdapterExample:
     """A question with the entries that it attends to.
 
     Attributes:
-        example: the question, what is to be answered, and the entries, best first.
-        gold: the one of them that holds the answer; None where none does.
+        example: the question, the target answer, and the entries, best first.
+        gold: the entry that contains the answer; None for an unanswerable question.
     """
 
     example: Example
@@ -29,24 +29,24 @@ class AdapterExample:
 
 
 def holds(entry: Retrieved, answer: str) -> bool:
-    """Whether an entry's text or title holds an answer."""
+    """Return whether an entry's text or title contains an answer."""
     return holds_answer(entry.passage.titled_text, answer)
 
 
 def adapter_examples_of(
     examples: Sequence[Example], k: int, *, unanswerable: float = 0.18, seed: int = 0
 ) -> list[AdapterExample]:
-    """Give each question k entries to attend to; those whose answer no entry holds are left out.
+    """Select k entries to attend to for each question; questions whose answer no entry contains are left out.
 
-    The passage of a question is the best entry found that contains its answer. It stands among the best others, which
-    are on the same topic, since the same search found them. Of the unanswerable questions, every entry that contains
-    the answer is taken away and the next best ones take its place, so that their number tells nothing.
+    The gold passage of a question is the best entry found that contains its answer. The others are the best remaining ones,
+    on the same topic, since the same search found them. For unanswerable questions, every entry that contains the answer is
+    replaced by the next best ones, so that the number of entries reveals nothing.
 
     Args:
-        examples: questions with more entries than k, so that there are next best ones.
-        k: entries of a question.
-        unanswerable: share of the questions whose passage is taken away.
-        seed: of the choice of these questions.
+        examples: questions with more than k entries, so that there are replacements.
+        k: number of entries of a question.
+        unanswerable: share of the questions whose gold entries are removed.
+        seed: seed of the choice of these questions.
 
     Raises:
         ValueError: a share below 0, or of 1 or more.
@@ -54,7 +54,7 @@ def adapter_examples_of(
     if not 0 <= unanswerable < 1:
         raise ValueError(f"unanswerable is {unanswerable}; expected a share from 0 up to, not including, 1.")
     supported = [example for example in examples if any(holds(entry, example.answer) for entry in example.found)]
-    # Not torch's permutation of this seed: that is the order in which the Trainer goes through the examples.
+    # Not torch's permutation of this seed: the Trainer uses that one to shuffle the examples.
     order = np.random.default_rng(seed).permutation(len(supported)).tolist()
     taken = set(order[: round(unanswerable * len(supported))])
     return [_without(one, k) if place in taken else _with(one, k) for place, one in enumerate(supported)]

@@ -1,4 +1,4 @@
-"""How well a language model gives a known answer: its negative log-likelihood, with gradients where numbers carry them."""
+"""Negative log-likelihood of known answers under a language model, differentiable in the memory attention's parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 class Example:
     """A question, its known answer, and the entries that a search found for it, best first.
 
-    `gold` names the places among them of the entries that hold the answer, where they are known.
+    `gold` contains the positions of the entries that contain the answer, if known.
     """
 
     question: str
@@ -31,7 +31,7 @@ class Example:
 
 
 def examples_of(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Example]:
-    """Retrieve k entries for each question; those that hold its answer are its gold entries."""
+    """Retrieve k entries for each question; entries that contain its answer are its gold entries."""
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     return [
         Example(
@@ -45,9 +45,9 @@ def examples_of(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Exam
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Three quarters to fit on and one to judge by, apart by the document that each question's best entry is from.
+    """Split examples into three quarters to fit on and a held-out quarter, by the document of each question's best entry.
 
-    Where all are from fewer than four documents, every fourth question is held out.
+    If all are from fewer than four documents, every fourth question is held out.
     """
     documents = [example.found[0].passage.document if example.found else ("", "") for example in examples]
     held_out = [fold == 3 for fold in document_folds(documents, 4)]
@@ -58,11 +58,11 @@ def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]
 
 
 def document_folds(documents: Sequence[tuple[str, str]], folds: int, *, alike: int = 1) -> list[int]:
-    """Return a fold, from 0, for each example; examples about one document are in one fold.
+    """Assign each example a fold, from 0; examples about one document are in the same fold.
 
     Args:
-        documents: of each example. Where they are fewer than the folds, the examples take turns.
-        alike: how many neighboring examples are about one question, and stay together.
+        documents: document of each example. If there are fewer documents than folds, folds are assigned in turn.
+        alike: number of consecutive examples about one question, which stay in the same fold.
     """
     numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
     if len(numbers) < folds:
@@ -71,7 +71,7 @@ def document_folds(documents: Sequence[tuple[str, str]], folds: int, *, alike: i
 
 
 def alike_batches(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:
-    """Batches of answers of like length: every row computes the next token at as many places as the longest one needs."""
+    """Group examples into batches of similar answer length, since every row computes logits for as many tokens as the longest."""
     by_length = sorted(examples, key=lambda example: len(example.answer.encode()))
     return [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
 
@@ -87,15 +87,15 @@ def answer_logits(
     layer_settings: dict[int, LayerSettings] | None = None,
     score_bias_factor: Tensor | float = 1.0,
 ) -> tuple[list[Float[Tensor, "tokens vocabulary"]], Answers]:
-    """What the model expects at each token of the known answers, in one batch.
+    """Compute the model's logits at each token of the known answers, in one batch.
 
     Args:
-        pasted: entries that stand in the prompt of each question; None for none.
-        layer_settings: numbers of the attended layers, or of some of them; memory is hidden from the others. None for the model's.
-        score_bias_factor: what to multiply the bias by retrieval score with.
+        pasted: entries in the prompt of each question; None for none.
+        layer_settings: parameters of all or some attended layers; the others do not attend to memory. None for the model's.
+        score_bias_factor: factor of the bias by retrieval score.
 
     Returns:
-        Logits of each answer's tokens, in fp32, and the tokens: those of the answer, and those that end it.
+        Logits of each answer's tokens, in fp32, and the tokens: those of the words, and those that end the answer.
     """
     return _read(rag, examples, pasted, layer_settings, score_bias_factor)[:2]
 
@@ -108,10 +108,10 @@ def answer_losses(
     layer_settings: dict[int, LayerSettings] | None = None,
     score_bias_factor: Tensor | float = 1.0,
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """Negative log-likelihood of each known answer, in one batch; the arguments are those of `answer_logits`.
+    """Compute the negative log-likelihood of each known answer, in one batch; the arguments are those of `answer_logits`.
 
     Returns:
-        The mean over the answer's tokens, and the sum over the tokens that end it.
+        The mean over the tokens of an answer's words, and the sum over the tokens that end it.
     """
     return losses_of(*_read(rag, examples, pasted, layer_settings, score_bias_factor)[:2])
 
@@ -119,14 +119,14 @@ def answer_losses(
 def losses_of(
     logits: Sequence[Float[Tensor, "tokens vocabulary"]], answers: Answers
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """As `answer_losses`, from what `answer_logits` gave."""
-    of_words, of_end = [], []
-    for of_answer, (words, end) in zip(logits, answers, strict=True):
-        said = torch.tensor([*words, *end], device=of_answer.device)
-        loss = torch.nn.functional.cross_entropy(of_answer, said, reduction="none")
-        of_words.append(loss[: len(words)].mean())
-        of_end.append(loss[len(words) :].sum())
-    return torch.stack(of_words), torch.stack(of_end)
+    """Compute the losses of `answer_losses` from the results of `answer_logits`."""
+    word_losses, end_losses = [], []
+    for answer_scores, (words, end) in zip(logits, answers, strict=True):
+        targets = torch.tensor([*words, *end], device=answer_scores.device)
+        loss = torch.nn.functional.cross_entropy(answer_scores, targets, reduction="none")
+        word_losses.append(loss[: len(words)].mean())
+        end_losses.append(loss[len(words) :].sum())
+    return torch.stack(word_losses), torch.stack(end_losses)
 
 
 def losses_with_gold(
@@ -135,25 +135,25 @@ def losses_with_gold(
     layer_settings: dict[int, LayerSettings] | None,
     score_bias_factor: Tensor | float,
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"], Float[Tensor, " examples"]]:
-    """As `answer_losses`, and −log of the gold entries' share of the attention mass on memory while answering."""
-    of_layers: list[Tensor] = []
+    """Compute `answer_losses`, and −log of the gold entries' share of the attention mass on memory while answering."""
+    layer_weights: list[Tensor] = []
     logits, answers, memory = _read(
         rag,
         examples,
         None,
         layer_settings,
         score_bias_factor,
-        on_weights=lambda weights: of_layers.append(weights.mean(1)),
+        on_weights=lambda weights: layer_weights.append(weights.mean(1)),
     )
-    mass, of_gold = torch.stack(of_layers).mean(0)[:, :-1], []
+    mass, gold_losses = torch.stack(layer_weights).mean(0)[:, :-1], []
     for row, (example, (words, end)) in enumerate(zip(examples, answers, strict=True)):
         if not example.gold:
-            of_gold.append(mass.new_zeros(()))
+            gold_losses.append(mass.new_zeros(()))
             continue
-        of_row, present = mass[row, -len(words) - len(end) :].sum(0), memory.present[row]
+        row_mass, present = mass[row, -len(words) - len(end) :].sum(0), memory.present[row]
         gold = present & torch.isin(memory.entry_of_token[row], torch.tensor(example.gold, device=mass.device))
-        of_gold.append((of_row[present].sum() + 1e-9).log() - (of_row[gold].sum() + 1e-9).log())
-    return *losses_of(logits, answers), torch.stack(of_gold)
+        gold_losses.append((row_mass[present].sum() + 1e-9).log() - (row_mass[gold].sum() + 1e-9).log())
+    return *losses_of(logits, answers), torch.stack(gold_losses)
 
 
 def _read(
@@ -167,8 +167,8 @@ def _read(
     model, prompt = rag.model, rag.prompt
     answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
     rows = [
-        [*prompt.question_row(example.question, [entry.passage for entry in of_row]), *words, *end]
-        for example, of_row, (words, end) in zip(examples, pasted or [()] * len(examples), answers, strict=True)
+        [*prompt.question_row(example.question, [entry.passage for entry in prompted]), *words, *end]
+        for example, prompted, (words, end) in zip(examples, pasted or [()] * len(examples), answers, strict=True)
     ]
     ids, mask = model.pad_left(rows)
     width, device = ids.shape[1], ids.device
@@ -181,12 +181,13 @@ def _read(
         bias=memory.bias * score_bias_factor,
         on_weights=on_weights,
     )
-    # Positions by number: a count would make transformers cut a view, over which torch copies the whole vocabulary.
+    # A tensor of positions: for an integer, transformers slices a view, and torch then copies the logits of the vocabulary.
     first = width - 1 - max(len(words) + len(end) for words, end in answers)
     kept = torch.arange(first, width, device=device)
     with model.temporary_settings(layer_settings):
         logits = model(ids, mask, memory=memory, logits_to_keep=kept).logits
-    of_answers = [
-        of_row[-len(words) - len(end) - 1 : -1].float() for of_row, (words, end) in zip(logits, answers, strict=True)
+    sliced_logits = [
+        row_logits[-len(words) - len(end) - 1 : -1].float()
+        for row_logits, (words, end) in zip(logits, answers, strict=True)
     ]
-    return of_answers, answers, memory
+    return sliced_logits, answers, memory

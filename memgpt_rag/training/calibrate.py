@@ -1,8 +1,7 @@
-"""Calibration: fits the few parameters with which a language model reads memory to questions with known answers.
+"""Calibration: fits the few parameters of memory attention to questions with known answers.
 
-No weight of the model changes. τ, b and the null slot of each attended layer and head, and β, move along the gradient of
-the answers' negative log-likelihood; m is chosen among a few. Questions held out say which numbers were best. Knows
-questions, answers and entries found; knows no files.
+No weight of the language model changes. τ, b and the null slot of each attended layer and head, and β, are fitted by gradient
+descent on the answers' negative log-likelihood; m is chosen among a few. Held-out questions select the best configuration.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from memgpt_rag.training.answer_likelihood import (
     losses_with_gold,
 )
 
-# What the end of an answer counts beside its words: the model is to stop after the answer, too.
+# Weight of the tokens that end an answer, relative to its words: the model must learn to stop after the answer, too.
 END_WEIGHT = 0.3
 TOP_MS = (8, 16, 32, None)
-# Where the null slot begins: far below the scores that win, so that it takes next to nothing at first.
+# Initial score of the null slot: far below the highest scores, so that it gets almost no attention at first.
 _LOW = -4.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration found.
+    """Result of a calibration.
 
     Attributes:
-        config: the configuration with the lowest loss on the questions held out, never worse there than the first one.
-        before: mean loss on the questions held out with the first configuration.
-        after: the same with `config`.
+        config: the configuration with the lowest held-out loss, which is never above that of the first one.
+        before: mean held-out loss with the first configuration.
+        after: mean held-out loss with `config`.
     """
 
     config: MemoryAttentionConfig
@@ -47,17 +46,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How a calibration goes.
+    """How to calibrate.
 
     Attributes:
-        end_weight: what the end of an answer counts beside its words.
-        gold_weight: what −log of the gold entries' share of the attention mass counts beside the words: little, since an
-            answer may stand in several entries.
-        null_slot: whether to give heads a slot to look away to; it is dropped again where answers are no better for it.
-        top_ms: numbers m to try, before the fit and after it.
-        steps: steps of Adam, over batches of `batch_size`.
-        evaluations: how often the questions held out are looked at during the fit.
-        seed: of the order of the examples.
+        end_weight: weight of the tokens that end an answer, relative to its words.
+        gold_weight: weight of −log of the gold entries' share of the attention mass, relative to the words: small, since
+            an answer may occur in several entries.
+        null_slot: whether to fit a null slot for each head; it is dropped if it does not lower the held-out loss.
+        top_ms: values of m to try, before the fit and after it.
+        steps: number of Adam steps, over batches of `batch_size`.
+        evaluations: number of evaluations on the held-out questions during the fit.
+        seed: seed of the order of the examples.
     """
 
     end_weight: float = END_WEIGHT
@@ -79,15 +78,15 @@ def calibrate(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     on_candidate: Callable[[MemoryAttentionConfig, float], None] = lambda config, loss: None,
 ) -> Calibration:
-    """Fit how a model reads memory, starting from its present configuration, which is left as it is.
+    """Fit the memory attention of a model, starting from its present configuration, which is not changed.
 
     Args:
-        held_out: questions that decide which configuration is kept; of other documents than `examples`, if possible.
-        on_step: is told the number of each step done and its loss.
-        on_candidate: is told of every configuration tried on the questions held out, and its loss there.
+        held_out: questions that select the configuration; from other documents than `examples`, if possible.
+        on_step: called with the number of each step and its loss.
+        on_candidate: called with every configuration evaluated on the held-out questions, and its loss.
 
     Raises:
-        ValueError: no examples, or none held out.
+        ValueError: no examples, or no held-out ones.
     """
     if not examples or not held_out:
         raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
@@ -120,7 +119,7 @@ def calibrate(
 
 
 class _Best:
-    """The configuration that was best so far on the questions held out, and its loss there."""
+    """The best configuration so far on the held-out questions, and its loss."""
 
     def __init__(
         self,
@@ -165,7 +164,7 @@ def _loss(rag: RAG, batch: Sequence[Example], parameters: LayerParameters, optio
 
 
 def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> Iterator[list[Example]]:
-    """Batches without end, in random order; the examples of eight are drawn at a time, and sorted into alike ones."""
+    """Yield batches endlessly in random order; examples for eight batches are drawn at once, and grouped by length."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(len(examples), generator=generator).tolist()
@@ -176,36 +175,36 @@ def _random_batches(examples: Sequence[Example], batch_size: int, seed: int) -> 
 
 
 class LayerParameters:
-    """τ, b, null slot and β as parameters. τ and β are fitted as logarithms, so that they stay above 0."""
+    """τ, b, null slot and β as torch parameters. τ and β are fitted as logarithms, so that they stay above 0."""
 
     def __init__(self, config: MemoryAttentionConfig, model: MemoryDecoder, null_slot: bool):
         self._config, self._null_slot = config, null_slot or config.null_score is not None
         self._layer_settings = config.resolve(model.windows, model.num_heads)
         self._present_score_bias = model.config.score_bias
-        of_layers = list(self._layer_settings.values())
+        settings = list(self._layer_settings.values())
 
         def per_head(numbers: list[Tensor | float]) -> Tensor:
             return torch.stack([torch.as_tensor(one).float().expand(model.num_heads) for one in numbers]).clone()
 
-        self.log_temperature = per_head([one.inverse_temperature for one in of_layers]).log().requires_grad_()
-        self.offset = per_head([one.offset for one in of_layers]).requires_grad_()
-        nulls = [_LOW if one.null_score is None else one.null_score for one in of_layers]
+        self.log_temperature = per_head([one.inverse_temperature for one in settings]).log().requires_grad_()
+        self.offset = per_head([one.offset for one in settings]).requires_grad_()
+        nulls = [_LOW if one.null_score is None else one.null_score for one in settings]
         self.null_score = per_head(nulls).requires_grad_(self._null_slot)
         self.log_score_bias = torch.tensor(config.score_bias).log().requires_grad_(config.score_bias > 0)
 
     def to(self, device: torch.device) -> LayerParameters:
-        """Put the parameters on a device, before an optimizer is given them."""
+        """Move the parameters to a device; call it before `optimizer`."""
         for name in ("log_temperature", "offset", "null_score", "log_score_bias"):
             number: Tensor = getattr(self, name)
             setattr(self, name, number.detach().to(device).requires_grad_(number.requires_grad))
         return self
 
     def score_bias(self) -> Tensor:
-        """β."""
+        """Return β."""
         return self.log_score_bias.exp()
 
     def optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-        """Adam, and a schedule that warms up over ten steps and then falls to nearly nothing."""
+        """Return Adam, and a schedule of the learning rate with ten steps of warm-up and a decay to almost zero."""
         adam = torch.optim.Adam(
             [
                 {"params": [self.log_temperature], "lr": 0.03},
@@ -219,9 +218,11 @@ class LayerParameters:
         )
 
     def score_bias_factor(self) -> Tensor | float:
+        """Return β relative to the model's present β; 1 where that is 0."""
         return self.log_score_bias.exp() / self._present_score_bias if self._present_score_bias else 1.0
 
     def layer_settings(self) -> dict[int, LayerSettings]:
+        """Return the settings of each attended layer, with gradients."""
         return {
             layer: replace(
                 one,
@@ -233,10 +234,10 @@ class LayerParameters:
         }
 
     def config(self) -> MemoryAttentionConfig:
-        """The numbers as they are now, rounded to what can matter."""
+        """Return the present parameters as a configuration, rounded to three decimals."""
 
-        def rounded(of_layers: Tensor) -> tuple[tuple[float, ...], ...]:
-            return tuple(tuple(round(one, 3) for one in of_heads) for of_heads in of_layers.tolist())
+        def rounded(numbers: Tensor) -> tuple[tuple[float, ...], ...]:
+            return tuple(tuple(round(one, 3) for one in layer) for layer in numbers.tolist())
 
         return replace(
             self._config,

@@ -1,5 +1,5 @@
-"""What each chunk of a text may read: chunks of earlier text. No chunk sees itself or anything after it, neither in what
-was found nor in what it was found by.
+"""Neighbors of each chunk of a text among the chunks of earlier text. No chunk sees itself or later text, neither in its
+neighbors nor in the query that retrieves them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 def token_vectors(
     tokens: Int[np.ndarray, " tokens"], chunk_tokens: int, *, dimension: int = 512, seed: int = 0
 ) -> Float[np.ndarray, "chunks dimension"]:
-    """A vector of unit length for each whole chunk, by the tokens in it: those that are rare so far count most.
+    """Compute a unit vector for each complete chunk from its tokens, weighted by their rarity so far.
 
     The weights are √tf · log(n / df), with n and df counted up to the chunk. Every token has a random code of ±1, whose
-    weighted sum stands for the bag of tokens: inner products are kept up to 1/√dimension (Achlioptas 2003).
+    weighted sum represents the bag of tokens: inner products are kept up to 1/√dimension (Achlioptas 2003).
     """
     chunks = tokens[: len(tokens) // chunk_tokens * chunk_tokens].reshape(-1, chunk_tokens)
     vocabulary = int(tokens.max(initial=0)) + 1
@@ -33,17 +33,17 @@ def token_vectors(
 def earlier_neighbors(
     vectors: Float[np.ndarray, "chunks dim"], k: int, window: int, *, recent: int = 0, block: int = 1024
 ) -> Int[np.ndarray, "chunks recent_and_k"]:
-    """For each chunk, chunks that end, with the chunk after them, before its window: the latest, and the most alike.
+    """Find the neighbors of each chunk: chunks that end, with their successor, before its window; the latest and the nearest.
 
     Args:
-        vectors: one per chunk, in the order of the text; the inner product says how alike two are.
-        k: chunks most like the chunk before, the latest ones left out.
-        window: chunks of a window; the first one begins at chunk 0.
-        recent: pairs of chunks that reach up to the window: what a longer window would see.
-        block: chunks to compare with all others at once.
+        vectors: one per chunk, in the order of the text; similarity is their inner product.
+        k: number of chunks most similar to the preceding chunk, apart from the latest ones.
+        window: number of chunks of a window; the first window begins at chunk 0.
+        recent: number of pairs of chunks right before the window, which a longer window would contain.
+        block: number of chunks that are compared with all others at once.
 
     Returns:
-        Numbers of chunks, the latest first and then the most alike first, −1 where there are too few.
+        Chunk numbers: the latest first, then the most similar first; −1 where there are too few.
     """
     chunks = len(vectors)
     begins = np.arange(chunks) // window * window
@@ -53,7 +53,7 @@ def earlier_neighbors(
     for start in range(1, chunks, block):
         asking = np.arange(start, min(start + block, chunks))
         scores = vectors[asking - 1] @ vectors.T
-        # A neighbor is read with the chunk after it; the latest pairs are there already.
+        # A neighbor is read with the chunk after it; the latest pairs are already included.
         scores[np.arange(chunks)[None] + 1 >= begins[asking, None] - 2 * recent] = -np.inf
         for place in range(recent, recent + k):
             best = scores.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Fits a confidence model to questions: to the signals of supported answers, and of answers whose support was taken away.
+"""Fits a confidence model to questions: to the signals of supported answers, and of answers without their supporting entries.
 
 No weight of a language model changes.
 """
@@ -30,7 +30,7 @@ FOLDS = 4
 
 @dataclass(frozen=True)
 class Observation:
-    """Signals of an answer, the right decision, and the document that it is about."""
+    """Signals of an answer, the correct decision, and the document that it is about."""
 
     signals: Signals
     yes: bool
@@ -39,13 +39,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Fit:
-    """A decision as it was fitted.
+    """A fitted decision, with cross-validated figures.
 
     Attributes:
         decision: weights fitted to all observations, and the threshold.
-        precision: of "no", on documents that the weights were not fitted to. The threshold was picked there, too.
-        recall: the same.
-        observations: how many there were.
+        precision: precision of "no", on held-out documents. The threshold was chosen on them, too.
+        recall: recall of "no", likewise.
+        observations: number of observations.
     """
 
     decision: LogisticModel
@@ -61,18 +61,18 @@ def fit_confidence(
     k: int = DEFAULT_K,
     on_answers: Callable[[int], object] = lambda count: None,
 ) -> Fit:
-    """Fit what `Answer.confidence` says to a memory of one's own.
+    """Fit the model of `Answer.confidence` to a memory.
 
-    Each question is answered twice: from the entries found, and from what is left of them without those that contain the
-    known answer. Questions whose answer is in none of the first k entries tell nothing and are left out.
+    Each question is answered twice: from the entries found, and from the same entries without those that contain the known
+    answer. Questions whose answer is in none of the first k entries are left out.
 
     Args:
-        pairs: questions and their answers, in the words of the memory.
-        k: entries per question.
-        on_answers: is told how many answers were written, after each batch of them.
+        pairs: questions and their answers, as literally contained in the memory.
+        k: number of entries per question.
+        on_answers: called with the number of answers generated in each batch.
 
     Raises:
-        ValueError: fewer than eight questions are left.
+        ValueError: fewer than eight questions remain.
     """
 
     def supports(answer: str, passage: Passage) -> bool:
@@ -99,10 +99,10 @@ def observe_support(
     """Answer questions with and without the entries that support them; two observations a question.
 
     Args:
-        pairs: questions, and what `supports` knows their entries by.
+        pairs: questions, each with the text that `supports` gets to recognize its entries.
     """
     asked: list[tuple[str, list[Retrieved], bool, tuple[str, str]]] = []
-    # Support may lie in many entries: enough are looked up that as many as are looked at otherwise are left.
+    # Many entries may support an answer: enough are retrieved that k remain without them.
     for (question, known), found in zip(
         pairs, rag.retriever.retrieve([question for question, _ in pairs], 4 * (k + SCORED_CANDIDATES)), strict=True
     ):
@@ -123,10 +123,10 @@ def observe_support(
 
 
 def fit(observations: Sequence[Observation], names: Sequence[str]) -> Fit:
-    """Fit a decision to observations.
+    """Fit a decision to observations by logistic regression.
 
-    The threshold is the best one for probabilities that are given from other documents: each quarter of the
-    documents is judged by weights fitted to the rest. Of fewer than four documents, each fourth observation.
+    The threshold is chosen on cross-validated probabilities: each quarter of the documents gets those of weights fitted to
+    the rest. With fewer than four documents, the folds are every fourth observation.
 
     Args:
         names: the signals to use.

@@ -1,7 +1,7 @@
-"""Which layers are to read memory: the smallest set that a sweep finds to be nearly as good as all of them.
+"""Selects the layers that attend to memory: the smallest set in a sweep that is nearly as good as all of them.
 
-Where a model mixes sliding and global attention, the global layers are a good set. Where all layers are alike, what each one
-is worth has to be measured.
+In a model that mixes sliding and global attention, the global layers are a good set. If all layers are of one kind, the
+contribution of each has to be measured.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from memgpt_rag.training.calibrate import END_WEIGHT
 
 @dataclass(frozen=True)
 class LayerSweep:
-    """What a sweep found.
+    """Result of a layer sweep.
 
     Attributes:
-        layers: the layers that are to read memory, in ascending order.
-        losses: mean loss by number of layers, along the way from all of them to these.
+        layers: the selected layers, in ascending order.
+        losses: number of layers → mean loss, from all layers to the selected ones.
     """
 
     layers: tuple[int, ...]
@@ -38,14 +38,14 @@ def sweep_layers(
     batch_size: int = 8,
     on_loss: Callable[[int, float], None] = lambda layers, loss: None,
 ) -> LayerSweep:
-    """Take layers away while the answers' loss stays within a tolerance of that of all attended layers.
+    """Remove layers while the answers' loss stays within a tolerance of that of all attended layers.
 
-    In each round every layer is hidden once; the quarter whose absence costs least goes, or half of that quarter where all
-    of it would cost too much, down to one layer.
+    In each round every layer is left out once; the quarter with the smallest increase of the loss is removed, or half of
+    that quarter if all of it exceeds the tolerance, down to one layer.
 
     Args:
-        tolerance: share by which the loss may rise.
-        on_loss: is told of each set measured how many layers it has, and its loss.
+        tolerance: relative increase of the loss that is allowed.
+        on_loss: called with the number of layers and the loss of each set measured.
 
     Raises:
         ValueError: no examples.
@@ -56,11 +56,11 @@ def sweep_layers(
     parts = alike_batches(examples, batch_size)
 
     def loss_in(layers: Sequence[int]) -> float:
-        of_parts = [
+        batch_losses = [
             answer_losses(rag, part, layer_settings={layer: layer_settings[layer] for layer in layers})
             for part in parts
         ]
-        loss = float(torch.cat([words + END_WEIGHT * end for words, end in of_parts]).mean())
+        loss = float(torch.cat([words + END_WEIGHT * end for words, end in batch_losses]).mean())
         on_loss(len(layers), loss)
         return loss
 

@@ -1,4 +1,4 @@
-"""How a training goes, for people and for plots: a curve in a file, and a progress bar."""
+"""Progress of a training: a loss curve in a file, and a progress bar."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from transformers import ProgressCallback, TrainerCallback
 
 
 class Curve(TrainerCallback):  # type: ignore[misc]
-    """Keeps the curve of a training as JSON Lines: the step, with its loss, learning rate and gradient norm or with the
-    loss on the questions held out.
+    """Writes the curve of a training as JSON Lines: the step, with its loss, learning rate and gradient norm, or with the
+    loss on the held-out questions.
 
-    The Trainer's history comes back with a checkpoint, so the file is the same with an interruption and without.
+    The Trainer restores its history from a checkpoint, so the file is the same with and without an interruption.
     """
 
     KEPT = ("step", "epoch", "loss", "learning_rate", "grad_norm", "eval_loss")

@@ -1,4 +1,4 @@
-"""A model from scratch on plain text: windows of the text, what each chunk may read, and the Trainer of transformers."""
+"""Pretrains a model on plain text: windows of the text with the neighbors of each chunk, and the Trainer of transformers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from memgpt_rag.training.chunk_neighbors import earlier_neighbors, token_vectors
 
 
 def read_text(path: Path) -> str:
-    """A text file.
+    """Read a text file in UTF-8.
 
     Raises:
-        SourceError: no such file, or not UTF-8.
+        SourceError: the file does not exist, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -38,15 +38,15 @@ def read_text(path: Path) -> str:
 
 
 class TextWindows(Dataset[dict[str, Tensor]]):
-    """Windows of a text, each with the token after every token and with the neighbors of every chunk.
+    """Windows of a text, with the next tokens as labels and the neighbors of every chunk.
 
     Args:
-        tokens: the whole text; a window that it does not fill is left out.
-        chunk_tokens: tokens of a chunk.
-        window: chunks of a window.
-        neighbors: of each chunk, as `earlier_neighbors` numbers them; None for text without memory.
-        first: number of the first window, which may look back at the text before it.
-        last: number of the window to end before; None for all.
+        tokens: the whole text; an incomplete last window is left out.
+        chunk_tokens: number of tokens of a chunk.
+        window: number of chunks of a window.
+        neighbors: neighbors of each chunk from `earlier_neighbors`; None to train without memory.
+        first: number of the first window; its neighbors may be in the text before it.
+        last: number of the window after the last one; None for all.
     """
 
     def __init__(
@@ -72,11 +72,13 @@ class TextWindows(Dataset[dict[str, Tensor]]):
         item = {"inputs": self.tokens[start : start + size], "labels": self.tokens[start + 1 : start + size + 1]}
         if self.neighbors is not None:
             first = self.windows[place] * self.window
-            item["neighbors"] = torch.stack([self._texts(of) for of in self.neighbors[first : first + self.window]])
+            item["neighbors"] = torch.stack(
+                [self._texts(numbers) for numbers in self.neighbors[first : first + self.window]]
+            )
         return item
 
     def _texts(self, numbers: Sequence[int]) -> Int[Tensor, "k two_chunks"]:
-        """Each neighbor and the chunk after it, which says how it went on."""
+        """Return the tokens of each neighbor and of the chunk after it, its continuation."""
         size = self.chunk_tokens
         nothing = self.tokens.new_full((2 * size,), -1)
         return torch.stack(
@@ -104,11 +106,11 @@ class TextTrainer(Trainer):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What became of the training.
+    """Result of a pretraining.
 
     Attributes:
-        train_loss: mean loss per token while it learned, in nats.
-        eval_loss: loss per token on the last part of the text, which it did not learn from, in nats.
+        train_loss: mean loss per token during training, in nats.
+        eval_loss: loss per token on the held-out last part of the text, in nats.
     """
 
     train_loss: float
@@ -116,6 +118,7 @@ class Pretrained:
 
     @property
     def perplexity(self) -> float:
+        """Return the perplexity per token on the held-out part."""
         return math.exp(self.eval_loss)
 
 
@@ -124,9 +127,9 @@ class PretrainOptions:
     """How a model from scratch is trained.
 
     Attributes:
-        k: chunks most like the chunk before, from earlier windows.
-        recent: pairs of chunks right before the window; with k = 0 too, the model learns without memory.
-        held_out: share of the text, its end, to measure on.
+        k: number of chunks most similar to the preceding chunk, from earlier windows.
+        recent: number of pairs of chunks right before the window; with k = 0 and recent = 0, training is without memory.
+        held_out: share of the text, at its end, for evaluation.
     """
 
     k: int = 2
@@ -147,15 +150,15 @@ def pretrain(
     on_step: Callable[[int, float], None] | None = None,
     **settings: Any,
 ) -> Pretrained:
-    """Train a model on a text, each chunk beside chunks of the text before it.
+    """Train a model on a text, each chunk with neighbors from the text before it.
 
     Args:
-        encoder: tells which chunks are alike; None for `token_vectors`, which needs no model.
-        on_step: told the number of steps done and the loss of the last ones, every ten steps.
+        encoder: embeds chunks to find neighbors; None for `token_vectors`, which needs no model.
+        on_step: called every ten steps with the number of steps and the loss of the last ones.
         settings: further `TrainingArguments`.
 
     Raises:
-        ValueError: a text too short for a window to learn from and one to measure on.
+        ValueError: the text is too short for a training window and an evaluation window.
         MissingPackageError: accelerate, which the Trainer needs, is not installed.
     """
     if importlib.util.find_spec("accelerate") is None:
@@ -183,7 +186,7 @@ def pretrain(
 def _windows(
     model: MemGPT, text: str, options: PretrainOptions, encoder: Encoder | None
 ) -> tuple[TextWindows, TextWindows]:
-    """Windows to learn from and to measure on, with the chunks that were retrieved for each chunk."""
+    """Return the windows for training and for evaluation, with the neighbors of each chunk."""
     size, window = model.chunk_tokens, model.max_tokens // model.chunk_tokens
     tokens = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.long)
     windows = (len(tokens) - 1) // (size * window)
@@ -206,7 +209,7 @@ def _windows(
 def text_vectors(
     model: MemGPT, tokens: Int[Tensor, " tokens"], encoder: Encoder | None
 ) -> Float[np.ndarray, "chunks dimension"]:
-    """A vector of each whole chunk of a text: of an encoder, or by its tokens alone."""
+    """Compute a vector for each complete chunk of a text: with an encoder, or from its tokens alone."""
     size = model.chunk_tokens
     if encoder is None:
         return token_vectors(tokens.numpy(), size)

@@ -1,4 +1,4 @@
-"""Questions with known answers, read from a file of JSON Lines: what a calibration learns from."""
+"""Reads questions with known answers from a file of JSON Lines, for calibrations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _EXPECTED = 'expected an object such as {"question": "…", "answer": "…"}'
 
 
 def read_questions(path: str | Path) -> list[tuple[str, str]]:
-    """Pairs of question and answer, one object a line; of a list of `answers`, the first one counts.
+    """Read pairs of question and answer, one JSON object a line; the first one of a list of `answers` is used.
 
     Raises:
-        SourceError: no such file, not UTF-8, no question in it, or a line that holds no question with its answer.
+        SourceError: the file does not exist, is not UTF-8 or has no question, or a line lacks a question or an answer.
     """
     path = Path(path)
     try:

@@ -1,5 +1,5 @@
-"""Training rows: questions with the entries that they attend to and their answers, in tokens; and what a decoder expects at
-each token of the answers, with the entries in memory or in its prompt, through which gradients flow to all that is trained.
+"""Training rows: questions with the entries that they attend to and their answers, in tokens; and a decoder's hidden states at
+each answer token, with the entries in memory or in the prompt, differentiable in everything that is trained.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class TrainingRow:
     """A question in tokens.
 
     Attributes:
-        entries: tokens of each entry, best first.
-        scores: normalized_score retrieval score of each.
-        gold: places of the entries that hold the answer; empty where none does and the answer says so.
-        question: tokens of the question, up to where the answer begins.
-        answer: tokens of the answer, with what ends it.
-        name: set that the question is from.
+        entries: token ids of each entry, best first.
+        scores: normalized retrieval score of each entry.
+        gold: positions of the entries that contain the answer; empty for an unanswerable question.
+        question: token ids of the question, up to the beginning of the answer.
+        answer: token ids of the answer, including those that end it.
+        name: name of the dataset of the question.
     """
 
     entries: tuple[_Ids, ...]
@@ -46,14 +46,15 @@ class TrainingRow:
 
     @property
     def num_tokens(self) -> int:
+        """Return the number of tokens of all entries."""
         return sum(map(len, self.entries))
 
 
 def read_rows(file: str | Path, end: _Ids) -> list[TrainingRow]:
-    """Rows that `benchmarks/reading_sets.py` wrote.
+    """Read training rows written by `benchmarks/reading_sets.py`.
 
     Args:
-        end: tokens that end every answer.
+        end: token ids that end every answer.
     """
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         return [_row(json.loads(line), end) for line in lines]
@@ -73,7 +74,7 @@ def _row(fields: dict[str, Any], end: _Ids) -> TrainingRow:
 def alike_row_batches(
     rows: Sequence[TrainingRow], batch_size: int, most_tokens: int, generator: torch.Generator
 ) -> Iterator[list[list[TrainingRow]]]:
-    """Batches without end, in random order, each in parts of alike rows of at most so many padded tokens."""
+    """Yield batches endlessly in random order, each split into parts of similar rows with at most `most_tokens` padded tokens."""
     while True:
         order = torch.randperm(len(rows), generator=generator).tolist()
         for start in range(0, len(order) - batch_size + 1, batch_size):
@@ -91,7 +92,7 @@ def _size(row: TrainingRow) -> int:
 
 
 def dropped(row: TrainingRow, generator: torch.Generator, share: float) -> TrainingRow:
-    """The row without some of the entries that do not hold its answer, and at least one entry left."""
+    """Drop some entries of a row that do not contain its answer; at least one entry is kept."""
     keep = [
         place
         for place, drawn in enumerate(torch.rand(len(row.entries), generator=generator).tolist())
@@ -108,12 +109,12 @@ def dropped(row: TrainingRow, generator: torch.Generator, share: float) -> Train
 def prompted_hidden(
     decoder: PreTrainedModel, prefix_ids: _Ids, rows: Sequence[TrainingRow], *, gold_last: bool = False
 ) -> Float[Tensor, "tokens hidden"]:
-    """Hidden states that predict the answers' tokens, row by row, with the entries as text before each question.
+    """Compute the hidden states that predict the answers' tokens, row by row, with the entries in the prompt.
 
-    The best entry stands last, next to the question.
+    The best entry comes last, next to the question.
 
     Args:
-        gold_last: entries that hold the answer stand behind the others.
+        gold_last: put entries that contain the answer after the others.
     """
     sequences = []
     for row in rows:
@@ -133,14 +134,14 @@ def memory_hidden(
     *,
     on_weights: Callable[[AttendedMemory, Tensor], object] | None = None,
 ) -> Float[Tensor, "tokens hidden"]:
-    """Hidden states that predict the answers' tokens, row by row, with the entries in memory.
+    """Compute the hidden states that predict the answers' tokens, row by row, with the entries in memory.
 
-    Prefix and entries are read anew, so that gradients reach the model's delimiters.
+    States of prefix and entries are recomputed, so that gradients reach the model's delimiters.
 
     Args:
-        layer_settings: numbers of the attended layers, which may carry gradients.
-        score_bias: β, which may carry a gradient.
-        on_weights: is given the memory and the weights of every layer.
+        layer_settings: parameters of the attended layers, which may require gradients.
+        score_bias: β, which may require a gradient.
+        on_weights: called with the memory and the attention weights of every layer.
     """
     prefix = model.read_prefix()
     memory = _attended(model, prefix, rows, list(layer_settings), score_bias)
@@ -154,7 +155,7 @@ def memory_hidden(
 
 
 def answer_tokens(rows: Sequence[TrainingRow], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The answers' tokens, row by row, and the number of each one's row."""
+    """Return the answers' token ids, row by row, and the row number of each."""
     tokens = torch.tensor([token for row in rows for token in row.answer], device=device)
     counts = torch.tensor([len(row.answer) for row in rows], device=device)
     return tokens, torch.repeat_interleave(torch.arange(len(rows), device=device), counts)
@@ -167,16 +168,14 @@ def _attended(
     layers: list[int],
     score_bias: Tensor | float,
 ) -> AttendedMemory:
-    """As `attend_to`, with entries side by side as they were read, each padded to the longest."""
+    """Build the memory of `attend_to` from entries that are read together, each padded to the longest."""
     device, before = model.decoder.device, model.prefix_tokens
     most = max(len(row.entries) for row in rows)
     entries = [entry for row in rows for entry in row.entries]
     entry_states = read_entries(model.writer, cache_of(prefix, len(entries)), entries, model.delimiters)
     behind = 0 if model.delimiters is None else len(model.delimiters.entry)
     width = max(map(len, entries)) + behind
-    place = torch.zeros(
-        len(rows), most, dtype=torch.long
-    )  # of each entry among all; the first one stands where none is
+    place = torch.zeros(len(rows), most, dtype=torch.long)  # position of each entry among all; 0 for padding
     lengths, bias = torch.zeros(len(rows), most, dtype=torch.long), torch.zeros(len(rows), most)
     at = 0
     for number, row in enumerate(rows):

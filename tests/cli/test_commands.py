@@ -27,6 +27,7 @@ from conftest import ROOT
         ["memgpt-rag", "eval", "answers"],
         ["memgpt-rag", "eval", "retrieval"],
         ["memgpt-rag", "info"],
+        ["memgpt-rag", "pretrain"],
         ["memgpt-rag", "train"],
     ],
 )
@@ -163,7 +164,7 @@ def test_a_plan_tells_sizes_and_times_and_writes_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = {line[:18].strip(): line[18:].split() for line in done.stdout.splitlines()[1:]}
     of_states = ["states, quality", "states, compact"]
-    assert list(rows) == ["values", "keys", "journal", "search", "words", *of_states, "memory", "all"]
+    assert list(rows) == ["values", "keys", "journal", "search", "lexical", *of_states, "memory", "all"]
     quality, compact = (float(rows[f"states, {preset}"][0]) for preset in ("quality", "compact"))
     unit = {"MB": 1.0, "kB": 0.001}
     quality, compact = quality * unit[rows["states, quality"][1]], compact * unit[rows["states, compact"][1]]
@@ -194,7 +195,9 @@ def test_a_build_stores_states_where_it_is_told_to(tmp_path):
     told = run("memgpt-rag", "info", memory).stdout
     assert f"entries   {stored[1]}," in told
     assert "int8, 3 layers of gemma-3-270m-4bit" in told
-    assert "whose states are not stored" in refused("memgpt-rag", "ask", "今天天气怎么样？", "--memory", memory)
+    assert "read with the preset that they were computed for, or compute the missing ones" in refused(
+        "memgpt-rag", "ask", "今天天气怎么样？", "--memory", memory
+    )
 
 
 @pytest.mark.offline_models

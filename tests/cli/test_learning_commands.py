@@ -117,13 +117,13 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     assert told, done.stdout
     assert float(told[2]) < float(told[1])
     assert Path(told[3]) == reader
-    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
+    assert "already holds an adapter, or checkpoints of one" in refused(*arguments)
     question = "How much does it cost to rent a rowing boat?"
     done = run("memgpt-rag", "ask", question, "--memory", memory, "--adapter", reader)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 YUAN")
     assert "park.md, lines 14–15" in done.stdout
-    assert "holds no reader: it has no reader.json" in refused(
+    assert "holds no adapter: it has no reader.json" in refused(
         "memgpt-rag", "ask", question, "--memory", memory, "--adapter", memory
     )
     assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")

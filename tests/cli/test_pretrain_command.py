@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import test_commands
 from click.testing import CliRunner, Result
 
 from memgpt_rag.cli.main import main
@@ -15,10 +14,6 @@ SMALL = ["--vocab-size", "256", "--d-model", "16", "--heads", "2", "--steps", "1
 
 def pretrain(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["pretrain", *map(str, arguments), *SMALL])
-
-
-def test_help_answers_at_once():
-    test_commands.test_help_answers_without_heavy_imports(["memgpt-rag", "pretrain"])
 
 
 def test_plain_text_becomes_a_model(tmp_path):

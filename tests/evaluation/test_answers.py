@@ -7,6 +7,7 @@ import json
 import pytest
 
 from memgpt_rag.answering.answer import Answer, Citation, Timings
+from memgpt_rag.answering.answer_match import normalize_answer
 from memgpt_rag.evaluation.answers import (
     JudgedAnswer,
     answers_report,
@@ -19,7 +20,6 @@ from memgpt_rag.evaluation.metrics.answer_measures import (
     exact_match,
     f1,
     holds_any,
-    normalize,
     units,
 )
 from memgpt_rag.passage import Passage
@@ -29,9 +29,9 @@ OPENS = AnsweredQuestion("2", "公园几点开门？", ("早上六点",))
 
 
 def test_answers_are_compared_without_case_punctuation_and_articles():
-    assert normalize("The  Rowing-Boat, a boat!") == "rowing boat boat"
-    assert normalize("ＡＢＣ，１２３。") == "abc 123", "full width is the same"
-    assert normalize("theatre and another") == "theatre and another", "articles are words of their own"
+    assert normalize_answer("The  Rowing-Boat, a boat!") == "rowing boat boat"
+    assert normalize_answer("ＡＢＣ，１２３。") == "abc 123", "full width is the same"
+    assert normalize_answer("theatre and another") == "theatre and another", "articles are words of their own"
     assert exact_match("the Children under Twelve.", KITES.answers, "en") == 1.0
     assert exact_match("Children under thirteen", KITES.answers, "en") == 0.0
 

@@ -168,7 +168,7 @@ def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     assert one.disk_bytes == plan.keys_bytes + plan.values_bytes
     told = forecast_table(plan, one)
     assert [line.split()[0] for line in told.splitlines()] == [
-        *("values", "keys", "journal", "search", "words", "memory", "all")
+        *("values", "keys", "journal", "search", "lexical", "memory", "all")
     ]
     assert size(plan.keys_bytes) in told
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tiny import HashEncoder, passage
 
-from indexing.cli import options
 from indexing.jobs import choose_index as choose
 from indexing.jobs.choose_index import Choice, choose_index, index_memory
 from indexing.jobs.verify_memory import verify_memory
@@ -219,7 +218,3 @@ def test_an_index_that_needs_too_much_memory_to_build_is_not_tried(keys, monkeyp
         choose_index(keys, "cosine", recall=0.9, most_bytes=most, on_step=steps.append)
         assert list(dict.fromkeys(step.split()[-1] for step in steps)) == expected
     assert choose_index(keys, "cosine", most_bytes=0).index is None
-
-
-def test_options_have_the_bounds_of_what_they_stand_for():
-    assert options.LATENCY == choose.FAST_ENOUGH

@@ -124,7 +124,10 @@ def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path,
         states.require_match(replace(states, probe_ids=(1, 2)))
     shutil.copytree(without, tmp_path / "compact")
     compute_states(tmp_path / "compact", model_of(gemma, "compact"))
-    with pytest.raises(MismatchError, match=r"it attends to layers \[0, 1, 2, .*\], whose states are not stored"):
+    with pytest.raises(
+        MismatchError,
+        match=r"computed for layers 5, 11, 17, and .* is to attend to 0 to 17 \(18 layers\); read with the preset",
+    ):
         RAG(Memory.open(tmp_path / "compact"), e5, model_of(gemma))
     RAG(Memory.open(tmp_path / "compact"), e5, model_of(gemma, "compact"))
 

@@ -217,7 +217,7 @@ def test_readers_see_whole_versions_while_one_writes(tmp_path, pytestconfig):
             compact(folder)
         if number % 5 == 0:
             expire(folder, 1)
-    counts = [seen.get(timeout=60) for _ in readers]
+    counts = [seen.get(timeout=300) for _ in readers]
     for reader in readers:
         reader.join()
         assert reader.exitcode == 0

@@ -115,6 +115,7 @@ def test_shards_with_actors_find_the_same(parts, whole, tmp_path):
     with cluster():
         shards = ray_shards(parts)
         require_same(shards, whole)
+        assert shards.states(0) is None
         with pytest.raises(ClusterError, match="k is 0; expected 1 or more"):
             shards.search(ENCODER.encode_queries(["a"]), 0)
         with pytest.raises(ClusterError, match="gone does not exist; build a memory there"):

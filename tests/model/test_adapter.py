@@ -121,7 +121,7 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
     adapter = add_adapter(model)
     folder = tmp_path / "reader"
     with pytest.raises(
-        ModelError, match="gone holds no reader: it has no reader.json; name a folder that memgpt-rag train wrote"
+        ModelError, match="gone holds no adapter: it has no reader.json; name a folder that memgpt-rag train wrote"
     ):
         load_adapter(model, tmp_path / "gone")
     save_adapter(model, adapter, folder)

@@ -16,6 +16,7 @@ from tiny import ARCHITECTURES, tiny_bert, tiny_decoder
 from transformers import AutoModelForSequenceClassification, BertForMaskedLM, BertModel
 
 from memgpt_rag.encoders.config import EncoderConfig
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
 from memgpt_rag.errors import MissingPackageError, ModelError
 from memgpt_rag.hub.bundled import SMOLLM, generator_folder
@@ -131,7 +132,7 @@ def test_modules_of_a_folder_are_not_imported(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("setting", ["model_args", "model_kwargs"])
-@pytest.mark.parametrize("load", [SentenceTransformersEncoder, LateInteractionReranker])
+@pytest.mark.parametrize("load", [load_encoder, LateInteractionReranker])
 def test_no_pickle_is_opened_because_a_folder_says_so(load, setting, tmp_path):
     """sentence-transformers hands such settings of a folder to transformers, which then opens any pickle to see its type."""
     folder = embedding_model(tmp_path / "model")

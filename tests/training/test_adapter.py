@@ -291,7 +291,7 @@ def test_nothing_to_learn_from_or_to_go_on_from_is_told(rag, tmp_path):
     with pytest.raises(ModelError, match="holds no checkpoint to go on from; train without --resume"):
         train_adapter(rag, examples, examples, tmp_path, resume=True)
     (tmp_path / "reader.json").touch()
-    with pytest.raises(ModelError, match="already holds a reader, .*; name another folder, or go on with --resume"):
+    with pytest.raises(ModelError, match="already holds an adapter, .*; name another folder, or go on with --resume"):
         train_adapter(rag, examples, examples, tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Retrieval datasets and answered questions, read from the layouts that the field uses."""
+"""Retrieval datasets and answered questions in the layouts of BEIR, TREC and SQuAD."""

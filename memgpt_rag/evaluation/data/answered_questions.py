@@ -15,7 +15,7 @@ _EXPECTED = 'an object such as {"id": "q1", "question": "…", "golden_answers":
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """A question, its id, and the answers any of which is right."""
+    """A question, its id, and its gold answers, any of which is right."""
 
     id: str
     question: str
@@ -23,13 +23,13 @@ class AnsweredQuestion:
 
 
 def read_answered(path: str | Path) -> list[AnsweredQuestion]:
-    """Questions of a file: JSON in the layout of SQuAD where its name ends with .json, else JSON Lines.
+    """Read answered questions: JSON in the layout of SQuAD if the file's name ends with .json, else JSON Lines.
 
-    A line may tell "golden_answers", "answers" or one "answer", and its id may be missing: it is then the number of the
+    A line has the answers as "golden_answers" or "answers", or one "answer". A missing id becomes the number of the
     question, from 1.
 
     Raises:
-        SourceError: the file cannot be read, holds no question, or a line holds none with an answer; an id occurs twice.
+        SourceError: the file cannot be read or holds no question; a line lacks a question or an answer; an id occurs twice.
     """
     path = Path(path)
     if path.suffix == ".json":

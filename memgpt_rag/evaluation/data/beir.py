@@ -20,13 +20,13 @@ _QUERY = 'an object such as {"_id": "q1", "text": "…"}'
 
 
 def read_beir(folder: str | Path, split: str = "test") -> RetrievalDataset:
-    """The set in a folder.
+    """Read a dataset from a folder.
 
     Args:
-        split: which of the files in qrels/ judges.
+        split: name of the file in qrels/, without .tsv.
 
     Raises:
-        SourceError: a file is missing, broken or not UTF-8; an id occurs twice, or in the judgements only; a query is
+        SourceError: a file is missing, malformed or not UTF-8; an id occurs twice, or in the qrels only; a query is
             empty; no query has a relevant document. The message names file and line.
     """
     folder = Path(folder)
@@ -40,7 +40,7 @@ def read_beir(folder: str | Path, split: str = "test") -> RetrievalDataset:
 
 
 def read_corpus(path: Path) -> dict[str, Document]:
-    """Documents of a corpus.jsonl by their id.
+    """Read the documents of a corpus.jsonl, by their id.
 
     Raises:
         SourceError: as `read_beir`.

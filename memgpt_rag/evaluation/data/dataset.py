@@ -1,4 +1,4 @@
-"""A retrieval task with judgements: documents, queries, and which documents are right for which query. Knows no file."""
+"""A retrieval dataset: documents, queries and relevance judgements. Reads no files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Document(NamedTuple):
-    """What is to be found; a title may be empty, and so may a text: real collections have such documents."""
+    """A document; its title may be empty, and so may its text: real collections have such documents."""
 
     title: str
     text: str
@@ -19,19 +19,19 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrievalDataset:
-    """Documents, queries and judgements.
+    """A retrieval dataset: documents, queries and relevance judgements.
 
     Attributes:
-        name: what people call it.
-        documents: by their id, in the order of the collection.
-        queries: by their id; judged ones and others.
-        judgements: query id → document id → grade. 1 and more is relevant, 0 and less is not; what is not judged is
-            taken as not relevant.
-        answers: right answers to the query, where they are known.
+        name: common name of the dataset.
+        documents: document id → document, in the order of the collection.
+        queries: query id → text, with and without judgements.
+        judgements: query id → document id → grade. Grades of 1 and more are relevant, 0 and less are not; unjudged
+            documents count as not relevant.
+        answers: query id → gold answers, where they are known.
 
     Raises:
-        ValueError: no document, a judgement or an answer of a query that is not there, or of such a document, or no
-            query with a relevant document.
+        ValueError: no document, a judgement or an answer for an unknown query or document, or no query with a relevant
+            document.
     """
 
     name: str
@@ -57,9 +57,9 @@ class RetrievalDataset:
 
     @cached_property
     def judged(self) -> dict[str, str]:
-        """The queries that are measured: those with a relevant document, in order.
+        """Return the queries that are measured: those with a relevant document, in order.
 
-        The others have no right ranking: a mean over them would count every system as wrong.
+        The others have no correct ranking: they would only lower the mean of every system.
         """
         return {
             query: text
@@ -68,31 +68,31 @@ class RetrievalDataset:
         }
 
     def relevant(self, query: str) -> list[str]:
-        """Ids of the documents that are relevant for a query."""
+        """Return the ids of the relevant documents of a query."""
         return [document for document, grade in self.judgements.get(query, {}).items() if grade > 0]
 
     @cached_property
     def documents_digest(self) -> str:
-        """Tells one collection from another, whatever file it came from and in whatever order."""
+        """Return a SHA-256 digest of the collection, independent of its file and the order of documents."""
         return digest(sorted([name, *document] for name, document in self.documents.items()))
 
     @cached_property
     def query_digests(self) -> dict[str, str]:
-        """Tells for each measured query whether another set asks and judges it in the same way."""
+        """Return a SHA-256 digest of each measured query's text and judgements, to compare two datasets by."""
         return {
             query: digest([text, sorted(self.relevant_grades(query).items())]) for query, text in self.judged.items()
         }
 
     def relevant_grades(self, query: str) -> dict[str, int]:
-        """Relevant documents of a query with their grades: all that a measure looks at."""
+        """Return the relevant documents of a query with their grades, from which all measures are computed."""
         return {document: grade for document, grade in self.judgements.get(query, {}).items() if grade > 0}
 
 
 def merge_equal(documents: Iterable[tuple[str, Document]]) -> tuple[dict[str, Document], dict[str, str]]:
-    """Documents of equal title and text become one, the first: no search could tell which of them is meant.
+    """Merge documents of equal title and text into the first one, since no search can distinguish them.
 
     Returns:
-        The documents that stay, and for the id of every document the id of the one that it has become.
+        The documents that are kept, and for the id of every document the id of the one that it was merged into.
     """
     kept: dict[str, Document] = {}
     first: dict[Document, str] = {}
@@ -104,5 +104,5 @@ def merge_equal(documents: Iterable[tuple[str, Document]]) -> tuple[dict[str, Do
 
 
 def digest(content: object) -> str:
-    """SHA-256 of what JSON can say, in hexadecimal."""
+    """Return the SHA-256 of JSON data, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which layout a set has, by its path, and the reader that takes it."""
+"""Detects the layout of a dataset from its path, and reads it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _EXPECTED = (
 
 
 def guess_layout(path: str | Path) -> Layout:
-    """The layout of a set, by the names of its files; nothing is opened.
+    """Return the layout of a dataset, from the names of its files; no file is opened.
 
     Raises:
-        SourceError: there is nothing, or nothing that is known.
+        SourceError: the path does not exist, or has no known layout.
     """
     path = Path(path)
     if not path.exists():
@@ -43,13 +43,13 @@ def guess_layout(path: str | Path) -> Layout:
 
 
 def read_dataset(path: str | Path, split: str = "test") -> RetrievalDataset:
-    """Read a retrieval task, whichever layout it has.
+    """Read a retrieval dataset in any known layout.
 
     Args:
-        split: of a BEIR folder, which of its judgements.
+        split: split of a BEIR folder; ignored for other layouts.
 
     Raises:
-        SourceError: the layout is none of those known, or its reader refuses what it finds.
+        SourceError: the layout is unknown, or the files are not valid in it.
     """
     layout = guess_layout(path)
     if layout == "beir":

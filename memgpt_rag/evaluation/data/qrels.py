@@ -1,4 +1,4 @@
-"""Judgements as they are read line by line, whichever file they come from: what contradicts itself is refused."""
+"""Relevance judgements (qrels), collected line by line from files of any layout; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from memgpt_rag.errors import SourceError
 
 
 class Judgements:
-    """Grades of documents for queries, which queries and documents they may name, and that nothing is judged in two ways.
+    """Collects the grades of documents for queries; unknown ids and contradictory grades are refused.
 
     Args:
-        file: name of the file that judges.
-        queries, documents: those that can be judged; None where they are not known.
+        file: name of the file, for errors.
+        queries, documents: ids that may be judged; None for any.
 
     Attributes:
         grades: query id → document id → grade.
@@ -24,7 +24,7 @@ class Judgements:
         self._file, self._queries, self._documents = file, queries, documents
 
     def add(self, where: str, query: str, document: str, grade: str) -> None:
-        """Raises SourceError for an id that is unknown, a grade that is no whole number, or one that was another before."""
+        """Add a judgement; raises SourceError for an unknown id, a grade that is no integer, or a contradictory grade."""
         for kind, name, known in (("query", query, self._queries), ("document", document, self._documents)):
             if known is not None and name not in known:
                 raise SourceError(
@@ -40,8 +40,8 @@ class Judgements:
             )
 
     def require_some(self) -> None:
-        """Raises SourceError where nothing is relevant, so that nothing can be measured."""
-        if not any(grade > 0 for of_query in self.grades.values() for grade in of_query.values()):
+        """Check that some document is relevant; raises SourceError if not, since nothing could be measured."""
+        if not any(grade > 0 for query_grades in self.grades.values() for grade in query_grades.values()):
             raise SourceError(
                 f"{self._file} judges no document as relevant (grade 1 or more); nothing can be measured."
             )

@@ -1,4 +1,4 @@
-"""Reading-comprehension sets in the layout of SQuAD as a retrieval task: a question is to find its paragraph.
+"""Reading-comprehension datasets in the layout of SQuAD as retrieval datasets: the paragraph of a question is relevant.
 
 Rajpurkar et al. 2016, SQuAD. XQuAD, CMRC 2018, DRCD, COVID-QA and MLQA have the same layout.
 """
@@ -21,13 +21,13 @@ _EXPECTED = (
 
 
 def read_squad(path: str | Path) -> RetrievalDataset:
-    """Every paragraph a document without a title, numbered "article.paragraph" from 0; its questions are to find it.
+    """Read a dataset: each paragraph is a document with the id "article.paragraph" from 0, relevant for its questions.
 
-    Titles are left out, as retrieval benchmarks of these sets do: they name the article, often in another language than
-    the paragraph. Questions that are marked as impossible have no right paragraph and are left out as well.
+    Titles are left out, as in retrieval benchmarks of these datasets: they name the article, often in another language
+    than the paragraph. Questions that are marked as impossible have no relevant paragraph and are left out, too.
 
     Raises:
-        SourceError: the file cannot be read or has another layout; a question is empty, or its id was used before.
+        SourceError: the file cannot be read or has another layout; a question is empty, or its id occurs twice.
     """
     path = Path(path)
     try:
@@ -35,7 +35,9 @@ def read_squad(path: str | Path) -> RetrievalDataset:
     except ValueError as error:
         raise SourceError(f"{path.name}: {error}; expected {_EXPECTED}.") from error
     paragraphs = list(_paragraphs(content, path))
-    documents, became = merge_equal((name, Document("", _text(of, "context", where))) for where, name, of in paragraphs)
+    documents, became = merge_equal(
+        (name, Document("", _text(paragraph, "context", where))) for where, name, paragraph in paragraphs
+    )
     if not documents:
         raise SourceError(f"{path.name} holds no paragraph; expected {_EXPECTED}.")
     queries: dict[str, str] = {}
@@ -43,15 +45,15 @@ def read_squad(path: str | Path) -> RetrievalDataset:
     answers: dict[str, tuple[str, ...]] = {}
     for where, name, paragraph in paragraphs:
         for number, asked in enumerate(_list(paragraph, "qas", where)):
-            of = f"{where}.qas[{number}]"
-            query = _text(asked, "id", of)
+            place = f"{where}.qas[{number}]"
+            query = _text(asked, "id", place)
             if query in queries:
-                raise SourceError(f"{of}: the id {query!r} was used before; give every question an id of its own.")
-            question = _text(asked, "question", of)
+                raise SourceError(f"{place}: the id {query!r} was used before; give every question an id of its own.")
+            question = _text(asked, "question", place)
             if asked.get("is_impossible"):
                 continue
             queries[query], judgements[query] = question, {became[name]: 1}
-            gold = dict.fromkeys(_text(answer, "text", f"{of}.answers") for answer in _list(asked, "answers", of))
+            gold = dict.fromkeys(_text(answer, "text", f"{place}.answers") for answer in _list(asked, "answers", place))
             if gold:
                 answers[query] = tuple(gold)
     if not queries:
@@ -60,10 +62,10 @@ def read_squad(path: str | Path) -> RetrievalDataset:
 
 
 def _paragraphs(content: Any, path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for article, of_article in enumerate(_list(content, "data", path.name)):
-        where = f"{path.name}, data[{article}]"
-        for number, paragraph in enumerate(_list(of_article, "paragraphs", where)):
-            yield f"{where}.paragraphs[{number}]", f"{article}.{number}", paragraph
+    for article_number, article in enumerate(_list(content, "data", path.name)):
+        where = f"{path.name}, data[{article_number}]"
+        for number, paragraph in enumerate(_list(article, "paragraphs", where)):
+            yield f"{where}.paragraphs[{number}]", f"{article_number}.{number}", paragraph
 
 
 def _list(record: Any, name: str, where: str) -> list[Any]:

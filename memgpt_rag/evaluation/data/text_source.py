@@ -1,4 +1,4 @@
-"""Files of text and of JSON Lines, read with errors that name the file and the line. Knows no collection's layout."""
+"""Reads text files and JSON Lines with errors that name the file and the line, for datasets of any layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memgpt_rag.io.json_file import parse_json
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+    """Read the text of a file in UTF-8, with or without a byte order mark.
 
     Raises:
         SourceError: it cannot be read, or is not UTF-8.
@@ -28,12 +28,12 @@ def read_text(path: Path) -> str:
 
 
 def place(path: Path, line: int) -> str:
-    """Where something stands, for people."""
+    """Return a position in a file, for messages."""
     return f"{path.name}, line {line}"
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Lines that are not blank, each after the place where it stands.
+    """Yield the lines that are not blank, each after its position for messages.
 
     Raises:
         SourceError: as `read_text`.
@@ -44,10 +44,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Objects of a file of JSON Lines, each after the place where it stands.
+    """Yield the objects of a file of JSON Lines, each after its position for messages.
 
     Args:
-        expected: what a line should be, for the error.
+        expected: description of a valid line, for the error.
 
     Raises:
         SourceError: as `read_text`, or a line that is no JSON object.
@@ -63,13 +63,13 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def text_of(record: dict[str, Any], name: str, where: str, expected: str, *, empty: bool = False) -> str:
-    """A field that holds text.
+    """Return the text in a field of a record.
 
     Args:
-        empty: whether the field may be missing or hold no text, and then is "".
+        empty: whether the field may be missing or blank; the result is then "".
 
     Raises:
-        SourceError: it holds none.
+        SourceError: the field holds no text.
     """
     value = record.get(name)
     if empty and value is None:

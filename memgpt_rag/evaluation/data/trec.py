@@ -28,10 +28,10 @@ _TOPIC = "<top> <num> Number: 301 <title> the query </top>"
 
 
 def read_trec(folder: str | Path) -> RetrievalDataset:
-    """A folder with one file topics.*, one file qrels.* and the documents in corpus.jsonl, as in BEIR.
+    """Read a dataset from a folder with one file topics.*, one file qrels.* and the documents in corpus.jsonl, as in BEIR.
 
     Raises:
-        SourceError: a file is missing or there are several, or what the readers of the files refuse.
+        SourceError: a file is missing or there are several, or as the readers of the files.
     """
     folder = Path(folder)
     documents, queries = read_corpus(folder / CORPUS), read_topics(_one(folder, "topics"))
@@ -40,10 +40,10 @@ def read_trec(folder: str | Path) -> RetrievalDataset:
 
 
 def read_topics(path: Path) -> dict[str, str]:
-    """Titles of topics, by their number as it is written: judgements must name it so, and not by its place in the file.
+    """Read the titles of topics, by their number as it is written, which the qrels must use as query id.
 
     Raises:
-        SourceError: no topic, or one without number or title, or whose number was used before.
+        SourceError: no topic, one without number or title, or a number that occurs twice.
     """
     text = read_text(path)
     queries: dict[str, str] = {}
@@ -67,13 +67,13 @@ def read_topics(path: Path) -> dict[str, str]:
 def read_qrels(
     path: Path, queries: Container[str] | None = None, documents: Container[str] | None = None
 ) -> dict[str, dict[str, int]]:
-    """Judgements in four columns: query, an iteration that nobody uses, document, grade.
+    """Read qrels in four columns: query, iteration (ignored), document, grade.
 
     Args:
         queries, documents: ids that may be judged; None for any.
 
     Raises:
-        SourceError: a line of other columns, a grade that is no whole number, an unknown id, or nothing relevant.
+        SourceError: a line with other columns, a grade that is no integer, an unknown id, or no relevant document.
     """
     judgements = Judgements(path.name, queries, documents)
     for where, line in numbered_lines(path):
@@ -87,11 +87,11 @@ def read_qrels(
 
 
 def read_run(path: Path) -> tuple[str, dict[str, list[tuple[str, float]]]]:
-    """The tag of a run, and what it found, ordered by the ranks that it gives.
+    """Read the tag and the rankings of a run, ordered by the ranks in it.
 
     Raises:
-        SourceError: a line of other columns, a rank or score that is no number, a document or a rank that a query has
-            twice, or a score above that of the rank before: then nobody can know which of the two orders is meant.
+        SourceError: a line with other columns, a rank or score that is no number, a document or a rank that occurs twice
+            for a query, or a score above that of the rank before, so that ranks and scores contradict each other.
     """
     ranked: dict[str, dict[int, tuple[str, float, str]]] = {}
     seen: set[tuple[str, str]] = set()
@@ -103,8 +103,8 @@ def read_run(path: Path) -> tuple[str, dict[str, list[tuple[str, float]]]]:
         query, _, document, rank, score, tag = columns
         if not re.fullmatch(r"\d+", rank):
             raise SourceError(f"{where}: the rank {rank!r} is no whole number; expected 1, 2, 3 and so on.")
-        of_query = ranked.setdefault(query, {})
-        if int(rank) in of_query:
+        ranking = ranked.setdefault(query, {})
+        if int(rank) in ranking:
             raise SourceError(
                 f"{where}: the query {query!r} has the rank {rank} twice; number its documents from 1 on."
             )
@@ -113,19 +113,19 @@ def read_run(path: Path) -> tuple[str, dict[str, list[tuple[str, float]]]]:
                 f"{where}: the query {query!r} has the document {document!r} twice; keep the better rank."
             )
         seen.add((query, document))
-        of_query[int(rank)] = document, _finite(score, where), where
+        ranking[int(rank)] = document, _finite(score, where), where
     if not ranked:
         raise SourceError(f"{path.name} holds no line; expected six columns: query, Q0, document, rank, score, tag.")
     run = {}
-    for query, of_query in ranked.items():
-        ordered = [of_query[rank] for rank in sorted(of_query)]
-        for (_, above, _), (document, score_of, where) in pairwise(ordered):
-            if score_of > above:
+    for query, ranking in ranked.items():
+        ordered = [ranking[rank] for rank in sorted(ranking)]
+        for (_, above, _), (document, document_score, where) in pairwise(ordered):
+            if document_score > above:
                 raise SourceError(
-                    f"{where}: {document!r} has the score {score_of:g} and the rank before it {above:g}; ranks and scores of "
+                    f"{where}: {document!r} has the score {document_score:g} and the rank before it {above:g}; ranks and scores of "
                     f"the query {query!r} disagree; sort it by score and number it anew."
                 )
-        run[query] = [(document, score_of) for document, score_of, _ in ordered]
+        run[query] = [(document, document_score) for document, document_score, _ in ordered]
     return tag, run
 
 
@@ -133,7 +133,7 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     """Write a run with its true ranks, from 1.
 
     trec_eval ignores ranks, sorts by score in 32 bits, and breaks ties by the id. So a score that is not below the one
-    before it is written as the next smaller number of 32 bits: every tool then finds the order that is given here.
+    before it is written as the next smaller number of 32 bits: every tool then reads the order given here.
 
     Raises:
         ValueError: a score above the one before it, one that is not finite, or an id or tag with white space in it.

@@ -1,7 +1,7 @@
-"""How good rankings are, query by query, by the measures of trec_eval (ir-measures, MacAvaney et al. 2022).
+"""Retrieval measures of rankings, query by query, as defined by trec_eval (ir-measures, MacAvaney et al. 2022).
 
 nDCG is that of Järvelin & Kekäläinen 2002 with gain = grade and discount log2(rank + 1); the ideal ranking is over all
-judged documents, also those that were not found.
+judged documents, also those that were not retrieved.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ NAMES = ("nDCG", "R", "RR", "AP", "P", "Success")
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, Any]:
-    """Measures by the names that people write: nDCG@10, R@100, RR@10, AP, P@5, Success@1.
+    """Parse names of measures: nDCG@10, R@100, RR@10, AP, P@5, Success@1.
 
     Raises:
-        ValueError: no name, an unknown one, or a cutoff that is no whole number above 0, or is missing.
+        ValueError: no name, an unknown one, or a missing or non-positive cutoff.
         MissingPackageError: ir-measures is not installed.
     """
     try:
@@ -44,19 +44,19 @@ def parse_measures(names: Sequence[str]) -> dict[str, Any]:
 
 
 def deepest_cutoff(names: Sequence[str]) -> int:
-    """How many documents of a ranking the measures look at; 0 where none says."""
+    """Return the largest cutoff of the measures; 0 where none has a cutoff."""
     return max((int(name.partition("@")[2] or 0) for name in names), default=0)
 
 
 def per_query(judged: RetrievalDataset, run: Run, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Each measure of each query that is measured; of a query without results it is 0.
+    """Compute each measure for each measured query; a query without results gets 0.
 
     Args:
-        run: rankings by the id of their query, best first. Their order counts, not their scores: trec_eval would break
-            ties by the documents' ids, which no system knows of.
+        run: query id → ranking, best first. The order counts, not the scores: trec_eval would break ties by document id,
+            which is not part of the system's ranking.
 
     Returns:
-        Name of the measure → query id → its value, queries in the order of the set.
+        Name of the measure → query id → value, queries in the order of the dataset.
 
     Raises:
         ValueError: as `parse_measures`; a ranking of an unknown query or document, or with a document twice.
@@ -69,17 +69,17 @@ def per_query(judged: RetrievalDataset, run: Run, names: Sequence[str]) -> dict[
         query: {document: float(-rank) for rank, (document, _) in enumerate(found)} for query, found in run.items()
     }
     relevant = {query: judged.relevant_grades(query) for query in judged.judged}
-    wanted = {query: of_query for query, of_query in ranks.items() if query in relevant}
+    wanted = {query: ranking for query, ranking in ranks.items() if query in relevant}
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged.judged, 0.0) for name in measures}
     by_measure = {str(measure): name for name, measure in measures.items()}
-    # With nothing found at all, ir-measures has nothing to read.
+    # An empty run is not passed to ir-measures.
     for told in ir_measures.iter_calc(list(measures.values()), relevant, wanted) if any(wanted.values()) else ():
         values[by_measure[str(told.measure)]][told.query_id] = float(told.value)
     return values
 
 
 def recall_curve(judged: RetrievalDataset, run: Run, depths: Sequence[int]) -> dict[int, float]:
-    """Mean share of a query's relevant documents among its first k, for several k."""
+    """Return the mean recall of relevant documents at several cutoffs k."""
     curve = dict.fromkeys(depths, 0.0)
     for query in judged.judged:
         relevant = set(judged.relevant(query))
@@ -90,7 +90,7 @@ def recall_curve(judged: RetrievalDataset, run: Run, depths: Sequence[int]) -> d
 
 
 def require_known(judged: RetrievalDataset, run: Mapping[str, Sequence[tuple[str, float]]]) -> None:
-    """Raises ValueError for a ranking of an unknown query or document, or that holds a document twice."""
+    """Check the ids in a run; raises ValueError for an unknown query or document, or a document that occurs twice."""
     for query, found in run.items():
         if query not in judged.queries:
             raise ValueError(f"A ranking is for the query {query!r}, which is none of {judged.name}.")

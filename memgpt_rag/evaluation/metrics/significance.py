@@ -1,7 +1,7 @@
-"""How sure a mean and a difference of means are: bootstrap intervals, a paired randomisation test, Holm's correction.
+"""Uncertainty of means and of differences: bootstrap intervals, a paired randomisation test, Holm's correction.
 
 Efron & Tibshirani 1993, chapters 13 and 15 (percentile interval; permutation test); Smucker, Allan & Carterette 2007, who
-find the randomisation test right for retrieval; Holm 1979.
+recommend the randomisation test for retrieval; Holm 1979.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-# Below so many differences every flip of signs is looked at, above so many are drawn.
+# Up to this number of differences all sign flips are enumerated; for more, flips are drawn at random.
 _ENUMERATED = 12
 _DRAWN = 10_000
 _BLOCK = 500  # resamples at once, so that memory does not grow with their number
 
 
 def interval(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of values, or of paired differences, with its 95 % bootstrap interval: mean, low, high.
+    """Return the mean of values, or of paired differences, with its 95 % bootstrap interval: mean, low, high.
 
     Raises:
         ValueError: no value.
@@ -40,13 +40,13 @@ def interval(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of two systems, query by query.
+    """Paired comparison of two systems by one measure.
 
     Attributes:
-        difference: mean of mine minus theirs; low and high are its 95 % interval.
-        p: how often a difference as large arises where the two are alike, by flipping signs at random.
-        p_holm: the same, corrected for the number of comparisons made together; equal to `p` for a single one.
-        better, equal, worse: queries.
+        difference: mean difference, mine minus theirs; low and high are its 95 % interval.
+        p: two-sided p value of the paired randomisation test.
+        p_holm: p value with Holm's correction for all comparisons made together; equal to `p` for a single one.
+        better, equal, worse: number of queries.
     """
 
     difference: float
@@ -63,7 +63,7 @@ def compare(mine: Mapping[str, float], theirs: Mapping[str, float]) -> Compariso
     """Compare two systems on the queries that both were measured on.
 
     Raises:
-        ValueError: there is no such query.
+        ValueError: the two have no query in common.
     """
     both = [query for query in mine if query in theirs]
     if not both:
@@ -76,10 +76,10 @@ def compare(mine: Mapping[str, float], theirs: Mapping[str, float]) -> Compariso
 
 
 def randomisation_p(differences: Float[np.ndarray, " queries"], *, seed: int = 0) -> float:
-    """Two-sided p value that the mean of paired differences is zero: the share of sign flips with a mean as far from it.
+    """Return the two-sided p value of a zero mean difference: the share of sign flips whose mean is at least as extreme.
 
-    Of few queries all flips are enumerated; of more, 10,000 are drawn, and the one that was observed counts as drawn, so
-    that p is never 0 (Phipson & Smyth 2010).
+    For few queries all flips are enumerated; for more, 10,000 are drawn, and the observed one counts as drawn, so that p
+    is never 0 (Phipson & Smyth 2010).
     """
     moved = differences[differences != 0]
     if not len(moved):
@@ -99,7 +99,7 @@ def randomisation_p(differences: Float[np.ndarray, " queries"], *, seed: int = 0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for being several (Holm 1979): the smallest times their number, the next times one less, …"""
+    """Apply Holm's correction (1979) to p values: the smallest times their number, the next times one less, …"""
     corrected = [0.0] * len(p_values)
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

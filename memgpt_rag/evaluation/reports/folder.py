@@ -1,4 +1,4 @@
-"""The folder of a report: report.json, report.md, report.html, and one run in the form of TREC for each system."""
+"""The folder of a report: report.json, report.md, report.html, and a TREC run file for each system."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REPORT = "report.json"
 
 
 def write_folder(folder: Path, evaluation: Evaluation, report: Mapping[str, Any]) -> list[Path]:
-    """Write a report; files of an earlier one there are replaced.
+    """Write a report; files of an earlier one in the folder are replaced.
 
     Returns:
-        The files written. There are no runs where an id holds white space, which a run cannot say.
+        The files written. Runs are left out if an id contains white space, which the format does not allow.
 
     Raises:
-        SourceError: the folder is a file, or holds a link.
+        SourceError: the folder is a file, or contains a link.
     """
     if folder.exists() and not folder.is_dir():
         raise SourceError(f"{folder} is a file; name a folder for the report.")

@@ -1,4 +1,4 @@
-"""A report for people: Markdown, and one page of HTML that needs nothing beside itself, in light and in dark."""
+"""A report as Markdown, and as one self-contained HTML page with a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HTML_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
-    """The report's tables as Markdown."""
+    """Render the report's tables as Markdown."""
     parts = [f"# {_markdown(_title(report))}", ""]
     for table in [*report_tables(report), *winners_and_losers(report), provenance(report)]:
         parts += [f"## {_markdown(table.title)}", ""]
@@ -62,13 +62,15 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 
 def to_html(report: Mapping[str, Any]) -> str:
-    """The report as one page: no script, nothing to load, every text escaped."""
+    """Render the report as one HTML page: no script, nothing to load, every text escaped."""
     systems = report["systems"]
     recall = {system["name"]: {int(depth): value for depth, value in system["recall"].items()} for system in systems}
     plots = [
         ("Recall against k", line_plot("Recall against k", recall, "documents looked at, k", "recall")),
     ]
-    speeds = {of["name"]: of["speed"]["queries_per_second"] for of in systems if of["speed"] is not None}
+    speeds = {
+        system["name"]: system["speed"]["queries_per_second"] for system in systems if system["speed"] is not None
+    }
     if speeds:
         plots.append(("Queries per second", bar_plot("Queries per second", speeds, "queries/s")))
     for indexes in report.get("indexes", ()):
@@ -89,7 +91,7 @@ def to_html(report: Mapping[str, Any]) -> str:
 
 
 def _frontiers(indexes: Mapping[str, Any]) -> dict[str, dict[int, float]]:
-    """Index → queries per second → recall, the best ways to search each."""
+    """Return index → queries per second → recall, on the Pareto frontier of each index."""
     return {
         curve["index"]: {
             max(1, round(point["queries_per_second"])): point["recall"]
@@ -110,7 +112,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """A text in one line that is only read: no image, no link, no element of HTML comes of it, whatever it holds."""
+    """Escape a text for one line of Markdown, so that it contains no image, link or HTML element."""
     line = printable(" ".join(text.split()))
     return _HTML_TAG.sub("&lt;", _MARKUP.sub(r"\\\g<0>", line))
 

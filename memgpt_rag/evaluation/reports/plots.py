@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page: lines and bars, drawn with numbers alone, in colours that the page's theme decides."""
+"""Line and bar plots as inline SVG; the page's theme sets their colors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from memgpt_rag.io.printable import printable
 
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 44
-_COLOURS = 6  # of the page: classes c0 to c5
-_DASHES = ("none", "7 4", "2 3")  # so that more lines than colours, or no colours at all, stay apart
+_COLORS = 6  # number of the page's color classes, c0 to c5
+_DASHES = ("none", "7 4", "2 3")  # tell lines apart if there are more lines than colors, or no colors
 
 
 def _shown(text: str) -> str:
@@ -19,7 +19,7 @@ def _shown(text: str) -> str:
 
 
 def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str, y_label: str) -> str:
-    """Lines over a logarithmic axis of whole numbers, values from 0 to 1.
+    """Draw lines over a logarithmic axis of integers, with values from 0 to 1.
 
     Args:
         lines: name → x → y.
@@ -45,10 +45,10 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
     for number, (name, line) in enumerate(lines.items()):
         points = [place(x, y) for x, y in sorted(line.items())]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        dash = _DASHES[(number + number // _COLOURS) % len(_DASHES)]
+        dash = _DASHES[(number + number // _COLORS) % len(_DASHES)]
         told = "; ".join(f"{x}: {y:.3f}" for x, y in sorted(line.items()))
         parts.append(
-            f'<g class="c{number % _COLOURS}"><title>{_shown(name)} — {told}</title>'
+            f'<g class="c{number % _COLORS}"><title>{_shown(name)} — {told}</title>'
             f'<polyline class="curve" stroke-dasharray="{dash}" points="{path}"/>'
             + "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
             + "</g>"
@@ -61,10 +61,10 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
 
 
 def bar_plot(title: str, bars: Mapping[str, float], unit: str) -> str:
-    """One horizontal bar a name, from 0.
+    """Draw a horizontal bar for each name, from 0.
 
     Args:
-        bars: name → value, none of them negative.
+        bars: name → non-negative value.
     """
     longest, height = max(bars.values()) or 1.0, 34
     parts = []
@@ -72,7 +72,7 @@ def bar_plot(title: str, bars: Mapping[str, float], unit: str) -> str:
         top, width = number * 2 * height * 0.75 + 4, value / longest * (_WIDTH - 130)
         parts.append(
             f'<text x="0" y="{top + 12:.0f}">{_shown(name)}</text>'
-            f'<g class="c{number % _COLOURS}"><rect x="0" y="{top + 18:.0f}" width="{width:.1f}" height="16" rx="2"/></g>'
+            f'<g class="c{number % _COLORS}"><rect x="0" y="{top + 18:.0f}" width="{width:.1f}" height="16" rx="2"/></g>'
             f'<text x="{width + 8:.1f}" y="{top + 31:.0f}">{value:,.1f} {_shown(unit)}</text>'
         )
     return _figure(title, "".join(parts), round(len(bars) * 2 * height * 0.75 + 8))
@@ -87,6 +87,6 @@ def _figure(title: str, inside: str, height: int) -> str:
 
 def _legend(names: Sequence[str]) -> str:
     keys = "".join(
-        f'<li class="c{number % _COLOURS}"><span>{_shown(name)}</span></li>' for number, name in enumerate(names)
+        f'<li class="c{number % _COLORS}"><span>{_shown(name)}</span></li>' for number, name in enumerate(names)
     )
     return f'<ul class="legend">{keys}</ul>'

@@ -1,4 +1,4 @@
-"""The report of an evaluation as JSON: the one form that pages are made of and that later reports are compared with."""
+"""The report of an evaluation as JSON, from which pages are rendered and with which later reports are compared."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from memgpt_rag.io.json_file import number, parse_json
 
 KIND, VERSION = "memgpt_rag retrieval report", 1
 
-_MOST = 1e9  # of any measure
-_FIRST = 10  # found documents that a report keeps of each query; the run files have them all
+_MOST = 1e9  # largest valid value of a measure
+_FIRST = 10  # retrieved documents of each query in a report; the run files contain all
 
 
 def make_report(
     evaluation: Evaluation, *, command: str, source: str, indexes: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Everything that was measured, with all that is needed to measure it again.
+    """Return the JSON report of an evaluation, with its provenance.
 
     Args:
-        command: what was run.
-        source: where the data was read from.
-        indexes: what `measured_indexes` gave for the keys that were searched.
+        command: the command line that was run.
+        source: path of the dataset.
+        indexes: results of `measured_indexes` for the keys that were searched.
     """
     judged = evaluation.judged
     return {
@@ -70,7 +70,7 @@ def _system(system: SystemFigures) -> dict[str, Any]:
     return {
         "name": system.name,
         "about": dict(system.about),
-        "measures": {name: dict(zip(("mean", "low", "high"), of)) for name, of in system.means.items()},
+        "measures": {name: dict(zip(("mean", "low", "high"), figures)) for name, figures in system.means.items()},
         "recall": {str(depth): value for depth, value in system.recall.items()},
         "speed": None if system.speed is None else asdict(system.speed),
         "costs": None if system.costs is None else asdict(system.costs),
@@ -80,6 +80,7 @@ def _system(system: SystemFigures) -> dict[str, Any]:
 
 
 def comparison_json(compared: SystemComparison) -> dict[str, Any]:
+    """Return a comparison of two systems as JSON."""
     return {
         "system": compared.system,
         "against": compared.against,
@@ -89,10 +90,10 @@ def comparison_json(compared: SystemComparison) -> dict[str, Any]:
 
 
 def read_report(path: str | Path) -> dict[str, Any]:
-    """A report that was written before.
+    """Read the JSON report at a path, and validate it.
 
     Raises:
-        SourceError: it cannot be read, is no report, or one of a version that this release does not know.
+        SourceError: it cannot be read, is no report, or is of an unknown version.
     """
     path = Path(path)
     try:
@@ -116,10 +117,15 @@ def read_report(path: str | Path) -> dict[str, Any]:
 
 
 def _require_sound(report: dict[str, Any]) -> None:
-    """Raises an error of Python where something that `against` compares is missing, of another type, or no number."""
+    """Check the fields that `against` reads; raises a built-in exception if one is missing, of another type, or no number."""
     data, queries = report["data"], report["queries"]
     number(data["documents"], "documents", 0, 2**48)
-    texts = [data["name"], data["documents_digest"], *report["measures"], *(of["digest"] for of in queries.values())]
+    texts = [
+        data["name"],
+        data["documents_digest"],
+        *report["measures"],
+        *(query["digest"] for query in queries.values()),
+    ]
     for system in report["systems"]:
         texts.append(system["name"])
         for measure in report["measures"]:
@@ -136,7 +142,7 @@ def _reason(error: Exception) -> str:
 
 
 def require_same_documents(name: str, documents: int, digest: str, other: Mapping[str, Any], other_name: str) -> None:
-    """Raises MismatchError where an earlier report is of other documents than those described."""
+    """Check that an earlier report is of the same documents; raises MismatchError if not."""
     theirs = other["data"]
     if digest != theirs["documents_digest"]:
         raise MismatchError(
@@ -147,23 +153,23 @@ def require_same_documents(name: str, documents: int, digest: str, other: Mappin
 
 
 def against(report: Mapping[str, Any], other: Mapping[str, Any], other_name: str) -> dict[str, Any]:
-    """Compare the systems of a report with those of an earlier one, paired per query.
+    """Compare the systems of a report with those of an earlier one, paired by query.
 
-    A system is compared with the one of its own name, or else with the first one of the other report. Queries that the
-    two ask or judge in different ways are left out, and counted.
+    A system is compared with the one of the same name, or else with the first one of the other report. Queries whose text
+    or judgements differ are left out, and counted.
 
     Args:
-        other_name: what to call the other report.
+        other_name: name of the other report, for messages and tables.
 
     Raises:
-        MismatchError: the two are of different documents, have no query in common, or no measure.
+        MismatchError: the documents differ, or the two have no query or no measure in common.
     """
     mine = report["data"]
     require_same_documents(mine["name"], mine["documents"], mine["documents_digest"], other, other_name)
     both = [
         query
-        for query, of in report["queries"].items()
-        if other["queries"].get(query, {}).get("digest") == of["digest"]
+        for query, described in report["queries"].items()
+        if other["queries"].get(query, {}).get("digest") == described["digest"]
     ]
     measures = [name for name in report["measures"] if name in other["measures"]]
     for what, agree in (("query with the same text and judgements", both), ("measure", measures)):
@@ -174,7 +180,7 @@ def against(report: Mapping[str, Any], other: Mapping[str, Any], other_name: str
     for system in report["systems"]:
         peer = named.get(system["name"], other["systems"][0])
         for name in measures:
-            values = ({query: of["per_query"][name][query] for query in both} for of in (system, peer))
+            values = ({query: ranked["per_query"][name][query] for query in both} for ranked in (system, peer))
             pairs.append((system["name"], peer["name"], name, *values))
     left_out = len(set(report["queries"]) | set(other["queries"])) - len(both)
     return {

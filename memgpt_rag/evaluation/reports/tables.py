@@ -1,4 +1,4 @@
-"""The tables of a report, once: as rows of words that Markdown and the page both show."""
+"""The tables of a report as rows of text, rendered by both the Markdown and the HTML page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Table(NamedTuple):
     """A table.
 
     Attributes:
-        title: what it shows.
-        note: how to read it.
-        head: words above the columns; the first column names the rows, the others hold figures.
-        rows: their cells.
+        title: title of the table.
+        note: explanation of the figures.
+        head: column headings; the first column names the rows, the others contain figures.
+        rows: cells of each row.
     """
 
     title: str
@@ -25,7 +25,7 @@ class Table(NamedTuple):
 
 
 def to_plain(table: Table) -> str:
-    """A table for a terminal: columns side by side, the first one to the left."""
+    """Render a table for a terminal, with aligned columns; the first column is left-aligned."""
     lines = [[printable(cell) for cell in line] for line in (table.head, *table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
     shown = [
@@ -38,9 +38,9 @@ def to_plain(table: Table) -> str:
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
-    """All tables of a report that have something to show."""
+    """Return all tables of a report that are not empty."""
     tables = [quality(report), cost(report)]
-    tables += [searched(of) for of in report.get("indexes", ())]
+    tables += [searched(indexes) for indexes in report.get("indexes", ())]
     if report["comparisons"]:
         first = report["systems"][0]["name"]
         tables.append(compared(report["comparisons"], f"Compared with {first}", "The same queries of both systems."))
@@ -56,10 +56,14 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
 
 
 def quality(report: Mapping[str, Any]) -> Table:
+    """Return the table of each system's measures, with 95 % intervals."""
     rows = [
         [
             system["name"],
-            *(f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]" for of in system["measures"].values()),
+            *(
+                f"{figures['mean']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]"
+                for figures in system["measures"].values()
+            ),
         ]
         for system in report["systems"]
     ]
@@ -71,6 +75,7 @@ def quality(report: Mapping[str, Any]) -> Table:
 
 
 def cost(report: Mapping[str, Any]) -> Table:
+    """Return the table of each system's speed, memory and costs of building."""
     rows = []
     for system in report["systems"]:
         if (speed := system["speed"]) is None:
@@ -101,11 +106,11 @@ _RECALLS = (0.9, 0.95, 0.98, 0.99)
 
 
 def searched(indexes: Mapping[str, Any]) -> Table:
-    """Of each index, the fastest ways to find enough, for several meanings of enough, and the one that finds most."""
+    """Return the table of each index's fastest search settings for several recalls, and the one with the highest recall."""
     rows = []
     for curve in indexes["curves"]:
         best = sorted((point for point in curve["points"] if point["frontier"]), key=lambda point: point["recall"])
-        enough = [next((at for at, of in enumerate(best) if of["recall"] >= recall), None) for recall in _RECALLS]
+        enough = [next((at for at, point in enumerate(best) if point["recall"] >= recall), None) for recall in _RECALLS]
         for at in sorted({len(best) - 1, *(at for at in enough if at is not None)}):
             point = best[at]
             looks = [point["parameters"]] * bool(point["parameters"]) + [f"{point['candidates']} candidates"]
@@ -123,24 +128,25 @@ def searched(indexes: Mapping[str, Any]) -> Table:
     note = (
         f"Searches of {indexes['keys']:,} keys of {indexes['dimension']} numbers on one thread, with queries that are encoded "
         "already; recall of the ten nearest. Of each index the fastest searches that find "
-        f"{', '.join(f'{100 * of:.0f}' for of in _RECALLS)} % are shown, as far as there are any, and the one that finds most."
+        f"{', '.join(f'{100 * recall:.0f}' for recall in _RECALLS)} % are shown, as far as there are any, and the one that finds most."
     )
     head = ["index", "recall", "queries/s", "p50, ms", "p95, ms", "p99, ms", "built in", "disk"]
     return Table(f"How fast keys of {indexes['encoder']} are searched", note, head, rows)
 
 
 def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) -> Table:
+    """Return the table of paired comparisons of systems, with p values."""
     rows = [
         [
-            of["system"],
-            of["against"],
-            of["measure"],
-            f"{of['difference']:+.3f} [{of['low']:+.3f}, {of['high']:+.3f}]",
-            _p(of["p"]),
-            _p(of["p_holm"]),
-            f"{of['better']:,} / {of['equal']:,} / {of['worse']:,}",
+            comparison["system"],
+            comparison["against"],
+            comparison["measure"],
+            f"{comparison['difference']:+.3f} [{comparison['low']:+.3f}, {comparison['high']:+.3f}]",
+            _p(comparison["p"]),
+            _p(comparison["p_holm"]),
+            f"{comparison['better']:,} / {comparison['equal']:,} / {comparison['worse']:,}",
         ]
-        for of in comparisons
+        for comparison in comparisons
     ]
     told = f"{note} Difference with its 95 % interval, paired; p of a randomisation test, as it is and by Holm's correction."
     head = ["system", "against", "measure", "difference", "p", "p (Holm)", "better / equal / worse"]
@@ -148,9 +154,9 @@ def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) ->
 
 
 def provenance(report: Mapping[str, Any]) -> Table:
-    """Where the figures come from."""
-    data, of = report["data"], report["provenance"]
-    computer = of["machine"]
+    """Return the table of the report's provenance: data, command, machine, package versions."""
+    data, origin = report["data"], report["provenance"]
+    computer = origin["machine"]
     missing = (
         f"; {data['missing_documents']:,} relevant ones are not in the memory" if data["missing_documents"] else ""
     )
@@ -167,8 +173,8 @@ def provenance(report: Mapping[str, Any]) -> Table:
             for system in report["systems"]
             if (name := system["name"]) and system["about"]
         ),
-        ["command", of["command"]],
-        ["date", of["date"]],
+        ["command", origin["command"]],
+        ["date", origin["date"]],
         [
             "machine",
             f"{computer['processor']}, {computer['cores']} cores, {_bytes(computer['memory_bytes'])}, {computer['system']}",
@@ -176,7 +182,7 @@ def provenance(report: Mapping[str, Any]) -> Table:
         [
             "versions",
             ", ".join(
-                [f"Python {computer['python']}", *(f"{name} {of_name}" for name, of_name in of["packages"].items())]
+                [f"Python {computer['python']}", *(f"{name} {version}" for name, version in origin["packages"].items())]
             ),
         ],
     ]
@@ -184,20 +190,20 @@ def provenance(report: Mapping[str, Any]) -> Table:
 
 
 def winners_and_losers(report: Mapping[str, Any], count: int = 10) -> list[Table]:
-    """Queries that a system gains or loses most on against another, by the first measure; of a single one, its worst."""
+    """Return tables of the queries with the largest gains and losses by the first measure; for one system, its worst."""
     measure = report["measures"][0]
     systems = {system["name"]: system for system in report["systems"]}
     earlier = report.get("against")
     pairs = [
-        (of["system"], of["against"], systems[of["against"]]["per_query"])
-        for of in report["comparisons"]
-        if of["measure"] == measure
+        (comparison["system"], comparison["against"], systems[comparison["against"]]["per_query"])
+        for comparison in report["comparisons"]
+        if comparison["measure"] == measure
     ]
     if earlier:
         pairs += [
-            (of["system"], of["against"], earlier["per_query"][of["against"]])
-            for of in earlier["comparisons"]
-            if of["measure"] == measure
+            (comparison["system"], comparison["against"], earlier["per_query"][comparison["against"]])
+            for comparison in earlier["comparisons"]
+            if comparison["measure"] == measure
         ]
     tables = []
     for name, peer, theirs in pairs:

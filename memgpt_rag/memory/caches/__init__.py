@@ -1,1 +1,1 @@
-"""Caches of the user: what was computed once and need not be computed again. They save time and decide nothing."""
+"""The user's caches of keys and states. A cache saves time and never changes a result."""

@@ -1,4 +1,4 @@
-"""Keys that jobs have computed, kept for other memories: one file an encoder, at most a gigabyte."""
+"""Cache of keys that jobs have computed, for use in other memories: one file for each encoder, at most a gigabyte."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from memgpt_rag.memory.caches.sqlite_cache import SqliteCache, file_name
 
 
 class KeyCache:
-    """Keys by their text.
+    """Cache of keys, looked up by their text.
 
     Args:
         folder: where files of keys are kept; it need not exist.
-        encoder: that computes them.
+        encoder: the encoder that computes them.
     """
 
     def __init__(self, folder: Path, encoder: EncoderFingerprint):

@@ -1,8 +1,8 @@
-"""A cache in one SQLite file: bytes, found by what they were computed from, each with a checksum, bounded in bytes.
+"""A cache in one SQLite file, bounded in bytes: values are bytes, looked up by their source, each with a checksum.
 
-A cache saves time and decides nothing. A value whose checksum does not fit it, what it belongs to and what computed it is
-taken for absent. A file that cannot be used (no space, damaged, locked for long, a link, another program's) is left out for
-the rest of the process, with one warning; nothing here raises an error. Nothing is pickled.
+A cache saves time and never changes a result. A value counts as absent if its checksum does not match the value, its source
+and the identity of what computed it. A file that cannot be used (no space, damaged, locked for long, a link, another
+program's) is not used for the rest of the process, with one warning; nothing here raises an error. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from memgpt_rag.io.cache_folder import (
     warn_left_out,
 )
 
-# Raised when the tables change; part of the file's name, so that releases which differ in it do not meet.
+# Version of the tables, increased when they change; part of the file's name, so that releases never share a file across versions.
 _LAYOUT = 2
 _TABLE = "CREATE TABLE entries (key BLOB PRIMARY KEY, used INTEGER, size INTEGER, checksum BLOB, value BLOB)"
 _ORDER = "CREATE INDEX by_use ON entries (used, size)"
 _LEAST_USED = """DELETE FROM entries WHERE rowid IN (SELECT rowid FROM (SELECT rowid,
     sum(size) OVER (ORDER BY used, rowid ROWS UNBOUNDED PRECEDING) - size AS before FROM entries) WHERE before < ?)"""
-# Bytes of a row beside its value: two keys, a checksum, a time, and what SQLite adds.
+# Overhead of a row in bytes: two keys, a checksum, a time, and what SQLite adds.
 ROW_BYTES = 128
-# SQLite takes no more than 999 parameters where it is old.
+# Keys in one query: old releases of SQLite accept at most 999 parameters.
 _ASKED = 500
 _LOCK_SECONDS = 1.0
-# A row that was used so lately is not marked as used again.
+# The time of use of a row is updated only if it is older than this.
 _FRESH_NANOSECONDS = 60 * 10**9
 
 _Result = TypeVar("_Result")
 
 
 class SqliteCache:
-    """Values by what they were computed from; the least recently used go first. Several processes may use one file.
+    """Cache of values, looked up by their source; the least recently used are evicted first. Processes may share a file.
 
     Args:
-        folder: of the file; it need not exist.
-        name: of the file.
-        identity: of what computes the values; those of any other are not found.
-        max_bytes: of all rows, roughly.
+        folder: the folder of the file; it need not exist.
+        name: the stem of the file's name.
+        identity: names what computes the values; values of another identity are not found.
+        max_bytes: approximate limit of the size of all rows.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, folder: Path, name: str, identity: str, max_bytes: int = 2**30):
@@ -73,18 +73,18 @@ class SqliteCache:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all rows."""
+        """Return the size of all rows in bytes."""
         return self._with_file(_weigh, 0)
 
     def get(self, sources: Sequence[bytes]) -> list[bytes | None]:
-        """Return the value computed from each source; None where there is none, or a damaged one."""
+        """Return the value computed from each source; None where it is missing or damaged."""
         keys = [self._key(source) for source in sources]
         none: dict[bytes, bytes] = {}
         found = self._with_file(lambda file: self._read(file, keys), none)
         return [found.get(key) for key in keys]
 
     def put(self, sources: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Keep the value computed from each source."""
+        """Store the value computed from each source."""
         keys, now, rows = [self._key(source) for source in sources], time.time_ns(), []
         for key, value in zip(keys, values, strict=True):
             if (size := len(value) + ROW_BYTES) <= self.max_bytes:
@@ -98,7 +98,7 @@ class SqliteCache:
             places = ",".join("?" * len(part))
             asked = f"SELECT key, used > ?, checksum, value FROM entries WHERE key IN ({places})"  # noqa: S608
             for key, is_fresh, checksum, value in file.execute(asked, (now - _FRESH_NANOSECONDS, *part)):
-                # In a damaged file, types may be wrong as well.
+                # In a damaged file, types may be wrong, too.
                 if not (isinstance(key, bytes) and isinstance(value, bytes) and checksum == self._checksum(key, value)):
                     self._warn_of_damage()
                     continue
@@ -160,13 +160,13 @@ class SqliteCache:
 
 
 def file_name(identity: str) -> str:
-    """Return the name of a file that belongs to one identity."""
+    """Return the stem of the name of an identity's file: 16 hexadecimal digits."""
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a file that is there, or a new one. SQLite itself refuses links in place of its files -wal and -shm."""
-    # Never opened by us where it is there: to close it would free the locks that this process has on it.
+    """Open an existing file, or a new one. SQLite itself refuses links in place of its files -wal and -shm."""
+    # An existing file is never opened here: closing it would release the locks that this process has on it.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -185,7 +185,7 @@ def _open(path: Path) -> sqlite3.Connection:
             _prepare(file)
         except sqlite3.Error as error:
             file.close()
-            # Where several processes make a file at once, SQLite does not wait for its lock.
+            # Where several processes create a file at once, SQLite does not wait for its lock.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

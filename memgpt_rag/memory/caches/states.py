@@ -1,7 +1,7 @@
-"""States that were computed on demand, kept for the next process: one file a language model, prefix and set of layers.
+"""Cache of states that were computed on demand: one file for each language model, prefix and set of layers.
 
-An entry is found by its tokens, whatever memory it is in. What is read is what a memory with stored states would have
-given, to the bit.
+An entry is looked up by its tokens, in any memory. States from the cache equal those of a memory with stored states to the
+bit.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from memgpt_rag.memory.storage.states import Codes, StatesShape, encode
 
 
 class StateCache:
-    """States by the tokens of their entry.
+    """Cache of states, looked up by the tokens of their entry.
 
     Args:
         folder: where files of states are kept; it need not exist.
-        fingerprint: of the language model, as it is to read and write them.
+        fingerprint: fingerprint of the language model that computes and reads them.
     """
 
     def __init__(self, folder: Path, fingerprint: StatesFingerprint):
@@ -32,7 +32,7 @@ class StateCache:
         self._cache = SqliteCache(folder, file_name(identity), identity)
 
     def get(self, token_ids: Sequence[int]) -> Codes | None:
-        """Return codes and scales as `StoredStates.entry` gives them; None where there are none."""
+        """Return codes and scales as `StoredStates.entry` does; None if the entry is not cached."""
         (data,) = self._cache.get([_source(token_ids)])
         if data is None or len(data) != len(token_ids) * self._shape.bytes_per_token:
             return None
@@ -44,7 +44,7 @@ class StateCache:
         return arrays["codes"], arrays.get("scales")
 
     def put(self, token_ids: Sequence[int], states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]) -> Codes:
-        """Keep the states of an entry; returns them as `get` will."""
+        """Store the states of an entry, and return them as `get` will."""
         codes, scales = encode(states, self._shape.dtype)
         self._cache.put([_source(token_ids)], [(b"" if scales is None else scales.tobytes()) + codes.tobytes()])
         return codes, scales

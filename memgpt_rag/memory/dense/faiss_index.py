@@ -1,7 +1,7 @@
-"""The only module that imports FAISS: exact search over keys where they lie, and approximate indexes beside them.
+"""The only module that imports FAISS: exact search over the mapped keys, and approximate indexes.
 
-Exact search needs no structure of its own: FAISS scans the mapped keys in place. An approximate index proposes candidates;
-scores are always those of the keys themselves, so that they mean the same whatever the index.
+Exact search needs no index: FAISS scans the mapped keys in place. An approximate index proposes candidates; scores are always
+computed from the keys themselves, so they are comparable across indexes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from memgpt_rag.memory.dense.index_file import IndexFile
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 _METRIC_TYPE = {"cosine": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
-# Codes that are all looked at, a few bits or bytes a key; they take no settings and no filter.
+# Compressed codes, a few bits or bytes a key, that every search scans in full; they take no search parameters and no filter.
 _CODES = (faiss.IndexScalarQuantizer, faiss.IndexPQFastScan, faiss.IndexRaBitQFastScan)
-# Rows that are scored at once when candidates are refined.
+# Rows that are scored at once when candidates are rescored.
 _REFINED = 2**16
 
 Found = tuple[Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]
@@ -36,9 +36,9 @@ def exact_search(
     metric: Metric,
     allowed: Bool[np.ndarray, " rows"] | None = None,
 ) -> Found:
-    """The k nearest of all keys, or of those allowed: rows and scores, best first.
+    """Return the k nearest of all keys, or of the allowed ones, to each query: rows and scores, best first.
 
-    Scores are cosines, or minus the Euclidean distance: higher is always nearer. There must be k keys to find.
+    Scores are cosines, or minus the Euclidean distance: higher is always nearer. At least k keys must be allowed.
     """
     if allowed is not None:
         subset = np.flatnonzero(allowed)
@@ -63,7 +63,7 @@ def scores_of(
     rows: Int[np.ndarray, "queries k"],
     metric: Metric,
 ) -> Float[np.ndarray, "queries k"]:
-    """Scores of given rows for each query; minus infinity where a row is negative, which stands for none."""
+    """Return the scores of the given rows for each query; minus infinity where a row is negative, which means no row."""
     scores = np.empty(rows.shape, np.float32)
     block = max(1, _REFINED // max(1, rows.shape[1]))
     for start in range(0, len(queries), block):
@@ -78,13 +78,13 @@ def scores_of(
 
 
 class ApproximateIndex:
-    """An index that looks at a part of the keys only, or at short codes of all; row i is the i-th key."""
+    """An approximate index: it scans a part of the keys, or compressed codes of all of them; row i is the i-th key."""
 
     def __init__(self, index: faiss.Index, settings: IndexSettings, metric: Metric):
         self._index, self.settings, self._metric = index, settings, metric
         if settings.parameters:
             faiss.ParameterSpace().set_index_parameters(index, settings.parameters)
-        # Read back, and said with each search: the same index may be searched with other settings in the meantime.
+        # Read back here and passed to each search, since another object may change the parameters of the same index.
         self._is_codes = isinstance(index, _CODES)
         self._effort: int = (
             0 if self._is_codes else index.hnsw.efSearch if isinstance(index, faiss.IndexHNSW) else index.nprobe
@@ -99,7 +99,7 @@ class ApproximateIndex:
         *,
         sample: Int[np.ndarray, " rows"] | None = None,
     ) -> ApproximateIndex:
-        """Train on a sample of the rows, or on all, and add every key, a block at a time."""
+        """Build an index: train it on a sample of the rows, or on all, and add every key, a block at a time."""
         index = faiss.index_factory(keys.shape[1], settings.factory, _METRIC_TYPE[metric])
         if not index.is_trained:
             index.train(np.ascontiguousarray(keys if sample is None else keys[sample]))
@@ -114,7 +114,7 @@ class ApproximateIndex:
         """Read an index that `write` wrote.
 
         Raises:
-            MemoryFormatError: the file is not an index of these settings over that many keys of that dimension and metric.
+            MemoryFormatError: the file is not an index of these settings over `rows` keys of that dimension and metric.
         """
         remedy = "make it again with: memgpt-index rebuild-index"
         IndexFile(path, rows=rows, dimension=dimension, metric=metric).require_sound(settings, remedy)
@@ -125,11 +125,11 @@ class ApproximateIndex:
             raise MemoryFormatError(f"{path} is not a FAISS index ({reason}); {remedy}") from error
 
     def write(self, file: Any) -> None:
-        """Into anything with `write`."""
+        """Write the index into any object with a `write` method."""
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
 
     def with_settings(self, settings: IndexSettings) -> ApproximateIndex:
-        """The same index, searched otherwise."""
+        """Return the same index with other search settings."""
         return ApproximateIndex(self._index, settings, self._metric)
 
     def search(
@@ -139,7 +139,7 @@ class ApproximateIndex:
         k: int,
         allowed: Bool[np.ndarray, " rows"] | None = None,
     ) -> Found:
-        """As `exact_search`, but for what the index overlooks; where it finds fewer than k, all keys are looked at."""
+        """Return what `exact_search` does, approximately; queries with fewer than k results are searched exactly."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         count = len(keys) if allowed is None else int(allowed.sum())
         wanted = min(k * self.settings.candidates, count)
@@ -164,7 +164,7 @@ class ApproximateIndex:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Searches on one thread, for measurements that mean the same on every machine."""
+    """Run FAISS on one thread inside the block, so that measurements are comparable between machines."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -174,8 +174,8 @@ def one_thread() -> Iterator[None]:
 
 
 def codes_for(dimension: int) -> list[str]:
-    """Ways to make a key short: 4 bits for every 4 numbers (product quantization, André et al. 2015), a bit for each number
-    (RaBitQ, Gao and Long 2024), a byte for each.
+    """Return the FAISS factories of compressed codes: 4 bits for every 4 components (product quantization, André et al.
+    2015), a bit for each component (RaBitQ, Gao and Long 2024), a byte for each component.
     """
     bits = [f"PQ{dimension // 4}x4fs"] if dimension % 4 == 0 else []
     return [*bits, "RaBitQfs", "SQ8"]

@@ -1,8 +1,9 @@
 """Checks a FAISS index file before FAISS reads it: every size, every link and every row number in it.
 
-FAISS believes what a file says. One changed byte makes it read beyond its arrays, and some kinds of file name further files
-to open. So a file is walked here first, by the layout in which FAISS writes the few kinds of index that a memory may have;
-what remains unchecked are numbers that are only added and multiplied. Nothing here is part of FAISS or calls it.
+FAISS trusts its files. One changed byte makes it read beyond its arrays, and some kinds of file name further files to open.
+So a file is parsed here first, by the layout in which FAISS writes the few kinds of index that a memory may have; only
+numbers that FAISS uses in arithmetic, and never as a size or position, stay unchecked. Nothing here is part of FAISS or
+calls it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from memgpt_rag.memory.storage.index_settings import MOST_EFFORT, IndexSettings
 
 _METRIC = {"cosine": 0, "euclidean": 1}
 _FLAT = {"cosine": b"IxFI", "euclidean": b"IxF2"}
-_BLOCK_ROWS = 32  # of codes that are looked at together
+_BLOCK_ROWS = 32  # rows of codes that FAISS scans together
 _FACTORS = 8  # bytes of corrections beside a RaBitQ code
 
 
 class _WrongError(Exception):
-    """Where the file is not what it should be."""
+    """The file differs from the expected layout."""
 
 
 class IndexFile:
-    """A walk over an index file from its first byte to its last.
+    """A FAISS index file, checked from its first byte to its last.
 
     Args:
-        rows: keys that the index must be over.
-        dimension: of a key.
+        rows: number of keys that the index must hold.
+        dimension: dimension of a key.
     """
 
     def __init__(self, path: Path, *, rows: int, dimension: int, metric: Metric):
@@ -45,10 +46,10 @@ class IndexFile:
         self._place = 0
 
     def require_sound(self, settings: IndexSettings, remedy: str) -> None:
-        """Check that the file holds an index of these settings over these keys, sound in every number that FAISS follows.
+        """Check that the file holds an index of these settings over these keys, valid in every size and position.
 
         Raises:
-            MemoryFormatError: it does not; the message ends in `remedy`.
+            MemoryFormatError: it is not such an index; the message ends in `remedy`.
         """
         walks = {"hnsw": self._hnsw, "ivf": self._ivf, "pq": self._pq, "rabitq": self._rabitq, "sq": self._sq_index}
         try:
@@ -58,10 +59,10 @@ class IndexFile:
             raise self._refused(settings.factory, wrong, remedy) from wrong
 
     def keys(self, remedy: str) -> Float[np.ndarray, "rows dimension"]:
-        """Return the keys of an exact index, which versions 1 and 2 of a memory kept so.
+        """Return the keys of a flat index, in which versions 1 and 2 of a memory stored them.
 
         Raises:
-            MemoryFormatError: the file holds no such index over so many keys.
+            MemoryFormatError: the file is not a flat index over `rows` keys.
         """
         try:
             keys = self._flat(self._rows)
@@ -75,11 +76,11 @@ class IndexFile:
             f"{self.path} is no sound {kind} index over {self._rows} keys of dimension {self._dimension}, {self._metric} ({wrong}); {remedy}"
         )
 
-    # What FAISS writes, piece by piece.
+    # The parts of a file, in the order in which FAISS writes them.
 
     def _hnsw(self, settings: IndexSettings) -> None:
         self._header(b"IHNf" if settings.is_flat else b"IHNs", self._rows)
-        self._array("<f8")  # chances of a level, for adding
+        self._array("<f8")  # probabilities of the levels, for adding keys
         per_level, levels = self._array("<i4"), self._array("<i4")
         starts, links = self._array("<u8"), self._array("<i4")
         entry, highest, _, effort, _ = self._numbers("<5i")
@@ -166,7 +167,7 @@ class IndexFile:
         self._codes(block, -(-self._dimension // 4), _FACTORS, code_bytes)
 
     def _codes(self, block: int, parts: int, factors: int, code_bytes: int | None = None) -> None:
-        """Codes of 4 bits a part, in whole blocks of rows and an even number of parts."""
+        """Check codes of 4 bits a part, in whole blocks of rows and an even number of parts."""
         rows, even = -(-self._rows // _BLOCK_ROWS) * _BLOCK_ROWS, parts + parts % 2
         if block != _BLOCK_ROWS or self._numbers("<QQ") != (rows, even):
             _wrong("blocks of another size")
@@ -236,7 +237,7 @@ def _require_graph(
     *,
     links_per_node: int,
 ) -> None:
-    """Every node has room for the links of its levels and no more, and every link leads to a node of that level."""
+    """Check that every node has room for exactly the links of its levels, and that every link leads to a node of that level."""
     expected = links_per_node * np.array([0, *range(2, len(per_level) + 1)])
     if len(per_level) < 2 or (per_level != expected).any():
         _wrong("levels of another size")

@@ -1,4 +1,4 @@
-"""The kinds of approximate index that there are: what each is made of for so many keys, its size, and how it can be searched."""
+"""The kinds of approximate index: their FAISS factories for a number of keys, their sizes, and their search settings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 Kind = Literal["ivf", "hnsw", "codes"]
 KINDS: tuple[Kind, ...] = ("ivf", "codes", "hnsw")
-# How many of the nearest an index is judged by.
+# k of the recall@k that an index is judged by.
 NEAREST = 10
-# Fewer keys are not worth an index, nor enough to train one.
+# Fewer keys are too few to need an index, or to train one.
 FEWEST_KEYS = 4 * NEAREST
-_TRAINING = 100  # keys for each of an IVF's lists
+_TRAINING = 100  # training keys for each list of an IVF
 _CANDIDATES = (1, 2, 4, 8)
-# How much of an index a search looks at.
+# Search parameters, from those that scan little of an index to those that scan much.
 _EFFORTS = {
     "ivf": ("nprobe", (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)),
     "hnsw": ("efSearch", (16, 32, 64, 128, 256, 512)),
@@ -32,7 +32,7 @@ _LARGEST_GRAPH = 300_000
 
 
 def kinds_for(rows: int) -> tuple[Kind, ...]:
-    """Those worth trying for so many keys."""
+    """Return the kinds of index worth trying for a number of keys."""
     return tuple(kind for kind in KINDS if kind != "hnsw" or rows <= _LARGEST_GRAPH)
 
 
@@ -45,12 +45,12 @@ def build_indexes(
     seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> Iterator[tuple[ApproximateIndex, float]]:
-    """Indexes over all keys, each built when its turn comes, and how many seconds that took.
+    """Yield indexes over all keys, each built when it is asked for, with the seconds that building took.
 
     Args:
-        most_bytes: of memory that building may take; what takes more is left out.
-        seed: of the choice of keys to train on.
-        on_step: hears what is being done.
+        most_bytes: limit of the memory that building may take; kinds that take more are skipped.
+        seed: seed of the sample of keys to train on.
+        on_step: called with a description of each step.
     """
     lists = lists_for(len(keys))
     sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: training_rows(len(keys))])
@@ -69,7 +69,7 @@ def build_indexes(
 
 
 def ways_to_search(index: ApproximateIndex) -> Iterator[IndexSettings]:
-    """Ways to search an index, those that look at few keys first."""
+    """Yield settings to search an index with, those that scan few keys first."""
     factory = index.settings.factory
     if not index.settings.parameters:
         yield from (IndexSettings(factory, "", candidates) for candidates in (*_CANDIDATES, 16))
@@ -82,20 +82,20 @@ def ways_to_search(index: ApproximateIndex) -> Iterator[IndexSettings]:
 
 
 def lists_for(rows: int) -> int:
-    """How many lists an IVF over so many keys has."""
+    """Return the number of lists of an IVF over a number of keys."""
     return int(max(16, min(4 * np.sqrt(rows), rows / 40)))
 
 
 def training_rows(rows: int) -> int:
-    """How many of so many keys an IVF is trained on."""
+    """Return the number of keys that an IVF is trained on."""
     return min(rows, _TRAINING * lists_for(rows))
 
 
 def index_bytes(kind: Kind, rows: int, dimension: int) -> int:
-    """Size of an index: codes of a byte for each number, the longest that are tried, and numbers of rows or links."""
+    """Return the size of an index in bytes: codes of a byte a component, the longest tried, and row numbers or links."""
     return rows * (dimension + {"ivf": 8, "hnsw": 4 * 2 * 32 + 16, "codes": 0}[kind])
 
 
 def building_bytes(kind: Kind, rows: int, dimension: int) -> int:
-    """Memory that building an index takes: itself, and the sample that it is trained on."""
+    """Return the memory in bytes that building an index takes: the index and its training sample."""
     return index_bytes(kind, rows, dimension) + 4 * dimension * training_rows(rows)

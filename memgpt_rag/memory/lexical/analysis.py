@@ -1,7 +1,7 @@
-"""What counts as a term: texts and queries become the terms that a search by words compares.
+"""Analysis of texts and queries into the terms of a lexical index.
 
-English words without stop words, stemmed; of Chinese, Japanese and Korean, whose words no space tells apart, every character
-and every two neighbouring ones. An index keeps the name of its analysis, and a query is analysed in the same way.
+English words without stop words, stemmed; in Chinese, Japanese and Korean, which are written without spaces between words,
+every character and every pair of adjacent ones. An index stores the name of its analysis, and a query is analysed likewise.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ANALYSIS = "english-snowball+han-1-2-grams-1"
 
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 _RUN = re.compile(rf"([{_HAN}]+)|[^\W_{_HAN}]{{2,}}")
-# "parseFile" is "parse file" to whoever asks for it.
+# "parseFile" is searched as "parse file".
 _JOINED = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a text in their order, repeated ones repeated.
+    """Return the terms of a text in order, with repetitions.
 
     Of English text they are those of `bm25s.tokenize` with its English stop words and Snowball's English stemmer; only
     names such as read_file and readFile are taken apart.
@@ -41,7 +41,7 @@ def terms(text: str) -> list[str]:
 
 
 def require_analysis(name: str | None, memory: Path) -> None:
-    """Raises MemoryFormatError: a memory has no lexical index, or one whose texts were analysed in another way than queries are now."""
+    """Check that a memory has a lexical index of the present analysis; raises MemoryFormatError if not."""
     if name == ANALYSIS:
         return
     found = (

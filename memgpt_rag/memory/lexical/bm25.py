@@ -1,10 +1,10 @@
-"""BM25 over the words of a memory (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework).
+"""BM25 over the lexical index of a memory (Robertson and Zaragoza 2009, The Probabilistic Relevance Framework).
 
     score(q, d) = Σ_t times(t in q) · idf(t) · tf / (tf + k₁ · (1 − b + b · |d| / mean |d|))
     idf(t)      = ln(1 + (N − n_t + ½) / (n_t + ½))
 
-This is the form that Lucene and bm25s use by default. N, n_t and the mean length are those of the entries that the memory
-holds now, deleted ones left out: what is found does not depend on how the memory came about.
+This is the form that Lucene and bm25s use by default. N, n_t and the mean length are those of the live entries of the memory,
+without deleted ones: results do not depend on the order of additions and deletions.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ B = 0.75
 
 @dataclass(frozen=True)
 class TermStatistics:
-    """What terms weigh by: of one memory, or summed over several that are searched together.
+    """Collection statistics of BM25: of one memory, or summed over several that are searched together.
 
     Attributes:
-        entries: how many there are.
-        length: terms of all of them.
-        containing: for terms of the queries, how many entries hold it.
+        entries: number of entries, N.
+        length: number of terms of all entries.
+        containing: document frequency n_t of each term of the queries.
     """
 
     entries: int
@@ -44,14 +44,14 @@ class TermStatistics:
 
 
 def word_limit(query: Mapping[str, int], statistics: TermStatistics) -> float:
-    """What no entry's score can reach: that of one that says nothing but the query's terms, for ever."""
+    """Return an upper bound of BM25 for a query, Σ_t times(t in q) · idf(t): the factor tf / (tf + …) stays below 1."""
     return sum(times * _idf(statistics, term) for term, times in query.items())
 
 
 def bm25_scores(
     words: LexicalIndex, query: Mapping[str, int], statistics: TermStatistics
 ) -> Float[np.ndarray, " rows"]:
-    """BM25 of every row; 0 where no term of the query occurs."""
+    """Return the BM25 score of every row; 0 where no term of the query occurs."""
     scores = np.zeros(len(words.lengths), np.float32)
     mean = max(1, statistics.length) / max(1, statistics.entries)
     for term, times in query.items():
@@ -70,6 +70,6 @@ def _idf(statistics: TermStatistics, term: str) -> float:
 
 
 def containing(words: LexicalIndex, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
-    """How many rows that are not deleted hold a term."""
+    """Return the number of live rows that contain a term."""
     rows, _ = words.postings(term)
     return len(rows) if live is None else int(live[rows].sum())

@@ -1,13 +1,13 @@
-"""The file of words: which entries hold a term and how often, so that a memory can be searched by words as well.
+"""The lexical index file: for each term, its postings, the rows that contain it and how often.
 
     term_starts   I64  [terms + 1]    where each term begins; they are in the order of their UTF-8 bytes
-    starts        I64  [terms + 1]    first posting of each
-    rows          I32  [postings]     rows that hold the term, in order
+    starts        I64  [terms + 1]    first posting of each term
+    rows          I32  [postings]     rows that contain the term, in order
     lengths       I32  [rows]         terms of each entry
-    counts        U16  [postings]     how often a row holds it, at most 65,535 times
-    terms         U8   [bytes]        their UTF-8 bytes, one behind the other
+    counts        U16  [postings]     how often a row contains it, at most 65,535 times
+    terms         U8   [bytes]        their UTF-8 bytes, concatenated
 
-Counts and no scores: what a term weighs depends on all entries of a memory, and changes whenever one comes or goes.
+The file stores counts and no scores: the weight of a term depends on all entries, and changes with every addition or deletion.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST = np.iinfo(np.uint16).max
 
 
 def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile:
-    """Write the words of entries, which come in the order of their rows. Postings wait on disk, not in memory."""
+    """Write the lexical index of entries, given in row order. Postings are spooled to disk, not held in memory."""
     numbers: dict[str, int] = {}
     lengths: list[int] = []
     containing = np.zeros(0, np.int64)
@@ -46,26 +46,26 @@ def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.St
                 postings += [
                     (numbers.setdefault(term, len(numbers)), row, min(count, _MOST)) for term, count in counted.items()
                 ]
-            of_block = np.array(postings, _POSTING)
-            spool.write(of_block.tobytes())
-            containing = np.bincount(of_block["term"], minlength=len(numbers)) + np.pad(
+            block_postings = np.array(postings, _POSTING)
+            spool.write(block_postings.tobytes())
+            containing = np.bincount(block_postings["term"], minlength=len(numbers)) + np.pad(
                 containing, (0, len(numbers) - len(containing))
             )
         ordered = sorted(numbers, key=str.encode)
         order = np.array([numbers[term] for term in ordered], np.int64)
-        place_of = np.empty_like(order)
-        place_of[order] = np.arange(len(order))
+        place_by_number = np.empty_like(order)
+        place_by_number[order] = np.arange(len(order))
         starts = _starts(containing[order] if len(order) else order)
         rows, counts = np.empty(starts[-1], "<i4"), np.empty(starts[-1], "<u2")
         following = starts[:-1].copy()
         spool.seek(0)
         while data := spool.read(_POSTING.itemsize * 2**20):
-            of_block = np.frombuffer(data, _POSTING)
-            places = place_of[of_block["term"]]
+            block_postings = np.frombuffer(data, _POSTING)
+            places = place_by_number[block_postings["term"]]
             by_term = np.argsort(places, kind="stable")
             found, first, times = np.unique(places[by_term], return_index=True, return_counts=True)
             target = np.repeat(following[found] - first, times) + np.arange(len(by_term))
-            rows[target], counts[target] = of_block["row"][by_term], of_block["count"][by_term]
+            rows[target], counts[target] = block_postings["row"][by_term], block_postings["count"][by_term]
             following[found] += times
     encoded = [term.encode() for term in ordered]
     arrays = {
@@ -85,10 +85,10 @@ def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.St
 
 
 class LexicalIndex:
-    """An opened file of words, mapped.
+    """A mapped lexical index file.
 
     Attributes:
-        lengths: terms of each row's entry.
+        lengths: number of terms of the entry in each row.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray]):
@@ -98,7 +98,11 @@ class LexicalIndex:
 
     @classmethod
     def open(cls, path: Path, rows: int) -> LexicalIndex:
-        """Raises MemoryFormatError: the file does not hold the words of that many rows."""
+        """Map a lexical index file.
+
+        Raises:
+            MemoryFormatError: the file is not the lexical index of `rows` entries.
+        """
         fields, _ = tensors.read_header(path)
         try:
             text, terms, postings = (fields[name]["shape"][0] for name in ("terms", "starts", "rows"))
@@ -110,7 +114,7 @@ class LexicalIndex:
         return cls(arrays)
 
     def __len__(self) -> int:
-        """How many terms there are."""
+        """Return the number of terms."""
         return len(self._starts) - 1
 
     def __getitem__(self, place: int) -> bytes:
@@ -118,7 +122,7 @@ class LexicalIndex:
         return self._terms[first:end].tobytes()
 
     def postings(self, term: str) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """Rows that hold a term, in order, and how often each one does."""
+        """Return the postings of a term: the rows that contain it, in order, and how often each does."""
         wanted = term.encode()
         place = bisect_left(self, wanted)
         if place == len(self) or self[place] != wanted:
@@ -128,15 +132,15 @@ class LexicalIndex:
 
 
 def words_bytes(text: float, terms: float, postings: float, rows: float) -> float:
-    """Size of a file of words but for its header, from the bytes of its terms and the numbers of the rest."""
+    """Return the size of a lexical index file without its header, from the bytes of its terms and the other counts."""
     return text + 2 * 8 * (terms + 1) + (4 + 2) * postings + 4 * rows
 
 
 def _plausible(arrays: dict[str, np.ndarray], rows: int) -> bool:
-    """Whether every number points at something that there is."""
-    for starts, of in (("term_starts", "terms"), ("starts", "rows")):
+    """Check that every position in the file points inside its array."""
+    for starts, target in (("term_starts", "terms"), ("starts", "rows")):
         bounds = arrays[starts]
-        if bounds[0] != 0 or bounds[-1] != len(arrays[of]) or (np.diff(bounds) < 0).any():
+        if bounds[0] != 0 or bounds[-1] != len(arrays[target]) or (np.diff(bounds) < 0).any():
             return False
     holding, lengths = arrays["rows"], arrays["lengths"]
     return bool(

@@ -1,9 +1,9 @@
-"""Checks what an Arrow file says of itself before Arrow reads it, so that opening one allocates nothing.
+"""Checks the footer and batch headers of an Arrow file before Arrow reads it, so that opening one allocates nothing.
 
-Batches of a memory are mapped, not read. A batch that is compressed would be unpacked at once, to any size its sender likes;
-and a file of countless empty batches keeps every search busy. Both are told by the file's footer and by the head of each
-batch, small tables in the form of FlatBuffers (Arrow columnar format, "IPC File Format", with Message.fbs and File.fbs). Arrow
-itself checks that columns lie inside their batch.
+Batches of a memory are mapped, not read. A compressed batch would be decompressed at once, to any size that its sender chose;
+a file of countless empty batches would slow every search down. Both are visible in the file's footer and in the header of each
+batch, small FlatBuffers tables (Arrow columnar format, "IPC File Format", with Message.fbs and File.fbs). Arrow itself checks
+that columns lie inside their batch.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _u32, _i32, _i64 = struct.Struct("<I").unpack_from, struct.Struct("<i").unpack_f
 
 
 def require_plain_batches(path: Path, rows: int) -> None:
-    """Check that a file holds so many rows in batches that can be mapped as they are.
+    """Check that a file holds `rows` rows in batches that can be mapped as they are.
 
     Raises:
-        MemoryFormatError: it is no Arrow file, its batches are compressed or encoded by dictionaries, lie outside the file or
-            are more than rows can fill, or its rows are more or fewer.
+        MemoryFormatError: it is no Arrow file; its batches are compressed, dictionary-encoded, outside the file or too many
+            for its rows; or it has another number of rows.
     """
     try:
         with reading(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -82,7 +82,7 @@ def _batch_rows(data: mmap.mmap, begin: int, head: int, body: int) -> int:
 
 
 def _field(data: mmap.mmap, table: int, number: int) -> int:
-    """Where a table's field lies, 0 where it is left out; the table of its fields says so."""
+    """Return the position of a table's field, 0 where the field is absent, from the FlatBuffers vtable."""
     fields, entry = table - _i32(data, table)[0], 4 + 2 * number
     if fields < 0 or table < 0:
         raise ValueError("a table outside the file")
@@ -91,7 +91,7 @@ def _field(data: mmap.mmap, table: int, number: int) -> int:
 
 
 def _vector(data: mmap.mmap, table: int, number: int) -> tuple[int, int]:
-    """Where the items of a vector begin, and how many there are."""
+    """Return the position of a vector's first item, and the number of items."""
     place = _field(data, table, number)
     if not place:
         return 0, 0

@@ -1,10 +1,10 @@
-"""Every change to a memory's folder: nothing but the lock creates, writes, syncs, renames or removes anything there.
+"""Every change to a memory's folder: apart from the lock, only this module creates, writes, syncs, renames or removes files.
 
 What must survive a crash is synced before anything names it: first a file's bytes, then the folder that holds its name,
 then, by a rename, the file that refers to it.
 
-A memory may have been sent by anybody, so nothing here follows a link: a link in place of a file is refused, a new file
-never takes the place of one that is there, and what is removed is a name in the memory, never what the name leads to.
+A memory may come from an untrusted sender, so nothing here follows a link: a link in place of a file is refused, a new file
+never replaces an existing one, and removing a link never removes its target.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class StoredFile:
+    """Size and SHA-256 checksum of a file, as a manifest lists them."""
+
     bytes: int
     sha256: str
 
 
 class NewFile(io.RawIOBase):
-    """A file written in order, digested as it goes, and on disk once it is closed."""
+    """A file that is written sequentially and hashed on the way, and synced to disk when it is closed."""
 
     def __init__(self, path: Path):
         self._handle = create(path)
@@ -62,27 +64,27 @@ class NewFile(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            super().close()  # first, for whatever comes of the rest, it is done once
+            super().close()  # first, so that a failure below does not close the handle twice
             close(self._handle)
 
     @property
     def described(self) -> StoredFile:
-        """Size and digest of what has been written."""
+        """Return size and checksum of the bytes written."""
         return StoredFile(self._bytes, self._digest.hexdigest())
 
 
 def create(path: Path) -> int:
-    """Handle of a new file to write into; `close` it.
+    """Create a new file and return its handle, to be closed with `close`.
 
     Raises:
-        FileExistsError: there is something of that name.
+        FileExistsError: the name is taken.
     """
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
-    """Open a plain file to read.
+    """Open a plain file for reading inside the block.
 
     Raises:
         MemoryFormatError: it is a link, a pipe, a device or a folder.
@@ -94,12 +96,12 @@ def reading(path: Path) -> Iterator[BinaryIO]:
 
 
 def kind_of(mode: int) -> str:
-    """Name what stands at a path, from its `st_mode`: "a file", "a folder", "a symbolic link"."""
+    """Return the kind of a file from its `st_mode`: "a file", "a folder", "a symbolic link"."""
     return _KINDS.get(stat.S_IFMT(mode), "no file")
 
 
 def close(handle: int) -> None:
-    """Once what was written is on disk."""
+    """Sync a file to disk and close its handle."""
     try:
         with _naming(handle):
             os.fsync(handle)
@@ -108,15 +110,16 @@ def close(handle: int) -> None:
 
 
 def resize(handle: int, size: int) -> None:
+    """Set the size of an open file in bytes."""
     with _naming(handle):
         os.ftruncate(handle, size)
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to the end of a plain file of one name, and to the disk.
+    """Append bytes to a plain file with one hard link, and sync it to disk.
 
     Raises:
-        MemoryFormatError: it is anything else, so that something outside the memory would be written to.
+        MemoryFormatError: it is anything else, so that something outside the memory could be written to.
     """
     handle = _open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
@@ -129,7 +132,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def write_at(handle: int, data: Any, offset: int) -> None:
-    """Write into the middle of an open file."""
+    """Write bytes at an offset of an open file."""
     view = memoryview(data).cast("B")
     done = 0
     with _naming(handle):
@@ -143,22 +146,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """With all folders above it, each durable in the one that holds it; another job may make them at the same time."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    for one in reversed(missing):
+    """Create a folder and its missing parents, each synced in its parent; another job may create them at the same time."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
         with suppress(FileExistsError):
-            os.mkdir(one)  # noqa: PTH102 - one place for all calls of the operating system
-        sync_folder(one.parent)
+            os.mkdir(path)  # noqa: PTH102 - one place for all calls of the operating system
+        sync_folder(path.parent)
 
 
 def rename(path: Path, new: Path) -> None:
-    """Take the place of `new` in one step."""
+    """Rename a file to `new` atomically, replacing a file of that name, and sync the folder."""
     os.replace(path, new)  # noqa: PTH105
     sync_folder(new.parent)
 
 
 def remove(path: Path) -> None:
-    """A file, or a folder with all that is in it; what is not there is left alone. Of a link, only the link goes."""
+    """Remove a file, a link, or a folder with its contents; a missing path is ignored, and a link's target is kept."""
     if path.is_dir() and not path.is_symlink():
         for child in sorted(path.iterdir()):
             remove(child)
@@ -168,7 +171,7 @@ def remove(path: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder unless something is in it, which another job may have put there a moment ago."""
+    """Remove a folder if it is empty; another job may have put a file there a moment ago."""
     try:
         os.rmdir(folder)  # noqa: PTH106
     except OSError as error:
@@ -177,7 +180,7 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def describe(path: Path) -> StoredFile:
-    """Size and digest of a plain file that is there."""
+    """Return size and checksum of an existing plain file."""
     digest, size = hashlib.sha256(), 0
     with reading(path) as file:
         while block := file.read(_BLOCK):
@@ -187,7 +190,7 @@ def describe(path: Path) -> StoredFile:
 
 
 def cut(path: Path, size: int) -> None:
-    """Take away what a plain file of one name has beyond a size."""
+    """Truncate a plain file with one hard link to a size in bytes."""
     handle = _open_plain(path, os.O_WRONLY)
     resize(handle, size)
     close(handle)
@@ -195,7 +198,7 @@ def cut(path: Path, size: int) -> None:
 
 @contextmanager
 def _naming(handle: int) -> Iterator[None]:
-    """Let a fault of the machine, such as a full disk, say which file it is about; the system tells it of paths only."""
+    """Add the file's path to an OSError, such as of a full disk; for handles, the system does not report it."""
     try:
         yield
     except OSError as error:
@@ -205,7 +208,7 @@ def _naming(handle: int) -> Iterator[None]:
 
 
 def _open_plain(path: Path, flags: int) -> int:
-    """Without waiting for whoever is at the other end of a pipe."""
+    """Open a plain file without blocking: a pipe is refused, and its other end not waited for."""
     try:
         handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
@@ -225,7 +228,7 @@ def _open_plain(path: Path, flags: int) -> int:
 
 
 def not_plain(path: Path, mode: int) -> MemoryFormatError:
-    """The sentence about something in a memory that is neither a plain file nor a plain folder, or the other of the two."""
+    """Return the error for a path in a memory that is not the plain file or folder that belongs there."""
     return MemoryFormatError(
         f"{path} is {kind_of(mode)}; a memory holds plain files in plain folders. Do not use what somebody sent you like "
         "this; nothing was changed."

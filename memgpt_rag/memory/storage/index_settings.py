@@ -1,4 +1,4 @@
-"""Which approximate index a segment has and how it is searched, as a manifest says it: read strictly, since FAISS would believe it."""
+"""Settings of a segment's approximate index, as stored in a manifest; parsed strictly, since FAISS trusts them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _MOST_CANDIDATES = 2**10
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What an approximate index is, and how it is searched.
+    """The FAISS factory of an approximate index, and its search parameters.
 
     Attributes:
-        factory: its description in FAISS's own language: "HNSW32_SQ8", "HNSW32", "IVF512,SQ8", "IVF512,Flat", "PQ96x4fs", "RaBitQfs"
+        factory: FAISS index factory string: "HNSW32_SQ8", "HNSW32", "IVF512,SQ8", "IVF512,Flat", "PQ96x4fs", "RaBitQfs"
             or "SQ8".
-        parameters: of the search, likewise, such as "efSearch=64" or "nprobe=16"; empty where there are none.
-        candidates: how many rows it proposes for each one that is wanted; the best by their keys are kept.
+        parameters: FAISS search parameters, such as "efSearch=64" or "nprobe=16"; empty where there are none.
+        candidates: number of candidates per result wanted; the best by their keys are kept.
 
     Raises:
-        ValueError: an index that this release does not know, or numbers that no search can have.
+        ValueError: an unknown kind of index, or a parameter out of its range.
     """
 
     factory: str
@@ -55,10 +55,10 @@ class IndexSettings:
 
     @classmethod
     def from_json(cls, fields: Any) -> IndexSettings:
-        """Read what a manifest says of an index: settings, and the figures that were measured when it was chosen.
+        """Read an index's settings from its manifest entry, and check the figures measured when it was chosen.
 
         Raises:
-            ValueError: something is missing, or is none of what it should be.
+            ValueError: a field is missing, or has an invalid value.
         """
         if not isinstance(fields, dict):
             raise ValueError(f"index is {fields!r}")
@@ -73,7 +73,7 @@ class IndexSettings:
 
     @cached_property
     def form(self) -> IndexForm:
-        """What kind of index the factory makes."""
+        """Return the kind of index that the factory string describes."""
         for form, pattern in _FACTORIES.items():
             if pattern.fullmatch(self.factory):
                 return form
@@ -83,14 +83,14 @@ class IndexSettings:
 
     @property
     def size(self) -> int:
-        """Links of a node, lists, or parts of a code, as the factory says; 0 where it says none."""
+        """Return the factory's number of links of a node, lists, or parts of a code; 0 where it has none."""
         found = _FACTORIES[self.form].fullmatch(self.factory)
         assert found is not None
         return int(found.groupdict().get("size") or 0)
 
     @property
     def is_flat(self) -> bool:
-        """Whether a graph or lists hold the keys themselves instead of bytes."""
+        """Return whether a graph or lists hold the keys themselves instead of codes of a byte a component."""
         if self.form == "hnsw":
             return not self.factory.endswith("_SQ8")
         return self.form == "ivf" and self.factory.endswith("Flat")

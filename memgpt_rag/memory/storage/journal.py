@@ -1,11 +1,10 @@
-"""Keys that a job has computed, block by block, so that one that is killed need not compute them again.
+"""Journal of the keys that a job has computed, block by block, so that a restarted job does not compute them again.
 
-A block is found by what it was computed from: the encoder and every text in it, in order; never by its position in the
-job. Each record of the file is
+A block is looked up by the encoder and all its texts, in order; never by its position in the job. Each record of the file is
 
     sha256 of encoder and texts (32 bytes) | rows (u32) | dimension (u32) | sha256 of the keys (32 bytes) | keys (f32)
 
-in little-endian order. What follows the first record that is not whole is cut off when a job goes on.
+in little-endian order. When a job is resumed, the file is truncated at the first incomplete record.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _HEAD = struct.Struct("<32sII32s")
 
 
 class Journal:
-    """The journal of the job that holds the memory's lock.
+    """The journal of the job that holds the memory's writer lock.
 
     Attributes:
-        path: the file, which need not exist.
+        path: path of the file, which need not exist.
     """
 
     def __init__(self, memory: Path, encoder: EncoderFingerprint):
@@ -47,17 +46,17 @@ class Journal:
         return self._digest(texts) in self._blocks
 
     def keys(self, texts: Sequence[str]) -> Float[np.ndarray, "n dimension"]:
-        """Keys of a block of texts, which the journal must have."""
+        """Return the keys of a block of texts, which must be in the journal."""
         start, rows, dimension = self._blocks[self._digest(texts)]
         with files.reading(self.path) as file:
             file.seek(start)
             return np.frombuffer(file.read(4 * rows * dimension), dtype="<f4").reshape(rows, dimension)
 
     def add(self, texts: Sequence[str], keys: Float[np.ndarray, "n dimension"]) -> None:
-        """Keep the keys of a block of texts.
+        """Append the keys of a block of texts.
 
         Raises:
-            ValueError: they are no keys of these texts.
+            ValueError: their number is not that of the texts, or a key holds NaN or infinity.
         """
         keys = np.ascontiguousarray(keys, dtype="<f4")
         if len(keys) != len(texts) or not np.isfinite(keys).all():
@@ -83,7 +82,7 @@ class Journal:
         return digest.digest()
 
     def _read(self) -> None:
-        """Find the whole records; what comes after the last of them is removed."""
+        """Index the complete records, and truncate the file after the last one."""
         end = 0
         with files.reading(self.path) as file:
             size = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""The file of keys: written block by block, mapped when it is read. Row i is the i-th key."""
+"""The keys file: written block by block, mapped for reading. Row i is the i-th key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Keys = Float[np.ndarray, "rows dimension"]
 
 
 class KeysWriter:
-    """Writes a file of as many keys as were announced."""
+    """Writes a keys file of shape [rows, dimension], whose number of rows is known from the start."""
 
     def __init__(self, path: Path, rows: int, dimension: int, metric: Metric):
         self.rows, self.dimension, self.metric = rows, dimension, metric
@@ -43,12 +43,13 @@ class KeysWriter:
         self.written += len(keys)
 
     def close(self) -> StoredFile:
+        """Close the file, and return its size and checksum."""
         self._file.close()
         return self._file.described
 
 
 def open_keys(path: Path, rows: int, dimension: int) -> Keys:
-    """Raises MemoryFormatError: the file does not hold that many keys of that dimension."""
+    """Map a keys file of shape [rows, dimension]; raises MemoryFormatError if the file has another shape."""
     maps = tensors.map_regions(path, _regions(rows, dimension))
     if maps is None:
         raise MemoryFormatError(f"{path} does not hold {rows} keys of dimension {dimension}; build the memory again.")
@@ -56,7 +57,7 @@ def open_keys(path: Path, rows: int, dimension: int) -> Keys:
 
 
 def first_not_unit(vectors: Float[np.ndarray, "n dimension"]) -> int | None:
-    """The first vector whose length is not 1, so that its inner products would not be cosines."""
+    """Return the first vector whose length is not 1, so that its inner products are not cosines; None if all have it."""
     wrong = np.flatnonzero(np.abs(np.linalg.norm(vectors, axis=1) - 1) > 1e-3)
     return int(wrong[0]) if wrong.size else None
 

@@ -1,18 +1,18 @@
-"""The on-disk form of a memory, version 4. This module is the only place that knows a file's name or a column's.
+"""The on-disk format of a memory, version 4. Names of files and columns are defined in this module only.
 
 A memory is a folder:
 
-    manifest.json              what the memory is made of now; moved into place in one step when a job commits
-    versions/<8 digits>.json   the manifest of every commit that can still be opened, the present one among them
+    manifest.json              the current version: segments, files, checksums; replaced atomically by a commit
+    versions/<8 digits>.json   the manifest of every commit that can still be opened, including the current one
     segments/<6 digits>/       entries that were committed together; a row is a position in such a segment
         keys.safetensors       tensor "keys", F32 [rows, dimension]; the key at row i belongs to the value at row i
         values.arrow           Arrow IPC file, one row per entry, columns as in VALUES_SCHEMA and then the metadata
         deleted-<hex>.bits     where rows are deleted: one bit a row, bit i % 8 of byte i // 8; 1 means deleted
         states-<hex>.safetensors   where there are states: tensors as in `memgpt_rag.memory.storage.states`
-        index-<hex>.faiss      where keys are not all looked at: FAISS index over the keys, row i the i-th key
-        words-<hex>.safetensors    where entries are found by their words, too: as in `memgpt_rag.memory.lexical.postings`
+        index-<hex>.faiss      where there is an approximate index: FAISS index over the keys, row i the i-th key
+        words-<hex>.safetensors    where there is a lexical index: as in `memgpt_rag.memory.lexical.postings`
     journal                    keys that a job has computed and not committed yet, as in `memgpt_rag.memory.storage.journal`
-    writer.lock                held by the job that writes; means nothing to readers
+    writer.lock                held by the job that writes; ignored by readers
 
 `manifest.json` is UTF-8 JSON with these fields, all of them required:
 
@@ -25,15 +25,15 @@ A memory is a folder:
     splitting       {"tokenizer": name, "max_tokens": longest passage}
     metadata        {column: "string", "integer", "number", "boolean" or "date"}
     job             {"name": of the job that committed, and what it counted}
-    states          null, or fingerprint of the language model that computed them, likewise
-    words           null, or name of the analysis that found the words of every segment, see `memgpt_rag.memory.lexical.analysis`
+    states          null, or fingerprint of the language model that computed the states, likewise
+    words           null, or name of the analysis of every segment's lexical index, see `memgpt_rag.memory.lexical.analysis`
     segments        list of {"name", "entries": rows, "deleted": rows, "files": {file name: {"bytes", "sha256"}},
-                    "index": null, or {"factory", "parameters", "candidates", and what was measured}}
+                    "index": null, or {"factory", "parameters", "candidates", and the measured figures}}
 
-Rows of a memory count through its segments in order, deleted ones included. Files never change once a manifest names
-them; another file with another name takes their place. Files that no manifest names are leftovers and mean nothing.
+Rows of a memory are numbered through its segments in order, deleted ones included. Files never change once a manifest names
+them; a change writes a file with another name. Files that no manifest names are leftovers of stopped jobs and are ignored.
 Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, and version 3 had no
-words; they are read as they are.
+lexical index; they can still be read.
 Nothing here is pickled and nothing read from a memory is executed.
 """
 
@@ -104,12 +104,12 @@ _MAX_MANIFEST = 2**28
 
 @dataclass(frozen=True)
 class Segment:
-    """What a manifest says of a segment.
+    """A manifest's entry for a segment.
 
     Attributes:
-        entries: rows, deleted ones included.
-        deleted: how many of them are deleted.
-        index: settings of the approximate index and what was measured when it was chosen; None where there is none.
+        entries: number of rows, deleted ones included.
+        deleted: number of deleted rows.
+        index: settings of the approximate index and the figures measured when it was chosen; None where there is none.
     """
 
     name: str
@@ -119,17 +119,19 @@ class Segment:
     index: dict[str, Any] | None = None
 
     def file(self, kind: Literal["states", "deleted", "index", "words"]) -> str | None:
-        """Name of a file that not every segment has, None where this one has none."""
+        """Return the name of an optional file; None where the segment has none."""
         return next((name for name in self.files if _OPTIONAL[kind].fullmatch(name)), None)
 
     def with_file(self, name: str, described: StoredFile | None, instead_of: str | None) -> dict[str, StoredFile]:
-        """Files with one more, or one in place of another; None describes a file that is to go."""
+        """Return the files with one added in place of another; if `described` is None, the other is only dropped."""
         files = {kept: file for kept, file in self.files.items() if kept != instead_of}
         return files if described is None else {**files, name: described}
 
 
 @dataclass(frozen=True)
 class Manifest:
+    """A version of a memory: how it was built, and the segments that it consists of; fields as in `manifest.json`."""
+
     metric: Metric
     encoder: EncoderFingerprint
     splitting: dict[str, Any]
@@ -143,10 +145,11 @@ class Manifest:
 
     @property
     def entries(self) -> int:
-        """How many entries there are, without deleted ones."""
+        """Return the number of entries, without deleted ones."""
         return sum(segment.entries - segment.deleted for segment in self.segments)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields of `manifest.json`."""
         segments = [
             {
                 "name": segment.name,
@@ -174,10 +177,10 @@ class Manifest:
 
 
 def values_schema(metadata: dict[str, str]) -> pa.Schema:
-    """Columns of a segment's values.
+    """Return the Arrow schema of a segment's values.
 
     Raises:
-        ValueError: a column of metadata has a name or a type that it cannot have.
+        ValueError: a metadata column has an invalid name or type.
     """
     for name, kind in metadata.items():
         if kind not in METADATA_TYPES:
@@ -191,51 +194,56 @@ def values_schema(metadata: dict[str, str]) -> pa.Schema:
 
 
 def segment_dir(memory: Path, name: str) -> Path:
+    """Return the folder of a segment."""
     return memory / SEGMENTS / name
 
 
 def version_path(memory: Path, commit: int) -> Path:
+    """Return the path of the manifest of a commit."""
     return memory / VERSIONS / f"{commit:08d}.json"
 
 
 def commits(memory: Path) -> list[int]:
-    """Numbers of the manifests that are kept, in order; those above the present one's were never committed."""
+    """Return the numbers of the stored manifests, in order; those above the current one were never committed."""
     names = [path.name for path in (memory / VERSIONS).glob("*.json")]
     return sorted(int(name[:8]) for name in names if re.fullmatch(r"[0-9]{8}\.json", name))
 
 
 def states_name(states: StatesFingerprint, deleted: str | None) -> str:
-    """Name of a file of states. Those of another model, prefix or type have another one, and those of other rows, too.
+    """Return the name of a states file, which differs by model, prefix, type and rows.
 
     Args:
-        deleted: name of the bitmap of rows that have no states.
+        deleted: name of the bitmap of deleted rows, which have no states.
     """
     return f"states-{_digest(repr((states, deleted)).encode())}.safetensors"
 
 
 def deleted_name(bits: bytes) -> str:
+    """Return the name of a bitmap of deleted rows."""
     return f"deleted-{_digest(bits)}.bits"
 
 
 def index_name(settings: dict[str, Any]) -> str:
+    """Return the name of an approximate index file of these settings and figures."""
     return f"index-{_digest(json.dumps(settings, sort_keys=True).encode())}.faiss"
 
 
 def words_name(analysis: str) -> str:
+    """Return the name of a lexical index file of an analysis."""
     return f"words-{_digest(analysis.encode())}.safetensors"
 
 
 def is_known(name: str) -> bool:
-    """Whether a memory's folder may hold something of that name."""
+    """Return whether a name may occur at the top of a memory's folder."""
     return name in (MANIFEST, f"{MANIFEST}.new", VERSIONS, SEGMENTS, JOURNAL, LOCK)
 
 
 def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
-    """The present manifest, or that of an earlier commit.
+    """Read the current manifest, or that of an earlier commit.
 
     Raises:
-        MemoryFormatError: no memory there, no such commit, a damaged manifest, or a version that this release does not
-            know.
+        MemoryFormatError: the folder holds no memory, the commit does not exist, or the manifest is damaged or of an unknown
+            version.
     """
     path = memory / MANIFEST
     if not memory.exists():
@@ -256,7 +264,7 @@ def read_manifest(memory: Path, commit: int | None = None) -> Manifest:
 
 
 def parse_manifest(path: Path) -> Manifest:
-    """Raises MemoryFormatError as `read_manifest`."""
+    """Parse a manifest file; raises MemoryFormatError as `read_manifest`."""
     try:
         fields = parse_json(read_bytes(path))
     except ValueError as error:
@@ -276,10 +284,10 @@ def parse_manifest(path: Path) -> Manifest:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A manifest's bytes. What is no regular file, or too large for one, is not read.
+    """Read the bytes of a manifest file.
 
     Raises:
-        MemoryFormatError: it is missing, or neither.
+        MemoryFormatError: the file is missing, no plain file, or larger than 256 MiB.
     """
     try:
         with reading(path) as file:
@@ -293,8 +301,8 @@ def read_bytes(path: Path) -> bytes:
 
 def _parse(fields: dict[str, Any]) -> Manifest:
     old = fields["version"] < 3
-    of_states = None if fields["version"] == 1 else fields["states"]
-    states = None if of_states is None else StatesFingerprint.from_json(of_states)
+    states_fields = None if fields["version"] == 1 else fields["states"]
+    states = None if states_fields is None else StatesFingerprint.from_json(states_fields)
     words = None if fields["version"] < 4 or fields["words"] is None else str(fields["words"])
     segments = tuple(
         _parse_segment(segment, old, states is not None, words is not None) for segment in fields["segments"]
@@ -327,16 +335,16 @@ def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool)
     name = fields["name"]
     if not _SEGMENT_NAME.fullmatch(name):
         raise ValueError(f"segment name {name!r}")
-    files = {file: StoredFile(_count(of["bytes"]), str(of["sha256"])) for file, of in fields["files"].items()}
+    files = {file: StoredFile(_count(entry["bytes"]), str(entry["sha256"])) for file, entry in fields["files"].items()}
     optional = {kind: [file for file in files if form.fullmatch(file)] for kind, form in _OPTIONAL.items()}
     keys = [file for file in (KEYS, FLAT_KEYS) if file in files]
-    known = {*keys, VALUES, *(file for of in optional.values() for file in of)}
+    known = {*keys, VALUES, *(file for matches in optional.values() for file in matches)}
     index, deleted = (None, 0) if old else (fields["index"], _count(fields["deleted"]))
     entries = _count(fields["entries"])
     wrong = (
         set(files) != known
         or len(keys) != 1
-        or any(len(of) > 1 for of in optional.values())
+        or any(len(matches) > 1 for matches in optional.values())
         or len(optional["states"]) > states
         or len(optional["words"]) != words
         or bool(optional["deleted"]) != (deleted > 0)

@@ -1,7 +1,7 @@
-"""Checks that a memory is made of plain files and folders, before anything in it is opened, written or removed.
+"""Checks that a memory consists of plain files and folders, before anything in it is opened, written or removed.
 
-A memory may come from anybody. A link in it would lead a reader to a file of the user's, and a job to overwrite or remove
-one; a pipe or a device would hold a reader up for ever. Nothing that is in a memory by right is any of these.
+A memory may come from an untrusted sender. A link in it could make a reader open a file of the user, and a job overwrite or
+remove one; a pipe or a device could block a reader forever. A sound memory contains none of these.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _FILES = (layout.MANIFEST, f"{layout.MANIFEST}.new", layout.JOURNAL, layout.LOCK
 
 
 def require_plain(memory: Path) -> None:
-    """Check everything that a memory's folder may hold; other names in it are never touched, and not looked at.
+    """Check that every known name in a memory's folder is a plain file or folder; unknown names are ignored, and never opened.
 
-    What a job that runs at the same time removes in the meantime is not missed.
+    Files that a concurrent job removes in the meantime are ignored, too.
 
     Raises:
-        MemoryFormatError: a link, a pipe, a device, or a folder where a file belongs; a lock that holds something.
+        MemoryFormatError: a link, a pipe, a device, or a folder in place of a file; a lock file that is not empty.
     """
     for name in _FOLDERS:
         _require(memory / name, folder=True)
@@ -54,7 +54,7 @@ def _require(path: Path, *, folder: bool) -> None:
 
 
 def _require_entry(entry: os.DirEntry[str], *, folder_too: bool) -> None:
-    # Mostly known from the listing itself, without another call of the operating system.
+    # Usually known from the directory listing, without another system call.
     if entry.is_file(follow_symlinks=False) or (folder_too and entry.is_dir(follow_symlinks=False)):
         return
     with suppress(FileNotFoundError):

@@ -1,10 +1,10 @@
-"""States of entries on disk: one safetensors file a segment, in which the bytes of one entry lie side by side.
+"""States of entries on disk: one safetensors file a segment, in which the bytes of an entry are contiguous.
 
     offsets   I64                 [entries + 1]                                  first token of each entry; total last
     scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 only
     codes     I8, F16, BF16, F32  [tokens, layers, 2, kv_heads, head_dim]        keys, then values; state = code · scale
 
-Numbers only: which language model computed them is said in the manifest. numpy has no bf16; such codes are uint16 here.
+The manifest names the language model that computed them. numpy has no bf16; such codes are uint16 here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CODES: dict[StatesType, tuple[str, str]] = {
     "fp32": ("F32", "<f4"),
 }
 
-# Codes of an entry's tokens and, of int8, their scales.
+# Codes of an entry's tokens and, for int8, their scales.
 Codes = tuple[
     Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
 ]
@@ -37,7 +37,7 @@ Codes = tuple[
 
 @dataclass(frozen=True)
 class StatesShape:
-    """What is the same for every token: numbers of layers and heads, numbers per head, and how numbers are stored."""
+    """Shape of a token's states, [layers, 2, kv_heads, head_dim], and the type that they are stored in."""
 
     layers: int
     kv_heads: int
@@ -46,7 +46,7 @@ class StatesShape:
 
     @classmethod
     def of(cls, fingerprint: StatesFingerprint) -> StatesShape:
-        """Raises MemoryFormatError: states are stored in a way that this release does not know."""
+        """Return the shape of a fingerprint's states; raises MemoryFormatError if their type is unknown."""
         if fingerprint.dtype not in _CODES:
             raise MemoryFormatError(
                 f"The manifest says states of type {fingerprint.dtype!r}; expected one of {', '.join(_CODES)}."
@@ -55,15 +55,16 @@ class StatesShape:
 
     @property
     def bytes_per_token(self) -> int:
+        """Return the bytes of a token's codes and scales."""
         heads = self.layers * 2 * self.kv_heads
         return heads * self.head_dim * np.dtype(_CODES[self.dtype][1]).itemsize + heads * 2 * (self.dtype == "int8")
 
     def none(self) -> Float[np.ndarray, "0 layers 2 kv_heads head_dim"]:
-        """The states of an entry that has none."""
+        """Return states of zero tokens, for an entry without states."""
         return np.empty((0, self.layers, 2, self.kv_heads, self.head_dim), np.float32)
 
     def regions(self, entries: int, tokens: int) -> tensors.Regions:
-        """Tensors of a file in their order."""
+        """Return the tensors of a states file in their order."""
         heads = (tokens, self.layers, 2, self.kv_heads)
         regions: tensors.Regions = {"offsets": ("I64", "<i8", (entries + 1,))}
         if self.dtype == "int8":
@@ -73,10 +74,10 @@ class StatesShape:
 
 
 class StatesWriter:
-    """Writes a file of states entry by entry, for use in a `with` block; complete when every entry has been added.
+    """Writes a states file entry by entry, for use in a `with` block; complete when every entry has been added.
 
     Args:
-        lengths: tokens of each entry, in row order; 0 where an entry has no states.
+        lengths: number of tokens of each entry, in row order; 0 for an entry without states.
     """
 
     def __init__(self, path: Path, shape: StatesShape, lengths: Sequence[int]):
@@ -95,14 +96,14 @@ class StatesWriter:
         return self
 
     def add(self, states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]) -> None:
-        """The states of the next entry; see `add_codes`."""
+        """Encode and append the states of the next entry; see `add_codes`."""
         self.add_codes(*encode(states, self.shape.dtype))
 
     def add_codes(self, *codes: np.ndarray | None) -> None:
-        """The next entry as it is stored: codes and, of int8, scales.
+        """Append the next entry's codes and, for int8, scales.
 
         Raises:
-            ValueError: they have another shape or type than was said.
+            ValueError: they have another shape or type than was announced.
         """
         first, end = self._offsets[self._row : self._row + 2]
         heads = (int(end - first), self.shape.layers, 2, self.shape.kv_heads)
@@ -113,8 +114,8 @@ class StatesWriter:
             raise ValueError(f"The states of row {self._row} have shape {found[0][0]}; expected {expected[0][0]}.")
         for name, data in zip(("codes", "scales"), codes, strict=True):
             if data is not None and data.size:
-                of_token = data.nbytes // len(data)
-                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + int(first) * of_token)
+                token_bytes = data.nbytes // len(data)
+                files.write_at(self._handle, np.ascontiguousarray(data), self._begin[name] + int(first) * token_bytes)
         self._row += 1
 
     def __exit__(
@@ -127,7 +128,7 @@ class StatesWriter:
 
 
 class StoredStates:
-    """An opened file of states. Reading an entry touches its own bytes only."""
+    """A mapped states file. Reading an entry touches its own bytes only."""
 
     def __init__(self, shape: StatesShape, regions: dict[str, np.ndarray]):
         self.shape = shape
@@ -136,7 +137,7 @@ class StoredStates:
 
     @classmethod
     def open(cls, path: Path, shape: StatesShape, entries: int) -> StoredStates:
-        """Raises MemoryFormatError: the file does not hold states of that shape for that many entries."""
+        """Map a states file; raises MemoryFormatError if it does not hold states of that shape for `entries` entries."""
         described = tensors.read_header(path)[0].get("codes", {}).get("shape", [])
         tokens = described[0] if isinstance(described, list) and described else -1
         known = type(tokens) is int and 0 <= tokens < 2**48
@@ -157,11 +158,11 @@ class StoredStates:
         return len(self.offsets) - 1
 
     def entry(self, row: int) -> Codes:
-        """Codes and, of int8, scales of the entry in a row, mapped and not copied.
+        """Return the codes and, for int8, scales of the entry in a row, mapped and not copied.
 
         Raises:
             IndexError: there is no such row.
-            MemoryFormatError: they are no numbers.
+            MemoryFormatError: they hold NaN or infinity.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"States of row {row} were asked for; there are rows 0 to {len(self) - 1}.")
@@ -183,16 +184,16 @@ def _are_numbers(codes: Shaped[np.ndarray, ...]) -> bool:
 def encode(
     states: Float[np.ndarray, "*heads head_dim"], dtype: StatesType
 ) -> tuple[Shaped[np.ndarray, "*heads head_dim"], Float[np.ndarray, "*heads"] | None]:
-    """Codes of states, and for int8 the scale of each head: its largest magnitude is 127.
+    """Encode states into codes and, for int8, a scale for each head, which maps its largest magnitude to 127.
 
     Raises:
-        ValueError: they are not finite.
+        ValueError: the states are not finite.
     """
     states = np.ascontiguousarray(states, dtype=np.float32)
     if not np.isfinite(states).all():
         raise ValueError("The states of an entry hold NaN or infinity; the language model failed on it.")
     if dtype == "int8":
-        # Rounded up to what 16 bits can say, so that the largest magnitude never needs a 128.
+        # Rounded up to the next fp16 number, so that the largest magnitude never needs the code 128.
         scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))
         return np.rint(states / scales[..., None].astype(np.float32)).astype(np.int8), scales
     if dtype == "bf16":
@@ -205,7 +206,7 @@ def encode(
 def decode(
     codes: Shaped[np.ndarray, "*heads head_dim"], scales: Float[np.ndarray, "*heads"] | None
 ) -> Float[np.ndarray, "*heads head_dim"]:
-    """States in fp32."""
+    """Decode codes and scales into states in fp32."""
     if codes.dtype == np.uint16:
         return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
     states = codes.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Files of plain numbers in the safetensors form: a JSON header that says what lies where, then the numbers."""
+"""Files of tensors in the safetensors format: a JSON header with names, types, shapes and offsets, then the numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.json_file import parse_json
 from memgpt_rag.memory.storage.files import reading
 
-# Tensors of a file in their order: name → (type there, type in numpy, shape).
+# Tensors of a file in their order: name → (type in safetensors, type in numpy, shape).
 Regions = dict[str, tuple[str, str, tuple[int, ...]]]
 _MAX_HEADER = 2**20
 
 
 def header(regions: Regions) -> tuple[bytes, int]:
-    """Header of a file, padded so that data begin at a multiple of 8, and the number of bytes after it."""
+    """Return a file's header, padded so that data begin at a multiple of 8, and the number of bytes after it."""
     fields, end = {}, 0
     for name, (kind, numpy_type, shape) in regions.items():
         start, end = end, end + _size(numpy_type, shape)
@@ -29,7 +29,7 @@ def header(regions: Regions) -> tuple[bytes, int]:
 
 
 def offsets(regions: Regions) -> dict[str, int]:
-    """Where in the file each tensor begins."""
+    """Return the offset of each tensor in the file, in bytes."""
     begin, places = len(header(regions)[0]), {}
     for name, (_, numpy_type, shape) in regions.items():
         places[name] = begin
@@ -38,10 +38,10 @@ def offsets(regions: Regions) -> dict[str, int]:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """What lies in a file, and where its numbers begin.
+    """Read a file's header: the tensors' entries, and the offset of the first one.
 
     Raises:
-        MemoryFormatError: not a file of this form.
+        MemoryFormatError: the file is not in this format.
     """
     try:
         with reading(path) as file:
@@ -56,7 +56,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def map_regions(path: Path, regions: Regions) -> dict[str, np.ndarray] | None:
-    """The tensors of a file, mapped and not read; None where it does not hold exactly these."""
+    """Map the tensors of a file without reading them; None where the file does not hold exactly these."""
     fields, begin = read_header(path)
     expected, size = header(regions)
     if fields != json.loads(expected[8:]) or path.stat().st_size != begin + size:

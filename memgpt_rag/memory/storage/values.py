@@ -1,4 +1,4 @@
-"""The file of values: one Arrow row an entry. Rows are numbered here, by their position in the file."""
+"""The values file: one Arrow row an entry. The position in the file defines the row number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = len(layout.VALUES_SCHEMA)
 
 
 class ValuesWriter:
-    """Writes a file of values; the n-th value added is row n."""
+    """Writes a values file; the n-th value added is row n."""
 
     def __init__(self, path: Path, schema: pa.Schema):
         self.rows = 0
@@ -30,7 +30,7 @@ class ValuesWriter:
         self._arrow = pa.ipc.new_file(self._buffer, schema)
 
     def add(self, passages: Sequence[Passage]) -> None:
-        """Raises ValueError: metadata that the memory has no column for, or of another type."""
+        """Append values; raises ValueError for metadata without a column in the memory, or of another type."""
         rows = [to_row(passage) for passage in passages]
         for passage, row in zip(passages, rows, strict=True):
             if unknown := sorted(set(row) - set(self._schema.names)):
@@ -45,6 +45,7 @@ class ValuesWriter:
         self.rows += len(passages)
 
     def close(self) -> StoredFile:
+        """Close the file, and return its size and checksum."""
         if not self._file.closed:
             try:
                 self._arrow.close()
@@ -55,7 +56,7 @@ class ValuesWriter:
 
 
 class StoredValues:
-    """An opened file of values. Reading a row touches its own batch only, which is checked when it is first read."""
+    """A mapped values file. Reading a row touches its own batch only, which is validated at the first read."""
 
     def __init__(self, path: Path, batches: list[pa.RecordBatch], schema: pa.Schema):
         self._path, self._batches, self._schema = path, batches, schema
@@ -66,7 +67,7 @@ class StoredValues:
 
     @classmethod
     def open(cls, path: Path, schema: pa.Schema, rows: int) -> StoredValues:
-        """Raises MemoryFormatError: the file does not hold that many rows of that schema."""
+        """Map a values file; raises MemoryFormatError if it does not hold `rows` rows of that schema."""
         require_plain_batches(path, rows)
         try:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -87,6 +88,7 @@ class StoredValues:
         return int(self._starts[-1])
 
     def passage(self, row: int) -> Passage:
+        """Return the passage in a row."""
         number = bisect_right(self._starts, row) - 1
         cells, place = self._cells[number], row - self._starts[number]
         if cells is None:
@@ -94,17 +96,18 @@ class StoredValues:
         return self._passage([cell(place) for cell in cells])
 
     def blocks(self, size: int) -> Iterator[list[Passage]]:
-        """All rows in order, at most `size` at a time."""
+        """Yield all passages in row order, in blocks of at most `size`."""
         for number in range(len(self._batches)):
             columns = [column.to_pylist() for column in self._batch(number).columns]
             rows = [self._passage(row) for row in zip(*columns, strict=True)]
             yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
     def table(self) -> pa.Table:
-        """All rows, mapped and not copied."""
+        """Return all rows as a table, mapped and not copied."""
         return pa.Table.from_batches([self._batch(number) for number in range(len(self._batches))], self._schema)
 
     def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of all rows, mapped and not copied."""
         return self.table().column(name)
 
     def _batch(self, number: int) -> pa.RecordBatch:
@@ -120,16 +123,16 @@ class StoredValues:
     def _passage(self, row: Sequence[Any]) -> Passage:
         known: dict[str, Any] = {}
         if self._metadata:
-            known = {name: one for name, one in zip(self._metadata, row[_COLUMNS:], strict=True) if one is not None}
+            known = {name: cell for name, cell in zip(self._metadata, row[_COLUMNS:], strict=True) if cell is not None}
         id, text, title, source, record, unit, first, last, start, end = row[:_COLUMNS]
         return Passage(id, text, title, source, record, unit, first, last, start, end, known)
 
 
 def _cells(column: pa.Array) -> Callable[[int], Any]:
-    """What stands in a column at each place. Arrow's own way to a single cell takes ten times as long."""
+    """Return a function from a position in a column to its cell, ten times as fast as Arrow's own access to a cell."""
     if column.null_count == 0 and column.type == pa.string():
         _, offsets, data = column.buffers()
-        whole = 4 * (column.offset + len(column) + 1)  # a buffer may go on behind what it needs
+        whole = 4 * (column.offset + len(column) + 1)  # a buffer may be longer than its offsets
         ends = memoryview(offsets)[4 * column.offset : whole].cast("i")
         text = memoryview(data) if data is not None else memoryview(b"")
         return lambda place: str(text[ends[place] : ends[place + 1]], "utf-8")
@@ -139,7 +142,7 @@ def _cells(column: pa.Array) -> Callable[[int], Any]:
 
 
 def to_row(passage: Passage) -> dict[str, Any]:
-    """Columns and what stands in them."""
+    """Return a passage's row of the values file, by column."""
     row = dict(vars(passage))
     metadata = row.pop("metadata")
     return {**row, **metadata}

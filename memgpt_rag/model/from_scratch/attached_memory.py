@@ -17,7 +17,9 @@ from memgpt_rag.choices import USES_OF_MEMORY, UseMemory
 class Lookup(Protocol):
     """What finds texts for a text, as `memgpt_rag.retrieval.retriever.Retriever` does: each with `score` and `passage.text`."""
 
-    def retrieve(self, questions: Sequence[str], k: int) -> Sequence[Sequence[Any]]: ...
+    def retrieve(self, questions: Sequence[str], k: int) -> Sequence[Sequence[Any]]:
+        """Return the k best texts for each question, best first."""
+        ...
 
 
 @dataclass(frozen=True)

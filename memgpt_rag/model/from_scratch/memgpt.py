@@ -54,9 +54,9 @@ class MemGPT(MemoryTransformer):
     ):
         super().__init__(MemGPTConfig(**sizes) if config is None else replace(config, **sizes))
         self.tokenizer = byte_tokenizer() if tokenizer is None else tokenizer
-        if len(self.tokenizer) > self.config.vocab_size:
+        if len(self.tokenizer) > self.sizes.vocab_size:
             raise ValueError(
-                f"The tokenizer has {len(self.tokenizer)} tokens and vocab_size is {self.config.vocab_size}; raise it."
+                f"The tokenizer has {len(self.tokenizer)} tokens and vocab_size is {self.sizes.vocab_size}; raise it."
             )
         self._attached: Attached | None = None
 
@@ -175,7 +175,7 @@ class MemGPT(MemoryTransformer):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(
-            json.dumps({"model_type": _MODEL_TYPE, **asdict(self.config)}, indent=1) + "\n"
+            json.dumps({"model_type": _MODEL_TYPE, **asdict(self.sizes)}, indent=1) + "\n"
         )
         save_file(self.state_dict(), folder / "model.safetensors")
         self.tokenizer.save_pretrained(folder)

@@ -28,7 +28,7 @@ class MemoryTransformer(nn.Module):
 
     def __init__(self, config: MemGPTConfig):
         super().__init__()
-        self.config = config
+        self.sizes = config
         d_model, dropout = config.d_model, config.dropout
         self.max_tokens, self.chunk_tokens = config.max_tokens, config.chunk_tokens
         self.embedding = nn.Embedding(config.vocab_size, d_model)
@@ -61,8 +61,8 @@ class MemoryTransformer(nn.Module):
     @property
     def memory_layers(self) -> Sequence[int]:
         """Layers behind which memory is read."""
-        assert self.config.memory_layers is not None
-        return self.config.memory_layers
+        assert self.sizes.memory_layers is not None
+        return self.sizes.memory_layers
 
     def logits(
         self,

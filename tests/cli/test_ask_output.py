@@ -1,0 +1,62 @@
+"""What `memgpt-rag ask` prints for programs and for people, from the models that come as packages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.cli.main import main
+from memgpt_rag.rag import RAG
+
+pytestmark = pytest.mark.offline_models
+QUESTION = "How much does it cost to rent a rowing boat?"
+
+
+@pytest.fixture
+def ask(memory, rag, monkeypatch):
+    """The command over the models that other tests have loaded."""
+    monkeypatch.setattr(RAG, "open", classmethod(lambda cls, *arguments, **settings: rag))
+
+    def invoke(*arguments, given=""):
+        words = ["ask", *arguments, "--memory", str(memory), "--max-new-tokens", "12"]
+        done = CliRunner().invoke(main, words, input=given)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return invoke
+
+
+def test_json_is_one_object_with_everything(ask, rag):
+    told = json.loads(ask(QUESTION, "--json"))
+    answer = rag.answer(QUESTION, AskOptions(max_new_tokens=12))
+    assert (told["question"], told["text"], told["mode"]) == (QUESTION, answer.text, "memory")
+    assert told["confidence"] == pytest.approx(answer.confidence, abs=1e-6)
+    assert told["supported"] is True
+    first, citation = told["citations"][0], answer.citations[0]
+    assert (first["id"], first["text"], first["place"]) == (
+        citation.passage.id,
+        citation.passage.text,
+        citation.passage.place,
+    )
+    assert first["source"] == "park.md"
+    assert [one["share"] for one in told["citations"]] == pytest.approx(
+        [one.share for one in answer.citations], abs=1e-6
+    )
+    assert sum(one["share"] for one in told["citations"]) == pytest.approx(1)
+    assert 0 < told["timings"]["first_token"] < told["timings"]["complete"]
+
+
+def test_json_of_many_questions_is_a_line_each(ask):
+    lines = ask("--json", given=f"{QUESTION}\n公园几点开门？\n\n").splitlines()
+    assert [json.loads(line)["question"] for line in lines] == [QUESTION, "公园几点开门？"]
+
+
+def test_passages_are_shown_under_their_citations(ask):
+    lines = ask(QUESTION, "--show-passages", "-k", "2").splitlines()
+    first, second = (place for place, line in enumerate(lines) if line.startswith("  ["))
+    assert second > first + 1
+    assert all(line.startswith("      ") for line in lines[first + 1 : second])
+    assert any("40 yuan" in line for line in lines[first:])
