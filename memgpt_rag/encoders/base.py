@@ -62,10 +62,12 @@ class Encoder(ABC):
     precision: str = "fp32"
 
     @abstractmethod
-    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Encode queries, with the query prompt, into vectors of shape [texts, dimension]."""
 
     @abstractmethod
-    def encode_passages(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Encode passages, with the passage prompt, into vectors of shape [texts, dimension]."""
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:

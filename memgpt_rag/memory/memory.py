@@ -26,7 +26,8 @@ class PassageEncoder(Protocol):
     normalized: bool
 
     @property
-    def fingerprint(self) -> EncoderFingerprint: ...
+    def fingerprint(self) -> EncoderFingerprint:
+        """Return the fingerprint that is stored in the memory."""
 
     def encode_passages(self, texts: list[str]) -> Float[np.ndarray, "texts dimension"]: ...
 

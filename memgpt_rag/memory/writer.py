@@ -243,7 +243,7 @@ class MemoryWriter:
         if not self._committed:
             versions.sweep(self.memory)
         elif self._journal is not None:
-            files.remove(self._journal.path)  # a journal that this job did not use stays, for the job that resumes from it
+            files.remove(self._journal.path)  # a journal that this job did not use is kept for its own job
 
     def _release(self) -> None:
         """Remove the folder if it holds no memory, and then release the lock; after that, the folder may be another job's.

@@ -1,4 +1,4 @@
-"""Questions with their right answers, from JSON Lines or from a set in the layout of SQuAD."""
+"""Questions with their gold answers, from JSON Lines or from a dataset in the layout of SQuAD."""
 
 from __future__ import annotations
 

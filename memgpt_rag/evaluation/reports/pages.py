@@ -41,8 +41,8 @@ circle, rect { fill: currentColor; }
 """
 
 
-# What Markdown gives a meaning to: emphasis, code, entities, cells; brackets, but for those of an interval such as
-# [0.812, 0.853]; what makes a link of "](…", and what some readers make links of that nobody wrote: https://…, a.com, me@a.com.
+# Characters with a meaning in Markdown: emphasis, code, entities, cells; brackets, except those of an interval such as
+# [0.812, 0.853]; the parenthesis of a link, "](…"; and what some renderers turn into links: https://…, a.com, me@a.com.
 _MARKUP = re.compile(
     r"""[\\`*~$|@]|(?<![^\W_])_|_(?![^\W_])|&(?=\#?\w+;)|\[(?![-+]?[\d.]+,\ [-+]?[\d.]+\])|(?<=\])\(|:(?=//)|(?<=\w)\.(?=[^\W\d_])""",
     re.VERBOSE,

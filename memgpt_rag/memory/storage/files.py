@@ -53,6 +53,7 @@ class NewFile(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
+        """Write all of a bytes-like object, and return its number of bytes."""
         view = memoryview(data).cast("B")
         done = 0
         with _naming(self._handle):
