@@ -1,7 +1,7 @@
 """Writes docs/reference/cli.md from the commands themselves.
 
-    python docs/generate_reference.py            writes the page
-    python docs/generate_reference.py --check    exits 1 where the page is not what would be written
+python docs/generate_reference.py            writes the page
+python docs/generate_reference.py --check    exits 1 where the page is not what would be written
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def page() -> str:
     for name, group in (("memgpt-index", memgpt_index), ("memgpt-rag", memgpt_rag)):
         parts += [f"## {name}", _text(group.help)]
         for full_name, command in commands(name, group):
-            parts += [f"### {full_name}", _text(command.help), f"```sh\n{_usage(full_name, command)}\n```", *_options(command)]
+            parts += [
+                f"### {full_name}",
+                _text(command.help),
+                f"```sh\n{_usage(full_name, command)}\n```",
+                *_options(command),
+            ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -40,12 +40,14 @@ def words_of(*arguments: str | Path) -> list[str]:
 def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, which has the heavy imports behind it. Nothing that it does wrong is hidden."""
     main = import_module(COMMANDS[str(arguments[0])]).main
-    before = Path.cwd()
+    before, words = Path.cwd(), sys.argv
     os.chdir(cwd)
+    sys.argv = [*map(str, arguments)]  # what a report says it was made with
     try:
         done = CliRunner().invoke(main, [*map(str, arguments[1:])], input=stdin, prog_name=str(arguments[0]))
     finally:
         os.chdir(before)
+        sys.argv = words
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)

@@ -133,7 +133,7 @@ def compact(memory: Path) -> None:
     manifest = compact(memory, progress=True)
     echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:
-        index(memory, "auto", min(indexed), DEFAULT_LATENCY)
+        index(memory, "auto", min(indexed), DEFAULT_LATENCY, told=False)
 
 
 @click.command("rebuild-index")
@@ -284,10 +284,10 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]}.")
-    echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} of {memory}.")
+    echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} in {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]
-        index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False)
+        index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, told=False)
 
 
 COMMANDS = [add, update, delete, compact, rebuild_index, lexical, verify, versions, rollback, expire, diff, export]

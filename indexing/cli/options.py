@@ -104,6 +104,7 @@ def index(
     *,
     anew: bool = True,
     memory_limit: float | None = None,
+    told: bool = True,
 ) -> None:
     """Choose how a memory is searched, and say so where that is not exactly; see `index_memory`."""
     from indexing.jobs.choose_index import index_memory
@@ -125,8 +126,8 @@ def index(
                 f"Segment {name}: {settings.factory}, {settings.parameters}, finds {choice.recall:.1%} of the 10 nearest "
                 f"in {choice.milliseconds:.2f} ms; looking at all keys takes {choice.exact_milliseconds:.2f} ms."
             )
-    if all(choice.index is None for choice in chosen.values()) and kind != "auto":
-        echo("All keys are looked at.")
+    if told and all(choice.index is None for choice in chosen.values()):
+        echo("Searches are exact: they scan all keys.")
 
 
 def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:

@@ -152,9 +152,11 @@ class _RecordReader:
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        record = json.loads(line.rstrip("\r\n"))
+    except (ValueError, RecursionError) as error:
+        what = "too deep" if isinstance(error, RecursionError) else "a number that is too long"
+        if isinstance(error, json.JSONDecodeError):
+            what = f"{error.msg} at column {error.colno}"
         raise SourceError(f"{where}: broken JSON ({what}); mend the line or remove it.") from error
     if not isinstance(record, dict):
         raise SourceError(f'{where}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.')

@@ -80,7 +80,7 @@ class Search:
         """Return a key of the kind of scores, for models that are fitted to them; empty for dense search alone."""
         fusion = f" {self.fusion} {self.lexical_weight:g}" if self.kind == "hybrid" else ""
         again = "" if self.reranker is None else f" {self.reranker.name} {self.weight_of_reranker:g}"
-        return "" if self == Search() else f"{self.kind}{fusion}{again}"
+        return f"{self.kind}{fusion}{again}" if self.kind != "dense" or again else ""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,13 @@ LIBRARY = ROOT / "examples" / "beir"
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> Path:
-    """The report of the command in the README."""
+    """The report of the command in the guide."""
     folder = tmp_path_factory.mktemp("eval") / "report"
-    line = re.search(r"^memgpt-rag eval retrieval .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    line = re.search(
+        r"^memgpt-rag eval retrieval .*$",
+        (ROOT / "docs" / "guide" / "evaluate-retrieval.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     *command, output = shlex.split(line[0])
     assert (command[3], output) == ("examples/beir", "report")
     done = run(*command, folder)
@@ -29,7 +33,7 @@ def measured(tmp_path_factory) -> Path:
 
 
 @pytest.mark.offline_models
-def test_the_readmes_command_measures_a_folder_of_beir(measured):
+def test_the_guides_command_measures_a_folder_of_beir(measured):
     report = json.loads((measured / "report.json").read_text(encoding="utf-8"))
     assert [system["name"] for system in report["systems"]] == [
         "dense all-MiniLM-L6-v2",

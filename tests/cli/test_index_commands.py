@@ -72,7 +72,7 @@ def test_entries_are_found_by_their_words(tmp_path):
     assert done.returncode == 0 and "[1]  100%  first.jsonl, line 1" in done.stdout, done.stderr
     assert "No reranker 'nobody/none': it is no folder here" in refused("memgpt-rag", *asked, "--rerank", "nobody/none")
     again = index(*build[:-2], "--encoder", "all-MiniLM-L6-v2", "--replace", "--lexical")
-    assert "2 entries can be found by their words, too" in again
+    assert "2 entries are in the lexical index" in again
 
 
 def test_wrong_wishes_are_one_sentence(tmp_path):
@@ -115,7 +115,7 @@ def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
     assert "memory limit" not in told
     assert "memory limit          1.0 MB  cannot be kept" in index(*plan, "--memory-limit", "1MB")
     build = ["build", source, "--memory", tmp_path / "no", "--encoder", "all-MiniLM-L6-v2", "--memory-limit", "1MB"]
-    assert "MB with its models loaded, and --memory-limit is 1.0 MB; raise it" in refused("memgpt-index", *build)
+    assert " with its models loaded, and --memory-limit is 1.0 MB; raise it" in refused("memgpt-index", *build)
     assert not (tmp_path / "no").exists()
     assert "'2 cows' is no size; expected one such as 500MB or 2GB" in refused(
         "memgpt-index", *plan, "--disk", "2 cows", status=2

@@ -112,7 +112,8 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
     told = re.fullmatch(
-        r"Loss on \d questions held out: (.*) before, (.*) after \d+ steps; the reader is in (.*), for.*\n", done.stdout
+        r"Loss on \d questions held out: (.*) before, (.*) after \d+ steps; the adapter is in (.*), for.*\n",
+        done.stdout,
     )
     assert told, done.stdout
     assert float(told[2]) < float(told[1])
