@@ -63,7 +63,7 @@ class SeenRuns(_Seen):
         super().__init__()
         self._count = 0
 
-    def of_parts(self, parts: Sequence[int], most_bytes: float) -> list[bytes]:
+    def sharing_parts(self, parts: Sequence[int], most_bytes: float) -> list[bytes]:
         """The runs that have one of these parts and are no longer than that."""
         numbers = f"SELECT run FROM parts WHERE part IN ({','.join('?' * len(parts))})"  # noqa: S608
         wanted = f"SELECT bytes FROM runs WHERE number IN ({numbers}) AND length(bytes) <= ?"  # noqa: S608

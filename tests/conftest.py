@@ -50,6 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
+_SHARED = pytest.MonkeyPatch()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """From the first test that needs them, the bundled models are loaded once a process."""
+    if item.get_closest_marker("offline_models") and not _SHARED._setattr:
+        from shared_models import share
+
+        share(_SHARED)
+
+
 @pytest.fixture(scope="session")
 def gemma():
     """Gemma 3 270M in fp32, shared by all tests; a test that changes its config or prefix must not rely on others'."""

@@ -22,7 +22,7 @@ _HANDED_ON = 2**20
 # Number of blocks of texts in the cluster at a time: half a million passages.
 WINDOW = 2048
 # A lost worker is replaced a few times only: one that was killed for its memory use would be killed again.
-_RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def context() -> Iterator[None]:
 
 
 def in_windows(
-    given: Iterable[T], worker: type[Any], made_of: tuple[Any, ...], workers: int | None
+    given: Iterable[T], worker: type[Any], constructor_args: tuple[Any, ...], workers: int | None
 ) -> Iterator[tuple[T, Row]]:
     """Yield each item with the result of a pool of workers, in order; a window of items is in the cluster at a time."""
     import ray
@@ -56,11 +56,11 @@ def in_windows(
         with context():
             rows = dataset(window).flat_map(
                 worker,
-                fn_constructor_args=made_of,
+                fn_constructor_args=constructor_args,
                 compute=ActorPoolStrategy(min_size=1, max_size=min(most, len(window))),
                 num_cpus=1,
                 num_gpus=1 if gpus else 0,
-                **_RESTARTS,
+                **RESTARTS,
             )
         for row in in_order(rows, len(window)):
             yield window[row["number"]], row

@@ -101,8 +101,8 @@ class RayEngine:
         return settle(items, options, on_file)
 
     def keys(self, blocks: Iterable[list[str]]) -> Iterator[tuple[list[str], Vectors]]:
-        made_of = (self._encoder_recipe, self.encoder.fingerprint)
-        for texts, row in in_windows(blocks, _Embedder, made_of, self._workers):
+        constructor_args = (self._encoder_recipe, self.encoder.fingerprint)
+        for texts, row in in_windows(blocks, _Embedder, constructor_args, self._workers):
             yield texts, unpacked(row["keys"])
 
 

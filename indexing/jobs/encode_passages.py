@@ -47,7 +47,7 @@ def encode_values(
         on_block(len(texts))
     computed = _one_by_one(writer, known, journal)
     for passages in writer.value_blocks(BLOCK):
-        rows = [None if known is None else known.of_text(passage.titled_text) for passage in passages]
+        rows = [None if known is None else known.row_with_text(passage.titled_text) for passage in passages]
         there = [row for row in rows if row is not None]
         known_keys = iter(known.keys(there)) if known is not None and there else iter(())
         writer.add_keys(np.stack([next(computed if row is None else known_keys) for row in rows]))
@@ -61,7 +61,7 @@ def _unknown_blocks(writer: MemoryWriter, known: KnownEntries | None) -> Iterato
     size = min(FIRST_BLOCK, BLOCK)
     for passages in writer.value_blocks(BLOCK):
         block_texts = [passage.titled_text for passage in passages]
-        texts += block_texts if known is None else [text for text in block_texts if known.of_text(text) is None]
+        texts += block_texts if known is None else [text for text in block_texts if known.row_with_text(text) is None]
         while len(texts) >= size:
             yield texts[:size]
             del texts[:size]

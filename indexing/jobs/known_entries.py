@@ -33,11 +33,7 @@ class KnownEntries:
         """Return the row of the entry that equals this passage in all fields; None if there is none."""
         return self._find(self._by_id, passage.id, lambda entry: entry == passage)
 
-    def of_id(self, id: str) -> int | None:
-        """Return the row of the entry with an id; None if there is none."""
-        return self._find(self._by_id, id, lambda entry: entry.id == id)
-
-    def of_text(self, titled_text: str) -> int | None:
+    def row_with_text(self, titled_text: str) -> int | None:
         """Return the row of an entry with the same titled text, and so the same key; None if there is none."""
         return self._find(self._by_text, titled_text, lambda entry: entry.titled_text == titled_text)
 

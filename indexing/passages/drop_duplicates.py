@@ -66,7 +66,7 @@ class DuplicateFilter:
         width = _SHINGLE_WORDS * words.itemsize
         shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
         sketch = nsmallest(_SKETCH, {zlib.crc32(shingle) for shingle in shingles})
-        if any(_contains(kept, run, words.itemsize) for kept in self._kept.of_parts(sketch, len(run) / NEARLY)):
+        if any(_contains(kept, run, words.itemsize) for kept in self._kept.sharing_parts(sketch, len(run) / NEARLY)):
             self.counts.near += 1
             return False
         self._kept.add(run, sketch)

@@ -28,13 +28,13 @@ class Plan:
     """Sizes of a memory that has not been built; exact but for the manifest and a few bytes of headers.
 
     Attributes:
-        entries_of: file name → number of entries.
+        entries_by_file: file name → number of entries.
         sample: evenly spaced sample of the passages.
         reading_seconds: seconds of reading, splitting and deduplication.
     """
 
     report: BuildReport
-    entries_of: dict[str, int]
+    entries_by_file: dict[str, int]
     keys_bytes: int
     values_bytes: int
     sample: list[Passage]
@@ -43,19 +43,19 @@ class Plan:
 
 def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, str] | None = None) -> Plan:
     """Plan a job by reading its passages without embedding them; raises SourceError as the job itself would."""
-    began, entries_of = time.perf_counter(), Counter[str]()
+    began, entries_by_file = time.perf_counter(), Counter[str]()
     sink, sample, every = pa.MockOutputStream(), list[Passage](), 1
     schema = values_schema(metadata or {})
     with pa.ipc.new_file(sink, schema) as values:
         for block in stream:
-            entries_of.update(passage.source for passage in block)
+            entries_by_file.update(passage.source for passage in block)
             sample += block[:: max(1, every)]
             if len(sample) > 4 * _SAMPLE:
                 sample, every = sample[::2], 2 * every
             values.write_batch(pa.RecordBatch.from_pylist([to_row(passage) for passage in block], schema))
     sample = sample[:: -(-len(sample) // _SAMPLE)]
     keys_bytes = stream.report.entries * dimension * _BYTES_PER_NUMBER
-    return Plan(stream.report, dict(entries_of), keys_bytes, sink.size(), sample, time.perf_counter() - began)
+    return Plan(stream.report, dict(entries_by_file), keys_bytes, sink.size(), sample, time.perf_counter() - began)
 
 
 def table(plan: Plan, files: Iterable[SourceFile]) -> str:
@@ -63,7 +63,7 @@ def table(plan: Plan, files: Iterable[SourceFile]) -> str:
     lines = [f"{'format':<9}{'size':>10}{'entries':>9}  file"]
     for file in files:
         lines.append(
-            f"{file.format:<9}{size(file.bytes):>10}{plan.entries_of.get(file.name, 0):>9,}  {printable(file.name)}"
+            f"{file.format:<9}{size(file.bytes):>10}{plan.entries_by_file.get(file.name, 0):>9,}  {printable(file.name)}"
         )
     return "\n".join(lines)
 

@@ -358,7 +358,7 @@ class MemoryDecoder(nn.Module):
         rows, tokens = input_ids.shape
         if len(memory.num_entries) != rows:
             raise ValueError(
-                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; attend once per batch."
+                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; make one per batch."
             )
         if attention_mask is None:
             attention_mask = input_ids.new_ones(rows, seen + tokens)

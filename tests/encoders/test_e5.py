@@ -306,7 +306,7 @@ from indexing.jobs.build_memory import build_memory
 from indexing.engines.local import LocalEngine
 from indexing.sources.find_files import find_files
 from indexing.passages.split_passages import PassageSplitter
-from memgpt_rag.encoders.base import load_encoder
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.retrieval.retriever import Retriever
 

@@ -151,7 +151,7 @@ def test_a_plan_tells_the_sizes_of_the_memory_to_come(sources, tmp_path):
     encoder, plan = HashEncoder(), planned(sources)
     report = build(sources, tmp_path / "memory", encoder)
     assert plan.report.sentence() == report.sentence()
-    assert plan.entries_of == {"park.md": 2, "benches.jsonl": 700}
+    assert plan.entries_by_file == {"park.md": 2, "benches.jsonl": 700}
     segment = next((tmp_path / "memory" / layout.SEGMENTS).iterdir())
     actual = {path.name: path.stat().st_size for path in segment.iterdir()}
     assert plan.keys_bytes == pytest.approx(actual[layout.KEYS], abs=100)

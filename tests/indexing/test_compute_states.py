@@ -15,7 +15,7 @@ from indexing.jobs.build_memory import build_memory
 from indexing.jobs.compute_states import compute_states
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
-from memgpt_rag.answering.entry_states import ComputedStates, MemoryStates, make_memory
+from memgpt_rag.answering.entry_states import ComputedStates, MemoryStates, StatesSource, make_memory
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import encode_probe
 from memgpt_rag.memory import Memory, expire
@@ -59,8 +59,13 @@ def model_of(gemma, config="quality") -> MemoryDecoder:
 
 @torch.no_grad()
 def log_probs(rag: RAG, question: str, memory: Memory | None) -> torch.Tensor:
-    (found,) = rag.retriever.retrieve([question], 4)
     source = ComputedStates(rag.model, rag.prompt) if memory is None else MemoryStates(rag.model, rag.prompt, memory)
+    return log_probs_from(rag, question, source)
+
+
+@torch.no_grad()
+def log_probs_from(rag: RAG, question: str, source: StatesSource) -> torch.Tensor:
+    (found,) = rag.retriever.retrieve([question], 4)
     attended = make_memory(rag.model, source, [found])
     return rag.model(torch.tensor([rag.prompt.question_row(question, [])]), memory=attended).logits[0].log_softmax(-1)
 
@@ -93,7 +98,7 @@ def test_states_that_are_kept_read_as_stored_ones_and_are_computed_once(
         rag = RAG(Memory.open(without), e5, model_of(gemma), states_folder=tmp_path)
         if process:
             monkeypatch.setattr(rag.model, "states_of", lambda entries: [1 / 0 for _ in entries])
-        read = log_probs(rag, QUESTIONS[0], rag._states)
+        read = log_probs_from(rag, QUESTIONS[0], rag.generator.states)
         assert (read.exp() - expected.exp()).abs().max() < 0.01
         assert rag.answer(QUESTIONS[0]).citations[0].share is not None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny import HashRecipe, TinyReader
 
+from indexing.engines import ray_cluster
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.engines.ray_engine import RayEngine, ray_states
@@ -153,7 +154,10 @@ def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, mo
     require_same(tmp_path / "whole", tmp_path / "memory")
 
 
-def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path):
+def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path, monkeypatch):
+    assert ray_cluster.RESTARTS == {"max_restarts": 3, "max_task_retries": 3}
+    # Each takes a while: here the first one is the last.
+    monkeypatch.setattr(ray_cluster, "RESTARTS", {"max_restarts": 1, "max_task_retries": 1})
     dying = HashRecipe(os.getpid(), dies_at="Bench number 200 ")
     with (
         RayEngine(dying, SPLITTER) as engine,

@@ -8,7 +8,7 @@ from typing import Any
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.squad import read_squad
-from memgpt_rag.evaluation.data.text_source import json_lines, text_of
+from memgpt_rag.evaluation.data.text_source import json_lines, text_field
 
 _EXPECTED = 'an object such as {"id": "q1", "question": "…", "golden_answers": ["…"]}'
 
@@ -37,10 +37,10 @@ def read_answered(path: str | Path) -> list[AnsweredQuestion]:
         return [AnsweredQuestion(name, judged.queries[name], answers) for name, answers in judged.answers.items()]
     asked: dict[str, AnsweredQuestion] = {}
     for number, (where, record) in enumerate(json_lines(path, _EXPECTED), 1):
-        name = text_of(record, "id", where, _EXPECTED) if record.get("id") is not None else str(number)
+        name = text_field(record, "id", where, _EXPECTED) if record.get("id") is not None else str(number)
         if name in asked:
             raise SourceError(f"{where}: the id {name!r} was used before; give every question an id of its own.")
-        asked[name] = AnsweredQuestion(name, text_of(record, "question", where, _EXPECTED), _answers(record, where))
+        asked[name] = AnsweredQuestion(name, text_field(record, "question", where, _EXPECTED), _answers(record, where))
     if not asked:
         raise SourceError(f"{path.name} holds no question; expected {_EXPECTED} in each line.")
     return list(asked.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
 from memgpt_rag.evaluation.data.qrels import Judgements
-from memgpt_rag.evaluation.data.text_source import json_lines, numbered_lines, text_of
+from memgpt_rag.evaluation.data.text_source import json_lines, numbered_lines, text_field
 
 CORPUS, QUERIES, JUDGEMENTS = "corpus.jsonl", "queries.jsonl", "qrels"
 HEADER = ("query-id", "corpus-id", "score")
@@ -34,7 +34,7 @@ def read_beir(folder: str | Path, split: str = "test") -> RetrievalDataset:
     queries: dict[str, str] = {}
     for where, record in json_lines(folder / QUERIES, _QUERY):
         name = _new_id(record, queries, where, _QUERY)
-        queries[name] = text_of(record, "text", where, _QUERY)
+        queries[name] = text_field(record, "text", where, _QUERY)
     judgements = _read_judgements(_of_split(folder / JUDGEMENTS, split), queries, documents)
     return RetrievalDataset(folder.resolve().name, documents, queries, judgements.grades)
 
@@ -48,17 +48,17 @@ def read_corpus(path: Path) -> dict[str, Document]:
     documents: dict[str, Document] = {}
     for where, record in json_lines(path, _DOCUMENT):
         name = _new_id(record, documents, where, _DOCUMENT)
-        title = text_of(record, "title", where, _DOCUMENT, empty=True)
+        title = text_field(record, "title", where, _DOCUMENT, empty=True)
         if "text" not in record:
             raise SourceError(f"{where}: its text is missing; expected {_DOCUMENT}.")
-        documents[name] = Document(title, text_of(record, "text", where, _DOCUMENT, empty=True))
+        documents[name] = Document(title, text_field(record, "text", where, _DOCUMENT, empty=True))
     if not documents:
         raise SourceError(f"{path.name} holds no document; expected {_DOCUMENT} in each line.")
     return documents
 
 
 def _new_id(record: dict[str, object], known: dict[str, Document] | dict[str, str], where: str, expected: str) -> str:
-    name = text_of(record, "_id", where, expected)
+    name = text_field(record, "_id", where, expected)
     if name in known:
         raise SourceError(f"{where}: the id {name!r} was used before; give every line an id of its own.")
     return name

@@ -62,7 +62,7 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]
         yield where, record
 
 
-def text_of(record: dict[str, Any], name: str, where: str, expected: str, *, empty: bool = False) -> str:
+def text_field(record: dict[str, Any], name: str, where: str, expected: str, *, empty: bool = False) -> str:
     """Return the text in a field of a record.
 
     Args:
