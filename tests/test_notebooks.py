@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import environment
 from conftest import ROOT
 
 NOTEBOOKS = ROOT / "examples" / "notebooks"
@@ -59,23 +57,18 @@ def test_a_notebook_is_valid_and_stored_without_results(name):
 
 @pytest.mark.offline_models
 @pytest.mark.parametrize("name", PRINTED)
-def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
+def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch, capsys):
     copy = tmp_path / "examples"
     shutil.copytree(ROOT / "examples", copy)
     before = files(copy)
-    code = "\n\n".join(code_cells(read(name)))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=copy / "notebooks",
-        env={**environment(), "PYTHONUTF8": "1", "TMPDIR": str(tmp_path)},
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(copy / "notebooks")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for number, code in enumerate(code_cells(read(name)), 1):
+        exec(compile(code, f"{name}, code cell {number}", "exec"), names)
+    printed = capsys.readouterr().out
     for line in PRINTED[name]:
-        assert re.search(line, done.stdout, re.MULTILINE), f"{line} in\n{done.stdout}"
+        assert re.search(line, printed, re.MULTILINE), f"{line} in\n{printed}"
     assert files(copy) == before, "it wrote beside the examples"
 
 
