@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from memgpt_rag.choices import SEARCH_KINDS
+from memgpt_rag.choices import SEARCH_KINDS, SearchKind
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retriever, Search
 
@@ -34,18 +34,21 @@ class System(Protocol):
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]: ...
 
 
-_AGAIN = "+rerank"
-SEARCHES = (*SEARCH_KINDS, *(kind + _AGAIN for kind in SEARCH_KINDS))
+# Name of each way of searching, its kind, and whether a reranker follows.
+SEARCHES: dict[str, tuple[SearchKind, bool]] = {
+    **{kind: (kind, False) for kind in SEARCH_KINDS},
+    **{f"{kind}+rerank": (kind, True) for kind in SEARCH_KINDS},
+}
 
 
 def is_reranked(name: str) -> bool:
     """Return whether a search has a reranker."""
-    return name.endswith(_AGAIN)
+    return SEARCHES[name][1]
 
 
 def needs_lexical_index(name: str) -> bool:
     """Return whether a search needs a lexical index."""
-    return not name.startswith("dense")
+    return SEARCHES[name][0] != "dense"
 
 
 def require_search(name: str) -> None:
@@ -78,10 +81,10 @@ def make_system(
     require_search(search)
     from memgpt_rag.evaluation.data.dataset import digest
 
-    if is_reranked(search) and settings.reranker is None:
+    kind, reranked = SEARCHES[search]
+    if reranked and settings.reranker is None:
         raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
-    reranker = settings.reranker if is_reranked(search) else None
-    kind = next(kind for kind in SEARCH_KINDS if search.startswith(kind))
+    reranker = settings.reranker if reranked else None
     retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
 
     fingerprint = encoder.fingerprint
