@@ -7,6 +7,7 @@ in folders of tests are loaded each time.
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ def share(patch: pytest.MonkeyPatch) -> None:
     decoders: dict[Any, Any] = {}
     encoders: dict[EncoderConfig, Encoder] = {}
 
+    @functools.wraps(load_decoder)
     def shared_decoder(name: Any, dtype: Any, device: Any, settings: dict[str, Any]) -> Any:
         if str(name) not in GENERATORS or settings or device is not None:
             return load_decoder(name, dtype, device, settings)
@@ -31,6 +33,7 @@ def share(patch: pytest.MonkeyPatch) -> None:
             decoders[key] = load_decoder(name, dtype, device, settings)
         return sharing_weights(decoders[key])
 
+    @functools.wraps(load_encoder)
     def shared_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
         config = EncoderConfig(config) if isinstance(config, str) else config
         if config.name not in ENCODERS or (config.backend, config.precision) != ("torch", "fp32"):
