@@ -140,7 +140,7 @@ def train(
     device: torch.device,
 ) -> dict[str, Any]:
     """AdamW for so many seconds; the learning rate warms up and falls linearly to 0 by the time that has passed."""
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, temporary_settings=device.type == "cuda")
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda")
     rates = [group["lr"] for group in groups]
     parameters = [one for group in groups for one in group["params"]]
     began, step, seen, losses = time.perf_counter(), 0, 0, []

@@ -33,7 +33,7 @@ from indexing.jobs.change_memory import compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, expire, roll_back, versions
+from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, expire, list_versions, roll_back
 from memgpt_rag.memory.storage import layout
 
 SECONDS, BYTES = 30, 8 * 2**30
@@ -69,7 +69,7 @@ ACTIONS = {
     "use": use,
     "verify": verify_memory,
     "load": load_what_it_names,
-    "versions": versions,
+    "versions": list_versions,
     "add": add,
     "delete": delete,
     "words": lambda memory: add_lexical_index(Memory.open(memory)),

@@ -47,7 +47,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would ch
 
 @dataclass(frozen=True)
 class _Change:
-    """What is to be read into a memory that is there, and how."""
+    """Sources to read into an existing memory, and how to read them."""
 
     sources: tuple[Path | str, ...]
     encoder: str | None
@@ -133,7 +133,7 @@ def compact(memory: Path) -> None:
     manifest = compact(memory, progress=True)
     echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
     if indexed:
-        index(memory, "auto", min(indexed), DEFAULT_LATENCY, told=False)
+        index(memory, "auto", min(indexed), DEFAULT_LATENCY, report_exact=False)
 
 
 @click.command("rebuild-index")
@@ -287,7 +287,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} in {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]
-        index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, told=False)
+        index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, report_exact=False)
 
 
 COMMANDS = [add, update, delete, compact, rebuild_index, lexical, verify, versions, rollback, expire, diff, export]

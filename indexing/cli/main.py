@@ -177,7 +177,9 @@ def build(
     if report.kept or report.deleted:
         echo(f"{report.changes()}.")
     if report.commit is not None:
-        index(memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit, told=kind != "auto")
+        index(
+            memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit, report_exact=kind != "auto"
+        )
     if lexical:
         changes.add_lexical_index_to(memory)
     if preset is not None:

@@ -104,9 +104,13 @@ def index(
     *,
     anew: bool = True,
     memory_limit: float | None = None,
-    told: bool = True,
+    report_exact: bool = True,
 ) -> None:
-    """Choose how a memory is searched, and say so where that is not exactly; see `index_memory`."""
+    """Choose how a memory is searched, and report the choice; see `index_memory`.
+
+    Args:
+        report_exact: report an exact search, too.
+    """
     from indexing.jobs.choose_index import index_memory
     from indexing.planning.forecast import anonymous_bytes
 
@@ -126,7 +130,7 @@ def index(
                 f"Segment {name}: {settings.factory}, {settings.parameters}, finds {choice.recall:.1%} of the 10 nearest "
                 f"in {choice.milliseconds:.2f} ms; looking at all keys takes {choice.exact_milliseconds:.2f} ms."
             )
-    if told and all(choice.index is None for choice in chosen.values()):
+    if report_exact and all(choice.index is None for choice in chosen.values()):
         echo("Searches are exact: they scan all keys.")
 
 

@@ -321,7 +321,7 @@ def _embedded(
 @memory_option
 @click.option("--split", default="test", show_default=True, help="Of a BEIR folder, the file in qrels/ that judges.")
 @encoder_option
-@click.option("--measure", default="nDCG@10", show_default=True, help="What is to be high: nDCG, R, RR, AP or P.")
+@click.option("--measure", default="nDCG@10", show_default=True, help="Measure to maximize: nDCG, R, RR, AP or P.")
 def lexical_weight(data: Path, memory: Path, split: str, encoder: str | None, measure: str) -> None:
     """Fit the weight of BM25 beside cosines in a hybrid search to the judged queries of DATA.
 

@@ -238,12 +238,11 @@ def train(
     no_cache: bool,
     **settings: Any,
 ) -> None:
-    """Train an adapter with which the language model reads memory better; states that are stored stay as they are.
+    """Train an adapter (LoRA) for reading memory; stored states stay valid.
 
-    It learns from the model itself with the right passage in its prompt, and from the answers. The right passage of a
-    question is the best one found that contains the answer; it stands among the next best ones. Some questions lose
-    theirs and are to be answered "not in memory". A quarter of the questions, held out, decides when to stop and what
-    is kept. Needs the extra `train`.
+    The adapter learns from the answers, and by distillation from the same model with the gold passage in its prompt. The
+    gold passage is the best retrieved one that contains the answer; the next best ones are distractors. A quarter of the
+    questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
     pairs = _questions(questions, memory, "some hundreds")
     from memgpt_rag.rag import RAG

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import COMMANDS, KNOWLEDGE, refused, run
+from commands import COMMANDS, KNOWLEDGE, refused, run, run_in_shell
 from conftest import ROOT
 
 
@@ -202,7 +202,7 @@ def test_a_build_stores_states_where_it_is_told_to(tmp_path):
 
 @pytest.mark.offline_models
 def test_ask_answers_and_cites(memory):
-    done = run("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
+    done = run_in_shell("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
     assert done.returncode == 0, done.stderr
     first, *rest = done.stdout.splitlines()
     assert first.startswith("40 yuan")
