@@ -177,9 +177,8 @@ def build(
     if report.kept or report.deleted:
         echo(f"{report.changes()}.")
     if report.commit is not None:
-        index(
-            memory, kind, recall, latency, anew=kind != "auto", memory_limit=memory_limit, report_exact=kind != "auto"
-        )
+        chosen = kind != "auto"
+        index(memory, kind, recall, latency, anew=chosen, memory_limit=memory_limit, report_exact=chosen)
     if lexical:
         changes.add_lexical_index_to(memory)
     if preset is not None:
