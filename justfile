@@ -28,6 +28,10 @@ test *arguments:
 test-fast *arguments:
     pytest -m "not offline_models" {{arguments}}
 
+# run the slow tests, which `just test` leaves out
+test-slow *arguments:
+    pytest --slow {{arguments}}
+
 # kill jobs at every change and damage memories at every byte; takes minutes
 test-thorough *arguments:
     pytest tests/memory tests/indexing/test_concurrent_builds.py --thorough {{arguments}}

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from indexing.jobs.build import BuildOptions as BuildOptions
     from indexing.jobs.build import build as build
+    from indexing.sources.read_options import ReadOptions as ReadOptions
+    from indexing.sources.read_options import RecordFields as RecordFields
 
-_HOMES = {"BuildOptions": "indexing.jobs.build", "build": "indexing.jobs.build"}
-__all__ = ["BuildOptions", "build"]
+_HOMES = {
+    "BuildOptions": "indexing.jobs.build",
+    "ReadOptions": "indexing.sources.read_options",
+    "RecordFields": "indexing.sources.read_options",
+    "build": "indexing.jobs.build",
+}
+__all__ = ["BuildOptions", "ReadOptions", "RecordFields", "build"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named else 2
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Slow tests run on their own, or where one is named.
+    if not any("::" in argument for argument in config.args):
+        chosen = {True: [], False: []}
+        for item in items:
+            chosen[item.get_closest_marker("slow") is not None].append(item)
+        slow = config.getoption("--slow")
+        items[:] = chosen[slow]
+        config.hook.pytest_deselected(items=chosen[not slow])
     # Models last: what fails at once is told first, and two processes do not unpack the same model at the same time.
     items.sort(key=lambda item: item.get_closest_marker("offline_models") is not None)
     missing = [
@@ -113,3 +121,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="faults and damage everywhere, not in a part of all places"
     )
+    parser.addoption("--slow", action="store_true", help="only the slow tests, which are left out otherwise")

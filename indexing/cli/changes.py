@@ -25,7 +25,7 @@ from indexing.cli.options import (
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, IndexKind
 from memgpt_rag.io.console import echo, quiet_libraries
 from memgpt_rag.io.option_groups import gathered
-from memgpt_rag.io.printable import printable
+from memgpt_rag.io.printable import counted, printable
 
 if TYPE_CHECKING:
     from indexing.job_log import JobLog
@@ -113,13 +113,15 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
     if dry_run:
         for passage in opened.passages(rows[:20]):
             echo(printable(f"{passage.id}  {passage.place}  {passage.text[:60]!r}"))
-        echo(f"Would delete {len(rows):,} of {len(opened):,} entries of {memory}.")
+        echo(f"Would delete {len(rows):,} of {counted(len(opened), 'entry', 'entries')} of {memory}.")
         return
     if not len(rows):
         echo("No entry matches; nothing was deleted.")
         return
     manifest = delete_entries(memory, rows, opened.manifest)
-    echo(f"Deleted {len(rows):,} entries; {manifest.entries:,} are left in version {manifest.commit} of {memory}.")
+    echo(
+        f"Deleted {counted(len(rows), 'entry', 'entries')} of {memory}; version {manifest.commit} holds {manifest.entries:,}."
+    )
 
 
 @click.command()
@@ -131,7 +133,7 @@ def compact(memory: Path) -> None:
 
     indexed = [segment.index.get("recall", 1.0) for segment in Memory.open(memory).manifest.segments if segment.index]
     manifest = compact(memory, progress=True)
-    echo(f"{manifest.entries:,} entries in one segment, version {manifest.commit} of {memory}.")
+    echo(f"{counted(manifest.entries, 'entry', 'entries')} in one segment, version {manifest.commit} of {memory}.")
     if indexed:
         index(memory, "auto", min(indexed), DEFAULT_LATENCY, report_exact=False)
 
@@ -195,7 +197,9 @@ def rollback(memory: Path, version: int) -> None:
     from memgpt_rag.memory import roll_back
 
     manifest = roll_back(memory, version)
-    echo(f"{memory} is as it was in version {version}: {manifest.entries:,} entries, version {manifest.commit}.")
+    echo(
+        f"{memory} is as it was in version {version}: {counted(manifest.entries, 'entry', 'entries')}, version {manifest.commit}."
+    )
 
 
 @click.command()
@@ -206,7 +210,7 @@ def expire(memory: Path, keep: int) -> None:
     from memgpt_rag.memory import expire
 
     forgotten = expire(memory, keep)
-    echo(f"Forgot {len(forgotten):,} versions of {memory}.")
+    echo(f"Forgot {counted(len(forgotten), 'version')} of {memory}.")
 
 
 @click.command()
@@ -235,7 +239,7 @@ def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
     from memgpt_rag.memory import Memory
 
     count = export_memory(Memory.open(memory), file, where=where, keys=keys)
-    echo(f"Wrote {count:,} entries to {file}.")
+    echo(f"Wrote {counted(count, 'entry', 'entries')} to {file}.")
 
 
 def add_lexical_index_to(memory: Path) -> None:
@@ -246,7 +250,7 @@ def add_lexical_index_to(memory: Path) -> None:
     opened = Memory.open(memory)
     if opened.manifest.words != ANALYSIS:
         version = add_lexical_index(opened).commit
-        echo(f"{len(opened):,} entries are in the lexical index; version {version} of {memory}.")
+        echo(f"{counted(len(opened), 'entry', 'entries')} in the lexical index; version {version} of {memory}.")
 
 
 def _apply(memory: Path, change: _Change, *, update: bool) -> None:

@@ -41,6 +41,7 @@ from memgpt_rag.choices import (
 )
 from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries, version_option
+from memgpt_rag.io.printable import counted
 from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType,
     quiet_libraries()
     recipe = DecoderRecipe(model_name, preset)
     stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=execution.states_elsewhere(recipe), progress=True)
-    echo(f"Stored the states of {entries:,} entries for {model_name}, {size(stored)}, in {memory}.")
+    echo(f"Stored the states of {counted(entries, 'entry', 'entries')} for {model_name}, {size(stored)}, in {memory}.")
 
 
 for _command in changes.COMMANDS:

@@ -27,6 +27,7 @@ from memgpt_rag.choices import Metric
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.io.console import progress_bar
+from memgpt_rag.io.printable import counted
 from memgpt_rag.memory import Manifest, MemoryWriter
 from memgpt_rag.passage import Passage
 
@@ -67,8 +68,8 @@ class BuildReport:
     def sentence(self) -> str:
         """Return a sentence on what was read and dropped."""
         return (
-            f"read {self.files:,} {'file' if self.files == 1 else 'files'}: {self.documents:,} documents, {self.passages:,} passages; dropped "
-            f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {self.entries:,} entries"
+            f"read {counted(self.files, 'file')}: {counted(self.documents, 'document')}, {counted(self.passages, 'passage')}; dropped "
+            f"{self.exact_duplicates:,} exact and {self.near_duplicates:,} near duplicates; {counted(self.entries, 'entry', 'entries')}"
         )
 
     def changes(self) -> str:
@@ -100,7 +101,8 @@ class PassageStream:
     ):
         self.report, self.log = BuildReport(files=len(files)), log or JobLog("none")
         self.shows_progress = self.log.shows_progress if progress is None else progress
-        if self.log.keeps_rejects:
+        self._on_reject = options.on_reject
+        if self.log.keeps_rejects or options.on_reject is not None:
             options = dataclasses.replace(options, on_reject=self._reject)
         self.files, self.engine, self._options = files, engine, options
         self._known = known
@@ -135,6 +137,8 @@ class PassageStream:
 
     def _reject(self, reject: Reject) -> None:
         self.report.rejected += 1
+        if self._on_reject is not None:
+            self._on_reject(reject)
         self.log.reject(reject)
 
 

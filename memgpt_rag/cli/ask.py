@@ -14,7 +14,7 @@ from memgpt_rag.cli.options import encoder_option, k_option, model_option, prese
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries
-from memgpt_rag.io.printable import printable, printable_json, shortened
+from memgpt_rag.io.printable import counted, printable, printable_json, shortened
 from memgpt_rag.limits import MOST_NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def ask(
         asking.answer(question)
         return
     if not as_json:
-        echo(f"{len(rag.retriever.memory):,} entries. Ask a question; an empty line ends.", err=True)
+        echo(f"{counted(len(rag.retriever.memory), 'entry', 'entries')}. Ask a question; an empty line ends.", err=True)
     answered = [asking.try_to_answer(asked) for asked in _questions()]
     if refused := answered.count(False):
         raise click.ClickException(f"{refused:,} of {len(answered):,} questions were not answered.")

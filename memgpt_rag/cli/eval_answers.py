@@ -77,8 +77,8 @@ def answers(
         Memory.open(memory).term_statistics([])
     Memory.open(memory)
     from memgpt_rag.answering.options import AskOptions
-    from memgpt_rag.evaluation.answers import answers_report, answers_table, evaluate_answers
-    from memgpt_rag.evaluation.reports.tables import compared, to_plain
+    from memgpt_rag.evaluation.answers import answers_report, answers_table, comparisons_table, evaluate_answers
+    from memgpt_rag.evaluation.reports.tables import to_plain
     from memgpt_rag.rag import RAG
 
     quiet_libraries()
@@ -102,8 +102,7 @@ def answers(
     report = answers_report(judged, command=command, about=about)
     echo(to_plain(answers_table(report)))
     if report["comparisons"]:
-        renamed = [{**of, "system": of["mode"], "measure": of["figure"]} for of in report["comparisons"]]
-        echo(f"\n{to_plain(compared(renamed, f'Compared with {modes[0]}', ''))}")
+        echo(f"\n{to_plain(comparisons_table(report))}")
     if output is not None:
         with at_path(output):
             output.write_text(printable_json(report, indent=1), encoding="utf-8")

@@ -20,6 +20,7 @@ from memgpt_rag.cli.options import encoder_option, memory_option, model_option
 from memgpt_rag.cli.search_options import OWN_MODEL, SearchOptions, refining_options
 from memgpt_rag.hub.bundled import E5_ENCODER
 from memgpt_rag.io.console import SentenceGroup, echo, progress_bar, quiet_libraries
+from memgpt_rag.io.printable import counted
 from memgpt_rag.limits import MOST_RETRIEVED
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | N
     from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
 
     judged, missing = measured.judged, measured.missing_documents
-    told = f"{judged.name}: {len(judged.documents):,} documents; {len(judged.judged):,} of {len(judged.queries):,} queries have"
+    told = f"{judged.name}: {counted(len(judged.documents), 'document')}; {len(judged.judged):,} of {len(judged.queries):,} queries have"
     echo(f"{told} a relevant one and are measured.", err=True)
     if missing:
         echo(f"Relevant documents without an entry in {memory}, which no search can find: {missing:,}.", err=True)

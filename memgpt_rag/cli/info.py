@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.io.console import echo
-from memgpt_rag.io.printable import printable
+from memgpt_rag.io.printable import counted, printable
 
 if TYPE_CHECKING:
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -28,7 +28,10 @@ def info(memory: Path) -> None:
     deleted, columns = sum(segment.deleted for segment in segments), manifest.metadata.items()
     rows = [
         ("entries", f"{manifest.entries:,}, {stored / 1e6:.1f} MB"),
-        ("version", f"{manifest.commit}, in {len(segments)} segments with {deleted:,} deleted rows"),
+        (
+            "version",
+            f"{manifest.commit}, in {counted(len(segments), 'segment')} with {counted(deleted, 'deleted row')}",
+        ),
         ("last job", _job(manifest.job)),
         ("metadata", ", ".join(f"{name}: {kind}" for name, kind in columns) or "none"),
         ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
@@ -65,4 +68,4 @@ def _search_of(manifest: Manifest) -> str:
 def _states_of(states: StatesFingerprint | None) -> str:
     if states is None:
         return "none; computed when first asked for"
-    return f"{states.dtype}, {len(states.layers)} layers of {states.model}, after a prefix of {len(states.prefix_ids)} tokens"
+    return f"{states.dtype}, {counted(len(states.layers), 'layer')} of {states.model}, after a prefix of {counted(len(states.prefix_ids), 'token')}"

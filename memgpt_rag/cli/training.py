@@ -20,6 +20,7 @@ from memgpt_rag.cli.options import (
 )
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
+from memgpt_rag.io.printable import counted
 from memgpt_rag.io.system_errors import at_path
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def calibrate(
 
         fitted = calibrate(rag, fitting, held_out, CalibrationOptions(steps=steps), on_step=on_step)
     if fitted.config == before:
-        echo(f"No configuration was better on the {len(held_out)} questions held out; nothing was changed.")
+        echo(f"No configuration was better on the {counted(len(held_out), 'question')} held out; nothing was changed.")
         return
     file = save_calibrated(preset, fitted.config, model)
     echo(
-        f"Loss on {len(held_out)} questions held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
+        f"Loss on {counted(len(held_out), 'question')} held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
     )
 
 
@@ -96,7 +97,7 @@ def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
     pairs = read_questions(file)
     if len(pairs) < 8:
         raise click.ClickException(
-            f"{file} holds {len(pairs)} questions; expected at least 8, {better} if they are to be had."
+            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, {better} if they are to be had."
         )
     Memory.open(memory)
     return pairs
@@ -274,7 +275,7 @@ def train(
             max_grad_norm=settings.pop("clip"),
             **settings,
         )
-    told = f"Loss on {len(held_out)} questions held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
+    told = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
         echo(f"{told}; the adapter is in {adapter}, for memgpt-rag ask --adapter.")
     else:

@@ -12,7 +12,7 @@ from memgpt_rag.evaluation.data.answered_questions import AnsweredQuestion
 from memgpt_rag.evaluation.machine import machine, packages
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.evaluation.metrics.significance import interval
-from memgpt_rag.evaluation.reports.tables import Table
+from memgpt_rag.evaluation.reports.tables import Table, compared
 from memgpt_rag.evaluation.retrieval import SystemComparison, compare_systems
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def answers_report(
         about: models and memory.
     """
     first, *others = answers
-    compared = compare_systems(
+    differences = compare_systems(
         [
             (mode, first, figure, _by_question(answers[mode], figure), _by_question(answers[first], figure))
             for mode in others
@@ -123,7 +123,7 @@ def answers_report(
             }
             for mode, judged_answers in answers.items()
         },
-        "comparisons": [_comparison(one) for one in compared],
+        "comparisons": [_comparison(one) for one in differences],
         "answers": [
             {
                 "id": asked.asked.id,
@@ -161,6 +161,13 @@ def answers_table(report: Mapping[str, Any]) -> Table:
     )
 
 
+def comparisons_table(report: Mapping[str, Any]) -> Table:
+    """Return a table of the differences between the first mode and the others, in points."""
+    comparisons = report["comparisons"]
+    rows = [{**of, "system": of["mode"], "measure": of["figure"]} for of in comparisons]
+    return compared(rows, f"Compared with {comparisons[0]['against']}", "", per_cent=True)
+
+
 def _by_question(answers: Sequence[JudgedAnswer], figure: str) -> dict[str, float]:
     return {one.asked.id: one.values[figure] for one in answers}
 
@@ -181,10 +188,10 @@ def _cell(figures: Mapping[str, float] | None) -> str:
     )
 
 
-def _comparison(compared: SystemComparison) -> dict[str, Any]:
+def _comparison(found: SystemComparison) -> dict[str, Any]:
     return {
-        "mode": compared.system,
-        "against": compared.against,
-        "figure": compared.measure,
-        **asdict(compared.figures),
+        "mode": found.system,
+        "against": found.against,
+        "figure": found.measure,
+        **asdict(found.figures),
     }

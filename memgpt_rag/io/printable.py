@@ -69,3 +69,12 @@ def printable_json(value: Any, **settings: Any) -> str:
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
     """Shorten a text for a message: its beginning, and the number of further characters."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun: "1 entry", "1,204 entries".
+
+    Args:
+        one, several: the noun's singular and plural; the plural is the singular with an s if it is not given.
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"

@@ -12,6 +12,7 @@ from memgpt_rag.evaluation.answers import (
     JudgedAnswer,
     answers_report,
     answers_table,
+    comparisons_table,
     evaluate_answers,
     judge,
 )
@@ -93,6 +94,9 @@ def test_a_report_tells_modes_languages_and_differences():
     rows = [row[0].strip() for row in answers_table(report).rows]
     assert rows == ["memory", "en", "zh", "prompt", "en", "zh"]
     assert answers_table(report).rows[0][2] == "50.0 [0.0, 100.0]"
+    differences = comparisons_table(report)
+    assert differences.head[3] == "difference, points"
+    assert differences.rows[0][:4] == ["prompt", "memory", "em", "-50.0 [-100.0, +0.0]"]
 
 
 @pytest.mark.offline_models

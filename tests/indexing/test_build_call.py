@@ -68,3 +68,12 @@ def test_states_are_computed_where_that_is_asked(tmp_path):
     indexing.build(text, tmp_path / "m", BuildOptions(encoder=MINILM, states="compact", index="exact"))
     memory = Memory.open(tmp_path / "m")
     assert memory.manifest.states is not None and memory.states(0) is not None
+
+
+def test_rejects_reach_the_callback_and_the_report(tmp_path):
+    (tmp_path / "boats.jsonl").write_text('{"text": "A rowing boat costs 40 yuan."}\n{broken\n')
+    rejects = []
+    read = indexing.ReadOptions(on_reject=rejects.append)
+    report = indexing.build(tmp_path / "boats.jsonl", tmp_path / "m", BuildOptions(encoder=MINILM, read=read))
+    assert (report.entries, report.rejected) == (1, 1)
+    assert [(one.source, one.position) for one in rejects] == [("boats.jsonl", "line 2")]

@@ -132,6 +132,7 @@ def test_files_that_cannot_be_read_are_named_together(sources, tmp_path):
     assert "d-latin.txt" in told[0]
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(encode_passages, "BLOCK", 32)
     monkeypatch.setattr("indexing.engines.ray_cluster.WINDOW", 4)
@@ -154,6 +155,7 @@ def test_a_job_whose_worker_fails_goes_on_from_its_journal(sources, tmp_path, mo
     require_same(tmp_path / "whole", tmp_path / "memory")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path, monkeypatch):
     assert ray_cluster.RESTARTS == {"max_restarts": 3, "max_task_retries": 3}
     # Each takes a while: here the first one is the last.

@@ -134,14 +134,21 @@ def searched(indexes: Mapping[str, Any]) -> Table:
     return Table(f"How fast keys of {indexes['encoder']} are searched", note, head, rows)
 
 
-def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) -> Table:
-    """Return the table of paired comparisons of systems, with p values."""
+def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str, *, per_cent: bool = False) -> Table:
+    """Return the table of paired comparisons of systems, with p values.
+
+    Args:
+        per_cent: show differences in points of a hundred, beside a table of means in per cent.
+    """
+    scale, digits = (100, 1) if per_cent else (1, 3)
     rows = [
         [
             comparison["system"],
             comparison["against"],
             comparison["measure"],
-            f"{comparison['difference']:+.3f} [{comparison['low']:+.3f}, {comparison['high']:+.3f}]",
+            "{:+.{digits}f} [{:+.{digits}f}, {:+.{digits}f}]".format(
+                *(scale * comparison[part] for part in ("difference", "low", "high")), digits=digits
+            ),
             _p(comparison["p"]),
             _p(comparison["p_holm"]),
             f"{comparison['better']:,} / {comparison['equal']:,} / {comparison['worse']:,}",
@@ -149,7 +156,8 @@ def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str) ->
         for comparison in comparisons
     ]
     told = f"{note} Difference with its 95 % interval, paired; p of a randomisation test, as it is and by Holm's correction."
-    head = ["system", "against", "measure", "difference", "p", "p (Holm)", "better / equal / worse"]
+    difference = "difference, points" if per_cent else "difference"
+    head = ["system", "against", "measure", difference, "p", "p (Holm)", "better / equal / worse"]
     return Table(title, told, head, rows)
 
 
