@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import groupby
+from pathlib import PurePosixPath
 
 from semantic_text_splitter import TextSplitter
 
@@ -50,7 +51,7 @@ class PassageSplitter:
             for start, piece in self._pieces(text):
                 first = blocks[bisect_right(starts, start) - 1]
                 last = blocks[bisect_right(starts, start + len(piece) - 1) - 1]
-                title = _title(document.title, headings)
+                title = _title(document.title or _file_title(document), headings)
                 digest = blake2b(f"{title}\n{piece}".encode(), digest_size=6).hexdigest()
                 times[digest] += 1
                 yield Passage(
@@ -105,6 +106,11 @@ def _id(document: Document, digest: str, time: int) -> str:
     """Return a unique id of the passage's source and text; it does not depend on the passage's position."""
     record = f"{document.record}/" if document.record else ""
     return f"{document.source}#{record}{digest}" + (f"-{time}" if time > 1 else "")
+
+
+def _file_title(document: Document) -> str:
+    """Return the title of a document without one: its file's name without its suffix; none for a record."""
+    return "" if document.record else PurePosixPath(document.source).stem
 
 
 def _title(title: str, headings: tuple[str, ...]) -> str:

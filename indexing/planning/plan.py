@@ -60,10 +60,10 @@ def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, st
 
 def table(plan: Plan, files: Iterable[SourceFile]) -> str:
     """Render a table of the files: format, size, entries, name."""
-    lines = [f"{'format':<9}{'size':>10}{'entries':>9}  file"]
+    lines = [f"{'format':<13}{'size':>10}{'entries':>9}  file"]
     for file in files:
         lines.append(
-            f"{file.format:<9}{size(file.bytes):>10}{plan.entries_by_file.get(file.name, 0):>9,}  {printable(file.name)}"
+            f"{file.format.replace('_', ' '):<13}{size(file.bytes):>10}{plan.entries_by_file.get(file.name, 0):>9,}  {printable(file.name)}"
         )
     return "\n".join(lines)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,17 @@ class Block:
         text: the text; line breaks in it are the author's, not a page layout's.
         first, last: first and last unit of the document that it covers, numbered from 1.
         headings: headings of its sections, outermost first.
+        kind: "text"; "code", whose indentation is kept; or "row", a row of a table.
+        header: header of a row's table, which stands above each of its passages; rows that follow each other with the
+            same header are one table.
     """
 
     text: str
     first: int
     last: int
     headings: tuple[str, ...] = ()
+    kind: Literal["text", "code", "row"] = "text"
+    header: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Document:
     Attributes:
         source: name of the file, relative to the source that the user named.
         record: the user's id of the record; empty where the file is one document.
-        title: the document's own title; may be empty.
-        unit: unit in which its blocks are numbered: "line", "page", "paragraph" or "row".
+        title: the document's own title; empty if it has none.
+        unit: unit in which its blocks are numbered: "line", "page", "paragraph", "row", "slide" and the like.
         blocks: its text in reading order.
         metadata: further fields of a record, for the requested columns.
     """
@@ -42,6 +47,19 @@ class Document:
     unit: str
     blocks: tuple[Block, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the job's summary: what of a file was left out, or could not be read, and why.
+
+    Attributes:
+        source: name of the file.
+        text: a clause such as "pages 2–4 hold pictures and no text".
+    """
+
+    source: str
+    text: str
 
 
 class BlockBuilder:
@@ -61,7 +79,26 @@ class BlockBuilder:
     def text(self, text: str, first: int, last: int) -> None:
         """Add a block in the present section, from unit `first` to `last`."""
         self._bare = False
-        self._blocks.append(Block(text, first, last, tuple(heading for _, heading, _ in self._open)))
+        self._blocks.append(Block(text, first, last, self._headings()))
+
+    def code(self, text: str, first: int, last: int) -> None:
+        """Add a block of code, whose line breaks and indentation are kept."""
+        self._bare = False
+        self._blocks.append(Block(text, first, last, self._headings(), "code"))
+
+    def table(self, header: str, rows: Iterable[tuple[str, int, int]]) -> None:
+        """Add a table.
+
+        Args:
+            header: its header row, cells divided by " | "; empty if it has none.
+            rows: text, first and last unit of each further row.
+        """
+        for text, first, last in rows:
+            self._bare = False
+            self._blocks.append(Block(text, first, last, self._headings(), "row", header))
+
+    def _headings(self) -> tuple[str, ...]:
+        return tuple(heading for _, heading, _ in self._open)
 
     def blocks(self) -> tuple[Block, ...]:
         """End all sections, and return the blocks in order."""

@@ -13,25 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from indexing.sources.addresses import shown_address, without_secrets
+from indexing.sources.formats import file_format
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.system_errors import machine_errno
-
-_FORMATS = {
-    ".txt": "text",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
-    ".docx": "word",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
-
 
 # HTTP status codes of missing files, in contrast to refused access.
 _GONE = (404, 410)
@@ -56,8 +40,8 @@ class SourceFile:
 
     @property
     def format(self) -> str:
-        """Return the name of its format, by its suffix; "text" for an unknown suffix."""
-        return _FORMATS.get(PurePosixPath(self.name).suffix.lower(), "text")
+        """Return the name of its format, by its suffix; "plain_text" for an unknown suffix."""
+        return file_format(self.name)
 
     @contextmanager
     def local(self) -> Iterator[Path]:

@@ -7,29 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 from indexing.job_log import Reject
-from indexing.sources import page_formats, record_formats, text_formats
-from indexing.sources.document import Document
+from indexing.sources.document import Document, Note
 from indexing.sources.find_files import SourceFile
+from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
-from memgpt_rag.io.printable import printable
+from memgpt_rag.io.printable import printable, shortened
 
 T = TypeVar("T")
-
-_READERS: dict[str, Callable[[Path, str, ReadOptions], Iterator[Document]]] = {
-    "text": lambda path, name, options: text_formats.read_text(path, name, options.encoding),
-    "markdown": lambda path, name, options: text_formats.read_markdown(path, name, options.encoding),
-    "html": lambda path, name, options: text_formats.read_html(path, name, options.encoding),
-    "pdf": lambda path, name, options: page_formats.read_pdf(path, name),
-    "word": lambda path, name, options: page_formats.read_word(path, name),
-    "jsonl": record_formats.read_jsonl,
-    "csv": record_formats.read_csv,
-    "parquet": record_formats.read_parquet,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +27,7 @@ class Fault:
     told: str
 
 
-def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Iterator[Document | Reject | Fault]:
+def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Iterator[Document | Note | Reject | Fault]:
     """Yield the documents of a file, in order; a fault is the last item.
 
     Args:
@@ -51,25 +39,39 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
     begun = False
     try:
         with file.local() as path:
-            for document in _READERS[file.format](path, file.name, options):
+            for item in read_path(path, file.name, options):
                 yield from rejects
                 rejects.clear()
-                begun = True
-                yield document
+                begun = begun or isinstance(item, Document)
+                yield item
         yield from rejects
-    except (SourceError, OSError, UnicodeDecodeError) as error:
+    except Exception as error:  # a reader's library raises errors of its own
         yield from rejects
-        told = str(error)
-        if isinstance(error, OSError):
-            told = f"{file.name} cannot be read: {error.strerror or error}."
-        elif isinstance(error, UnicodeDecodeError):
-            told = f"{file.name} cannot be read: {error}; it may have changed while it was read."
+        told = _told(error, file)
         # A partly read file is always a fault.
         yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)
 
 
+def _told(error: Exception, file: SourceFile) -> str:
+    """Return the sentence about a file that cannot be read."""
+    if isinstance(error, SourceError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{file.name} cannot be read: {error.strerror or error}."
+    if isinstance(error, UnicodeDecodeError):
+        return f"{file.name} cannot be read: {error}; it may have changed while it was read."
+    reason = shortened((str(error).strip().splitlines() or [""])[0]).rstrip(".")
+    kind = file.format.replace("_", " ")
+    return (
+        f"{file.name} cannot be read as {kind} ({type(error).__name__}{f': {reason}' if reason else ''}); mend it, or leave "
+        "it out with --exclude."
+    )
+
+
 def settle(
-    items: Iterable[T | Reject | Fault | SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
+    items: Iterable[T | Note | Reject | Fault | SourceFile],
+    options: ReadOptions,
+    on_file: Callable[[SourceFile], object],
 ) -> Iterator[T]:
     """Yield what was read; rejects and finished files are reported to callbacks, and faults are raised at the end.
 
@@ -83,6 +85,8 @@ def settle(
             options.on_reject(item)
         elif isinstance(item, Fault):
             faults.append(printable(item.told))  # a name may hold a line break
+        elif isinstance(item, Note):
+            options.on_note(item)
         elif isinstance(item, SourceFile):
             on_file(item)
         else:
@@ -104,7 +108,7 @@ def read_documents(
         SourceError: at the end, naming every file that could not be read and why.
     """
 
-    def items() -> Iterator[Document | Reject | Fault | SourceFile]:
+    def items() -> Iterator[Document | Note | Reject | Fault | SourceFile]:
         for file in files:
             yield from read_file(file, options, rejecting=options.on_reject is not None)
             yield file

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from indexing.job_log import Reject
+from indexing.sources.document import Note
+
+
+def _ignore(note: Note) -> None:
+    """Do nothing with a note."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,12 @@ class ReadOptions:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
+        on_note: called with each note about what was left out.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
+    on_note: Callable[[Note], object] = _ignore
     on_reject: Callable[[Reject], object] | None = None

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from indexing.job_log import JobLog
-from indexing.sources import text_formats
+from indexing.sources import encodings
 from indexing.sources.addresses import shown_address, without_secrets
 from indexing.sources.find_files import find_files
 from indexing.sources.read_documents import read_documents
@@ -116,7 +116,11 @@ class Web(MemoryFileSystem):
 def test_names_in_citations_hold_no_signatures():
     fsspec.register_implementation("web", Web, clobber=True)
     files = find_files(["web://host/note.txt?sig=SECRET", "web://host/docs"])
-    assert [(file.name, file.format) for file in files] == [("note.txt", "text"), ("a.txt", "text"), ("b.txt", "text")]
+    assert [(file.name, file.format) for file in files] == [
+        ("note.txt", "plain_text"),
+        ("a.txt", "plain_text"),
+        ("b.txt", "plain_text"),
+    ]
     assert [document.source for document in read_documents(files)] == ["note.txt", "a.txt", "b.txt"]
 
 
@@ -147,7 +151,7 @@ def test_a_file_that_goes_while_the_folder_is_read_is_named(tmp_path, monkeypatc
 
 
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
-    path, looked = tmp_path / "a.jsonl", text_formats._is_text
+    path, looked = tmp_path / "a.jsonl", encodings._is_text
     path.write_text('{"text": "Text."}')
 
     def look(*arguments):
@@ -155,6 +159,6 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
         path.write_bytes(b"\xff\xfe")
         return found
 
-    monkeypatch.setattr(text_formats, "_is_text", look)
+    monkeypatch.setattr(encodings, "_is_text", look)
     with pytest.raises(SourceError, match=r"^a.jsonl cannot be read: .* it may have changed while it was read"):
         list(read_documents(find_files([path])))

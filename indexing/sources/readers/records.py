@@ -1,21 +1,17 @@
-"""Readers of files of records: JSON Lines, CSV and Parquet. Each record becomes a document of its own."""
+"""Records of JSON Lines, CSV and Parquet: each becomes a document of its own."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from indexing.job_log import Reject
 from indexing.seen import SeenIds
 from indexing.sources.document import BlockBuilder, Document
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.text_formats import decoded_lines, numbered_heading
+from indexing.sources.readers.plain_text import numbered_heading
 from memgpt_rag.errors import SourceError
 
 # Usual names of these fields in datasets, the most specific first.
@@ -24,72 +20,7 @@ _TITLE = ("title", "headline", "name", "heading")
 _ID = ("id", "_id", "doc_id", "docid", "uuid")
 
 
-def read_jsonl(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """Read a file with one JSON object a line; a text may be a string or a list of paragraphs.
-
-    Raises:
-        SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
-    """
-    to_document = _RecordReader(name, "line", options)
-    for number, line in enumerate(decoded_lines(path, name, options.encoding, "\n"), 1):
-        if line.strip():
-            yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
-
-
-def read_csv(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """Read comma- or tab-separated values, whose first line names the columns.
-
-    Raises:
-        SourceError: a row with too many or too few fields, an unclosed quotation, or no text; the message gives the line.
-    """
-    csv.field_size_limit(2**31 - 1)
-    to_document = _RecordReader(name, "line", options)
-    rows = csv.reader(
-        decoded_lines(path, name, options.encoding, ""),
-        dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
-        strict=True,
-    )
-    header: list[str] | None = None
-    end = 0
-    try:
-        for row in rows:
-            first, end = end + 1, rows.line_num
-            if not row:
-                continue
-            if header is None:
-                header = row
-            else:
-                yield from to_document(partial(_csv_record, header, row, f"{name}, line {first}"), first, end)
-    except csv.Error as error:
-        raise SourceError(
-            f"{name}, line {rows.line_num}: broken CSV ({error}); mend the line's quotation marks."
-        ) from error
-
-
-def read_parquet(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
-    """Read a Parquet file with one record a row; blocks are numbered by row, from 1.
-
-    Raises:
-        SourceError: not a Parquet file, or a row without text; the message gives the row.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    to_document = _RecordReader(name, "row", options)
-    try:
-        with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield from to_document(partial(dict, record), number, number)
-    except pa.ArrowException as error:
-        raise SourceError(
-            f"{name} cannot be read as Parquet: {str(error).splitlines()[0]}; mend it, or leave it out with --exclude."
-        ) from error
-
-
-class _RecordReader:
+class RecordReader:
     """Turns the records of one file into documents, and checks that their ids are unique."""
 
     def __init__(self, name: str, unit: str, options: ReadOptions):
@@ -146,29 +77,8 @@ class _RecordReader:
         paragraphs = value if isinstance(value, list) else [value]
         for paragraph in paragraphs:
             if not isinstance(paragraph, str):
-                raise SourceError(f"{what} is {_kind(paragraph)}, expected text or a list of texts.")
+                raise SourceError(f"{what} is {kind_of(paragraph)}, expected text or a list of texts.")
         return paragraphs
-
-
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line.rstrip("\r\n"))
-    except (ValueError, RecursionError) as error:
-        what = "too deep" if isinstance(error, RecursionError) else "a number that is too long"
-        if isinstance(error, json.JSONDecodeError):
-            what = f"{error.msg} at column {error.colno}"
-        raise SourceError(f"{where}: broken JSON ({what}); mend the line or remove it.") from error
-    if not isinstance(record, dict):
-        raise SourceError(f'{where}: found a JSON {_kind(record)}, expected an object such as {{"text": "…"}}.')
-    return record
-
-
-def _csv_record(header: list[str], row: list[str], where: str) -> dict[str, str]:
-    if len(row) != len(header):
-        raise SourceError(
-            f"{where}: found {len(row)} fields, the header has {len(header)}; mend the line or quote its commas."
-        )
-    return dict(zip(header, row, strict=True))
 
 
 def cell(value: Any, kind: str, what: str) -> Any:
@@ -198,7 +108,8 @@ def cell(value: Any, kind: str, what: str) -> Any:
     raise SourceError(f"{what} is {value!r:.80}, expected {expected}.")
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return the name of a value's type in JSON."""
     return {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null"}.get(
         type(value), "number"
     )

@@ -1,0 +1,42 @@
+"""The formats of files: which suffix names which, and the reader of each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from indexing.sources.document import Document, Note
+from indexing.sources.read_options import ReadOptions
+
+# Name of a format → its suffixes. Its reader is the function `read` of the module of its name in `readers`.
+FORMATS = {
+    "plain_text": (".txt",),
+    "markdown": (".md", ".markdown"),
+    "html": (".html", ".htm", ".xhtml"),
+    "pdf": (".pdf",),
+    "word": (".docx",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv_table": (".csv", ".tsv"),
+    "parquet": (".parquet",),
+}
+_BY_SUFFIX = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+
+
+def file_format(name: str) -> str:
+    """Return the name of a file's format, by its suffix; "plain_text" for an unknown suffix."""
+    return _BY_SUFFIX.get(PurePosixPath(name).suffix.lower(), "plain_text")
+
+
+def read_path(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
+    """Read a file with the reader of its format.
+
+    Args:
+        path: where it lies.
+        name: its name in citations, which also tells its format.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    reader = importlib.import_module(f"indexing.sources.readers.{file_format(name)}")
+    yield from reader.read(path, name, options)

@@ -1,0 +1,1 @@
+"""One room per format: a function `read` turns a file into documents."""
