@@ -1,8 +1,9 @@
 """Drops duplicate passages before they are embedded.
 
-An exact duplicate has the text of an earlier passage. A near duplicate is nearly as long as an earlier passage and
-contained in it word for word, apart from case, punctuation and character widths. Resemblance alone is not enough: two
-passages of one pattern that differ in a name, a year or a "not" are different facts, and both are kept.
+An exact duplicate has the title and the text of an earlier passage. A near duplicate has the same title, is nearly as long
+as an earlier passage and contained in it word for word, apart from case, punctuation and character widths. Resemblance alone
+is not enough: two passages that differ in a name, a year or a "not", or stand under different headings, are different
+facts, and both are kept. A title that is only the file's name does not count, so that a copied file is a duplicate.
 
 Candidates are passages that share one of the smallest shingle hashes, the bottom sketch of Broder (1997, "On the
 resemblance and containment of documents", section 4).
@@ -17,6 +18,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import nsmallest
+from pathlib import PurePosixPath
 
 from indexing.seen import SeenRuns, SeenTexts
 from memgpt_rag.passage import Passage
@@ -24,8 +26,6 @@ from memgpt_rag.passage import Passage
 NEARLY = 0.8
 _SHINGLE_WORDS = 8
 _SKETCH = 4
-# A text of fewer words, such as "Yes." or "See above.", depends on its title, which is compared, too.
-_WORDS_THAT_STAND_ALONE = 8
 # Words; each Chinese or Japanese character is a word.
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 
@@ -54,22 +54,22 @@ class DuplicateFilter:
 
     def is_new(self, passage: Passage) -> bool:
         """Return whether a passage is new; duplicates are counted."""
-        text = passage.text
-        words = _hashed_words(text)
-        if len(words) < _WORDS_THAT_STAND_ALONE:
-            text = passage.titled_text
-            words = _hashed_words(text)
-        if not self._texts.add(text):
+        title = "" if passage.title == PurePosixPath(passage.source).stem else passage.title
+        if not self._texts.add(f"{title}\n{passage.text}"):
             self.counts.exact += 1
             return False
+        words = _hashed_words(passage.text)
+        seed = zlib.crc32(_hashed_words(title).tobytes())
+        under = array("I", [seed]).tobytes()
         run = words.tobytes()
         width = _SHINGLE_WORDS * words.itemsize
         shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
-        sketch = nsmallest(_SKETCH, {zlib.crc32(shingle) for shingle in shingles})
-        if any(_contains(kept, run, words.itemsize) for kept in self._kept.sharing_parts(sketch, len(run) / NEARLY)):
+        sketch = nsmallest(_SKETCH, {zlib.crc32(shingle, seed) for shingle in shingles})
+        longest = len(run) / NEARLY + len(under)
+        if any(_contains(kept, under, run) for kept in self._kept.sharing_parts(sketch, longest)):
             self.counts.near += 1
             return False
-        self._kept.add(run, sketch)
+        self._kept.add(under + run, sketch)
         return True
 
 
@@ -79,9 +79,11 @@ def _hashed_words(text: str) -> array[int]:
     )
 
 
-def _contains(whole: bytes, part: bytes, itemsize: int) -> bool:
-    """Return whether `whole` contains `part` at a word boundary."""
-    at = whole.find(part)
-    while at >= 0 and at % itemsize:
+def _contains(whole: bytes, under: bytes, part: bytes) -> bool:
+    """Return whether a passage, as the hash of its title and its words, has that title and contains the part's words."""
+    if not whole.startswith(under):
+        return False
+    at = whole.find(part, len(under))
+    while at >= 0 and at % len(under):
         at = whole.find(part, at + 1)
     return at >= 0

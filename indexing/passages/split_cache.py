@@ -17,7 +17,7 @@ from memgpt_rag.encoders.probe_texts import JUDGED_QUERIES
 from memgpt_rag.memory.caches.sqlite_cache import SqliteCache
 
 # Version of `PassageSplitter`, increased when it splits differently, so that older split points are not used.
-_RECIPE = 2
+_RECIPE = 3
 _MAX_BYTES = 2**27
 
 
@@ -36,17 +36,21 @@ class SplitCache:
         identity = json.dumps([_RECIPE, version("semantic-text-splitter"), tokenizer, counts, max_tokens])
         self._cache = SqliteCache(folder, "splits", identity, _MAX_BYTES)
 
-    def get(self, text: str) -> list[tuple[int, int]] | None:
-        """Return the places of a text's pieces; None where they are not cached, or not valid."""
-        (data,) = self._cache.get([text.encode()])
+    def get(self, text: str, most: int) -> list[tuple[int, int]] | None:
+        """Return the places of a text's pieces of at most so many tokens; None where they are not cached, or not valid."""
+        (data,) = self._cache.get([_key(text, most)])
         if data is None or len(data) % 8:
             return None
         places = [(start, end) for start, end in np.frombuffer(data, "<u4").reshape(-1, 2).tolist()]
         return places if _cover(places, text) else None
 
-    def put(self, text: str, places: list[tuple[int, int]]) -> None:
+    def put(self, text: str, most: int, places: list[tuple[int, int]]) -> None:
         """Store the places of a text's pieces."""
-        self._cache.put([text.encode()], [np.asarray(places, "<u4").tobytes()])
+        self._cache.put([_key(text, most)], [np.asarray(places, "<u4").tobytes()])
+
+
+def _key(text: str, most: int) -> bytes:
+    return f"{most}\n{text}".encode()
 
 
 def _cover(places: list[tuple[int, int]], text: str) -> bool:

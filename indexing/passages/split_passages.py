@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from semantic_text_splitter import TextSplitter
-
+from indexing.passages.cut_text import cut_text
 from indexing.passages.split_cache import SplitCache
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
 from memgpt_rag.choices import DEFAULT_MAX_PASSAGE_TOKENS
 from memgpt_rag.passage import Passage
 
-# Titles go into the encoder and the language model with every passage, so long ones are truncated.
+# Titles go into the encoder and the language model with every passage, so long ones are shortened.
 MAX_TITLE_CHARACTERS = 120
+_BETWEEN = " › "
+# The least that is shown of a document's title, in characters.
+_LEAST_OF_A_TITLE = 16
 
 
 class PassageSplitter:
@@ -42,21 +45,26 @@ class PassageSplitter:
         self.max_tokens = max_tokens
 
     def split(self, document: Document) -> Iterator[Passage]:
-        """Yield passages in reading order; `start` and `end` count characters of the cleaned blocks, joined by two characters."""
-        offset, times = 0, Counter[str]()
+        """Yield passages in reading order; `start` and `end` count characters of the cleaned blocks, joined by blank lines and rows by line breaks.
+
+        A passage that begins inside a table has the table's header above its text.
+        """
+        offset, times, mentioned = 0, Counter[str](), set[str]()
         for headings, group in groupby(document.blocks, key=lambda block: block.headings):
-            blocks, starts, text = self._join(group)
-            if not text:
-                continue
-            for start, piece in self._pieces(text):
-                first = blocks[bisect_right(starts, start) - 1]
-                last = blocks[bisect_right(starts, start + len(piece) - 1) - 1]
-                title = _title(document.title or _file_title(document), headings)
-                digest = blake2b(f"{title}\n{piece}".encode(), digest_size=6).hexdigest()
+            title, cut = _title(document.title or _file_title(document), headings)
+            blocks = list(group)
+            # What a title cannot hold is not lost: it begins the text.
+            blocks[:0] = [Block(part, blocks[0].first, blocks[0].first) for part in cut if part not in mentioned]
+            mentioned.update(cut)
+            section = self._join(blocks)
+            for start, end in self._pieces(section):
+                first, last = section.block_at(start), section.block_at(end - 1)
+                text = section.header_at(start) + section.text[start:end]
+                digest = blake2b(f"{title}\n{text}".encode(), digest_size=6).hexdigest()
                 times[digest] += 1
                 yield Passage(
                     id=_id(document, digest, times[digest]),
-                    text=piece,
+                    text=text,
                     title=title,
                     source=document.source,
                     record=document.record,
@@ -64,42 +72,68 @@ class PassageSplitter:
                     first=first.first,
                     last=last.last,
                     start=offset + start,
-                    end=offset + start + len(piece),
+                    end=offset + end,
                     metadata=document.metadata,
                 )
-            offset += len(text) + 2
+            offset += len(section.text) + 2 if section.text else 0
 
-    def _join(self, group: Iterator[Block]) -> tuple[list[Block], list[int], str]:
-        """Join the cleaned texts of adjacent blocks; returns the blocks, the start of each in the text, and the text."""
-        blocks, starts, texts, length = [], [], [], 0
-        for block in group:
-            text = clean(block.text)
-            if text:
-                blocks.append(block)
-                starts.append(length)
-                texts.append(text)
-                length += len(text) + 2
-        return blocks, starts, "\n\n".join(texts)
+    def _join(self, blocks: Iterable[Block]) -> _Section:
+        """Join the cleaned texts of the blocks of a section; rows of a table follow without a blank line."""
+        section, before = _Section([], [], [], [], ""), None
+        texts: list[str] = []
+        length = 0
+        for block in blocks:
+            text = clean(block.text, code=block.kind == "code")
+            if not text:
+                continue
+            in_table = before is not None and block.kind == before.kind == "row" and block.header == before.header
+            if texts:
+                texts.append("\n" if block.kind == "row" else "\n\n")  # a table stays with the text above it
+                length += len(texts[-1])
+            header = f"{head}\n" if (head := clean(block.header).replace("\n", " ")) else ""
+            section.blocks.append(block)
+            section.starts.append(length)
+            # The header stands in the text where the table begins; later pieces repeat it, if that leaves room for rows.
+            section.behind_headers.append(length if in_table else length + len(header))
+            section.headers.append(header if not header or self._count(header) <= self.max_tokens // 2 else "")
+            texts.append(text if in_table else header + text)
+            length += len(texts[-1])
+            before = block
+        return section._replace(text="".join(texts))
 
-    def _pieces(self, text: str) -> Iterator[tuple[int, str]]:
-        places = None if self._cache is None else self._cache.get(text)
-        if places is not None:
-            yield from ((start, text[start:end]) for start, end in places)
-            return
-        pieces = list(self._cut(text))
+    def _pieces(self, section: _Section) -> list[tuple[int, int]]:
+        if not section.text:
+            return []
+        most = self.max_tokens - max((self._count(header) for header in {*section.headers} if header), default=0)
+        known = None if self._cache is None else self._cache.get(section.text, most)
+        if known is not None:
+            return known
+        code = any(block.kind == "code" for block in section.blocks)
+        places = list(cut_text(section.text, self._count, most, code=code))
         if self._cache is not None:
-            self._cache.put(text, [(start, start + len(piece)) for start, piece in pieces])
-        yield from pieces
+            self._cache.put(section.text, most, places)
+        return places
 
-    def _cut(self, text: str) -> Iterator[tuple[int, str]]:
-        tokens = self._count(text)
-        if tokens <= self.max_tokens:
-            yield 0, text
-            return
-        # Aim at pieces of equal length: a last piece of a few words is a poor entry.
-        pieces = -(-tokens // self.max_tokens)
-        full = min(self.max_tokens, max(1, round(1.1 * tokens / pieces)))
-        yield from TextSplitter.from_callback(self._count, (full, self.max_tokens)).chunk_indices(text)
+
+class _Section(NamedTuple):
+    """The joined text of the blocks under one heading, with each block's start and, of rows, the header of their table."""
+
+    blocks: list[Block]
+    starts: list[int]
+    behind_headers: list[int]
+    headers: list[str]
+    text: str
+
+    def block_at(self, at: int) -> Block:
+        return self.blocks[self._number(at)]
+
+    def header_at(self, at: int) -> str:
+        """Return the table header to repeat above a piece that begins here."""
+        number = self._number(at)
+        return self.headers[number] if at >= self.behind_headers[number] else ""
+
+    def _number(self, at: int) -> int:
+        return bisect_right(self.starts, at) - 1
 
 
 def _id(document: Document, digest: str, time: int) -> str:
@@ -113,7 +147,23 @@ def _file_title(document: Document) -> str:
     return "" if document.record else PurePosixPath(document.source).stem
 
 
-def _title(title: str, headings: tuple[str, ...]) -> str:
-    parts = list(dict.fromkeys(clean(part) for part in (title, *headings) if part.strip()))
-    joined = " › ".join(parts)
-    return joined if len(joined) <= MAX_TITLE_CHARACTERS else joined[: MAX_TITLE_CHARACTERS - 1] + "…"
+def _title(title: str, headings: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Return the title of a section's passages, and the parts of it that are cut or left out.
+
+    A long title loses its middle, then its beginning: the innermost heading tells most of the text below it.
+    """
+    parts = list(dict.fromkeys(clean(part).replace("\n", " ") for part in (title, *headings) if part.strip()))
+    joined = _BETWEEN.join(parts)
+    if len(joined) <= MAX_TITLE_CHARACTERS:
+        return joined, []
+    *outer, inner = parts
+    if len(inner) > MAX_TITLE_CHARACTERS:
+        return inner[: MAX_TITLE_CHARACTERS - 1] + "…", parts
+    kept, room = [inner], MAX_TITLE_CHARACTERS - len(inner)
+    while outer and room >= len(outer[-1]) + 2 * len(_BETWEEN) + _LEAST_OF_A_TITLE:
+        kept.insert(0, outer.pop())
+        room -= len(kept[0]) + len(_BETWEEN)
+    if outer and room >= _LEAST_OF_A_TITLE + len(_BETWEEN):
+        shown = room - len(_BETWEEN)
+        kept.insert(0, outer[0] if len(outer[0]) <= shown else outer[0][: shown - 1] + "…")
+    return _BETWEEN.join(kept), [part for part in outer if part not in kept]

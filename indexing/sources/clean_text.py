@@ -9,18 +9,28 @@ from collections.abc import Iterator
 # Invisible characters: zero-width spaces and joiners, direction marks, soft hyphens, byte-order marks.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Halves of a character, which no file can store.
+_HALVES = re.compile("[\ud800-\udfff]")
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"\n{3,}")
 # Lines that begin a list item, a table row, a quotation or a heading are not joined to the line before.
 _OWN_LINE = re.compile(r"\s*([-*+•·▪◦►>|#+]|\(?\d{1,3}[.)、]|\(?[a-zA-Z][.)]\s|[（(]?[一二三四五六七八九十]+[)）、.])")
 
 
-def clean(text: str) -> str:
-    """Normalize a text: NFC, no invisible or control characters, single spaces, at most one blank line in a row."""
+def clean(text: str, *, code: bool = False) -> str:
+    """Normalize a text: NFC, no invisible or control characters, single spaces, at most one blank line in a row.
+
+    Args:
+        code: keep the spaces in its lines.
+    """
+    text = _HALVES.sub("\ufffd", text)
     text = unicodedata.normalize(
         "NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
     )
     text = _CONTROL.sub(" ", _INVISIBLE.sub("", text))
+    if code:
+        text = "\n".join(line.rstrip() for line in text.expandtabs(4).split("\n")).strip("\n")
+        return _BLANK_LINES.sub("\n\n", text)
     text = "\n".join(_SPACES.sub(" ", line).strip() for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", text).strip()
 

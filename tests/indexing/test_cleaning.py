@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from tiny import HashEncoder
 
@@ -108,6 +111,101 @@ def test_spans_point_at_the_text():
     assert all("Third" not in passage.text for passage in passages[:-1])
 
 
+def test_a_long_title_keeps_the_innermost_heading_and_loses_nothing():
+    regulation = "Regulation of the council on the letting of berths and the use of quays and the collection of fees in all harbours"
+    blocks = [Block("Closed.", 1, 1, ("North quay",)), Block("Open.", 2, 2, ("Part two", "South quay in winter"))]
+    north, south = PassageSplitter(count).split(document(*blocks, title=regulation))
+    assert north.title.startswith("Regulation of the council") and north.title.endswith("… › North quay")
+    assert south.title.endswith("… › Part two › South quay in winter")
+    assert max(len(north.title), len(south.title)) <= 120
+    assert (north.text, south.text) == (f"{regulation}\n\nClosed.", "Open."), "the whole title once, as text"
+    question = "May I keep a rowing boat that is longer than six metres at the north quay in winter " * 2
+    (faq,) = PassageSplitter(count).split(Document("faq.csv", "7", question, "line", (Block("No.", 7, 7),)))
+    assert faq.text == f"{question.strip()}\n\nNo."
+    assert faq.title == question[:119] + "…"
+    middle = [f"Heading number {number} that is rather long for a heading" for number in range(4)]
+    (deep,) = PassageSplitter(count).split(document(Block("Text.", 1, 1, tuple(middle)), title="Manual"))
+    assert deep.title.startswith("Manual › ") and deep.title.endswith(middle[-1])
+    for part in middle:
+        assert part in deep.title or part in deep.text
+
+
+def test_each_passage_of_a_table_has_its_header():
+    rows = [
+        Block(f"Boat {number} | {number} yuan", number + 2, number + 2, (), "row", "model | price")
+        for number in range(1, 40)
+    ]
+    passages = list(PassageSplitter(count, 40).split(document(Block("Our prices:", 1, 1), *rows)))
+    assert len(passages) > 4
+    assert passages[0].text.startswith("Our prices:\nmodel | price\nBoat 1 | 1 yuan\n")
+    assert all(one.text.startswith("model | price\nBoat ") for one in passages[1:])
+    assert all(count(one.text) <= 40 for one in passages)
+    shown = [line for one in passages for line in one.text.split("\n") if line.startswith("Boat")]
+    assert shown == [row.text for row in rows], "each row once, none torn"
+    for one in passages[1:]:
+        first = one.text.split("\n")[1]
+        assert (one.first, one.last) == (int(first.split()[1]) + 2, one.first + one.text.count("\n") - 1)
+    bare = [Block(f"{number} | {number}", number, number, (), "row") for number in range(1, 40)]
+    assert "\n".join(one.text for one in PassageSplitter(count, 40).split(document(*bare))) == "\n".join(
+        row.text for row in bare
+    )
+    wide = [Block(row.text, 1, 1, (), "row", "word " * 30) for row in rows]
+    assert sum("word word" in one.text for one in PassageSplitter(count, 40).split(document(*wide))) == 1
+
+
+def test_two_tables_keep_their_own_headers():
+    boats = [Block(f"Boat {number} | {number}", 1, 1, (), "row", "boat | price") for number in range(20)]
+    kites = [Block(f"Kite {number} | {number}", 1, 1, (), "row", "kite | length") for number in range(20)]
+    for one in PassageSplitter(count, 30).split(document(*boats, *kites)):
+        lines = one.text.split("\n")
+        for kind in ("Boat", "Kite"):
+            if any(line.startswith(kind) for line in lines):
+                assert any(line.startswith(kind.lower()) for line in lines)
+
+
+def test_code_keeps_its_indentation():
+    code = "def open(park):\n\tif park.closed:\n\t\treturn None\n" + "".join(
+        f"    gate_{number} = park.gates[{number}].open()\n" for number in range(30)
+    )
+    passages = list(PassageSplitter(count, 40).split(document(Block(code, 1, 33, kind="code"))))
+    assert "\n".join(one.text for one in passages) == code.expandtabs(4).rstrip("\n")
+    assert passages[1].text.startswith("    gate_")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0123456789abcdef" * 20_000,
+        "a" * 300_000,
+        "if(a){b=c;d.e(f,g)};" * 10_000,
+        "a\n" * 100_000,
+        "公园里的树很多。" * 8_000,
+        "x" * 999 + " " + "y" * 5_000 + "。" + "z" * 70_000,
+    ],
+)
+def test_the_work_of_cutting_grows_with_the_text(text):
+    def work(text: str) -> int:
+        counted = 0
+
+        def counting(piece: str) -> int:
+            nonlocal counted
+            counted += len(piece)
+            return len(piece) // 4 + 1
+
+        passages = list(PassageSplitter(counting, 100).split(document(Block(text, 1, 1))))
+        assert all(len(one.text) // 4 + 1 <= 100 for one in passages)
+        assert "".join("".join(one.text.split()) for one in passages) == "".join(text.split())
+        return counted
+
+    assert work(text) < 2.5 * work(text[: len(text) // 2]), "characters that were counted"
+    assert work(text) < 150 * len(text)
+
+
+def test_halves_of_characters_are_replaced():
+    (one,) = PassageSplitter(count).split(document(Block("A half \ud83d here.", 1, 1), title="\udc00"))
+    assert (one.text, one.title) == ("A half \ufffd here.", "\ufffd")
+
+
 def test_empty_blocks_make_no_passages():
     assert list(PassageSplitter(count).split(document(Block(" \u200b\n", 1, 1)))) == []
 
@@ -150,17 +248,21 @@ def test_a_duplicate_says_nothing_new(first, second, verdict):
     assert (duplicates.counts.exact, duplicates.counts.near) == (verdict == "exact", verdict == "near")
 
 
-def test_short_texts_count_with_their_titles():
+def test_passages_under_other_headings_are_no_duplicates():
     duplicates = DuplicateFilter()
-    assert duplicates.is_new(passage("Yes.", "Is entry free?"))
-    assert duplicates.is_new(passage("Yes.", "May dogs come in?"))
-    assert not duplicates.is_new(passage("Yes.", "Is entry free?"))
+    for text in ("Yes.", LONG, CHINESE):
+        assert duplicates.is_new(passage(text, "Pump P10"))
+        assert duplicates.is_new(passage(text, "Pump P20"))
+        assert not duplicates.is_new(passage(text, "Pump P10"))
+        assert not duplicates.is_new(passage(text + "!", "Pump P20"))
+    assert (duplicates.counts.exact, duplicates.counts.near) == (3, 3)
 
 
-def test_long_texts_are_compared_across_titles():
+def test_a_copied_file_without_a_title_is_a_duplicate():
     duplicates = DuplicateFilter()
-    assert duplicates.is_new(passage(LONG, "museum.txt"))
-    assert not duplicates.is_new(passage(LONG, "copy of museum.txt"))
+    for source, new in (("a/museum.txt", True), ("copy of museum.txt", False)):
+        title = Path(source).stem
+        assert duplicates.is_new(replace(passage(LONG, title), source=source)) is new
 
 
 def test_near_duplicates_among_many_passages_are_found():

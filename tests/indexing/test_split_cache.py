@@ -37,10 +37,10 @@ def test_kept_splits_give_the_passages_that_counting_gives_and_count_nothing(tmp
 
 
 def test_splits_of_another_tokenizer_or_length_are_not_taken(tmp_path):
-    SplitCache(tmp_path, "words", Counter(), 40).put(TEXT, [(0, len(TEXT))])
-    assert SplitCache(tmp_path, "words", Counter(), 40).get(TEXT) == [(0, len(TEXT))]
+    SplitCache(tmp_path, "words", Counter(), 40).put(TEXT, 40, [(0, len(TEXT))])
+    assert SplitCache(tmp_path, "words", Counter(), 40).get(TEXT, 40) == [(0, len(TEXT))]
     others = [("letters", Counter(), 40), ("words", Counter(), 41), ("words", len, 40)]
-    assert [SplitCache(tmp_path, *other).get(TEXT) for other in others] == [None] * 3
+    assert [SplitCache(tmp_path, *other).get(TEXT, 40) for other in others] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_splits_of_another_tokenizer_or_length_are_not_taken(tmp_path):
 def test_places_that_do_not_cover_their_text_are_not_believed(tmp_path, places):
     """Though they were kept so, and their checksum is right."""
     cache, plain = SplitCache(tmp_path, "words", Counter(), 40), list(PassageSplitter(Counter(), 40).split(DOCUMENT))
-    cache.put(TEXT, places)
-    assert cache.get(TEXT) is None
+    cache.put(TEXT, 40, places)
+    assert cache.get(TEXT, 40) is None
     assert list(PassageSplitter(Counter(), 40, cache).split(DOCUMENT)) == plain
-    assert cache.get(TEXT) is not None
+    assert cache.get(TEXT, 40) is not None
 
 
 def test_wrong_places_that_cover_their_text_are_not_believed_either(tmp_path):
