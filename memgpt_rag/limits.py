@@ -18,6 +18,9 @@ MOST_PROMPT_TOKENS = 16_384  # of a question and the entries before it
 MOST_MEMORY_TOKENS = 32_768  # of all entries of a question
 MOST_PAIRS = 2**23  # of tokens that meet in one pass
 MOST_CHARACTERS = 2**20  # of a text whose tokens are counted
+MOST_DOCUMENT_CHARACTERS = 2**26  # of one document, or one record
+MOST_FILE_CHARACTERS = 2**28  # of all documents of a file, or
+MOST_FILE_EXPANSION = 100  # times its bytes, if that is more
 
 
 def require_between(name: str, value: int, least: int, most: int) -> None:

@@ -28,7 +28,7 @@ from indexing.engines.ray_cluster import (
 from indexing.sources.document import Document
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_documents import read_file, settle
-from indexing.sources.read_options import ReadOptions
+from indexing.sources.read_options import ReadOptions, ignore
 from memgpt_rag.memory.ray_shards import cluster
 from memgpt_rag.passage import Passage
 
@@ -88,7 +88,7 @@ class RayEngine:
     def passages(
         self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
     ) -> Iterator[list[Passage]]:
-        how = {"options": replace(options, on_reject=None), "rejecting": options.on_reject is not None}
+        how = {"options": replace(options, on_reject=None, on_note=ignore), "rejecting": options.on_reject is not None}
         recipes = {"splitter": self._splitter_recipe, "encoder": self._encoder_recipe}
         with context():
             rows = (

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from indexing.sources.document import Document, Note
+from indexing.sources.document import Document, Note, Progress
 from indexing.sources.read_options import ReadOptions
 
 # Name of a format → its suffixes. Its reader is the function `read` of the module of its name in `readers`.
@@ -28,7 +28,7 @@ def file_format(name: str) -> str:
     return _BY_SUFFIX.get(PurePosixPath(name).suffix.lower(), "plain_text")
 
 
-def read_path(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
+def read_path(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note | Progress]:
     """Read a file with the reader of its format.
 
     Args:

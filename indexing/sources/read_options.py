@@ -9,7 +9,7 @@ from indexing.job_log import Reject
 from indexing.sources.document import Note
 
 
-def _ignore(note: Note) -> None:
+def ignore(note: Note) -> None:
     """Do nothing with a note."""
 
 
@@ -23,6 +23,19 @@ class RecordFields:
 
 
 @dataclass(frozen=True)
+class ReadLimits:
+    """What reading one file may take, in a process of its own.
+
+    Attributes:
+        seconds: most time without any further text.
+        memory_bytes: most memory.
+    """
+
+    seconds: float = 60.0
+    memory_bytes: int = 2**30
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How to read sources.
 
@@ -30,6 +43,7 @@ class ReadOptions:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
+        limits: what reading one file may take; None to read in this process, without limits.
         on_note: called with each note about what was left out.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
@@ -37,5 +51,6 @@ class ReadOptions:
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
-    on_note: Callable[[Note], object] = _ignore
+    limits: ReadLimits | None = ReadLimits()
+    on_note: Callable[[Note], object] = ignore
     on_reject: Callable[[Reject], object] | None = None

@@ -1,0 +1,181 @@
+"""Reads files in processes of their own, within bounds of time and memory.
+
+A file may crash a parser, hang it, or inflate to more than the machine has. In a process of its own it costs a sentence that
+names it, and the job goes on or stops as asked. Processes are kept for the next file. They get no signals from the
+terminal, and end when the job does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from indexing.sources.frames import Fault, Item, from_frame, to_frame
+from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
+
+# Started in isolated mode, so that neither the current folder nor the environment names a module; the first argument is the
+# module search path of this process.
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from indexing.sources.reading_process import serve; serve()"
+_FRAME = 2**18  # bytes of text that are sent together
+_SEND_EVERY = 1.0  # seconds
+# A process that has grown by more than this is not used for another file.
+_MOST_KEPT = 2**28
+_READY, _END = b"ready", b"end"
+_MOST_TO_START = 60  # seconds
+_idle: list[ReadingProcess] = []
+
+
+class ReadingProcess:
+    """A process that reads one file at a time."""
+
+    def __init__(self) -> None:
+        path = [entry for entry in sys.path if entry] + [str(Path(__file__).parents[2])]
+        requests, request_writer = os.pipe()
+        answer_reader, answers = os.pipe()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        command = [sys.executable, "-I", "-c", _START, json.dumps(path), str(requests), str(answers)]
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(requests, answers),
+            start_new_session=True,
+            env=environment,
+        )
+        os.close(requests)
+        os.close(answers)
+        self._ready, self._grown = False, 0
+        self._requests = Connection(request_writer, readable=False)
+        self._answers = Connection(answer_reader, writable=False)
+
+    def start(self, path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> None:
+        """Begin to read a file; its items are fetched by `items`."""
+        self._grown = _MOST_KEPT  # until it is at the end of the file
+        sent = asdict(replace(options, on_note=None, on_reject=None))  # type: ignore[arg-type]  # not sent
+        sent |= {"path": str(path), "name": name, "rejecting": rejecting}
+        self._requests.send_bytes(json.dumps(sent).encode("utf-8", "surrogatepass"))
+
+    def items(self, seconds: float, name: str) -> Iterator[Item]:
+        """Yield the items of the file that was begun.
+
+        Args:
+            seconds: most time without a further item.
+            name: its name in messages.
+        """
+        while True:
+            try:
+                if not self._ready:  # its start is not the file's fault
+                    self._ready = self._answers.poll(_MOST_TO_START) and self._answers.recv_bytes() == _READY
+                if not self._answers.poll(seconds):
+                    self.stop()
+                    yield Fault(
+                        f"{name} was given up: {seconds:g} seconds went by without any text; leave it out with --exclude, or "
+                        "allow more with --file-timeout."
+                    )
+                    return
+                frame = self._answers.recv_bytes()
+            except (EOFError, OSError):
+                yield Fault(self._end(name))
+                return
+            if frame.startswith(_END):
+                self._grown = int(frame[len(_END) :])
+                return
+            yield from from_frame(frame)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another file can be read: the process lives, is at the end of a file, and has not grown much."""
+        return self._process.poll() is None and self._grown < _MOST_KEPT
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+        self._answers.close()
+
+    def _end(self, name: str) -> str:
+        status = self._process.wait()
+        reason = f"status {status}" if status >= 0 else signal.Signals(-status).name
+        return f"{name} cannot be read: it ended the process that read it ({reason}); mend it, or leave it out with --exclude."
+
+
+def begin(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> ReadingProcess:
+    """Begin to read a file in a process that is idle, or in a new one."""
+    while _idle:
+        process = _idle.pop()
+        if process.usable:
+            break
+        process.stop()
+    else:
+        process = ReadingProcess()
+    process.start(path, name, options, rejecting=rejecting)
+    return process
+
+
+def release(process: ReadingProcess) -> None:
+    """Keep a process that is at the end of its file for another one, and end any other."""
+    if process.usable:
+        _idle.append(process)
+    else:
+        process.stop()
+
+
+@atexit.register
+def _stop_all() -> None:
+    for process in _idle:
+        process.stop()
+
+
+def serve() -> None:
+    """Read the files that are asked for, until the job ends; runs in the process of its own."""
+    from indexing.sources.read_documents import read_here
+
+    requests = Connection(int(sys.argv[2]), writable=False)
+    answers = Connection(int(sys.argv[3]), readable=False)
+    before = _address_space()
+    answers.send_bytes(_READY)
+    while True:
+        try:
+            asked = json.loads(requests.recv_bytes().decode("utf-8", "surrogatepass"))
+        except EOFError:
+            return
+        path, name, rejecting = Path(asked.pop("path")), asked.pop("name"), asked.pop("rejecting")
+        fields, limits = RecordFields(**asked.pop("fields")), ReadLimits(**asked.pop("limits"))
+        del asked["on_note"], asked["on_reject"]
+        options = ReadOptions(**asked, fields=fields, limits=limits)
+        _limit_memory(limits.memory_bytes)
+        frame: list[Item] = []
+        size, sent = 0, time.monotonic()
+        for item in read_here(path, name, options, rejecting=rejecting):
+            frame.append(item)
+            size += sum(len(block.text) for block in getattr(item, "blocks", ()))
+            if size >= _FRAME or time.monotonic() - sent > _SEND_EVERY:
+                answers.send_bytes(to_frame(frame))
+                frame, size, sent = [], 0, time.monotonic()
+        answers.send_bytes(to_frame(frame))
+        answers.send_bytes(_END + str(_address_space() - before).encode())
+
+
+def _limit_memory(most: int) -> None:
+    """Let this process take so many more bytes than it has."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + most, hard))
+
+
+def _address_space() -> int:
+    """Return the size of this process's address space, in bytes."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
