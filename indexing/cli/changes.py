@@ -19,6 +19,7 @@ from indexing.cli.options import (
     log_options,
     reading_options,
     recall_option,
+    report_notes,
     sources_argument,
     where_option,
 )
@@ -288,6 +289,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]}.")
+    report_notes(report.notes)
     echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} in {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]

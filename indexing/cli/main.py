@@ -27,6 +27,7 @@ from indexing.cli.options import (
     memory_limit_option,
     reading_options,
     recall_option,
+    report_notes,
     sources_argument,
 )
 from memgpt_rag.choices import (
@@ -175,6 +176,7 @@ def build(
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    report_notes(report.notes)
     if report.kept or report.deleted:
         echo(f"{report.changes()}.")
     if report.commit is not None:
@@ -194,6 +196,7 @@ def _print_plan(stream: PassageStream, memory: Path) -> None:
     plan = plan_memory(stream, dimension=dimension)
     echo(table(plan, stream.files))
     echo(f"Would have {plan.report.sentence()} of {dimension} numbers each.")
+    report_notes(plan.report.notes)
     echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
 
 
@@ -255,6 +258,7 @@ def plan(
     presets = () if no_states else PRESETS
     models: dict[str, DecoderRecipe] = {preset: DecoderRecipe(generator, preset) for preset in presets}
     echo(f"Would have {found.report.sentence()}.")
+    report_notes(found.report.notes)
     constraints = Constraints(recall, latency, disk or math.inf, memory_limit or math.inf)
     echo(forecast_table(found, forecast(found, encoder, models, constraints), constraints))
 

@@ -6,7 +6,7 @@ import codecs
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,12 @@ import click
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, INDEX_KINDS, EngineKind, IndexKind
 from memgpt_rag.io.console import echo
 from memgpt_rag.io.option_groups import gathered, with_options
+from memgpt_rag.io.printable import counted, printable
 
 if TYPE_CHECKING:
     from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
     from indexing.engines.states import StatesOf
+    from indexing.sources.document import Note
     from indexing.sources.read_options import ReadOptions
     from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -35,12 +37,16 @@ class ReadingOptions:
     id_field: str | None
     encoding: str
     exclude: tuple[str, ...]
+    file_timeout: float
+    file_memory: float
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""
-        from indexing.sources.read_options import ReadOptions, RecordFields
+        from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
 
-        return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
+        fields = RecordFields(self.text_field, self.title_field, self.id_field)
+        limits = ReadLimits(self.file_timeout, int(self.file_memory))
+        return ReadOptions(self.encoding, fields, metadata, limits)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,14 @@ class ExecutionOptions:
         from indexing.engines.ray_engine import ray_states
 
         return functools.partial(ray_states, model, address=self.address, workers=self.workers)
+
+
+def report_notes(notes: Sequence[Note]) -> None:
+    """Print what was left out of files, the first of many."""
+    for note in notes[:MOST_NOTES]:
+        echo(f"{printable(note.source)}: {printable(note.text)}.", err=True)
+    if len(notes) > MOST_NOTES:
+        echo(f"And {counted(len(notes) - MOST_NOTES, 'note')} more; --log keeps all.", err=True)
 
 
 def log_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -210,6 +224,22 @@ _OPTIONS = [
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
     ),
+    click.option(
+        "--file-timeout",
+        default=60.0,
+        show_default=True,
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="Longest time that a file is read without any text.",
+    ),
+    click.option(
+        "--file-memory",
+        default="1GB",
+        show_default=True,
+        type=SIZE,
+        metavar="SIZE",
+        help="Memory to read one file with.",
+    ),
 ]
 index_option = click.option(
     "--index",
@@ -235,6 +265,7 @@ latency_option = click.option(
     help="Wished for one search, on one thread; auto looks at all keys while that takes no longer.",
 )
 REJECTS_STATUS = 3
+MOST_NOTES = 20
 _LOGS = [
     click.option(
         "--log", type=click.Path(path_type=Path), help="File to add a JSON line to for each thing that happens."

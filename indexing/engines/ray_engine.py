@@ -88,7 +88,10 @@ class RayEngine:
     def passages(
         self, files: Sequence[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
     ) -> Iterator[list[Passage]]:
-        how = {"options": replace(options, on_reject=None, on_note=ignore), "rejecting": options.on_reject is not None}
+        how = {
+            "options": replace(options, on_reject=None, on_note=ignore, on_progress=ignore),
+            "rejecting": options.on_reject is not None,
+        }
         recipes = {"splitter": self._splitter_recipe, "encoder": self._encoder_recipe}
         with context():
             rows = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from indexing.job_log import JobLog, Reject
 from indexing.jobs.encode_passages import encode_values
 from indexing.jobs.known_entries import KnownEntries
 from indexing.passages.drop_duplicates import DuplicateFilter
+from indexing.sources.document import Note
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.choices import Metric
@@ -43,6 +44,7 @@ class BuildReport:
         added, kept, deleted: numbers of new, unchanged and deleted entries.
         embedded: number of texts that were embedded.
         rejected: number of records and files that could not be read.
+        notes: what was left out of files, and why.
         commit: number of the version; None if nothing changed.
     """
 
@@ -57,6 +59,7 @@ class BuildReport:
     deleted: int = 0
     embedded: int = 0
     rejected: int = 0
+    notes: list[Note] = field(default_factory=list)
     commit: int | None = None
     seconds: float = 0.0
 
@@ -104,8 +107,11 @@ class PassageStream:
         self._on_reject = options.on_reject
         if self.log.keeps_rejects or options.on_reject is not None:
             options = dataclasses.replace(options, on_reject=self._reject)
-        self.files, self.engine, self._options = files, engine, options
+        self._on_note = options.on_note
+        self.files, self.engine = files, engine
+        self._options = dataclasses.replace(options, on_note=self._note)
         self._known = known
+        self._remarked = set[str]()  # sources of notes and rejects of the present file
 
     def __iter__(self) -> Iterator[list[Passage]]:
         """Yield blocks of new passages; raises SourceError if a file cannot be read, or no file contains text."""
@@ -117,13 +123,24 @@ class PassageStream:
         report, duplicates = self.report, DuplicateFilter(self._known)
         total = sum(file.bytes for file in self.files)
         with progress_bar(total=total, desc="reading", unit="B", unit_scale=True, shown=self.shows_progress) as bar:
+            finished = files = passages = 0  # bytes, files and passages when the present file began
+
+            def on_progress(done: float) -> None:
+                bar.update(finished + int(done * self.files[files].bytes) - bar.n)
 
             def on_file(file: SourceFile) -> None:
-                bar.update(file.bytes)
+                nonlocal finished, files, passages
+                finished, files = finished + file.bytes, files + 1
+                bar.update(finished - bar.n)
+                if report.passages == passages and file.name not in self._remarked:
+                    self._note(Note(file.name, "holds no text"))
+                passages = report.passages
+                self._remarked.clear()
                 self.log.event("read", file=file.name, bytes=file.bytes)
                 self.log.count("files_read")
 
-            for document_passages in self.engine.passages(self.files, self._options, on_file):
+            options = dataclasses.replace(self._options, on_progress=on_progress)
+            for document_passages in self.engine.passages(self.files, options, on_file):
                 report.documents += 1
                 for passage in document_passages:
                     report.passages += 1
@@ -135,7 +152,14 @@ class PassageStream:
         if not report.passages:
             raise SourceError(f"None of the {report.files} files holds any text; name sources that do.")
 
+    def _note(self, note: Note) -> None:
+        self._remarked.add(note.source)
+        self.report.notes.append(note)
+        self.log.event("note", file=note.source, note=note.text)
+        self._on_note(note)
+
     def _reject(self, reject: Reject) -> None:
+        self._remarked.add(reject.source)
         self.report.rejected += 1
         if self._on_reject is not None:
             self._on_reject(reject)

@@ -9,21 +9,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from indexing.job_log import Reject
 from indexing.sources import reading_process
 from indexing.sources.document import Document, Note, Progress
 from indexing.sources.find_files import SourceFile
-from indexing.sources.formats import file_format, read_path
 from indexing.sources.frames import Fault, Item
+from indexing.sources.read_here import fault, read_here, reason
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
-from memgpt_rag.io.printable import counted, printable, shortened
-from memgpt_rag.limits import MOST_DOCUMENT_CHARACTERS, MOST_FILE_CHARACTERS, MOST_FILE_EXPANSION
+from memgpt_rag.io.printable import printable
 
 T = TypeVar("T")
 
@@ -42,46 +39,6 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
         yield from begun
 
 
-def read_here(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> Iterator[Item]:
-    """Yield the documents of a file as `read_file` does, in this process.
-
-    Args:
-        path: where the file lies on this machine.
-        name: its name in citations.
-    """
-    rejects: list[Reject] = []
-    options = replace(options, on_reject=rejects.append if rejecting else None)
-    documents = 0
-    try:
-        for item in _bounded(read_path(path, name, options), path, name):
-            yield from rejects
-            rejects.clear()
-            documents += isinstance(item, Document)
-            yield item
-        yield from rejects
-    except Exception as error:  # a reader's library raises errors of its own
-        yield from rejects
-        yield _fault(_reason(error, name, options), name, documents, rejecting)
-
-
-def _bounded(
-    items: Iterable[Document | Note | Progress], path: Path, name: str
-) -> Iterator[Document | Note | Progress]:
-    """Yield the items of a file; raises SourceError where a document, or the whole file, holds more text than a job takes."""
-    most, characters = 0, 0
-    for item in items:
-        if isinstance(item, Document):
-            most = most or max(MOST_FILE_CHARACTERS, MOST_FILE_EXPANSION * path.stat().st_size)
-            here = sum(len(block.text) for block in item.blocks)
-            characters += here
-            if here > MOST_DOCUMENT_CHARACTERS or characters > most:
-                raise SourceError(
-                    f"{name} holds more text than is read from one file ({characters:,} characters so far, "
-                    f"{here:,} of them in one document); split it, or leave it out with --exclude."
-                )
-        yield item
-
-
 class _BegunFile:
     """A file that is being read, by default in a process of its own: its items wait until they are asked for."""
 
@@ -93,19 +50,19 @@ class _BegunFile:
             if options.limits is not None:
                 self._process = reading_process.begin(self._path, file.name, options, rejecting=rejecting)
         except Exception as error:  # also that of a store's client
-            self._fault = _reason(error, file.name, options)
+            self._fault = reason(error, file.name, options)
 
     def __iter__(self) -> Iterator[Item]:
         name, limits = self.file.name, self._options.limits
         if self._fault is not None:
-            yield _fault(self._fault, name, 0, self._rejecting)
+            yield fault(self._fault, name, 0, self._rejecting)
         elif self._process is None or limits is None:
             yield from read_here(self._path, name, self._options, rejecting=self._rejecting)
         else:
             documents = 0
             for item in self._process.items(limits.seconds, name):
                 documents += isinstance(item, Document)
-                yield _fault(item.reason, name, documents, self._rejecting) if isinstance(item, Fault) else item
+                yield fault(item.reason, name, documents, self._rejecting) if isinstance(item, Fault) else item
 
     def __enter__(self) -> _BegunFile:
         return self
@@ -116,41 +73,10 @@ class _BegunFile:
         self._held.close()
 
 
-def _fault(reason: str, name: str, documents: int, rejecting: bool) -> Fault | Reject:
-    """Return what comes of a file that cannot be read, or not to its end."""
-    if not rejecting:
-        return Fault(reason)
-    position = f"after its first {counted(documents, 'document')}, which are read" if documents else ""
-    return Reject(name, position, reason)
-
-
-def _reason(error: Exception, name: str, options: ReadOptions) -> str:
-    """Return the sentence about a file that cannot be read."""
-    if isinstance(error, SourceError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        limits = options.limits
-        found = (
-            "more memory than there is" if limits is None else f"more than {limits.memory_bytes / 1e9:.1f} GB of memory"
-        )
-        return f"{name} takes {found} to read; leave it out with --exclude, or allow more with --file-memory."
-    if isinstance(error, OSError):
-        return f"{name} cannot be read: {error.strerror or error}."
-    if isinstance(error, UnicodeDecodeError):
-        return f"{name} cannot be read: {error}; it may have changed while it was read."
-    first_line = shortened((str(error).strip().splitlines() or [""])[0]).rstrip(".")
-    kind = file_format(name).replace("_", " ")
-    return (
-        f"{name} cannot be read as {kind} ({type(error).__name__}{f': {first_line}' if first_line else ''}); mend it, or leave "
-        "it out with --exclude."
-    )
-
-
 def settle(
     items: Iterable[T | Note | Progress | Reject | Fault | SourceFile],
     options: ReadOptions,
     on_file: Callable[[SourceFile], object],
-    on_progress: Callable[[float], object] = lambda done: None,
 ) -> Iterator[T]:
     """Yield what was read; the rest is reported to callbacks, and faults are raised at the end.
 
@@ -167,7 +93,7 @@ def settle(
         elif isinstance(item, Note):
             options.on_note(item)
         elif isinstance(item, Progress):
-            on_progress(item.done)
+            options.on_progress(item.done)
         elif isinstance(item, SourceFile):
             on_file(item)
         else:

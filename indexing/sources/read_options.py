@@ -9,8 +9,8 @@ from indexing.job_log import Reject
 from indexing.sources.document import Note
 
 
-def ignore(note: Note) -> None:
-    """Do nothing with a note."""
+def ignore(event: object) -> None:
+    """Do nothing with a note, or with news of progress."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class ReadOptions:
         metadata: metadata column → type, to keep from a record.
         limits: what reading one file may take; None to read in this process, without limits.
         on_note: called with each note about what was left out.
+        on_progress: called with the share of the present file that was read, from 0 to 1, while it is read.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 
@@ -53,4 +54,5 @@ class ReadOptions:
     metadata: dict[str, str] = field(default_factory=dict)
     limits: ReadLimits | None = ReadLimits()
     on_note: Callable[[Note], object] = ignore
+    on_progress: Callable[[float], object] = ignore
     on_reject: Callable[[Reject], object] | None = None

@@ -61,7 +61,7 @@ class ReadingProcess:
     def start(self, path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> None:
         """Begin to read a file; its items are fetched by `items`."""
         self._grown = _MOST_KEPT  # until it is at the end of the file
-        sent = asdict(replace(options, on_note=None, on_reject=None))  # type: ignore[arg-type]  # not sent
+        sent = asdict(replace(options, on_note=None, on_progress=None, on_reject=None))  # type: ignore[arg-type]  # not sent
         sent |= {"path": str(path), "name": name, "rejecting": rejecting}
         self._requests.send_bytes(json.dumps(sent).encode("utf-8", "surrogatepass"))
 
@@ -139,7 +139,7 @@ def _stop_all() -> None:
 
 def serve() -> None:
     """Read the files that are asked for, until the job ends; runs in the process of its own."""
-    from indexing.sources.read_documents import read_here
+    from indexing.sources.read_here import read_here
 
     requests = Connection(int(sys.argv[2]), writable=False)
     answers = Connection(int(sys.argv[3]), readable=False)
@@ -152,7 +152,7 @@ def serve() -> None:
             return
         path, name, rejecting = Path(asked.pop("path")), asked.pop("name"), asked.pop("rejecting")
         fields, limits = RecordFields(**asked.pop("fields")), ReadLimits(**asked.pop("limits"))
-        del asked["on_note"], asked["on_reject"]
+        del asked["on_note"], asked["on_progress"], asked["on_reject"]
         options = ReadOptions(**asked, fields=fields, limits=limits)
         _limit_memory(limits.memory_bytes)
         frame: list[Item] = []

@@ -14,6 +14,7 @@ from indexing.sources import encodings
 from indexing.sources.addresses import shown_address, without_secrets
 from indexing.sources.find_files import find_files
 from indexing.sources.read_documents import read_documents
+from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
 
 
@@ -161,4 +162,4 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(encodings, "_is_text", look)
     with pytest.raises(SourceError, match=r"^a.jsonl cannot be read: .* it may have changed while it was read"):
-        list(read_documents(find_files([path])))
+        list(read_documents(find_files([path]), ReadOptions(limits=None)))

@@ -14,12 +14,14 @@ import pytest
 from tiny import HashEncoder
 
 from indexing.engines.local import LocalEngine
+from indexing.job_log import JobLog
 from indexing.jobs.build_memory import PassageStream, build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.planning import forecast as forecasts
 from indexing.planning import forecast_index
 from indexing.planning.forecast import Constraints, forecast, forecast_table
 from indexing.planning.plan import Plan, plan_memory, size
+from indexing.sources.document import Note
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
@@ -237,3 +239,18 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
 )
 def test_sizes_are_for_people(count, words):
     assert size(count) == words
+
+
+def test_notes_and_files_without_text_are_reported(sources, tmp_path):
+    (sources / "blank.txt").write_text(" \n\n")
+    (sources / "broken.jsonl").write_text("{broken\n")
+    notes, seen = [], []
+    options = ReadOptions(on_note=notes.append, on_progress=seen.append)
+    with JobLog("build", rejects=tmp_path / "rejects", log=tmp_path / "log") as log:
+        report = build(sources, tmp_path / "memory", HashEncoder(), options=options, log=log)
+    assert report.notes == notes == [Note("blank.txt", "holds no text")], "a reject speaks for itself"
+    assert report.rejected == 1
+    logged = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(line["file"], line["note"]) for line in logged if line["event"] == "note"] == [
+        ("blank.txt", "holds no text")
+    ]

@@ -116,13 +116,13 @@ def test_an_interrupted_reading_leaves_nothing_behind(folder):
 
 
 def test_too_much_text_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("indexing.sources.read_documents.MOST_DOCUMENT_CHARACTERS", 1000)
+    monkeypatch.setattr("indexing.sources.read_here.MOST_DOCUMENT_CHARACTERS", 1000)
     names, rejects = read(folder, limits=None)
     assert names == ["a.txt", "c1", "c3"]
     assert "b.txt holds more text than is read from one file (" in rejects[0].reason
     monkeypatch.undo()
-    monkeypatch.setattr("indexing.sources.read_documents.MOST_FILE_CHARACTERS", 20)
-    monkeypatch.setattr("indexing.sources.read_documents.MOST_FILE_EXPANSION", 0)
+    monkeypatch.setattr("indexing.sources.read_here.MOST_FILE_CHARACTERS", 20)
+    monkeypatch.setattr("indexing.sources.read_here.MOST_FILE_EXPANSION", 0)
     names, rejects = read(folder, limits=None)
     assert names == ["c1"] and rejects[-1].position == "after its first 1 document, which are read"
     assert bounds.MOST_FILE_CHARACTERS >= bounds.MOST_DOCUMENT_CHARACTERS
