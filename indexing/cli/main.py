@@ -47,7 +47,7 @@ from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 
 if TYPE_CHECKING:
     from indexing.job_log import JobLog
-    from indexing.jobs.build_memory import PassageStream
+    from indexing.jobs.build_memory import BuildReport, PassageStream
 
 
 def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -174,11 +174,7 @@ def build(
             replace=replace,
             log=log,
         )
-    sentence = report.sentence()
-    echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
-    report_notes(report.notes)
-    if report.kept or report.deleted:
-        echo(f"{report.changes()}.")
+    _print_report(report, memory)
     if report.commit is not None:
         chosen = kind != "auto"
         index(memory, kind, recall, latency, anew=chosen, memory_limit=memory_limit, report_exact=chosen)
@@ -186,6 +182,15 @@ def build(
         changes.add_lexical_index_to(memory)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", execution)
+
+
+def _print_report(report: BuildReport, memory: Path) -> None:
+    """What a build read, left out, and changed."""
+    sentence = report.sentence()
+    echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
+    report_notes(report.notes)
+    if report.kept or report.deleted:
+        echo(f"{report.changes()}.")
 
 
 def _print_plan(stream: PassageStream, memory: Path) -> None:
