@@ -72,27 +72,46 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
     A character set that the page declares takes precedence over `encoding`.
     """
-    from lxml import html
-
     declared = _HTML_CHARSET.search(path.read_bytes()[:4096])
     charset = declared[1].decode("ascii").lower() if declared else options.encoding
     # Pages that declare gb2312 use characters of its supersets; browsers decode them likewise.
     text = decode(path, name, "gb18030" if charset in ("gb2312", "gbk") else charset)
-    builder, title = BlockBuilder(), ""
-    if text.strip():
-        root = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8"))
-        title = " ".join((root.findtext(".//title") or "").split())
-        _HtmlWalk(builder).walk(root)
+    builder = BlockBuilder()
+    title = add_html(builder, text)
     yield Document(name, "", title, "line", builder.blocks())
+
+
+def add_html(builder: BlockBuilder, text: str, first_line: int = 1) -> str:
+    """Add the visible text of a page, or of a fragment of HTML, to the blocks of a document.
+
+    Args:
+        builder: where the blocks go; a fragment continues its present section.
+        text: the source of the page, decoded.
+        first_line: number of the fragment's first line in the file that it stands in.
+
+    Returns:
+        the page's own title; empty if it has none.
+    """
+    from lxml import etree, html
+
+    if not text.strip():
+        return ""
+    try:
+        root = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
+    except etree.ParserError:  # no element and no text, as in a page that is only a comment
+        return ""
+    _HtmlWalk(builder, first_line - 1).walk(root)
+    return " ".join((root.findtext(".//title") or "").split())
 
 
 class _HtmlWalk:
     """Collects the text between two block elements into one block."""
 
-    def __init__(self, builder: BlockBuilder):
+    def __init__(self, builder: BlockBuilder, offset: int = 0):
         self._builder = builder
         self._words: list[str] = []
-        self._line = 1
+        self._offset = offset
+        self._line = 1 + offset
 
     def walk(self, element: _Element, preformatted: bool = False) -> None:
         tag = element.tag
@@ -119,7 +138,7 @@ class _HtmlWalk:
 
     def _flush(self, element: _Element, heading: int | None = None) -> None:
         text, self._words = "".join(self._words).strip(), []
-        line = element.sourceline or self._line
+        line = element.sourceline + self._offset if element.sourceline else self._line
         if text and heading is not None:
             self._builder.heading(heading, " ".join(text.split()), line)
         elif text:
