@@ -19,7 +19,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     """Read a Markdown file: headings become titles; lists, tables and code keep their lines; links keep their text."""
     from markdown_it import MarkdownIt
 
-    text = decode(path, name, options.encoding)
+    text = decode(path, name, options)
     front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
     skipped = front[0].count("\n") if front else 0
     builder, title, depth = BlockBuilder(), "", 0
