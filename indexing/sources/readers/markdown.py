@@ -56,7 +56,7 @@ class _Walk:
         self._seen = False  # text before the first heading
         self._line = 1  # of the title
         self._lines: list[str] = []
-        self._first = self._last = 0
+        self._first = self._last = self._length = 0
         self._marks: list[str] = []  # numbers of list items, marks of footnotes that have no text yet
         self._html: list[str] = []
         self._html_first = self._html_end = 0
@@ -99,7 +99,7 @@ class _Walk:
                 self._marks.append(numbers[at])
             elif token.type == "footnote_reference_open":
                 self._marks.append(f"[{token.meta['label']}]")
-            if token.level == 0 and token.nesting <= 0 or sum(map(len, self._lines)) > _LONG:
+            if token.level == 0 and token.nesting <= 0 or self._length > _LONG:
                 self._end_text()
             at += 1
         self._end_text()
@@ -135,12 +135,13 @@ class _Walk:
             self._first = first
         self._last = last
         self._lines.append(" ".join([*self._marks, text]))
+        self._length += len(text)
         self._marks = []
 
     def _end_text(self) -> None:
         if self._lines:
             self._builder.text("\n".join(self._lines), self._first, self._last)
-        self._lines = []
+        self._lines, self._length = [], 0
 
     def _add_code(self, token: Token) -> None:
         title = _CODE_TITLE.search(token.info)
