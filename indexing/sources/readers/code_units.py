@@ -32,25 +32,31 @@ _GRAMMARS = {
     **dict.fromkeys((".sh", ".bash"), ("tree_sitter_bash", "language")),
 }
 _GENERIC = ("tree_sitter_java", "tree_sitter_c_sharp", "tree_sitter_cpp")
-_FUNCTIONS = set(
-    "function_definition function_declaration generator_function_declaration method_declaration method_definition "
-    "constructor_declaration compact_constructor_declaration destructor_declaration operator_declaration "
-    "function_item macro_definition method singleton_method".split()
-)
-_TYPES = set(
-    "class_definition class_declaration abstract_class_declaration class_specifier struct_specifier union_specifier "
-    "enum_specifier interface_declaration enum_declaration struct_declaration record_declaration trait_declaration "
-    "annotation_type_declaration class module impl_item trait_item mod_item struct_item enum_item union_item "
-    "namespace_definition namespace_declaration internal_module type_spec type_definition type_alias_declaration".split()
-)
+_FUNCTIONS_NAMES = """
+function_definition function_declaration generator_function_declaration method_declaration method_definition
+constructor_declaration compact_constructor_declaration destructor_declaration operator_declaration function_item
+macro_definition method singleton_method
+"""
+_FUNCTIONS = set(_FUNCTIONS_NAMES.split())
+_TYPES_NAMES = """
+class_definition class_declaration abstract_class_declaration class_specifier struct_specifier union_specifier
+enum_specifier interface_declaration enum_declaration struct_declaration record_declaration trait_declaration
+annotation_type_declaration class module impl_item trait_item mod_item struct_item enum_item union_item
+namespace_definition namespace_declaration internal_module type_spec type_definition type_alias_declaration
+"""
+_TYPES = set(_TYPES_NAMES.split())
 _VALUES = {"arrow_function", "function_expression", "generator_function", "class"}  # of a variable, in JavaScript
 # Nodes with definitions in them that have no name of their own.
-_GROUPS = set(
-    "block body_statement class_body declaration_list field_declaration_list enum_body enum_body_declarations "
-    "interface_body statement_block linkage_specification preproc_if preproc_ifdef preproc_else preproc_elif "
-    "if_statement try_statement else_clause except_clause ERROR object_type type_declaration".split()
-)
-_ABOVE = set("comment line_comment block_comment attribute_item inner_attribute_item attribute_list".split())
+_GROUPS_NAMES = """
+block body_statement class_body declaration_list field_declaration_list enum_body enum_body_declarations
+interface_body statement_block linkage_specification preproc_if preproc_ifdef preproc_else preproc_elif if_statement
+try_statement else_clause except_clause ERROR object_type type_declaration
+"""
+_GROUPS = set(_GROUPS_NAMES.split())
+_ABOVE_NAMES = """
+comment line_comment block_comment attribute_item inner_attribute_item attribute_list
+"""
+_ABOVE = set(_ABOVE_NAMES.split())
 _MAX_PATH = 8  # names in a path: deeper definitions stay in the block of the one around them
 # Larger files are data or generated; the grammars take more than linear time and memory for some texts.
 _MAX_BYTES, _MAX_SECONDS, _MAX_MEMORY = 1_000_000, 10, 300 * 2**20
@@ -175,7 +181,9 @@ def _definition(node: Node) -> Node | None:
 
 def _name(definition: Node) -> str:
     """Return the name of a definition, with a dot before each part: "Park.open"."""
-    found = next((n for field in ("name", "left", "declarator", "type") if (n := definition.child_by_field_name(field))), None)
+    found = next(
+        (n for field in ("name", "left", "declarator", "type") if (n := definition.child_by_field_name(field))), None
+    )
     while found is not None and (inner := found.child_by_field_name("declarator")) is not None:
         found = inner  # C: `int *open(int a)` has its name within its declarators
     name = re.sub(r"\s+", " ", _text(found)) if found is not None else definition.type.split("_")[0]

@@ -11,14 +11,15 @@ _TAG = re.compile(r"<(/?)([A-Za-z][^<>]*)>")
 _NAME = re.compile(r"[A-Za-z][\w:.-]*")
 _HIDDEN = re.compile(r"<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _ALTERNATIVE = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
+# Elements of HTML 5 that lxml's list does not have.
+_LATER_TAGS = "bdi data dialog main menuitem noembed noframes picture rb rtc search slot svg template"
 
 
 @cache
 def _known() -> frozenset[str]:
     from lxml.html import defs
 
-    later = "bdi data dialog main menuitem noembed noframes picture rb rtc search slot svg template".split()
-    return frozenset(defs.tags) | frozenset(later)
+    return frozenset(defs.tags) | frozenset(_LATER_TAGS.split())
 
 
 def paired_names(texts: Iterable[str]) -> set[str]:

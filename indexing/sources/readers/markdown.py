@@ -99,7 +99,7 @@ class _Walk:
                 self._marks.append(numbers[at])
             elif token.type == "footnote_reference_open":
                 self._marks.append(f"[{token.meta['label']}]")
-            if token.level == 0 and token.nesting <= 0 or self._length > _LONG:
+            if (token.level == 0 and token.nesting <= 0) or self._length > _LONG:
                 self._end_text()
             at += 1
         self._end_text()

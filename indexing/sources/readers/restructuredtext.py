@@ -14,21 +14,30 @@ from indexing.sources.readers import plain_text
 from indexing.sources.readers.html import add_html
 
 # docutils takes more than linear time for larger ones.
-_MAX_LINE, _MAX_LINES, _MAX_RUN = 10_000, 50_000, 200_000
+_MAX_LINES, _MAX_RUN = 30_000, 200_000  # characters without a blank line
+_MAX_LINE, _MAX_TABLE_LINE = 10_000, 1_000
+_TABLE_EDGE = re.compile(r"\s*(\+[-=]|==)")
 # Elements of a paragraph's own, those whose lines are kept, and those that show nothing.
-_LEAVES = set("paragraph term line caption rubric attribution subtitle classifier".split())
+_LEAVES_NAMES = """
+paragraph term line caption rubric attribution subtitle classifier
+"""
+_LEAVES = set(_LEAVES_NAMES.split())
 _CODE = {"literal_block", "doctest_block", "math_block"}
 _UNSEEN = {"comment", "target", "substitution_definition", "pending", "colspec", "decoration", "meta"}
 _WRAPPED = re.compile(r"\s*\n\s*")
 _WIDE = "[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003fffd]"
 _WRAPPED_CHINESE = re.compile(rf"(?<={_WIDE})\s*\n\s*(?={_WIDE})")
 _SECTIONS = {"document", "section"}
-_ADMONITIONS = set("note tip hint important warning caution danger attention error".split())
+_ADMONITIONS_NAMES = """
+note tip hint important warning caution danger attention error
+"""
+_ADMONITIONS = set(_ADMONITIONS_NAMES.split())
 _MARKED = _ADMONITIONS | {"list_item", "field", "footnote", "citation", "option_list_item"}
-_ENDS = _ADMONITIONS | set(
-    "section footnote citation topic sidebar admonition figure compound container field_list option_list definition_list "
-    "bullet_list enumerated_list block_quote line_block".split()
-)
+_ENDS_NAMES = """
+section footnote citation topic sidebar admonition figure compound container field_list option_list definition_list
+bullet_list enumerated_list block_quote line_block
+"""
+_ENDS = _ADMONITIONS | set(_ENDS_NAMES.split())
 _LONG = 800  # characters of a list or a quotation, after which another block begins
 
 
@@ -64,6 +73,8 @@ def _too_large(text: str) -> str:
     run = 0
     for number, line in enumerate(lines, 1):
         run = run + len(line) if line.strip() else 0
+        if len(line) > _MAX_TABLE_LINE and _TABLE_EDGE.match(line):
+            return f"its table in line {number} is too wide"
         if len(line) > _MAX_LINE or run > _MAX_RUN:
             return f"its paragraph that reaches line {number} is too long"
     return ""
@@ -207,7 +218,8 @@ class _Walk:
 
     def _add_table(self, table: Any) -> None:
         top = self._at
-        header, rows = [], []
+        header: list[tuple[str, int, int]] = []
+        rows: list[tuple[str, int, int]] = []
         for group in table.children:
             if group.tagname == "title":
                 self._add_words(self._text(group), group)
@@ -270,7 +282,10 @@ def _number(item: Any) -> str:
 
 
 def _roman(number: int) -> str:
-    numerals = zip((1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1), "m cm d cd c xc l xl x ix v iv i".split())
+    numerals = zip(
+        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1),
+        ["m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i"],
+    )
     text = ""
     for value, letters in numerals:
         text += letters * (number // value)

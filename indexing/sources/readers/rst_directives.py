@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives, roles
@@ -14,10 +14,11 @@ from docutils.parsers.rst.languages import en
 
 _DIRECTIVE = re.compile(r"^[ \t]*\.\. +(?:\|[^|\n]+\| +)?([A-Za-z][\w:.+-]{0,60}) ?::", re.MULTILINE)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]{0,60}):`|`:([A-Za-z][\w:.+-]{0,60}):")
-_CODE = set(
-    "code code-block sourcecode ipython prompt testcode testsetup testoutput testcleanup doctest productionlist graphviz "
-    "digraph mermaid uml plantuml program-output command-output".split()
-)
+_CODE_NAMES = """
+code code-block sourcecode ipython prompt testcode testsetup testoutput testcleanup doctest productionlist graphviz
+digraph mermaid uml plantuml program-output command-output
+"""
+_CODE = set(_CODE_NAMES.split())
 _VERSIONS = {"versionadded": "New in version", "versionchanged": "Changed in version", "deprecated": "Deprecated since"}
 _FILES = ("include", "literalinclude")
 _TITLED = re.compile(r"(.*\S)\s*<[^<>]*>$", re.DOTALL)  # text of a link with its target
@@ -33,7 +34,7 @@ def foreign_markup(text: str, left_out: list[str]) -> Iterator[None]:
     names = {name.lower() for name in _DIRECTIVE.findall(text)}
     # The caption of a code block is an option of Sphinx's.
     known = (set(en.directives) | set(directives._directives)) - {"code", "code-block", "sourcecode"}
-    own = {name: _Foreign for name in names - known}
+    own: dict[str, Any] = dict.fromkeys(names - known, _Foreign)
     own |= {"raw": _Raw, "date": _Date} | dict.fromkeys(_FILES, _File)
     roled = {name.lower() for pair in _ROLE.findall(text) for name in pair if name}
     own_roles = roled - set(en.roles) - set(roles._role_registry) - set(roles._roles)
@@ -55,7 +56,7 @@ class _Foreign(Directive):  # type: ignore[misc]
     optional_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec = defaultdict(lambda: directives.unchanged, name=directives.unchanged)
+    option_spec: ClassVar[Any] = defaultdict(lambda: directives.unchanged, name=directives.unchanged)
 
     def run(self) -> list[Any]:
         name = self.name.lower().rpartition(":")[2]
@@ -63,7 +64,9 @@ class _Foreign(Directive):  # type: ignore[misc]
         shown = [self.options[key] for key in ("caption", "title", "header", "alt") if self.options.get(key)]
         if name in _CODE:
             content = "\n".join(self.content)
-            shown += [argument] if name not in ("code", "code-block", "sourcecode", "ipython", "prompt") and argument else []
+            shown += (
+                [argument] if name not in ("code", "code-block", "sourcecode", "ipython", "prompt") and argument else []
+            )
             block = nodes.literal_block(content, content)
             block.line = self.content_offset + 1
             return [*map(self._paragraph, shown), *([block] if content.strip() else [])]
@@ -97,10 +100,12 @@ class _Raw(_Foreign):
 class _File(_Foreign):
     """A file to be inserted, which is not read here: it is read where it stands among the sources."""
 
-    left_out: list[str] = []
+    left_out: ClassVar[list[str]] = []
 
     def run(self) -> list[Any]:
-        self.left_out.append(f"line {self.lineno}: {' '.join(self.arguments)[:200]}, which it includes, was not inserted")
+        self.left_out.append(
+            f"line {self.lineno}: {' '.join(self.arguments)[:200]}, which it includes, was not inserted"
+        )
         return []
 
 
