@@ -9,10 +9,18 @@ from pathlib import Path, PurePosixPath
 from indexing.sources.document import Document, Note, Progress
 from indexing.sources.read_options import ReadOptions
 
+_CODE_SUFFIXES = """
+.py .pyi .pyw .js .mjs .cjs .jsx .ts .mts .cts .tsx .java .c .h .cpp .cc .cxx .hpp .hh .hxx .ino .go .rs .rb .php
+.cs .sh .bash .zsh .fish .ps1 .bat .cmd .kt .kts .swift .scala .groovy .gradle .dart .lua .r .sql .pl .pm .jl .m .mm
+.hs .ex .exs .erl .clj .lisp .el .ml .fs .vb .pas .f90 .f .asm .s .nim .zig .vue .svelte .css .scss .less .proto
+.graphql .tf .cmake .mk .toml .ini .cfg .conf .properties .env .xml .xsd .xsl .tex .bib .diff .patch .log
+"""
 # Name of a format → its suffixes. Its reader is the function `read` of the module of its name in `readers`.
 FORMATS = {
     "plain_text": (".txt",),
-    "markdown": (".md", ".markdown"),
+    "markdown": (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd"),
+    "restructuredtext": (".rst", ".rest"),
+    "source_code": tuple(_CODE_SUFFIXES.split()),
     "html": (".html", ".htm", ".xhtml"),
     "pdf": (".pdf",),
     "word": (".docx",),
