@@ -34,13 +34,15 @@ class ReadingOptions:
     title_field: str | None
     id_field: str | None
     encoding: str
+    delimiter: str | None
     exclude: tuple[str, ...]
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""
         from indexing.sources.read_options import ReadOptions, RecordFields
 
-        return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
+        fields = RecordFields(self.text_field, self.title_field, self.id_field)
+        return ReadOptions(self.encoding, fields, metadata, self.delimiter)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,15 @@ def _known_encoding(context: click.Context, parameter: click.Parameter, name: st
         raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
 
 
+def _delimiter(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text.lower(), text)
+    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        raise click.BadParameter(f"{text!r} is no delimiter; name one character such as ';', or tab.")
+    return delimiter
+
+
 class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
     """A path, or an address such as s3://bucket/docs."""
 
@@ -206,6 +217,12 @@ _OPTIONS = [
         callback=_known_encoding,
         metavar="NAME",
         help="Character encoding of text, JSON Lines and CSV.",
+    ),
+    click.option(
+        "--delimiter",
+        callback=_delimiter,
+        metavar="CHARACTER",
+        help="Character between the columns of CSV, or tab; without it, it is detected.",
     ),
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from memgpt_rag.errors import SourceError
+from memgpt_rag.limits import MOST_RECORD_CHARACTERS
 
 _BLOCK = 2**20
 
 
 def decoded_lines(path: Path, name: str, encoding: str, newline: str) -> Iterator[str]:
     """Yield the lines of a file with their line ends, one at a time; the whole file is validated before the first one.
+
+    A line longer than `MOST_RECORD_CHARACTERS` comes in pieces of that length, so that no line fills the memory.
 
     Args:
         newline: line end, as for `open`.
@@ -23,7 +27,7 @@ def decoded_lines(path: Path, name: str, encoding: str, newline: str) -> Iterato
     if not _is_text(path, encoding):
         decode(path, name, encoding)  # raises an error with the position
     with path.open(encoding=encoding, newline=newline) as text:
-        for number, line in enumerate(text):
+        for number, line in enumerate(iter(partial(text.readline, MOST_RECORD_CHARACTERS), "")):
             yield line if number else line.removeprefix("\ufeff")
 
 

@@ -30,6 +30,7 @@ class ReadOptions:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
+        delimiter: character between the columns of CSV; None to detect it.
         on_note: called with each note about what was left out.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
@@ -37,5 +38,6 @@ class ReadOptions:
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
+    delimiter: str | None = None
     on_note: Callable[[Note], object] = _ignore
     on_reject: Callable[[Reject], object] | None = None
