@@ -12,7 +12,14 @@ from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.text_code import has_columns, is_code, is_ragged
-from indexing.sources.readers.text_headings import heading_lines, is_rule, numbered_level, underline
+from indexing.sources.readers.text_headings import (
+    QUESTION_LEVEL,
+    heading_lines,
+    is_rule,
+    numbered_level,
+    question_number,
+    underline,
+)
 from indexing.sources.readers.text_layout import Contents, entry_key, find_contents, page_furniture
 from memgpt_rag.io.printable import counted, shortened
 
@@ -71,6 +78,7 @@ class _TextReader:
         self._full = full_width(lines)
         self._builder = BlockBuilder()
         self._underlines: dict[str, int] = {}  # underlining character → level, in the order in which they occur
+        self._question: int | None = None  # number of the FAQ's question that was last found
         indents: Counter[int] = Counter()
         for paragraph in self._paragraphs:
             indents[paragraph.indent] += len(paragraph.lines)
@@ -111,10 +119,16 @@ class _TextReader:
         lines, first = paragraph.lines, paragraph.first
         if found is not None:
             level, heading, used = found
+            self._question = question_number(heading) if level == QUESTION_LEVEL else None
             self._builder.heading(level, heading, first)
             lines, first = lines[used:], first + used
+        while lines and is_rule(lines[0]):
+            lines, first = lines[1:], first + 1
+        last = first + len(lines) - 1
+        while lines and is_rule(lines[-1]):
+            lines, last = lines[:-1], last - 1
         if lines:
-            self._builder.text(join_paragraph(lines, self._full), first, paragraph.last)
+            self._builder.text(join_paragraph(lines, self._full), first, last)
 
     def _heading(self, paragraph: _Paragraph) -> tuple[int, str, int] | None:
         """Return level and text of a heading at a paragraph's start, and its number of lines."""
@@ -122,7 +136,7 @@ class _TextReader:
         known = self._contents.entries.get(entry_key(lines[0]) or "", "")
         if paragraph.indent > self._indent and not known:
             return None
-        found = heading_lines(lines, self._full, known)
+        found = heading_lines(lines, self._full, known, self._question)
         return found and (found[1], join_paragraph(lines[: found[0]], 100).replace("\n", " "), found[0])
 
     def _underlined(self, paragraph: _Paragraph) -> tuple[int, str, int] | None:

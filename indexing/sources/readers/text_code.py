@@ -11,7 +11,7 @@ _CODE = re.compile(
     r"""^\s*(?:
         (?:async\s+)?(?:def|class|func|function|fn|struct|enum|interface)\s+\w+.*[:({]$   # definitions
       | (?:import|from)\s+[\w.]+(?:\s+(?:import|as)\s.*)?;?$ | \#\s*(?:include|define|if|endif)\b
-      | (?:if|elif|for|while|with|try|except|else|switch|case)\b.*[:{]$ | @\w+
+      | (?:if|elif|for|while|with|except|switch|case)\b.*(?:[=<>(!\[]|\s(?:not|in|as)\s).*[:{]$ | (?:try|else):$ | @\w+
       | (?:return|raise|yield|break|continue|pass)\b[^.]*$
       | [\w.\-\[\]"']+\s*(?:=|:=|\+=|-=)\s*\S                                            # x = 3, key=value
       | [$%]\s+\S | >>>\s | \S+@\S+[:~]\S*[$\#]\s                                        # prompts
@@ -22,11 +22,14 @@ _CODE = re.compile(
     re.VERBOSE,
 )
 _COLUMNS = re.compile(r"\S(?: {3,}|\t+)\S")
-_COMMENT = re.compile(r"\s*(?:#|//|/\*|\*|--)\s?")
+_COMMENT = re.compile(r"\s*(?:#|//|/\*)\s?")
+_BULLET = re.compile(r"\s*[-*•·▪◦]\s")
 
 
 def is_code(lines: list[str]) -> bool:
-    """Return whether at least half of a paragraph's lines, but for comments, look like code."""
+    """Return whether at least half of a paragraph's lines, but for comments, look like code; an item of a list is none."""
+    if _BULLET.match(lines[0]):
+        return False
     lines = [line for line in lines if not _COMMENT.match(line)] or lines
     return 2 * sum(_CODE.search(line.rstrip()[:400]) is not None for line in lines) >= len(lines)
 

@@ -83,13 +83,22 @@ def numbered_level(heading: str) -> int | None:
     return None if numbered is None else 1 + numbered[1].count(".")
 
 
-def heading_lines(lines: list[str], full: int, known: str = "") -> tuple[int, int] | None:
+def question_number(heading: str) -> int | None:
+    """Return the number before a question of an FAQ; None if it has none."""
+    numbered = _SINGLE_NUMBER.match(heading)
+    return None if numbered is None else int(heading[: numbered.start(1)].rstrip(" .)\t\xa0"))
+
+
+def heading_lines(
+    lines: list[str], full: int, known: str = "", question: int | None = None
+) -> tuple[int, int] | None:
     """Return how many lines at the start of a paragraph are a heading, and its level; None if there is none.
 
     Args:
         lines: those of the paragraph, without their indentation.
         full: the text's full width.
         known: text of the entry of the table of contents that this paragraph begins with; empty if there is none.
+        question: number of the last question of an FAQ. The next number begins another one, though it may be a statement.
     """
     for count in range(1, min(len(lines), _MOST_LINES) + 1) if known else ():
         if bare(" ".join(lines[:count])).endswith(known):
@@ -100,7 +109,8 @@ def heading_lines(lines: list[str], full: int, known: str = "") -> tuple[int, in
     heading = " ".join(lines[:count])
     if count > _MOST_LINES or (count < len(lines) and begins_item(lines[count])):
         return None
-    if is_question(heading):
+    follows = question is not None and question_number(heading) == question + 1 and count == len(lines)
+    if is_question(heading) or (follows and len(heading) <= MOST_HEADING):
         return count, numbered_heading(heading) or QUESTION_LEVEL
     level = numbered_heading(heading)
     if level is None and count == len(lines) == 1:

@@ -77,9 +77,15 @@ def find_contents(lines: list[str]) -> Contents:
         recurring = [number for number in run if (entry := entries[number]) and last.get(entry[0], -1) > number]
         run = run[: run.index(recurring[-1]) + 1] if recurring else []
         count = _count(run, entries)
-        if count >= _LEAST_ENTRIES and len(recurring) >= 0.6 * count:
+        if count >= _LEAST_ENTRIES and len(recurring) >= 0.6 * count and _spreads(recurring, entries, last):
             _add(contents, lines, entries, run)
     return contents
+
+
+def _spreads(recurring: list[int], entries: list[tuple[str, str] | None], last: dict[str, int]) -> bool:
+    """Return whether other text stands between the lines where entries recur, as between headings; not so in a list's copy."""
+    places = sorted(last[entry[0]] for number in recurring if (entry := entries[number]) is not None)
+    return places[-1] - places[0] >= 1.5 * (recurring[-1] - recurring[0])
 
 
 def _count(run: list[int], entries: list[tuple[str, str] | None]) -> int:
