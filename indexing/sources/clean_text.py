@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 # Invisible characters: zero-width spaces and joiners, direction marks, soft hyphens, byte-order marks.
@@ -36,15 +37,25 @@ def clean(text: str) -> str:
 @cache
 def _surplus_marks() -> re.Pattern[str]:
     """Return a pattern for long runs of combining marks, whose first group is what is kept of them."""
-    marks = [code for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code))]
-    spans: list[list[int]] = []
-    for code in marks:
-        if spans and code == spans[-1][1] + 1:
-            spans[-1][1] = code
-        else:
-            spans.append([code, code])
-    mark = "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in spans) + "]"
+    mark = _character_class(range(0x300, 0x1F000), lambda character: unicodedata.combining(character) > 0)
     return re.compile(f"({mark}{{{_MOST_MARKS}}}){mark}+")
+
+
+@cache
+def _wide_characters() -> re.Pattern[str]:
+    return re.compile(_character_class(range(0x1100, 0x3FFFF), _is_wide))
+
+
+def _character_class(codes: range, belongs: Callable[[str], bool]) -> str:
+    """Return a character class of the characters that belong to it, as a regular expression."""
+    spans: list[list[int]] = []
+    for code in codes:
+        if belongs(chr(code)):
+            if spans and code == spans[-1][1] + 1:
+                spans[-1][1] = code
+            else:
+                spans.append([code, code])
+    return "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in spans) + "]"
 
 
 def join_wrapped_lines(text: str) -> Iterator[tuple[int, int, str]]:
@@ -92,7 +103,7 @@ def join_paragraph(lines: list[str], full: int) -> str:
         full: the text's full width.
     """
     parts = [lines[0].strip()]
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         following = line.strip()
         parts += (_joint(parts[-1], following) if is_wrapped(before, line, full) else "\n", following)
     return "".join(parts)
@@ -127,4 +138,4 @@ def _is_wide(character: str) -> bool:
 def width(line: str) -> int:
     """Return the width of a line in terminal columns; Chinese characters have two."""
     line = line.rstrip()
-    return len(line) if line.isascii() else sum(2 if _is_wide(character) else 1 for character in line)
+    return len(line) if line.isascii() else len(line) + len(_wide_characters().findall(line))

@@ -109,9 +109,7 @@ def _try_rows(dialect: _Dialect, lines: list[str]) -> list[list[str]]:
         return []
 
 
-def _records(
-    pieces: Iterable[str], dialect: _Dialect, number: int
-) -> Iterator[tuple[int, int, list[str] | None]]:
+def _records(pieces: Iterable[str], dialect: _Dialect, number: int) -> Iterator[tuple[int, int, list[str] | None]]:
     """Yield the lines of each record, which has more than one where a quoted field holds line breaks.
 
     The reader of the standard library finds the ends of records, too, but holds what is in an unclosed quotation, and

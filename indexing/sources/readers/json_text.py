@@ -130,10 +130,8 @@ def _lines(value: Any) -> Iterator[str]:
             if text:
                 yield space + text.replace("\n", f"\n{space}  ")
             continue
-        if isinstance(value, dict):
-            members = [(f"{key}: ", part) for key, part in value.items()]
-        else:
-            members = [("- ", part) for part in value]
+        members = [(f"{key}: ", part) for key, part in value.items()] if isinstance(value, dict) else []
+        members = members or [("- ", part) for part in value]
         if before == "- ":  # an item of a list begins in the line of its mark
             members[0] = ("- " + members[0][0], members[0][1])
             first, rest = indent, indent + 2

@@ -54,7 +54,7 @@ def _json_object(line: str | None, where: str) -> dict[str, Any]:
     return record
 
 
-class DuplicateKey(ValueError):
+class DuplicateKeyError(ValueError):
     """A key that an object of JSON has twice."""
 
 
@@ -62,14 +62,14 @@ def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON, as the parser's `object_pairs_hook`.
 
     Raises:
-        DuplicateKey: one of its keys occurs twice; the parser would keep the last value and drop the others.
+        DuplicateKeyError: one of its keys occurs twice; the parser would keep the last value and drop the others.
     """
     record = dict(pairs)
     if len(record) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise DuplicateKey(f"the key {key!r:.80} occurs twice in one object")
+                raise DuplicateKeyError(f"the key {key!r:.80} occurs twice in one object")
             seen.add(key)
     return record
 
@@ -80,4 +80,4 @@ def json_fault(error: ValueError | RecursionError) -> str:
         return "too deep"
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
-    return str(error) if isinstance(error, DuplicateKey) else "a number that is too long"
+    return str(error) if isinstance(error, DuplicateKeyError) else "a number that is too long"

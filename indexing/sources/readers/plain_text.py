@@ -147,7 +147,9 @@ class _TextReader:
             title = lines[above : above + count]
             if len(lines) <= above + count or any(is_rule(line) for line in title):
                 continue
-            mark = underline(lines[above + count], max(title, key=len), boxed=above == 1 and lines[0] == lines[above + count])
+            mark = underline(
+                lines[above + count], max(title, key=len), boxed=above == 1 and lines[0] == lines[above + count]
+            )
             if mark is not None:
                 heading = " ".join(title)
                 style = mark * (1 + above)

@@ -82,9 +82,7 @@ class RecordReader:
         return id
 
 
-def record_fields(
-    record: Mapping[str, Any], fields: RecordFields, where: str
-) -> tuple[str, str | None, str | None]:
+def record_fields(record: Mapping[str, Any], fields: RecordFields, where: str) -> tuple[str, str | None, str | None]:
     """Return the names of a record's fields for its text, title and id; None for a title or id that it lacks.
 
     Raises:
@@ -227,7 +225,11 @@ def cell(value: Any, kind: str, what: str) -> Any:
         if kind == "number" and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value)
         if kind == "date" and isinstance(value, (str, date)):
-            return date.fromisoformat(value.strip()) if isinstance(value, str) else date(value.year, value.month, value.day)
+            return (
+                date.fromisoformat(value.strip())
+                if isinstance(value, str)
+                else date(value.year, value.month, value.day)
+            )
     except (TypeError, ValueError, OverflowError):
         pass
     expected = {"integer": "an integer", "date": "a date such as 2024-05-01"}.get(kind, f"a {kind}")

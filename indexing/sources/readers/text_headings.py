@@ -21,6 +21,7 @@ _QUESTION = re.compile(
 _SENTENCE_END = ".!。！；;,，:：…"
 _QUESTION_END = "?？"
 _RULE = re.compile(r"([=\-~^\"'`*+#_─═])\1{2,}")
+_NO_LETTERS = re.compile(r"[\W_]+")
 # Deeper than every section: a question's answer is the text up to the next heading.
 QUESTION_LEVEL = 9
 _CAPITALS_LEVEL = 2
@@ -89,9 +90,7 @@ def question_number(heading: str) -> int | None:
     return None if numbered is None else int(heading[: numbered.start(1)].rstrip(" .)\t\xa0"))
 
 
-def heading_lines(
-    lines: list[str], full: int, known: str = "", question: int | None = None
-) -> tuple[int, int] | None:
+def heading_lines(lines: list[str], full: int, known: str = "", question: int | None = None) -> tuple[int, int] | None:
     """Return how many lines at the start of a paragraph are a heading, and its level; None if there is none.
 
     Args:
@@ -126,4 +125,4 @@ def _is_broken(line: str, following: str, full: int) -> bool:
 
 def bare(text: str) -> str:
     """Return the letters and digits of a text in one case, by which a heading is compared with a table of contents."""
-    return "".join(character for character in text.casefold() if character.isalnum())
+    return _NO_LETTERS.sub("", text.casefold())

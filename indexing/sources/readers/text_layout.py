@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -77,15 +78,21 @@ def find_contents(lines: list[str]) -> Contents:
         recurring = [number for number in run if (entry := entries[number]) and last.get(entry[0], -1) > number]
         run = run[: run.index(recurring[-1]) + 1] if recurring else []
         count = _count(run, entries)
-        if count >= _LEAST_ENTRIES and len(recurring) >= 0.6 * count and _spreads(recurring, entries, last):
+        if count >= _LEAST_ENTRIES and len(recurring) >= 0.6 * count and _are_headings(lines, recurring, entries, last):
             _add(contents, lines, entries, run)
     return contents
 
 
-def _spreads(recurring: list[int], entries: list[tuple[str, str] | None], last: dict[str, int]) -> bool:
-    """Return whether other text stands between the lines where entries recur, as between headings; not so in a list's copy."""
+def _are_headings(
+    lines: list[str], recurring: list[int], entries: list[tuple[str, str] | None], last: dict[str, int]
+) -> bool:
+    """Return whether other text follows where entries recur, as after headings; not so in another copy of a list."""
     places = sorted(last[entry[0]] for number in recurring if (entry := entries[number]) is not None)
-    return places[-1] - places[0] >= 1.5 * (recurring[-1] - recurring[0])
+    nexts = [
+        next((n for n in range(place + 1, min(place + 4, len(lines))) if lines[n].strip()), -1) for place in places
+    ]
+    alone = sum(number < 0 or entries[number] is None for number in nexts)
+    return places[-1] - places[0] >= 1.5 * (recurring[-1] - recurring[0]) and alone >= 0.4 * len(places)
 
 
 def _count(run: list[int], entries: list[tuple[str, str] | None]) -> int:
@@ -116,7 +123,7 @@ def _runs(lines: list[str], entries: list[tuple[str, str] | None]) -> list[list[
     run: list[int] = []
     further = 0  # lines after the last entry
     filled = [number for number, line in enumerate(lines) if line.strip()]
-    following = dict(zip(filled, filled[1:], strict=False))
+    following = dict(itertools.pairwise(filled))
     for number in filled:
         after_blank = bool(run) and run[-1] != number - 1
         if entries[number] is not None:
