@@ -134,7 +134,8 @@ def _records(pieces: Iterable[str], dialect: _Dialect, number: int) -> Iterator[
             kept = piece.rstrip('"')
             rest = kept[-1:] + '"' * ((len(piece) - len(kept)) % 2)
             piece = kept[:-1]
-        quoted = _is_quoted(piece if begins else f"\n{piece}", quoted, opening)
+        if '"' in piece:
+            quoted = _is_quoted(piece if begins else f"\n{piece}", quoted, opening)
         if length <= MOST_RECORD_CHARACTERS:
             record.append(piece)
         else:

@@ -120,7 +120,7 @@ class _TextReader:
         if found is not None:
             level, heading, used = found
             self._question = question_number(heading) if level == QUESTION_LEVEL else None
-            self._builder.heading(level, heading, first)
+            self._builder.heading(level, heading, first + is_rule(lines[0]))
             lines, first = lines[used:], first + used
         while lines and is_rule(lines[0]):
             lines, first = lines[1:], first + 1
