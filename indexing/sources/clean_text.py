@@ -138,4 +138,4 @@ def _is_wide(character: str) -> bool:
 def width(line: str) -> int:
     """Return the width of a line in terminal columns; Chinese characters have two."""
     line = line.rstrip()
-    return len(line) if line.isascii() else len(line) + len(_wide_characters().findall(line))
+    return len(line) if line.isascii() else 2 * len(line) - len(_wide_characters().sub("", line))

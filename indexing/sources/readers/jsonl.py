@@ -46,7 +46,7 @@ def _json_object(line: str | None, where: str) -> dict[str, Any]:
             f"{where}: has more than {MOST_RECORD_CHARACTERS:,} characters; divide its text into several records."
         )
     try:
-        record = json.loads(line.rstrip("\r\n"), object_pairs_hook=distinct_keys)
+        record = _DECODER.decode(line.rstrip("\r\n"))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{where}: broken JSON ({json_fault(error)}); mend the line or remove it.") from error
     if not isinstance(record, dict):
@@ -81,3 +81,6 @@ def json_fault(error: ValueError | RecursionError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
     return str(error) if isinstance(error, DuplicateKeyError) else "a number that is too long"
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)

@@ -85,8 +85,12 @@ def _batch_rows(file: Any, columns: list[str]) -> int:
     rows = _MOST_ROWS
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunks = (group.column(column) for column in range(group.num_columns))
-        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+        chunks = [group.column(column) for column in range(group.num_columns)]
+        size = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema in columns or chunk.path_in_schema.split(".")[0] in columns
+        )
         rows = min(rows, group.num_rows * _BATCH_BYTES // max(size, 1))
     nested = any(_is_nested(file.schema_arrow.field(column).type) for column in columns)
     return int(max(1, min(rows, 16) if nested else rows))  # the values of lists may repeat, too

@@ -14,6 +14,7 @@ from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.text_code import has_columns, is_code, is_ragged
 from indexing.sources.readers.text_headings import (
     QUESTION_LEVEL,
+    capitals_heading,
     heading_lines,
     is_rule,
     numbered_level,
@@ -137,6 +138,9 @@ class _TextReader:
         if paragraph.indent > self._indent and not known:
             return None
         found = heading_lines(lines, self._full, known, self._question)
+        if found is None and len(lines) > 1 and (level := capitals_heading(lines[0])) is not None:
+            first, second = (len(line) - len(line.lstrip()) for line in paragraph.lines[:2])
+            found = (1, level) if second > first else None  # as in manual pages
         return found and (found[1], join_paragraph(lines[: found[0]], 100).replace("\n", " "), found[0])
 
     def _underlined(self, paragraph: _Paragraph) -> tuple[int, str, int] | None:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from indexing.job_log import Reject
@@ -116,11 +117,21 @@ def find_field(record: Mapping[str, Any], name: str, where: str) -> str | None:
     """
     if name in record:
         return name
-    folded = name.strip().casefold()
-    found = [field for field in record if field.strip().casefold() == folded]
+    found = _folded(tuple(record)).get(name.strip().casefold())
+    if found is None:
+        return None
     if len(found) > 1:
         raise SourceError(f"{where}: the fields {_names(found)} have the same name but for case; rename one of them.")
-    return found[0] if found else None
+    return found[0]
+
+
+@lru_cache(maxsize=16)  # most records of a file have the same fields
+def _folded(fields: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return fields by their names without case and spaces around."""
+    found: dict[str, list[str]] = {}
+    for field in fields:
+        found.setdefault(field.strip().casefold(), []).append(field)
+    return found
 
 
 def require_distinct(columns: Sequence[str], name: str) -> None:

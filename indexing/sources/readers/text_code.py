@@ -6,6 +6,7 @@ import re
 
 from indexing.sources.clean_text import begins_item, width
 
+_LOOKED_AT = 240  # characters of a line
 # Signs of code in a line. Prose has them in few of its lines.
 _CODE = re.compile(
     r"""^\s*(?:
@@ -14,7 +15,7 @@ _CODE = re.compile(
       | (?:if|elif|for|while|with|except|switch|case)\b.*(?:[=<>(!\[]|\s(?:not|in|as)\s).*[:{]$ | (?:try|else):$ | @\w+
       | (?:return|raise|yield|break|continue|pass)\b[^.]*$
       | [\w.\-\[\]"']+\s*(?:=|:=|\+=|-=)\s*\S                                            # x = 3, key=value
-      | [$%]\s+\S | >>>\s | \S+@\S+[:~]\S*[$\#]\s                                        # prompts
+      | [$%]\s+\S | >>>\s | [\w.-]+@[\w.-]+[:~][^\s$\#]*[$\#]\s                                        # prompts
       | (?:sudo|apt|apt-get|cd|ls|pip|git|docker|curl|wget|mkdir|chmod|echo|export)\s+[\w./~$"'-]+(?:\s|$)
       | \[[\w.\-:\s]+\]$ | </?\w[^>]*>                                                   # [section], <tag>
       | [{}\])]+[;,]?$
@@ -31,12 +32,14 @@ def is_code(lines: list[str]) -> bool:
     if _BULLET.match(lines[0]):
         return False
     lines = [line for line in lines if not _COMMENT.match(line)] or lines
-    return 2 * sum(_CODE.search(line.rstrip()[:400]) is not None for line in lines) >= len(lines)
+    return 2 * sum(_CODE.search(line.rstrip()[:_LOOKED_AT]) is not None for line in lines) >= len(lines)
 
 
 def has_columns(lines: list[str]) -> bool:
     """Return whether most lines of a paragraph are divided into columns by spaces."""
-    return len(lines) > 1 and sum(_COLUMNS.search(line.strip()[:400]) is not None for line in lines) >= 0.6 * len(lines)
+    return len(lines) > 1 and sum(
+        _COLUMNS.search(line.strip()[:_LOOKED_AT]) is not None for line in lines
+    ) >= 0.6 * len(lines)
 
 
 def is_ragged(lines: list[str], full: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from indexing.sources.readers.text_headings import MOST_HEADING, bare
 
-_MARGIN_LINES = 2  # at the top and at the bottom of a page, that may be a header or a footer
+_MARGIN_LINES = 2  # of a header or footer, at most
 _LEAST_PAGES = 3  # on which a line stands, to be one
 # "3.1. Title", "A.2 Title", "Chapter 3. Title", "第 3 章 标题", "3) Title", "三、标题"
 _ENTRY = re.compile(
@@ -41,7 +41,7 @@ class Contents:
 def page_furniture(lines: list[str]) -> set[int]:
     """Return the numbers, from 0, of lines that are headers or footers of pages, which form feeds divide.
 
-    They are at the top or at the bottom of at least half of the pages, alike but for numbers.
+    They are the first or last lines of at least half of the pages, alike but for numbers.
     """
     pages: list[list[int]] = [[]]
     for number, line in enumerate(lines):
@@ -52,10 +52,19 @@ def page_furniture(lines: list[str]) -> set[int]:
         if "\f" in line.lstrip("\f"):
             pages.append([])
     pages = [page for page in pages if page]
-    margins = [dict.fromkeys(page[:_MARGIN_LINES] + page[-_MARGIN_LINES:]) for page in pages]
+    margins = [dict.fromkeys(_margin(page) + _margin(page[::-1])) for page in pages]
     times = Counter(form for margin in margins for form in {_form(lines[number]) for number in margin})
     least = max(_LEAST_PAGES, len(pages) / 2)
     return {number for margin in margins for number in margin if times[_form(lines[number])] >= least}
+
+
+def _margin(page: list[int]) -> list[int]:
+    """Return which lines at the start of a page, or of one in reverse, may be a header: its first ones before a blank line.
+
+    Without a blank line below, only the first one.
+    """
+    count = next((n for n in range(1, len(page)) if abs(page[n] - page[n - 1]) > 1), len(page))
+    return page[: count if count <= _MARGIN_LINES else 1]
 
 
 def _form(line: str) -> str:

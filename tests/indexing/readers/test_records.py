@@ -7,10 +7,13 @@ import tracemalloc
 from datetime import datetime
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from indexing.cli.options import reading_options
 from indexing.job_log import Reject
 from indexing.sources import encodings
 from indexing.sources.document import Document, Note
@@ -192,6 +195,17 @@ def test_a_delimiter_can_be_named(tmp_path):
     assert texts([document]) == [("1", "", "Costs 4,50; or 5.")]
 
 
+@pytest.mark.parametrize(("named", "delimiter"), [(";", ";"), ("tab", "\t"), ("\\t", "\t"), (None, None)])
+def test_the_command_names_a_delimiter(named, delimiter):
+    @click.command()
+    @reading_options
+    def command(reading):
+        click.echo(repr(reading.options({}).delimiter))
+
+    done = CliRunner().invoke(command, ["--delimiter", named] if named else [])
+    assert (done.exit_code, done.output.strip()) == (0, repr(delimiter))
+
+
 def test_lines_of_a_file_with_a_separator_line_are_numbered(tmp_path):
     (document,) = read(tmp_path, "a.csv", 'sep=;\nid;text\n1;"a\nb"\n')
     assert (document.blocks[0].first, document.blocks[0].last) == (3, 4)
@@ -232,7 +246,7 @@ def small_bound(monkeypatch):
         monkeypatch.setattr(module, "MOST_RECORD_CHARACTERS", 1000)
 
 
-HUGE = 32 * 2**20
+HUGE = 16 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -329,15 +343,15 @@ def test_lists_of_texts_in_parquet_are_paragraphs_and_other_types_are_named(tmp_
 
 
 def test_a_value_of_many_rows_is_in_memory_once(tmp_path):
-    values = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array(["x" * 2**20]))
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 120, pa.int32()), pa.array(["x" * 2**20]))
     pq.write_table(pa.table({"text": values.cast(pa.string())}), tmp_path / "a.parquet", use_dictionary=True)
     before = pa.total_allocated_bytes()
     peak = 0
     for number, document in enumerate(read_path(tmp_path / "a.parquet", "a.parquet", ReadOptions()), 1):
         peak = max(peak, pa.total_allocated_bytes() - before)
         assert document.blocks[0].last == number
-    assert number == 500
-    assert peak < 64 * 2**20
+    assert number == 120
+    assert peak < 40 * 2**20
 
 
 # JSON
