@@ -21,6 +21,10 @@ MOST_CHARACTERS = 2**20  # of a text whose tokens are counted
 MOST_DOCUMENT_CHARACTERS = 2**26  # of one document, or one record
 MOST_FILE_CHARACTERS = 2**28  # of all documents of a file, or
 MOST_FILE_EXPANSION = 100  # times its bytes, if that is more
+MOST_RECORD_CHARACTERS = 2**24  # of a record's text, and of the line of JSON or row of CSV that holds it
+MOST_JSON_BYTES = 2**28  # of a .json file, whose records are read one at a time
+MOST_JSON_CHARACTERS = 2**25  # of a .json file that holds no records: it is parsed at once
+MOST_JSON_DEPTH = 100  # of objects and lists in each other
 
 
 def require_between(name: str, value: int, least: int, most: int) -> None:

@@ -35,6 +35,7 @@ class ReadingOptions:
     title_field: str | None
     id_field: str | None
     encoding: tuple[str, ...]
+    delimiter: str | None
     main_content: bool
     exclude: tuple[str, ...]
     file_timeout: float
@@ -50,6 +51,7 @@ class ReadingOptions:
             encodings=tuple((pattern, encoding) for pattern, _, encoding in named if pattern),
             fields=RecordFields(self.text_field, self.title_field, self.id_field),
             metadata=metadata,
+            delimiter=self.delimiter,
             main_content=self.main_content,
             limits=ReadLimits(self.file_timeout, int(self.file_memory)),
         )
@@ -174,6 +176,15 @@ def _known_encodings(context: click.Context, parameter: click.Parameter, named: 
     return tuple(known)
 
 
+def _delimiter(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text.lower(), text)
+    if len(delimiter) != 1 or delimiter in '"\r\n\0':
+        raise click.BadParameter(f"{text!r} is no delimiter; name one character such as ';', or tab.")
+    return delimiter
+
+
 class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
     """A path, or an address such as s3://bucket/docs."""
 
@@ -244,6 +255,12 @@ _OPTIONS = [
         "--main-content",
         is_flag=True,
         help="Read the main content of HTML pages only, without what surrounds it (needs memgpt-rag[web]).",
+    ),
+    click.option(
+        "--delimiter",
+        callback=_delimiter,
+        metavar="CHARACTER",
+        help="Character between the columns of CSV, or tab; without it, it is detected.",
     ),
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."

@@ -9,10 +9,12 @@ import codecs
 import fnmatch
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
+from memgpt_rag.limits import MOST_RECORD_CHARACTERS
 
 _BLOCK = 2**20
 # UTF-32 little-endian begins as UTF-16 does, and so goes first.
@@ -54,6 +56,8 @@ def text_codec(label: str) -> str | None:
 def decoded_lines(path: Path, name: str, options: ReadOptions, newline: str) -> Iterator[str]:
     """Yield the lines of a file with their line ends, one at a time; the whole file is validated before the first one.
 
+    A line longer than `MOST_RECORD_CHARACTERS` comes in pieces of that length, so that no line fills the memory.
+
     Args:
         newline: line end, as for `open`.
 
@@ -65,7 +69,7 @@ def decoded_lines(path: Path, name: str, options: ReadOptions, newline: str) -> 
     if not _is_text(path, encoding):
         decode(path, name, options)  # raises an error with the position
     with path.open(encoding=encoding, newline=newline) as text:
-        for number, line in enumerate(text):
+        for number, line in enumerate(iter(partial(text.readline, MOST_RECORD_CHARACTERS), "")):
             yield line if number else line.removeprefix("\ufeff")
 
 

@@ -25,6 +25,8 @@ FORMATS = {
     "pdf": (".pdf",),
     "word": (".docx",),
     "jsonl": (".jsonl", ".ndjson"),
+    "json_file": (".json",),
+    "yaml_file": (".yaml", ".yml"),
     "csv_table": (".csv", ".tsv"),
     "parquet": (".parquet",),
 }

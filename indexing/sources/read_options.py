@@ -47,6 +47,7 @@ class ReadOptions:
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
         limits: what reading one file may take; None to read in this process, without limits.
+        delimiter: character between the columns of CSV; None to detect it.
         on_note: called with each note about what was left out.
         on_progress: called with the share of the present file that was read, from 0 to 1, while it is read.
         on_reject: called with each record or file that cannot be read; None to fail instead.
@@ -60,4 +61,5 @@ class ReadOptions:
     limits: ReadLimits | None = ReadLimits()
     on_note: Callable[[Note], object] = ignore
     on_progress: Callable[[float], object] = ignore
+    delimiter: str | None = None
     on_reject: Callable[[Reject], object] | None = None

@@ -53,6 +53,10 @@ def test_help_answers_without_heavy_imports(arguments):
             ["memgpt-index", "build", "x", "--memory", "m", "--encoding", "utf-99"],
             "'utf-99' is no character encoding; name one such as utf-8 or gb18030",
         ),
+        (
+            ["memgpt-index", "build", "x", "--memory", "m", "--delimiter", "=>"],
+            "'=>' is no delimiter; name one character such as ';', or tab",
+        ),
         (["memgpt-index", "states", "m", "--dtype", "int4"], "'int4' is not one of 'int8', 'fp16', 'bf16', 'fp32'"),
         (["memgpt-rag", "ask", "why"], "Missing option '--memory'"),
         (

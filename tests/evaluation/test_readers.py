@@ -56,6 +56,17 @@ def test_a_beir_folder_is_read_with_titles_grades_and_windows_line_ends(tmp_path
     assert read_dataset(tmp_path) == judged
 
 
+def test_ids_that_are_numbers_are_taken_as_text(tmp_path):
+    corpus = '{"_id": 7, "text": "The park is open."}\n{"_id": -2, "text": "公园里有船。"}\n{"_id": 2.5, "text": "x"}\n'
+    queries = '{"_id": 1, "text": "When is it open?"}\n{"_id": "2", "text": "有船吗？"}\n'
+    judged = read_beir(beir(tmp_path, corpus, queries, "query-id\tcorpus-id\tscore\n1\t7\t1\n2\t-2\t1\n"))
+    assert list(judged.documents) == ["7", "-2", "2.5"]
+    assert judged.judgements == {"1": {"7": 1}, "2": {"-2": 1}}
+    (tmp_path / "corpus.jsonl").write_text(corpus.replace("2.5", '"7"'), encoding="utf-8")
+    with pytest.raises(SourceError, match="corpus.jsonl, line 3: the id '7' was used before"):
+        read_beir(tmp_path)
+
+
 def test_a_document_may_be_empty_but_not_without_text(tmp_path):
     judged = read_beir(beir(tmp_path, corpus=CORPUS + '{"_id": "d3", "text": ""}\n'))
     assert judged.documents["d3"] == Document("", "")
@@ -68,7 +79,11 @@ def test_a_document_may_be_empty_but_not_without_text(tmp_path):
         ({"corpus": CORPUS + '{"_id": "d3"\n'}, r"corpus.jsonl, line 3: broken JSON .*expected an object such as"),
         ({"corpus": CORPUS + "[]\n"}, r"corpus.jsonl, line 3: no object; expected an object such as"),
         ({"corpus": CORPUS + '{"_id": "d3"}\n'}, r"corpus.jsonl, line 3: its text is missing"),
-        ({"corpus": CORPUS + '{"_id": 3, "text": "x"}\n'}, r"corpus.jsonl, line 3: its _id is 3; expected an object"),
+        (
+            {"corpus": CORPUS + '{"_id": true, "text": "x"}\n'},
+            r"corpus.jsonl, line 3: its _id is True; expected an object",
+        ),
+        ({"corpus": CORPUS + '{"_id": null, "text": "x"}\n'}, r"corpus.jsonl, line 3: its _id is missing; expected"),
         ({"corpus": "\n"}, r"corpus.jsonl holds no document"),
         ({"corpus": CORPUS + '{"_id": "d3", "text": "x\\ud83d"}\n'}, r"line 3: half of a character \('"),
         ({"qrels": QRELS + "q1\td1\t１\n"}, r"test.tsv, line 5: the grade '１' is no whole number"),

@@ -58,6 +58,9 @@ def read_corpus(path: Path) -> dict[str, Document]:
 
 
 def _new_id(record: dict[str, object], known: dict[str, Document] | dict[str, str], where: str, expected: str) -> str:
+    id = record.get("_id")
+    if isinstance(id, int | float) and not isinstance(id, bool):
+        record = {"_id": str(id)}  # the judgements, which are text, name it so
     name = text_field(record, "_id", where, expected)
     if name in known:
         raise SourceError(f"{where}: the id {name!r} was used before; give every line an id of its own.")
