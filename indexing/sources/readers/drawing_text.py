@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indexing.sources.readers.list_numbers import list_number
 from indexing.sources.readers.office_package import OFFICE, Package, Relation
+from indexing.sources.readers.table_text import row_text
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 COMPATIBILITY = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _DEEPEST_LEVEL = 8
 _NUMBERED = {
@@ -40,7 +42,7 @@ def drawn_paragraphs(body: _Element) -> Iterator[str]:
         if not text:
             continue
         properties = paragraph.find(f"{A}pPr")
-        level = 0 if properties is None else min(int(properties.get("lvl", "0") or 0), _DEEPEST_LEVEL)
+        level = 0 if properties is None else min(_small(properties.get("lvl"), 0), _DEEPEST_LEVEL)
         numbered = None if properties is None else properties.find(f"{A}buAutoNum")
         counters[level + 1 :] = [None] * (_DEEPEST_LEVEL - level)
         if numbered is None:
@@ -48,7 +50,7 @@ def drawn_paragraphs(body: _Element) -> Iterator[str]:
             yield text
             continue
         before = counters[level]
-        counters[level] = value = int(numbered.get("startAt", "1")) if before is None else before + 1
+        counters[level] = value = _small(numbered.get("startAt"), 1) if before is None else before + 1
         yield f"{_numbered(numbered.get('type', ''), value)} {text}"
 
 
@@ -61,15 +63,24 @@ def _numbered(kind: str, value: int) -> str:
     return number + {"ParenR": ")", "Plain": ""}.get(kind.removeprefix(known), ".")
 
 
+def _small(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 6 else default
+
+
 def _runs(paragraph: _Element) -> Iterator[str]:
-    for element in paragraph.iter(f"{A}t", f"{A}br", f"{A}tab"):
-        parent = element.getparent()
-        if element.tag == f"{A}br":
+    stack = [seen_children(paragraph)]
+    while stack:
+        element = next(stack[-1], None)
+        if element is None:
+            stack.pop()
+        elif element.tag in (f"{A}t", f"{MATH}t"):
+            yield (element.text or "").replace("\v", "\n")
+        elif element.tag == f"{A}br":
             yield "\n"
         elif element.tag == f"{A}tab":
             yield "\t"
-        elif parent is None or not parent.get("type", "").startswith(("slidenum", "datetime")):
-            yield (element.text or "").replace("\v", "\n")
+        elif not (element.tag == f"{A}fld" and element.get("type", "").startswith(("slidenum", "datetime"))):
+            stack.append(seen_children(element))
 
 
 def graphic_rows(element: _Element, package: Package, relations: dict[str, Relation]) -> tuple[str, list[str]]:
@@ -108,7 +119,7 @@ def _chart(root: _Element) -> tuple[str, list[str]]:
     for index in indexes:
         cells = [categories.get(index, ""), *(points.get(index, "") for _, points in series)]
         if any(cells):
-            rows.append(" | ".join(cells))
+            rows.append(row_text(cells))
     header = " | ".join([" ".join(names), *(name for name, _ in series)]).rstrip(" |")
     return (header, rows) if rows else ("", [header] if header else [])
 

@@ -114,7 +114,7 @@ class _Slide:
         if self.title:
             self._builder.heading(1, self.title, self._number)
         for shape in shapes:
-            if shape not in titles:
+            if _placeholder(shape) not in _TITLES:
                 self._add(shape)
         self._add_notes()
         if root.get("show") in ("0", "false"):

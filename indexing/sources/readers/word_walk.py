@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexing.sources.document import BlockBuilder
-from indexing.sources.readers.drawing_text import CHART, DIAGRAM, A, seen_children
+from indexing.sources.readers.drawing_text import CHART, DIAGRAM, MATH, A, seen_children
 from indexing.sources.readers.table_text import cell_text, flat_table, row_text
 from indexing.sources.readers.word_styles import VAL, Numbering, Style, Styles, W, is_on, whole_number
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _VML = "{urn:schemas-microsoft-com:vml}"
 _OLE = "{urn:schemas-microsoft-com:office:office}"
 # Deleted and moved text, instructions of fields, and properties.
@@ -30,8 +29,8 @@ _UNSEEN = {
     )
 }  # fmt: skip
 _CHARACTERS = {
-    f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "\u2011", f"{_MATH}sup": "^",
-    f"{_MATH}sub": "_",
+    f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "\u2011", f"{MATH}sup": "^",
+    f"{MATH}sub": "_",
 }  # fmt: skip
 _SYMBOLS = {
     "wingdings": {"A8": "☐", "6F": "☐", "71": "☐", "FE": "☑", "FD": "☒", "78": "☒", "FC": "✓", "FB": "✗", "E0": "→"},
@@ -111,7 +110,7 @@ class WordWalk:
         self._starts: dict[str, Callable[[_Element], object]] = {
             f"{W}p": self._start_paragraph, f"{W}tbl": self._start_table, f"{W}tr": self._start_row,
             f"{W}tc": self._start_cell, f"{W}txbxContent": lambda _: self._containers.append(_Container()),
-            f"{W}t": self._add_text, f"{_MATH}t": self._add_text, f"{W}sym": self._add_symbol,
+            f"{W}t": self._add_text, f"{MATH}t": self._add_text, f"{W}sym": self._add_symbol,
             f"{W}fldChar": self._field_mark, f"{W}footnoteReference": self._refer, f"{W}endnoteReference": self._refer,
             f"{W}rt": self._start_reading, f"{CHART}chart": self._add_graphic, f"{DIAGRAM}relIds": self._add_graphic,
             f"{A}blip": self._leave_out("picture"), f"{_VML}imagedata": self._leave_out("picture"),
@@ -120,7 +119,7 @@ class WordWalk:
         self._starts |= {tag: self._add_character for tag in _CHARACTERS}
         self._ends: dict[str, Callable[[_Element], object]] = {
             f"{W}p": self._end_paragraph, f"{W}tbl": self._end_table, f"{W}tc": self._end_cell,
-            f"{W}txbxContent": self._end_box, f"{W}rt": self._end_reading, f"{_MATH}num": self._divide,
+            f"{W}txbxContent": self._end_box, f"{W}rt": self._end_reading, f"{MATH}num": self._divide,
         }  # fmt: skip
 
     def add(self, element: _Element) -> None:

@@ -1,0 +1,119 @@
+"""Tables in a sheet of cells: where each begins and ends, and which of its rows are its header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from indexing.sources.document import BlockBuilder
+from indexing.sources.readers.table_text import row_text
+
+_YEAR = re.compile(r"(19|20)\d\d")
+_MOST_HEADER_ROWS = 4
+# Names that programs give to sheets.
+_AUTOMATIC_NAME = re.compile(
+    r"(sheet|tabelle|feuil|feuille|hoja|foglio|planilha|blad|ark|arkusz|лист|工作表|シート)[ _]*\d*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that is not empty: the number of its column, from 1, its text in one line, and whether it is no number."""
+
+    column: int
+    text: str
+    is_text: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that is not empty: its number, from 1, and its cells, from the left."""
+
+    number: int
+    cells: tuple[Cell, ...]
+
+
+def column_letters(column: int) -> str:
+    """Return the name of a column, from 1: "A", "Z", "AA"."""
+    letters = ""
+    while column > 0:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def sheet_record(sheet: str, rows: list[Row]) -> str:
+    """Return what names a sheet with the columns in use: "Prices!A:D"."""
+    first = min(row.cells[0].column for row in rows)
+    last = max(row.cells[-1].column for row in rows)
+    return f"{sheet}!{column_letters(first)}:{column_letters(last)}"
+
+
+def sheet_title(book: str, sheet: str) -> str:
+    """Return the title of a sheet: the book's, and the sheet's name unless a program gave it."""
+    return book if _AUTOMATIC_NAME.fullmatch(sheet.strip()) else f"{book} › {sheet.strip()}"
+
+
+def add_tables(builder: BlockBuilder, rows: list[Row]) -> None:
+    """Add the tables of a sheet, which rows without any cell divide.
+
+    Args:
+        rows: rows that are not empty, in order.
+    """
+    for table in _tables(rows):
+        columns = sorted({cell.column for row in table for cell in row.cells})
+        cells = sum(len(row.cells) for row in table)
+        # Cells far apart would cost more in empty ones than there is to read.
+        places = columns if len(table) * len(columns) <= 8 * cells + 10_000 else None
+        lines = [_line(row, places) for row in table]
+        first = _header_rows(table)
+        builder.table(
+            "\n".join(lines[:first]), [(line, row.number, row.number) for row, line in zip(table[first:], lines[first:])]
+        )
+
+
+def _tables(rows: list[Row]) -> Iterator[list[Row]]:
+    starts = [0, *(at for at, (one, other) in enumerate(pairwise(rows), 1) if other.number > one.number + 1), len(rows)]
+    for start, end in pairwise(starts):
+        if start < end:
+            yield rows[start:end]
+
+
+def _line(row: Row, columns: list[int] | None) -> str:
+    if columns is None:
+        return row_text(cell.text for cell in row.cells)
+    texts = {cell.column: cell.text for cell in row.cells}
+    return row_text(texts.get(column, "") for column in columns)
+
+
+def _header_rows(table: list[Row]) -> int:
+    """Return how many rows at the top are a title or name the columns; one row at least is none of them."""
+    widest = max(len(row.cells) for row in table)
+    if widest < 2:
+        return 0
+    at = 0
+    while at < len(table) - 1 and at < _MOST_HEADER_ROWS and len(table[at].cells) == 1 and table[at].cells[0].is_text:
+        at += 1  # a title over the whole table
+    title_rows = at
+    while (
+        at < len(table) - 1
+        and at < title_rows + _MOST_HEADER_ROWS
+        and _names_columns(table[at])
+        and (at == title_rows or _is_second_header(table, at))
+    ):
+        at += 1
+    return at if at > title_rows or not title_rows else 0
+
+
+def _names_columns(row: Row) -> bool:
+    years = sum(1 for cell in row.cells if not cell.is_text and _YEAR.fullmatch(cell.text))
+    texts = sum(1 for cell in row.cells if cell.is_text)
+    return texts + years == len(row.cells) and (years == 0 or (texts > 0 and years > 1))
+
+
+def _is_second_header(table: list[Row], at: int) -> bool:
+    """Return whether a row goes into detail under a row of fewer, merged cells, with numbers below."""
+    above, row, below = table[at - 1], table[at], table[at + 1]
+    return len(above.cells) < len(row.cells) and any(not cell.is_text for cell in below.cells)
