@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,15 +96,13 @@ def _notes(name: str, is_empty: bool, hidden: list[str], left_out: list[str]) ->
         yield Note(name, f"left out: {', '.join(left_out)}")
 
 
-@dataclass
-class _Formats:
-    """Number formats of the styles of cells."""
+@dataclass(frozen=True)
+class _Format:
+    """A number format, and whether it is one of dates or of durations."""
 
-    codes: list[str] = field(default_factory=list)
-    is_1904: bool = False
-
-    def __getitem__(self, style: str | None) -> str:
-        return self.codes[int(style)] if style and style.isdecimal() and int(style) < len(self.codes) else ""
+    code: str = ""
+    is_date: bool = False
+    is_duration: bool = False
 
 
 class _Workbook:
@@ -116,7 +114,8 @@ class _Workbook:
         self._relations = package.relations(self._main)
         self._title = package.title() or stem
         self._budget = _Budget(package.name)
-        self._formats = _Formats()
+        self._formats: list[_Format] = []  # of each style of cells
+        self._is_1904 = False  # the day from which dates are counted
         self._strings: list[str] = []
         self._without_value = self._comments = 0
 
@@ -124,7 +123,7 @@ class _Workbook:
         """Yield the documents of the sheets in order, then the notes."""
         root = self._package.required_tree(self._main)
         properties = root.find(f"{_S}workbookPr")
-        self._formats.is_1904 = properties is not None and properties.get("date1904") in ("1", "true", "on")
+        self._is_1904 = properties is not None and properties.get("date1904") in ("1", "true", "on")
         self._read_parts()
         is_empty, hidden = True, []
         for sheet in root.iterfind(f"{_S}sheets/{_S}sheet"):
@@ -151,7 +150,7 @@ class _Workbook:
 
     def _read_parts(self) -> None:
         """Read the number formats and the shared strings."""
-        from openpyxl.styles.numbers import BUILTIN_FORMATS
+        from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
 
         for relation in self._relations.values():
             if relation.kind == "styles" and (root := self._package.tree(relation.target)) is not None:
@@ -159,10 +158,11 @@ class _Workbook:
                 for one in root.iterfind(f"{_S}cellXfs/{_S}xf"):
                     id = one.get("numFmtId", "0")
                     known = BUILTIN_FORMATS.get(int(id), "") if id.isdecimal() and len(id) < 6 else ""
-                    self._formats.codes.append(own.get(id, known))
+                    code = own.get(id, known)
+                    self._formats.append(_Format(code, bool(is_date_format(code)), bool(is_timedelta_format(code))))
             elif relation.kind == "sharedStrings" and relation.target in self._package:
                 characters = _MOST_CHARACTERS
-                for one in self._package.stream(relation.target, {f"{_S}si"}, f"{_S}sst"):
+                for one in self._package.stream(relation.target, {f"{_S}si"}, {f"{_S}sst"}):
                     self._strings.append(_rich_text(one))
                     characters -= len(self._strings[-1]) + 10
                     if characters < 0:
@@ -171,7 +171,7 @@ class _Workbook:
     def _rows(self, part: str) -> Iterator[Row]:
         """Yield the rows of a sheet that are not empty, in order."""
         number = 0
-        for element in self._package.stream(part, {f"{_S}row"}, f"{_S}sheetData"):
+        for element in self._package.stream(part, {f"{_S}row"}, {f"{_S}sheetData"}):
             own = element.get("r", "")
             following = int(own) if own.isdecimal() and len(own) < 8 else number + 1
             if not number < following <= _MOST_ROWS:
@@ -208,21 +208,22 @@ class _Workbook:
         if kind == "b":
             return ("FALSE" if value.strip() in ("0", "false") else "TRUE"), False
         if kind == "n":
-            return self._number(value, self._formats[cell.get("s")])
+            style = cell.get("s", "")
+            known = style.isdecimal() and int(style) < len(self._formats)
+            return self._number(value, self._formats[int(style)] if known else _Format()), False
         return (value.replace("T", " ").removesuffix(" 00:00:00"), False) if kind == "d" else (_unescaped(value), kind == "str")
 
-    def _number(self, text: str, format: str) -> tuple[str, bool]:
-        from openpyxl.styles.numbers import is_date_format, is_timedelta_format
+    def _number(self, text: str, format: _Format) -> str:
         from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 
         try:
             value = float(text)
-            if format and is_date_format(format):
-                epoch = MAC_EPOCH if self._formats.is_1904 else WINDOWS_EPOCH
-                return shown_date(from_excel(value, epoch, timedelta=is_timedelta_format(format))), False
-            return shown_number(value, format), False
+            if format.is_date:
+                epoch = MAC_EPOCH if self._is_1904 else WINDOWS_EPOCH
+                return shown_date(from_excel(value, epoch, timedelta=format.is_duration))
+            return shown_number(value, format.code)
         except (ValueError, OverflowError):
-            return text[:100], False
+            return text[:100]
 
     def _beside(self, part: str) -> Iterator[tuple[str, int]]:
         """Yield the text boxes of a sheet with the rows where they lie, and count its comments."""
@@ -310,9 +311,10 @@ def _xls_sheets(path: Path, name: str) -> Iterator[tuple[str, bool, _XlsRows]]:
 
 
 def _xls_rows(sheet: object) -> _XlsRows:
-    top, left = sheet.start or (0, 0)  # type: ignore[attr-defined]
+    # Rows begin at the first one of the sheet, cells at the first column in use.
+    _, left = sheet.start or (0, 0)  # type: ignore[attr-defined]
     for number, row in enumerate(sheet.iter_rows(), 1):  # type: ignore[attr-defined]
-        yield number, [(at, value) for at, value in enumerate(row, 1) if value != ""]
+        yield number, [(at, value) for at, value in enumerate(row, left + 1) if value != ""]
 
 
 def _xls_cell(column: int, value: _XlsValue, budget: _Budget) -> Cell:

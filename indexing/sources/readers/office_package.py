@@ -128,8 +128,8 @@ class Package:
             raise self.error(f"its part {part or 'that holds the document'} is missing")
         return root
 
-    def stream(self, part: str, tags: set[str], inside: str) -> Iterator[_Element]:
-        """Yield the elements of some tags whose parent has the tag `inside`; each is freed when the next one is asked for.
+    def stream(self, part: str, tags: set[str], inside: set[str]) -> Iterator[_Element]:
+        """Yield the elements of some tags whose parent has a tag of `inside`; each is freed when the next one is asked for.
 
         Raises:
             SourceError: as `required_tree` does.
@@ -141,23 +141,23 @@ class Package:
         self._charge(part, self._most)
         with self._reported(part), self._open(part) as file:
             checked = found = False
-            wanted = (*tags, inside)
+            wanted = tuple(tags | inside)
             for _, element in etree.iterparse(
                 file, tag=wanted, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
             ):
                 if not checked:
                     self._refuse_document_type(element, part)
                     checked = True
-                found = found or element.tag == inside
+                found = found or element.tag in inside
                 parent = element.getparent()
-                if parent is None or parent.tag != inside:
+                if parent is None or parent.tag not in inside:
                     continue
                 yield element
                 element.clear()
                 while element.getprevious() is not None:
                     del parent[0]
         if not found:
-            raise self.error(f"its part {part} holds no element {inside.partition('}')[2]}, as a {self.kind} file does")
+            raise self.error(f"its part {part} holds no document of {self.kind}")
 
     def relations(self, part: str) -> dict[str, Relation]:
         """Return the relations of a part, or of the whole file for ""; those to the outside are left out."""

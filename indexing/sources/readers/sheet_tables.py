@@ -97,20 +97,24 @@ def _header_rows(table: list[Row]) -> int:
     while at < len(table) - 1 and at < _MOST_HEADER_ROWS and len(table[at].cells) == 1 and table[at].cells[0].is_text:
         at += 1  # a title over the whole table
     title_rows = at
+    first_column = min(row.cells[0].column for row in table)
     while (
         at < len(table) - 1
         and at < title_rows + _MOST_HEADER_ROWS
-        and _names_columns(table[at])
+        and _names_columns(table[at], first_column)
         and (at == title_rows or _is_second_header(table, at))
     ):
         at += 1
     return at if at > title_rows or not title_rows else 0
 
 
-def _names_columns(row: Row) -> bool:
+def _names_columns(row: Row, first_column: int) -> bool:
+    """Return whether a row holds texts only, or also years, two at least, beside a text or an empty corner."""
     years = sum(1 for cell in row.cells if not cell.is_text and _YEAR.fullmatch(cell.text))
     texts = sum(1 for cell in row.cells if cell.is_text)
-    return texts + years == len(row.cells) and (years == 0 or (texts > 0 and years > 1))
+    return texts + years == len(row.cells) and (
+        years == 0 or (years > 1 and (texts > 0 or row.cells[0].column > first_column))
+    )
 
 
 def _is_second_header(table: list[Row], at: int) -> bool:

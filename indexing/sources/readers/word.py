@@ -54,7 +54,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
             _notes(package, parts),
             lambda element: graphic_rows(element, package, relations),
         )
-        for element in package.stream(main, _BLOCKS, f"{W}body"):
+        for element in package.stream(main, _BLOCKS, {f"{W}body"}):
             walk.add(element)
         walk.finish()
         left_out = walk.left_out + _beside(package, parts)
