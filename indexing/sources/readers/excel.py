@@ -15,12 +15,12 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexing.sources.document import BlockBuilder, Document, Note
+from indexing.sources.document import Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.drawing_text import drawn_paragraphs
 from indexing.sources.readers.number_format import shown_date, shown_number
 from indexing.sources.readers.office_package import OFFICE, Package, counted
-from indexing.sources.readers.sheet_tables import Cell, Row, add_tables, sheet_record, sheet_title
+from indexing.sources.readers.sheet_tables import MOST_CHARACTERS, Budget, Cell, Row, sheet_documents, sheet_notes
 from memgpt_rag.errors import SourceError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _S = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 _MOST_BYTES = 512 * 2**20
-_MOST_CELLS = 2_000_000
-_MOST_CHARACTERS = 100_000_000
 _MOST_COLUMNS, _MOST_ROWS = 16_384, 1_048_576
 _REFERENCE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -51,51 +49,6 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         yield from _Workbook(package, path.stem).documents()
 
 
-@dataclass
-class _Budget:
-    """What may still be read of a workbook."""
-
-    name: str
-    cells: int = _MOST_CELLS
-    characters: int = _MOST_CHARACTERS
-
-    def spend(self, text: str) -> None:
-        """Count a cell.
-
-        Raises:
-            SourceError: the workbook holds too many.
-        """
-        self.cells -= 1
-        self.characters -= len(text)
-        if self.cells < 0 or self.characters < 0:
-            most = f"{_MOST_CELLS:,} cells" if self.cells < 0 else f"{_MOST_CHARACTERS:,} characters"
-            raise SourceError(
-                f"{self.name} holds more than {most}; save its tables as CSV, or leave it out with --exclude."
-            )
-
-
-def _documents(name: str, sheet: str, title: str, rows: list[Row], drawn: list[tuple[str, int]]) -> Iterator[Document]:
-    """Yield the document of a sheet, unless it is empty."""
-    if not rows and not drawn:
-        return
-    builder = BlockBuilder()
-    add_tables(builder, rows)
-    for text, row in drawn:
-        builder.text(text, row, row)
-    record = sheet_record(sheet, rows) if rows else sheet
-    yield Document(name, record, sheet_title(title, sheet), "row", builder.blocks())
-
-
-def _notes(name: str, is_empty: bool, hidden: list[str], left_out: list[str]) -> Iterator[Note]:
-    if is_empty:
-        yield Note(name, "holds no text")
-    if hidden:
-        shown = ", ".join(hidden[:10]) + (f" and {len(hidden) - 10} more" if len(hidden) > 10 else "")
-        yield Note(name, f"left out: hidden {'sheet' if len(hidden) == 1 else 'sheets'} {shown}")
-    if left_out:
-        yield Note(name, f"left out: {', '.join(left_out)}")
-
-
 @dataclass(frozen=True)
 class _Format:
     """A number format, and whether it is one of dates or of durations."""
@@ -113,7 +66,7 @@ class _Workbook:
         self._main = package.main_part("xl/workbook.xml")
         self._relations = package.relations(self._main)
         self._title = package.title() or stem
-        self._budget = _Budget(package.name)
+        self._budget = Budget(package.name)
         self._formats: list[_Format] = []  # of each style of cells
         self._is_1904 = False  # the day from which dates are counted
         self._strings: list[str] = []
@@ -133,7 +86,7 @@ class _Workbook:
                 hidden.append(title)
             elif relation is not None and relation.kind == "worksheet":
                 rows = list(self._rows(relation.target))
-                for document in _documents(
+                for document in sheet_documents(
                     self._package.name, title, self._title, rows, list(self._beside(relation.target))
                 ):
                     is_empty = False
@@ -146,7 +99,7 @@ class _Workbook:
             )
             if number
         ]
-        yield from _notes(self._package.name, is_empty, hidden, left_out)
+        yield from sheet_notes(self._package.name, is_empty, hidden, left_out)
 
     def _read_parts(self) -> None:
         """Read the number formats and the shared strings."""
@@ -161,12 +114,12 @@ class _Workbook:
                     code = own.get(id, known)
                     self._formats.append(_Format(code, bool(is_date_format(code)), bool(is_timedelta_format(code))))
             elif relation.kind == "sharedStrings" and relation.target in self._package:
-                characters = _MOST_CHARACTERS
+                characters = MOST_CHARACTERS
                 for one in self._package.stream(relation.target, {f"{_S}si"}, {f"{_S}sst"}):
                     self._strings.append(_rich_text(one))
                     characters -= len(self._strings[-1]) + 10
                     if characters < 0:
-                        raise self._package.error(f"it holds more than {_MOST_CHARACTERS:,} characters", "split it")
+                        raise self._package.error(f"it holds more than {MOST_CHARACTERS:,} characters", "split it")
 
     def _rows(self, part: str) -> Iterator[Row]:
         """Yield the rows of a sheet that are not empty, in order."""
@@ -211,7 +164,11 @@ class _Workbook:
             style = cell.get("s", "")
             known = style.isdecimal() and int(style) < len(self._formats)
             return self._number(value, self._formats[int(style)] if known else _Format()), False
-        return (value.replace("T", " ").removesuffix(" 00:00:00"), False) if kind == "d" else (_unescaped(value), kind == "str")
+        return (
+            (value.replace("T", " ").removesuffix(" 00:00:00"), False)
+            if kind == "d"
+            else (_unescaped(value), kind == "str")
+        )
 
     def _number(self, text: str, format: _Format) -> str:
         from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
@@ -252,7 +209,9 @@ def _rich_text(element: _Element) -> str:
     parts = (
         part.text or ""
         for child in element
-        for part in ([child] if child.tag == f"{_S}t" else child.iterchildren(f"{_S}t") if child.tag == f"{_S}r" else ())
+        for part in (
+            [child] if child.tag == f"{_S}t" else child.iterchildren(f"{_S}t") if child.tag == f"{_S}r" else ()
+        )
     )
     return _unescaped("".join(parts))
 
@@ -262,7 +221,7 @@ def _unescaped(text: str) -> str:
 
 
 def _read_xls(path: Path, name: str) -> Iterator[Document | Note]:
-    budget, is_empty, hidden = _Budget(name), True, []
+    budget, is_empty, hidden = Budget(name), True, []
     for sheet, is_visible, values in _xls_sheets(path, name):
         if not is_visible:
             hidden.append(sheet)
@@ -272,10 +231,10 @@ def _read_xls(path: Path, name: str) -> Iterator[Document | Note]:
             cells = tuple(_xls_cell(at, value, budget) for at, value in row)
             if cells:
                 rows.append(Row(number, cells))
-        for document in _documents(name, sheet, path.stem, rows, []):
+        for document in sheet_documents(name, sheet, path.stem, rows, []):
             is_empty = False
             yield document
-    yield from _notes(name, is_empty, hidden, [])
+    yield from sheet_notes(name, is_empty, hidden, [])
 
 
 _XlsValue = int | float | str | bool | date | datetime | time | timedelta
@@ -317,7 +276,7 @@ def _xls_rows(sheet: object) -> _XlsRows:
         yield number, [(at, value) for at, value in enumerate(row, left + 1) if value != ""]
 
 
-def _xls_cell(column: int, value: _XlsValue, budget: _Budget) -> Cell:
+def _xls_cell(column: int, value: _XlsValue, budget: Budget) -> Cell:
     if isinstance(value, str):
         text = " ".join(value.split())
     elif isinstance(value, bool):

@@ -11,6 +11,7 @@ import posixpath
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _MEGABYTE = 2**20
 MOST_BYTES = 128 * _MEGABYTE  # of all parts that are read; as XML trees they take about ten times as much
 _MOST_BYTES_OF_A_TREE = 32 * _MEGABYTE
 _DEFLATED_OR_STORED = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)
+_UNCOUNTED = {"hidden text", "table of contents", "headers and footers"}
 # Titles that programs put in by themselves.
 _AUTOMATIC_TITLE = re.compile(
     r"microsoft (office )?(word|powerpoint|excel)\b.*|.*\.(do[ct][xm]?|pp[ts][xm]?|xls[xm]?|od[tsp]|rtf|tmp)|"
@@ -92,7 +94,9 @@ class Package:
 
     def error(self, found: str, remedy: str = "mend it") -> SourceError:
         """Return the error about what was found in this file."""
-        return SourceError(f"{self.name} cannot be read as {self.kind}: {found}; {remedy}, or leave it out with --exclude.")
+        return SourceError(
+            f"{self.name} cannot be read as {self.kind}: {found}; {remedy}, or leave it out with --exclude."
+        )
 
     def _damaged(self) -> SourceError:
         return self.error(f"it is no {self._suffix} document, or a damaged one")
@@ -248,6 +252,12 @@ def _parser() -> object:
 def counted(number: int, one: str, several: str = "") -> str:
     """Return a number with its noun: "1 comment", "2 comments"."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def left_out_text(left_out: Counter[str]) -> str:
+    """Return the clause about what was left out, with counts where they tell something; empty for nothing."""
+    said = [what if what in _UNCOUNTED else counted(n, what) for what, n in sorted(left_out.items()) if n > 0]
+    return f"left out: {', '.join(said)}" if said else ""
 
 
 def numbers(values: list[int]) -> str:

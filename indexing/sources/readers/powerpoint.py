@@ -150,7 +150,9 @@ class _Slide:
 
     def _add_table(self, table: _Element) -> None:
         lines = [
-            row_text("" if _is_merged(cell) else cell_text(drawn_paragraphs(cell)) for cell in row.iterchildren(f"{A}tc"))
+            row_text(
+                "" if _is_merged(cell) else cell_text(drawn_paragraphs(cell)) for cell in row.iterchildren(f"{A}tc")
+            )
             for row in table.iterchildren(f"{A}tr")
         ]
         lines = [line for line in lines if line]

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from indexing.sources.document import BlockBuilder
+from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.readers.table_text import row_text
+from memgpt_rag.errors import SourceError
 
 _YEAR = re.compile(r"(19|20)\d\d")
 _MOST_HEADER_ROWS = 4
+_MOST_CELLS = 2_000_000
+MOST_CHARACTERS = 100_000_000
 # Names that programs give to sheets.
 _AUTOMATIC_NAME = re.compile(
     r"(sheet|tabelle|feuil|feuille|hoja|foglio|planilha|blad|ark|arkusz|лист|工作表|シート)[ _]*\d*", re.IGNORECASE
@@ -33,6 +36,54 @@ class Row:
 
     number: int
     cells: tuple[Cell, ...]
+
+
+@dataclass
+class Budget:
+    """What may still be read of a workbook."""
+
+    name: str
+    cells: int = _MOST_CELLS
+    characters: int = MOST_CHARACTERS
+
+    def spend(self, text: str, cells: int = 1) -> None:
+        """Count cells with their text.
+
+        Raises:
+            SourceError: the workbook holds too many.
+        """
+        self.cells -= cells
+        self.characters -= len(text)
+        if self.cells < 0 or self.characters < 0:
+            most = f"{_MOST_CELLS:,} cells" if self.cells < 0 else f"{MOST_CHARACTERS:,} characters"
+            raise SourceError(
+                f"{self.name} holds more than {most}; save its tables as CSV, or leave it out with --exclude."
+            )
+
+
+def sheet_documents(
+    name: str, sheet: str, title: str, rows: list[Row], drawn: list[tuple[str, int]]
+) -> Iterator[Document]:
+    """Yield the document of a sheet, unless it is empty."""
+    if not rows and not drawn:
+        return
+    builder = BlockBuilder()
+    add_tables(builder, rows)
+    for text, row in drawn:
+        builder.text(text, row, row)
+    record = sheet_record(sheet, rows) if rows else sheet
+    yield Document(name, record, sheet_title(title, sheet), "row", builder.blocks())
+
+
+def sheet_notes(name: str, is_empty: bool, hidden: list[str], left_out: list[str]) -> Iterator[Note]:
+    """Yield the notes of a workbook: hidden sheets by name, and what else was left out."""
+    if is_empty:
+        yield Note(name, "holds no text")
+    if hidden:
+        shown = ", ".join(hidden[:10]) + (f" and {len(hidden) - 10} more" if len(hidden) > 10 else "")
+        yield Note(name, f"left out: hidden {'sheet' if len(hidden) == 1 else 'sheets'} {shown}")
+    if left_out:
+        yield Note(name, f"left out: {', '.join(left_out)}")
 
 
 def column_letters(column: int) -> str:
@@ -70,7 +121,8 @@ def add_tables(builder: BlockBuilder, rows: list[Row]) -> None:
         lines = [_line(row, places) for row in table]
         first = _header_rows(table)
         builder.table(
-            "\n".join(lines[:first]), [(line, row.number, row.number) for row, line in zip(table[first:], lines[first:])]
+            "\n".join(lines[:first]),
+            [(line, row.number, row.number) for row, line in zip(table[first:], lines[first:])],
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.drawing_text import COMPATIBILITY, graphic_rows
-from indexing.sources.readers.office_package import Package, Relation, counted
+from indexing.sources.readers.office_package import Package, Relation, left_out_text
 from indexing.sources.readers.word_styles import Numbering, Styles, W
 from indexing.sources.readers.word_walk import WordWalk
 
@@ -26,12 +26,6 @@ _BLOCKS = {
     *(f"{W}{name}" for name in ("p", "tbl", "sdt", "customXml", "altChunk", "ins", "moveTo", "smartTag")),
     f"{COMPATIBILITY}AlternateContent",
 }
-# What is left out → its plural; "" where it is not counted.
-_PLURALS = {
-    "picture": "pictures", "embedded object": "embedded objects", "imported document": "imported documents",
-    "symbol": "symbols of a font", "reading aid": "reading aids", "comment": "comments", "hidden text": "",
-    "table of contents": "", "headers and footers": "",
-}  # fmt: skip
 
 
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
@@ -66,9 +60,8 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     yield Document(name, "", title, "paragraph", blocks)
     if not blocks:
         yield Note(name, "holds no text")
-    if left_out:
-        said = [counted(n, what, _PLURALS[what]) if _PLURALS[what] else what for what, n in sorted(left_out.items())]
-        yield Note(name, f"left out: {', '.join(said)}")
+    if text := left_out_text(left_out):
+        yield Note(name, text)
 
 
 def _parts(package: Package, main: str, relations: dict[str, Relation]) -> dict[str, list[str]]:
