@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexing.sources.document import BlockBuilder
-from indexing.sources.readers.table_text import cell_text, flat_table, row_text
+from indexing.sources.readers.table_text import cell_text, flat_table, row_text, split_table
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -31,7 +31,7 @@ class Container:
     """What holds paragraphs: the document, a text box, a note or a cell."""
 
     items: list[Text] = field(default_factory=list)
-    carried: str = ""  # text of a paragraph whose end was deleted, so that it goes on in the next one
+    carried: list[str] = field(default_factory=list)  # words of a paragraph whose end was deleted, so that it goes on in the next one
     span: int = 1  # of a cell, in columns
     is_continued: bool = False  # a cell that belongs to the one above it
 
@@ -117,7 +117,7 @@ class BlockWalk:
     def finish(self) -> None:
         """Deliver what waits for a next paragraph that does not come."""
         container = self.containers[-1]
-        text, container.carried = container.carried.strip(), ""
+        text, container.carried = "".join(container.carried).strip(), []
         if text:
             self.deliver(Text(text))
 
@@ -215,11 +215,5 @@ class BlockWalk:
             self.containers[-1].items.append(Text(flat_table(texts)))
             return
         lines = [row_text(texts[at], (cell.span for cell in cells)) for at, (_, cells) in enumerate(rows)]
-        first = marked.index(False) if False in marked else len(lines)
-        if not first:
-            # A first row of one cell, above a second one of several, is a title.
-            first = 2 if len(texts) > 2 and len(texts[0]) == 1 < len(texts[1]) else 1
-        header, body = [line for line in lines[:first] if line], [line for line in lines[first:] if line]
-        if not body:
-            header, body = [], header
-        self.builder.table("\n".join(header), [(line, self.number, self.number) for line in body])
+        header, body = split_table(texts, lines, marked)
+        self.builder.table(header, [(line, self.number, self.number) for line in body])

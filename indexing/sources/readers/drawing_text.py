@@ -128,7 +128,7 @@ def _points(data: _Element | None) -> dict[str, str]:
     """Return index → value of the points that a chart keeps of its sheet."""
     if data is None:
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for point in data.iter(f"{CHART}pt"):
         value = (point.findtext(f"{CHART}v") or "").strip()
         if value:

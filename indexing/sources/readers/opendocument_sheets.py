@@ -43,7 +43,8 @@ def read_sheets(package: Package, title: str) -> Iterator[Document | Note]:
                 repeated += times - kept
                 for at in range(kept):
                     rows.append(Row(number + 1 + at, cells))
-                budget.spend("", len(cells) * (kept - 1))
+                    for cell in cells if at else ():
+                        budget.spend(cell.text)
             number += times
         elif element.getparent().tag == f"{OFFICE}spreadsheet":
             sheet = element.get(f"{TABLE}name", "")

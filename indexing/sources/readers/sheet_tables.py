@@ -46,13 +46,13 @@ class Budget:
     cells: int = _MOST_CELLS
     characters: int = MOST_CHARACTERS
 
-    def spend(self, text: str, cells: int = 1) -> None:
-        """Count cells with their text.
+    def spend(self, text: str) -> None:
+        """Count a cell.
 
         Raises:
             SourceError: the workbook holds too many.
         """
-        self.cells -= cells
+        self.cells -= 1
         self.characters -= len(text)
         if self.cells < 0 or self.characters < 0:
             most = f"{_MOST_CELLS:,} cells" if self.cells < 0 else f"{MOST_CHARACTERS:,} characters"

@@ -27,6 +27,17 @@ _CONTENTS = re.compile(r"(toc|verzeichnis|tm|目录|目次)\s*\d|table of figure
 _PLACE = re.compile(r"%([1-9])")
 
 
+def heading_level(name: str) -> int:
+    """Return the level of the heading that a style is for, by its name; 0 for none."""
+    found = _HEADING.fullmatch(name.strip())
+    return int(found[2]) if found else 0
+
+
+def is_title(name: str) -> bool:
+    """Return whether a style is for the title of a document, by its name."""
+    return _TITLE.fullmatch(name.strip()) is not None
+
+
 @dataclass(frozen=True)
 class Style:
     """A paragraph style with what it inherits: whether it is a title, level of a heading (0 for none), its list."""
@@ -84,23 +95,23 @@ class Styles:
             id = _value(element.find(f"{W}basedOn"))
 
     def _resolved(self, chain: list[_Element]) -> Style:
-        is_title = is_contents = False
+        for_title = is_contents = False
         heading: int | None = None
         list_id, list_level = "", None
         for element in chain:
             name = _value(element.find(f"{W}name")).strip()
             outline = whole_number(element.find(f"{W}pPr/{W}outlineLvl"))
-            is_title = is_title or (_TITLE.fullmatch(name) is not None and heading is None)
+            for_title = for_title or (is_title(name) and heading is None)
             is_contents = is_contents or _CONTENTS.fullmatch(name) is not None
             if heading is None and outline is not None:
                 heading = outline + 1 if 0 <= outline < _LEVELS else 0
-            if heading is None and (named := _HEADING.fullmatch(name)):
-                heading = int(named[2])
+            if heading is None:
+                heading = heading_level(name) or None
             numbering = element.find(f"{W}pPr/{W}numPr")
             if numbering is not None and not list_id:
                 list_id = _value(numbering.find(f"{W}numId"))
                 list_level = whole_number(numbering.find(f"{W}ilvl")) if list_level is None else list_level
-        return Style(is_title and not heading, is_contents, heading or 0, list_id, list_level)
+        return Style(for_title and not heading, is_contents, heading or 0, list_id, list_level)
 
 
 @dataclass

@@ -111,13 +111,11 @@ class WordWalk(BlockWalk):
         if self._instructions:  # no instruction goes on in the next paragraph: its end is missing
             self._fields.clear()
             self._instructions = 0
-        text = container.carried + "".join(paragraph.words)
-        container.carried = ""
+        container.carried += paragraph.words
         mark = element.find(f"{W}pPr/{W}rPr")
         is_joined = mark is not None and any(mark.find(f"{W}{name}") is not None for name in ("del", "moveFrom"))
-        if is_joined:
-            container.carried = text
-        else:
+        if not is_joined:
+            text, container.carried = "".join(container.carried), []
             self._finish(element, text.strip())
         for item in paragraph.boxes:
             self.deliver(item)
