@@ -16,8 +16,9 @@ class Passage:
         text: the cleaned text.
         title: title of the document and the headings that the passage stands under; may be empty.
         source: file that the passage came from, as it was named to the job.
-        record: the user's own id of the record (JSON Lines, CSV, Parquet); empty for whole documents.
-        unit: what `first` and `last` count: "line", "page", "paragraph" or "row".
+        record: what names the document where a source holds several: the user's own id of a record (JSON Lines, CSV,
+            Parquet), a sheet with its columns; empty for whole documents.
+        unit: what `first` and `last` count: "line", "page", "paragraph", "row", "slide" and the like.
         first: number of the first unit that the passage touches, from 1.
         last: number of the last one.
         start: offset of the text in the cleaned text of its document, in characters.
@@ -39,10 +40,12 @@ class Passage:
 
     @property
     def place(self) -> str:
-        """Where to look the passage up, for people: "manual.txt, lines 12–18"."""
+        """Where to look the passage up, for people: "manual.txt, lines 12–18", "prices.xlsx, Boats!A:D, row 3"."""
+        # A record without an id of its own is named by the number of its unit.
+        document = f"{self.source}, {self.record}" if self.record not in ("", str(self.first)) else self.source
         if self.first == self.last:
-            return f"{self.source}, {self.unit} {self.first}"
-        return f"{self.source}, {self.unit}s {self.first}–{self.last}"
+            return f"{document}, {self.unit} {self.first}"
+        return f"{document}, {self.unit}s {self.first}–{self.last}"
 
     @property
     def document(self) -> tuple[str, str]:

@@ -1,0 +1,271 @@
+"""An office file: a ZIP archive of XML parts, which are read one by one and within bounds.
+
+Pictures and other media are never inflated. The depth of an XML part is bounded by its parser (256 elements), and so is
+every recursion over it.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote
+
+from memgpt_rag.errors import SourceError
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+OFFICE = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_PACKAGE = "{http://schemas.openxmlformats.org/package/2006/relationships}"
+_DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+# Namespaces of the form "Strict Open XML" and what the usual ("transitional") form calls them.
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)")
+_TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006"
+_MEGABYTE = 2**20
+MOST_BYTES = 128 * _MEGABYTE  # of all parts that are read; as XML trees they take about ten times as much
+_MOST_BYTES_OF_A_TREE = 32 * _MEGABYTE
+_DEFLATED_OR_STORED = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)
+_UNCOUNTED = {"hidden text", "table of contents", "headers and footers"}
+# Titles that programs put in by themselves.
+_AUTOMATIC_TITLE = re.compile(
+    r"microsoft (office )?(word|powerpoint|excel)\b.*|.*\.(do[ct][xm]?|pp[ts][xm]?|xls[xm]?|od[tsp]|rtf|tmp)|"
+    r"(word|powerpoint|excel|new|neue?s?|untitled|unbenannt|sans titre|sin título)?[ -]*"
+    r"(document|dokument|documento|doc|presentation|präsentation|présentation|presentación|presentazione|slide|folie|book|"
+    r"mappe|workbook|template|vorlage|untitled|unbenannt|title|titel|文档|文件|演示文稿|工作簿|簡報|文書|プレゼンテーション)[ _-]*\d*|"
+    r"((power)?point|word|slide)?[ -]*(presentation|document|slide|präsentation|template)s?|slide 1|.*-vorlage|无标题|標題|幻灯片 1",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation of a part: its kind (the last word of its type) and the name of the part that it names."""
+
+    kind: str
+    target: str
+
+
+class Package:
+    """An open office file.
+
+    Args:
+        path: where it lies.
+        name: its name in messages.
+        kind: the program whose file it is to be, for messages, such as "Word".
+        most_bytes: most bytes that the parts which are read may have in all.
+
+    Raises:
+        SourceError: no ZIP archive, or a damaged one.
+    """
+
+    def __init__(self, path: Path, name: str, kind: str, most_bytes: int = MOST_BYTES):
+        self.name, self.kind, self._left, self._most = name, kind, most_bytes, most_bytes
+        self._suffix = path.suffix.lower()
+        with path.open("rb") as file:
+            if file.read(8) == _OLE_MAGIC:
+                raise self.error(
+                    "it is encrypted with a password, or in the format of Office before 2007",
+                    f"save it as {self._suffix} without a password",
+                )
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise self._damaged() from error
+        self._entries = {info.filename: info for info in self._zip.infolist()}
+
+    def __enter__(self) -> Package:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
+    def __contains__(self, part: str) -> bool:
+        return part in self._entries
+
+    def error(self, found: str, remedy: str = "mend it") -> SourceError:
+        """Return the error about what was found in this file."""
+        return SourceError(
+            f"{self.name} cannot be read as {self.kind}: {found}; {remedy}, or leave it out with --exclude."
+        )
+
+    def _damaged(self) -> SourceError:
+        return self.error(f"it is no {self._suffix} document, or a damaged one")
+
+    def parts(self) -> list[str]:
+        """Names of all parts."""
+        return list(self._entries)
+
+    def tree(self, part: str) -> _Element | None:
+        """Return the root of an XML part; None if the file has no such part.
+
+        Raises:
+            SourceError: broken XML, a declared document type, or a part beyond the bounds.
+        """
+        from lxml import etree
+
+        if part not in self._entries:
+            return None
+        self._charge(part, _MOST_BYTES_OF_A_TREE)
+        with self._reported(part), self._open(part) as file:
+            root = etree.parse(file, _parser()).getroot()
+            self._refuse_document_type(root, part)
+            return root
+
+    def required_tree(self, part: str) -> _Element:
+        """Return the root of an XML part that every such file has.
+
+        Raises:
+            SourceError: as `tree` does, or the part is missing.
+        """
+        root = self.tree(part)
+        if root is None:
+            raise self.error(f"its part {part or 'that holds the document'} is missing")
+        return root
+
+    def stream(self, part: str, tags: set[str], inside: set[str]) -> Iterator[_Element]:
+        """Yield the elements of some tags whose parent has a tag of `inside`; each is freed when the next one is asked for.
+
+        Raises:
+            SourceError: as `required_tree` does.
+        """
+        from lxml import etree
+
+        if part not in self._entries:
+            raise self.error(f"its part {part or 'that holds the document'} is missing")
+        self._charge(part, self._most)
+        with self._reported(part), self._open(part) as file:
+            checked = found = False
+            wanted = tuple(tags | inside)
+            for _, element in etree.iterparse(
+                file, tag=wanted, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+            ):
+                if not checked:
+                    self._refuse_document_type(element, part)
+                    checked = True
+                found = found or element.tag in inside
+                parent = element.getparent()
+                if parent is None or parent.tag not in inside:
+                    continue
+                yield element
+                element.clear()
+                while element.getprevious() is not None:
+                    del parent[0]
+        if not found:
+            raise self.error(f"its part {part} holds no document of {self.kind}")
+
+    def relations(self, part: str) -> dict[str, Relation]:
+        """Return the relations of a part, or of the whole file for ""; those to the outside are left out."""
+        folder, file = posixpath.split(part)
+        root = self.tree(posixpath.join(folder, "_rels", f"{file}.rels"))
+        found = {}
+        for one in () if root is None else root.iter(f"{_PACKAGE}Relationship"):
+            if one.get("TargetMode") != "External":
+                target = posixpath.normpath(posixpath.join("/", folder, unquote(one.get("Target", "")))).lstrip("/")
+                found[one.get("Id", "")] = Relation(posixpath.basename(one.get("Type", "")), target)
+        return found
+
+    def main_part(self, usual: str) -> str:
+        """Return the name of the part that holds the document."""
+        kinds = (one.target for one in self.relations("").values() if one.kind == "officeDocument")
+        return next(kinds, usual)
+
+    def title(self, part: str = "docProps/core.xml") -> str:
+        """Return the title in the file's properties; empty if it has none but one that a program put in."""
+        root = self.tree(part)
+        title = "" if root is None else " ".join("".join(root.findtext(f".//{_DUBLIN_CORE}title") or "").split())
+        return "" if is_automatic_title(title) else title
+
+    def transitional(self) -> io.BytesIO:
+        """Return this file with its XML parts in the usual form, and without media.
+
+        Raises:
+            SourceError: a declared document type, or parts beyond the bounds.
+        """
+        copy = io.BytesIO()
+        with zipfile.ZipFile(copy, "w") as archive:
+            for part in self._entries:
+                if part.endswith((".xml", ".rels")):
+                    self._charge(part, self._most)
+                    with self._reported(part):
+                        archive.writestr(part, _STRICT.sub(_TRANSITIONAL, self._zip.read(part)))
+        copy.seek(0)
+        return copy
+
+    def _open(self, part: str) -> IO[bytes]:
+        file = self._zip.open(self._entries[part])
+        if not _STRICT.search(file.read(65_536)):  # namespaces are declared at the root
+            file.seek(0)
+            return file
+        file.seek(0)
+        return io.BytesIO(_STRICT.sub(_TRANSITIONAL, file.read()))
+
+    def _charge(self, part: str, most: int) -> None:
+        """Count a part towards the bounds before it is inflated; an archive's reader stops at the size that it declares."""
+        info = self._entries[part]
+        self._left -= info.file_size
+        if self._left < 0 or info.file_size > most:
+            bound = self._most if self._left < 0 else most
+            raise self.error(f"its text parts inflate to more than {bound // _MEGABYTE} MB", "split it")
+        if info.compress_type not in _DEFLATED_OR_STORED:
+            raise self._damaged()
+
+    @contextmanager
+    def _reported(self, part: str) -> Iterator[None]:
+        """Report what an archive and an XML parser raise as a SourceError."""
+        from lxml import etree
+
+        try:
+            yield
+        except etree.XMLSyntaxError as error:
+            reason = (error.msg or "it ends too early").split(", line ")[0]
+            line = error.lineno or 1
+            raise self.error(f"its part {part} is broken XML at line {line} ({reason})") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise self._damaged() from error
+
+    def _refuse_document_type(self, element: _Element, part: str) -> None:
+        if element.getroottree().docinfo.internalDTD is not None:
+            raise self.error(f"its part {part} declares a document type, which no office file does")
+
+
+def is_automatic_title(title: str) -> bool:
+    """Return whether a title is one that programs put in by themselves, such as "Microsoft Word - Document1.doc"."""
+    return _AUTOMATIC_TITLE.fullmatch(title) is not None
+
+
+def _parser() -> object:
+    from lxml import etree
+
+    return etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun: "1 comment", "2 comments"."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def left_out_text(left_out: Counter[str]) -> str:
+    """Return the clause about what was left out, with counts where they tell something; empty for nothing."""
+    said = [what if what in _UNCOUNTED else counted(n, what) for what, n in sorted(left_out.items()) if n > 0]
+    return f"left out: {', '.join(said)}" if said else ""
+
+
+def numbers(values: list[int]) -> str:
+    """Return ascending numbers as text: "2–4, 7"."""
+    spans: list[list[int]] = []
+    for value in values:
+        if spans and value == spans[-1][1] + 1:
+            spans[-1][1] = value
+        else:
+            spans.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in spans)
