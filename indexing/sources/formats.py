@@ -15,6 +15,7 @@ FORMATS = {
     "markdown": (".md", ".markdown"),
     "html": (".html", ".htm", ".xhtml"),
     "pdf": (".pdf",),
+    "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"),
     "word": (".docx",),
     "jsonl": (".jsonl", ".ndjson"),
     "csv_table": (".csv", ".tsv"),

@@ -13,6 +13,10 @@ def _ignore(note: Note) -> None:
     """Do nothing with a note."""
 
 
+def _no_progress() -> None:
+    """Do nothing at a sign of progress."""
+
+
 @dataclass(frozen=True)
 class RecordFields:
     """Names of the fields with a record's text, title and id; None for the first usual name that the record has."""
@@ -31,6 +35,7 @@ class ReadOptions:
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
         on_note: called with each note about what was left out.
+        on_progress: called by a reader that works long on one document, before each page.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 
@@ -38,4 +43,5 @@ class ReadOptions:
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
     on_note: Callable[[Note], object] = _ignore
+    on_progress: Callable[[], object] = _no_progress
     on_reject: Callable[[Reject], object] | None = None

@@ -1,0 +1,187 @@
+"""Finds what a layout repeats on its pages: headers, footers, page numbers, and tables of contents."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from indexing.sources.page_lines import Line
+
+_LEAST_PAGES = 3
+_DEEPEST = 4  # lines of a header or footer
+_LONGEST = 200  # characters of a header
+_NUMBER = re.compile(r"\d+")
+_ROMAN = re.compile(r"[ivxlcdm]{1,7}", re.IGNORECASE)
+_PAGE_WORD = re.compile(
+    r"\b(page|pg|p|seite|s|página|pagina|str|sheet|slide|folie|blatt|of|von|de|sur)\b|[页頁/|]", re.IGNORECASE
+)
+_ENTRY_PAGE = re.compile(r"(?:[A-Z]-)?\d{1,4}|[ivxlcdm]{1,7}")
+_LEADERS = ".·‧_…"
+_CONTENTS = re.compile(
+    r"(table of )?contents|index|inhalt(sverzeichnis)?|sommaire|table des matières|índice|contenido|indice|目\s*[录錄次]|"
+    r"(list of )?(figures|tables)|abbildungsverzeichnis|tabellenverzeichnis",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A line that many pages have at their top or foot.
+
+    Attributes:
+        text: the line on the first of these pages.
+        pages: number of pages that have it.
+    """
+
+    text: str
+    pages: int
+
+
+def leave_out_running_lines(pages: Sequence[list[Line]]) -> list[Running]:
+    """Remove headers, footers and page numbers from the lines of pages, in place, and return them.
+
+    A line is one if it stands outermost at the top or foot of most pages, or of most left or right ones, and is the
+    same on them up to numbers that count with the pages. A page whose lines are all such lines keeps them.
+    """
+    found: list[Running] = []
+    written = [page for page in pages if page]
+    if len(written) < _LEAST_PAGES:
+        return []
+    kept = [list(page) for page in pages]
+    sizes = sorted(line.size for page in written for line in page[:50])
+    usual = sizes[len(sizes) // 2]
+    for at_top in (True, False):
+        for _ in range(_DEEPEST):
+            running = _running_at(kept, at_top, usual)
+            if not running:
+                break
+            for group in running:
+                found.append(Running(group[0][1].text, len(group)))
+                for number, line in group:
+                    kept[number] = [other for other in kept[number] if other is not line]
+    for page, rest in zip(pages, kept):
+        if rest:
+            page[:] = rest
+    return found
+
+
+def _running_at(pages: Sequence[list[Line]], at_top: bool, usual: float) -> list[list[tuple[int, Line]]]:
+    """Return the groups of outermost lines that are running lines: number of the page, from 0, and line."""
+    groups: dict[str, list[tuple[int, Line]]] = defaultdict(list)
+    for number, page in enumerate(pages):
+        if page:
+            line = max(page, key=lambda one: one.top) if at_top else min(page, key=lambda one: one.top)
+            if len(line.text) <= _LONGEST:
+                groups[_NUMBER.sub("#", _as_digits(line.text)).casefold()].append((number, line))
+    written = [number for number, page in enumerate(pages) if page]
+    by_side = Counter(number % 2 for number in written)
+    found = []
+    for template, group in groups.items():
+        sides = {number % 2 for number, _ in group}
+        reach = by_side[sides.pop()] if len(sides) == 1 else len(written)
+        if len(group) >= max(_LEAST_PAGES, reach / 2 + 0.5) and _counts_with_pages(template, group, usual):
+            found.append(group)
+    return found
+
+
+def _as_digits(text: str) -> str:
+    """Return "0" for a Roman numeral that stands alone; other texts as they are."""
+    return "0" if _ROMAN.fullmatch(text.strip(" -–—.[]()")) else text
+
+
+def _counts_with_pages(template: str, group: Sequence[tuple[int, Line]], usual: float) -> bool:
+    """Return whether the numbers of lines are the same on all pages, or grow with them as page numbers do."""
+    if any(line.size > 1.15 * usual for _, line in group):
+        return False  # a heading that several pages share
+    rows = [[int(digits[:9]) for digits in _NUMBER.findall(_as_digits(line.text))] for _, line in group]
+    if len({tuple(row) for row in rows}) == 1:
+        return any(character.isalnum() for character in template)
+    words = re.sub(r"[\W_]+", " ", template).split()
+    bare = not words
+    # "Lesson 1", "Lesson 2" are headings; "Station handbook 12", "Station handbook 13" are not.
+    if not bare and len(words) < 2 and not _PAGE_WORD.search(template):
+        return False
+    grows = 0
+    for (number, _), row, (later, _), other in zip(group, rows, group[1:], rows[1:]):
+        steps = [(two - one) in (0, later - number) or two == 1 for one, two in zip(row, other)]
+        near = bare or all(two - later <= 50 or one == two for one, two in zip(row, other))
+        grows += all(steps) and near
+    return grows >= 0.9 * (len(group) - 1)
+
+
+def leave_out_contents(pages: Sequence[list[Line]]) -> dict[int, int]:
+    """Remove tables of contents from the lines of pages, in place.
+
+    Runs of lines that end in a leader of dots and a page number are one if their page numbers never fall, and they
+    stand under a heading such as "Contents" or most of their headings are lines of the document.
+
+    Returns:
+        index of a page → number of lines removed.
+    """
+    entries = [[_entry(line.text) for line in page] for page in pages]
+    if not any(entry for page in entries for entry in page):
+        return {}
+    others = {
+        _letters(line.text) for page, parts in zip(pages, entries) for line, entry in zip(page, parts) if entry is None
+    }
+    removed: dict[int, int] = {}
+    under_heading = False  # the last page ended in a table of contents
+    for number, (page, parts) in enumerate(zip(pages, entries)):
+        kept: list[Line] = []
+        start, continues = 0, False
+        for first, end in _runs(parts):
+            found = [entry for entry in parts[first:end] if entry is not None]
+            heading = first > 0 and _CONTENTS.fullmatch(page[first - 1].text.strip()) is not None
+            begins = heading or (under_heading and first <= 1)
+            if not _is_contents(found, begins, others):
+                continue
+            kept += page[start : first - heading]
+            removed[number] = removed.get(number, 0) + end - first + heading
+            start, continues = end, end == len(page)
+        under_heading = continues
+        page[:] = kept + page[start:]
+    return removed
+
+
+def _entry(text: str) -> tuple[str, str] | None:
+    """Return heading and page of an entry, between which a leader of dots or the like stands; None if it is none."""
+    words = text.rstrip()
+    page = _ENTRY_PAGE.fullmatch(words[-8:].split(" ")[-1].lstrip(_LEADERS))
+    if page is None:
+        return None
+    begin = words[: -len(page[0])].rstrip()
+    heading = begin.rstrip(_LEADERS + " \t")
+    leader = begin[len(heading) :]
+    long_enough = leader.count("…") >= 2 or sum(character in _LEADERS for character in leader) >= 4
+    return (heading, page[0]) if heading and long_enough else None
+
+
+def _runs(entries: Sequence[tuple[str, str] | None]) -> Iterable[tuple[int, int]]:
+    """Yield start and end of runs of at least three entries, with single other lines between them."""
+    first = last = -1
+    count = 0
+    for at, entry in enumerate(entries):
+        if entry is None:
+            continue
+        if count and at - last <= 2:
+            count += 1
+        else:
+            if count >= 3:
+                yield first, last + 1
+            first, count = at, 1
+        last = at
+    if count >= 3:
+        yield first, last + 1
+
+
+def _is_contents(entries: Sequence[tuple[str, str]], begins: bool, others: set[str]) -> bool:
+    numbers = [int(page) for _, page in entries if page.isdigit()]
+    if any(two < one for one, two in zip(numbers, numbers[1:])):
+        return False
+    return begins or 2 * sum(_letters(heading) in others for heading, _ in entries) >= len(entries)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).casefold()
