@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # PDFium writes U+FFFE, or U+0002 from another function, where a line ends in a hyphen, and drops the line break.
 HYPHEN_MARKS = "\ufffe\x02"
 _HYPHENS = "-\u2010\u00ad" + HYPHEN_MARKS
@@ -14,26 +19,28 @@ _DIVIDED = re.compile(rf"[^\W_][\w'’]*(?=[{_HYPHENS}]$)")
 _LONGEST = 80  # characters of a part of a word; longer runs are no words
 _FIRST_WORD = re.compile(r"[^\W_]+")
 _COMPOUND = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
+_NO_LETTER = re.compile(r"[\W_]+")
 # The letters that these characters join; NFKC would change much else.
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 
 # Where the document shows neither form of a divided word, a few parts tell a compound, whose hyphen is kept.
-_LAST_PARTS = frozenset(
-    "aged assisted aware based bound centered centred compliant connected controlled cost dependent digit driven "
-    "effective efficient facing focused free friendly independent intensive known level looking minded oriented owned "
-    "paid powered pressure price prone proof quality range related resistant resolution rich risk running scale "
-    "sensitive service shaped sided sized speaking specific speed style term tolerant trained type wide written "
-    "year".split()
+_LAST_PARTS = _words(
+    """aged assisted aware based bound centered centred compliant connected controlled cost dependent digit driven
+    effective efficient facing focused free friendly independent intensive known level looking minded oriented owned
+    paid powered pressure price prone proof quality range related resistant resolution rich risk running scale
+    sensitive service shaped sided sized speaking specific speed style term tolerant trained type wide written year"""
 )
-_TENS = frozenset("twenty thirty forty fifty sixty seventy eighty ninety".split())
-_ONES = frozenset("one two three four five six seven eight nine first second third fourth fifth sixth seventh".split())
+_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+_ONES = _words(
+    "one two three four five six seven eight nine first second third fourth fifth sixth seventh eighth ninth"
+)
 # Parts that begin words written as one: "inter-dependent" at a line's end is "interdependent".
-_PREFIXES = frozenset(
-    "any cor counter dis every fore hyper inter mis more never other out over photo pre some sub super them there "
-    "trans under what when where with".split()
+_PREFIXES = _words(
+    """any cor counter dis every fore hyper inter mis more never other out over photo pre some sub super them there
+    trans under what when where with"""
 )
 # "short- and long-term": the hyphen stands for a part that comes later.
-_CONJUNCTIONS = frozenset("and or to und oder bis et ou of".split())
+_CONJUNCTIONS = _words("and or to und oder bis et ou of")
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Vocabulary:
             for match in _COMPOUND.finditer(lowered):
                 before, after = lowered[max(match.start() - 1, 0) : match.start()], lowered[match.end() :][:1]
                 at_end = after in _HYPHENS and (after in HYPHEN_MARKS or match.end() + 1 == len(lowered))
-                if after and at_end or (before and before in HYPHEN_MARKS):
+                if (after and at_end) or (before and before in HYPHEN_MARKS):
                     continue  # a part of a divided word
                 word = match[0].replace("\u2010", "-")
                 self._words.add(word)
@@ -92,6 +99,12 @@ class Vocabulary:
 def with_letters(text: str) -> str:
     """Return a text with the letters of its ligatures."""
     return text.translate(_LIGATURES)
+
+
+def heading_letters(text: str) -> str:
+    """Return what a heading and its copy in an outline share: all but the number before it, spaces and marks."""
+    letters = _NO_LETTER.sub("", text).casefold()
+    return letters.lstrip("0123456789") or letters
 
 
 def join_divided_words(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from indexing.sources.page_lines import Line, with_letters
+from indexing.sources.page_lines import Line, heading_letters
 
 _MOST_BOOKMARKS = 20_000
 _LONGEST = 300  # characters
@@ -36,7 +36,7 @@ def bookmarks(pdf: Any) -> dict[int, list[Bookmark]]:
     """Return the bookmarks of each page, from 1; those that only name pages are no headings."""
     found: dict[int, list[Bookmark]] = defaultdict(list)
     for bookmark in itertools.islice(pdf.get_toc(), _MOST_BOOKMARKS):
-        heading = " ".join(with_letters(bookmark.get_title()).replace("\0", " ").split())[:_LONGEST]
+        heading = " ".join(withheading_letters(bookmark.get_title()).replace("\0", " ").split())[:_LONGEST]
         destination = bookmark.get_dest()
         index = None if destination is None else destination.get_index()
         if heading and index is not None and index >= 0 and not _PAGE_NAME.fullmatch(heading):
@@ -51,7 +51,7 @@ def sections(lines: Sequence[Line], marks: Sequence[Bookmark]) -> Iterator[Secti
     """
     at, open_mark = 0, None
     for mark in marks:
-        start, end = _place(lines, at, _letters(mark.heading))
+        start, end = _place(lines, at, heading_letters(mark.heading))
         if open_mark is not None or start > at:
             yield Section(open_mark, lines[at:start])
         at, open_mark = end, mark
@@ -63,15 +63,9 @@ def _place(lines: Sequence[Line], begin: int, heading: str) -> tuple[int, int]:
     for first in range(begin, len(lines)):
         letters = ""
         for end in range(first, min(first + _LONGEST_HEADING, len(lines))):
-            letters += _letters(lines[end].text[: 2 * _LONGEST])
+            letters += heading_letters(lines[end].text[: 2 * _LONGEST])
             if letters and letters == heading:
                 return first, end + 1
             if len(letters) > len(heading):
                 break
     return begin, begin
-
-
-def _letters(text: str) -> str:
-    """Return what must be equal of a heading in an outline and on its page: all but numbers before it, and marks."""
-    letters = re.sub(r"[\W_]+", "", text).casefold()
-    return letters.lstrip("0123456789") or letters

@@ -6,6 +6,7 @@ import ctypes
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from indexing.sources.page_columns import text_by_columns
@@ -127,7 +128,7 @@ def _read_annotations(pdf: Any, handle: Any, page: Page) -> None:
                     groups.add(text)
                     page.fields.append(text)
             elif kind not in (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_WIDGET):
-                contents = _string(lambda b, n, a=annotation: raw.FPDFAnnot_GetStringValue(a, b"Contents", b, n))
+                contents = _string(partial(raw.FPDFAnnot_GetStringValue, annotation, b"Contents"))
                 if contents and kind == raw.FPDF_ANNOT_FREETEXT:
                     page.fields.append(contents)
                 elif contents:
@@ -141,7 +142,7 @@ def _field(form: Any, annotation: Any, page: Page) -> tuple[str, str]:
     from pypdfium2 import raw
 
     def text(function: Callable[..., int]) -> str:
-        return _string(lambda buffer, size: function(form, annotation, buffer, size))
+        return _string(partial(function, form, annotation))
 
     kind = raw.FPDFAnnot_GetFormFieldType(form, annotation)
     name = text(raw.FPDFAnnot_GetFormFieldAlternateName) or text(raw.FPDFAnnot_GetFormFieldName)
@@ -153,15 +154,15 @@ def _field(form: Any, annotation: Any, page: Page) -> tuple[str, str]:
         return name, value
     if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
         chosen = [
-            _string(lambda b, n, i=i: raw.FPDFAnnot_GetOptionLabel(form, annotation, i, b, n))
+            _string(partial(raw.FPDFAnnot_GetOptionLabel, form, annotation, i))
             for i in range(min(max(raw.FPDFAnnot_GetOptionCount(form, annotation), 0), 1_000))
             if raw.FPDFAnnot_IsOptionSelected(form, annotation, i)
         ]
         return name, ", ".join(filter(None, chosen)) or text(raw.FPDFAnnot_GetFormFieldValue)
-    if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
-        if raw.FPDFAnnot_IsChecked(form, annotation):
-            value = text(raw.FPDFAnnot_GetFormFieldExportValue)
-            return name, "yes" if value.casefold() in ("", "on", "yes", "1", "true", "x") else value
+    buttons = (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON)
+    if kind in buttons and raw.FPDFAnnot_IsChecked(form, annotation):
+        value = text(raw.FPDFAnnot_GetFormFieldExportValue)
+        return name, "yes" if value.casefold() in ("", "on", "yes", "1", "true", "x") else value
     return name, ""
 
 

@@ -6,18 +6,20 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from indexing.sources.page_lines import Line
+from indexing.sources.page_lines import Line, heading_letters
 
 _LEAST_PAGES = 3
 _DEEPEST = 4  # lines of a header or footer
 _LONGEST = 200  # characters of a header
 _NUMBER = re.compile(r"\d+")
-_ROMAN = re.compile(r"[ivxlcdm]{1,7}", re.IGNORECASE)
+_ROMAN = re.compile(r"[ivxlcdm]{1,7}")
+_ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 _PAGE_WORD = re.compile(
     r"\b(page|pg|p|seite|s|página|pagina|str|sheet|slide|folie|blatt|of|von|de|sur)\b|[页頁/|]", re.IGNORECASE
 )
-_ENTRY_PAGE = re.compile(r"(?:[A-Z]-)?\d{1,4}|[ivxlcdm]{1,7}")
+_ENTRY_PAGE = re.compile(r"(?<=[\s.·‧_…])((?:[A-Z]-)?\d{1,4}|[ivxlcdm]{1,7})$")
 _LEADERS = ".·‧_…"
 _CONTENTS = re.compile(
     r"(table of )?contents|index|inhalt(sverzeichnis)?|sommaire|table des matières|índice|contenido|indice|目\s*[录錄次]|"
@@ -87,8 +89,12 @@ def _running_at(pages: Sequence[list[Line]], at_top: bool, usual: float) -> list
 
 
 def _as_digits(text: str) -> str:
-    """Return "0" for a Roman numeral that stands alone; other texts as they are."""
-    return "0" if _ROMAN.fullmatch(text.strip(" -–—.[]()")) else text
+    """Return the value of a Roman numeral that stands alone; other texts as they are."""
+    alone = text.strip(" -–—.[]()").lower()
+    if not _ROMAN.fullmatch(alone):
+        return text
+    values = [_ROMAN_VALUES[character] for character in alone]
+    return str(sum(-one if one < two else one for one, two in pairwise([*values, 0])))
 
 
 def _counts_with_pages(template: str, group: Sequence[tuple[int, Line]], usual: float) -> bool:
@@ -124,7 +130,10 @@ def leave_out_contents(pages: Sequence[list[Line]]) -> dict[int, int]:
     if not any(entry for page in entries for entry in page):
         return {}
     others = {
-        _letters(line.text) for page, parts in zip(pages, entries) for line, entry in zip(page, parts) if entry is None
+        heading_letters(line.text)
+        for page, parts in zip(pages, entries)
+        for line, entry in zip(page, parts)
+        if entry is None
     }
     removed: dict[int, int] = {}
     under_heading = False  # the last page ended in a table of contents
@@ -147,11 +156,10 @@ def leave_out_contents(pages: Sequence[list[Line]]) -> dict[int, int]:
 
 def _entry(text: str) -> tuple[str, str] | None:
     """Return heading and page of an entry, between which a leader of dots or the like stands; None if it is none."""
-    words = text.rstrip()
-    page = _ENTRY_PAGE.fullmatch(words[-8:].split(" ")[-1].lstrip(_LEADERS))
+    page = _ENTRY_PAGE.search(text[-12:].rstrip())
     if page is None:
         return None
-    begin = words[: -len(page[0])].rstrip()
+    begin = text.rstrip()[: -len(page[0])].rstrip()
     heading = begin.rstrip(_LEADERS + " \t")
     leader = begin[len(heading) :]
     long_enough = leader.count("…") >= 2 or sum(character in _LEADERS for character in leader) >= 4
@@ -178,10 +186,6 @@ def _runs(entries: Sequence[tuple[str, str] | None]) -> Iterable[tuple[int, int]
 
 def _is_contents(entries: Sequence[tuple[str, str]], begins: bool, others: set[str]) -> bool:
     numbers = [int(page) for _, page in entries if page.isdigit()]
-    if any(two < one for one, two in zip(numbers, numbers[1:])):
+    if any(two < one for one, two in pairwise(numbers)):
         return False
-    return begins or 2 * sum(_letters(heading) in others for heading, _ in entries) >= len(entries)
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text).casefold()
+    return begins or 2 * sum(heading_letters(heading) in others for heading, _ in entries) >= len(entries)

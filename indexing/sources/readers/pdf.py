@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def _add_page(builder: BlockBuilder, number: int, page: Page, marks: Sequence[Bo
 
 def _with_paragraphs(lines: Sequence[Line]) -> str:
     """Return lines as a text with a blank line where the page leaves a gap."""
-    steps = sorted(gap for one, two in zip(lines, lines[1:]) if (gap := one.top - two.top) > 1)
+    steps = sorted(gap for one, two in pairwise(lines) if (gap := one.top - two.top) > 1)
     usual = steps[len(steps) // 2] if steps else 0.0
     texts = []
     for number, line in enumerate(lines):
