@@ -36,7 +36,7 @@ def bookmarks(pdf: Any) -> dict[int, list[Bookmark]]:
     """Return the bookmarks of each page, from 1; those that only name pages are no headings."""
     found: dict[int, list[Bookmark]] = defaultdict(list)
     for bookmark in itertools.islice(pdf.get_toc(), _MOST_BOOKMARKS):
-        heading = " ".join(withheading_letters(bookmark.get_title()).replace("\0", " ").split())[:_LONGEST]
+        heading = " ".join(with_letters(bookmark.get_title()).replace("\0", " ").split())[:_LONGEST]
         destination = bookmark.get_dest()
         index = None if destination is None else destination.get_index()
         if heading and index is not None and index >= 0 and not _PAGE_NAME.fullmatch(heading):
