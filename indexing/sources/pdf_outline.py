@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from indexing.sources.page_lines import Line, heading_letters
+from indexing.sources.page_lines import Line, heading_letters, with_letters
 
 _MOST_BOOKMARKS = 20_000
 _LONGEST = 300  # characters
