@@ -22,6 +22,8 @@ _MODELS = {
 }
 _LEAST_CONFIDENCE = 0.5  # what is below is more often a mark or a pattern than a word
 _DOUBTFUL = 0.8
+_VOTES = 7  # lines that tell which way up a picture is
+_SURE = 0.9
 
 
 class RecognisedLine(NamedTuple):
@@ -58,7 +60,14 @@ def recognise(picture: np.ndarray[Any, Any]) -> Recognised:
     Raises:
         SourceError: the models are not where the package puts them.
     """
-    found = _engine()(picture)
+    engine = _engine()
+    found = engine(picture, use_det=True, use_cls=True, use_rec=True)
+    turns = 0 if found.boxes is None else _quarter_turns(engine, picture, found.boxes)
+    if turns:
+        import numpy as np
+
+        picture = np.ascontiguousarray(np.rot90(picture, turns))
+        found = engine(picture, use_det=True, use_cls=True, use_rec=True)
     if found.boxes is None or found.txts is None:
         return Recognised([], 0, 0)
     pieces = [
@@ -69,6 +78,26 @@ def recognise(picture: np.ndarray[Any, Any]) -> Recognised:
     kept = [piece for piece in pieces if piece.score >= _LEAST_CONFIDENCE]
     doubtful = sum(piece.score < _DOUBTFUL for piece in kept)
     return Recognised(_reading_order(kept), doubtful, len(pieces) - len(kept))
+
+
+def _quarter_turns(engine: Any, picture: np.ndarray[Any, Any], boxes: Any) -> int:
+    """Return by how many quarter turns to the left a picture is to be turned so that most of its lines are upright."""
+    import numpy as np
+
+    bounds = [[max(int(edge), 0) for edge in _bounds(box)] for box in boxes]
+    longest = sorted(bounds, key=lambda one: (one[2] - one[0]) + (one[3] - one[1]))[-_VOTES:]
+    sideways = [bottom - top >= 1.5 * (right - left) for left, top, right, bottom in longest]
+    votes = []
+    for (left, top, right, bottom), turned in zip(longest, sideways):
+        line = picture[top:bottom, left:right]
+        if line.size:
+            line = np.ascontiguousarray(np.rot90(line) if turned else line)
+            ((label, score),) = engine(line, use_det=False, use_cls=True, use_rec=False).cls_res
+            votes.append(label == "180" and score > _SURE)
+    over = bool(votes) and 2 * sum(votes) > len(votes)
+    if 2 * sum(sideways) > len(sideways):
+        return 3 if over else 1
+    return 2 if over else 0
 
 
 class _Piece(NamedTuple):
@@ -139,7 +168,7 @@ def _engine() -> Any:
             **{f"{part}.model_path": str(folder / name) for part, name in _MODELS.items()},
             "Global.log_level": "critical",
             "Global.text_score": 0.0,  # doubtful lines are counted here
-            "Global.use_cls": False,  # a page is the right way up
+            "Cls.cls_batch_num": 1,
             "Global.max_side_len": 8_000,  # letters are read from the whole picture,
             "Det.limit_type": "max",  # and lines are found in a smaller one, in half the memory
             "Det.limit_side_len": 1_472,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from memgpt_rag.errors import SourceError
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
-_MOST_SOURCE_PIXELS = 100_000_000  # of a picture that is opened: 300 MB
+_MOST_SOURCE_PIXELS = 64_000_000  # of a picture that is decoded: up to 256 MB
 _MOST_PICTURES = 1_000  # of a file, such as a fax in TIFF
 
 
@@ -47,29 +49,28 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
 
 def _pictures(path: Path, name: str) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the pictures of a file, the right way up, on white, no larger than is needed.
+    """Yield the pictures of a file as arrays.
 
     Raises:
         SourceError: it is no picture, or a damaged or too large one.
     """
-    import numpy as np
-    from PIL import Image, ImageOps, ImageSequence
+    from PIL import Image, ImageSequence
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP")) as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused here
+            file = Image.open(str(path), formats=("PNG", "JPEG", "TIFF", "WEBP", "BMP"))
+        with file:
+            file.draft("RGB", _largest(file.width, file.height))  # a photograph is decoded no larger than is needed
             pictures = ImageSequence.Iterator(file) if file.format == "TIFF" else [file]
             for number, picture in enumerate(pictures, 1):
                 pixels = picture.width * picture.height
                 if pixels > _MOST_SOURCE_PIXELS or number > _MOST_PICTURES:
                     raise SourceError(
-                        f"{name} is too large a picture ({pixels:,} pixels, picture {number}), expected "
-                        f"{_MOST_SOURCE_PIXELS:,} and {_MOST_PICTURES:,} at most; make it smaller, or leave it out with --exclude."
+                        f"{name} is too large a picture ({pixels:,} pixels, picture {number}), expected at most "
+                        f"{_MOST_SOURCE_PIXELS:,} and {_MOST_PICTURES:,}; make it smaller, or leave it out with --exclude."
                     )
-                turned = ImageOps.exif_transpose(picture).convert("RGBA")
-                turned.thumbnail(_largest(turned.width, turned.height))
-                white = Image.new("RGBA", turned.size, "white")
-                white.alpha_composite(turned)
-                yield np.ascontiguousarray(np.asarray(white.convert("RGB"))[:, :, ::-1])
+                yield _pixels(picture)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -77,6 +78,24 @@ def _pictures(path: Path, name: str) -> Iterator[np.ndarray[Any, Any]]:
         raise SourceError(
             f"{name} cannot be read as a picture: {reason}; mend it, or leave it out with --exclude."
         ) from error
+
+
+def _pixels(picture: Image) -> np.ndarray[Any, Any]:
+    """Return a picture as blue, green and red, the right way up, on white, no larger than is needed."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    transparent = picture.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La")
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more
+        picture = ImageOps.autocontrast(picture.convert("F").point(lambda value: value / 257).convert("L"))
+    small = picture.convert("RGBA" if transparent else "RGB")
+    small.thumbnail(_largest(small.width, small.height))
+    turned = ImageOps.exif_transpose(small)
+    if transparent:
+        white = Image.new("RGBA", turned.size, "white")
+        white.alpha_composite(turned)
+        turned = white.convert("RGB")
+    return np.ascontiguousarray(np.asarray(turned)[:, :, ::-1])
 
 
 def _largest(width: int, height: int) -> tuple[int, int]:

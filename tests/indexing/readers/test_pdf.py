@@ -1,4 +1,4 @@
-"""PDF files and pictures: words, order, headings and notes about what is left out; each file is made in the test."""
+"""PDF files: words, order, headings and notes about what is left out; each file is made in the test."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from indexing.sources.document_titles import own_title
 from indexing.sources.formats import read_path
 from indexing.sources.page_lines import Line, Vocabulary, join_divided_words
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers import image, pdf
+from indexing.sources.readers import pdf
 from indexing.sources.running_lines import leave_out_contents, leave_out_running_lines
 from memgpt_rag.errors import SourceError
 
 
 @pytest.fixture(autouse=True)
-def without_ocr(monkeypatch, request):
-    """Without the extra `ocr`, whether it is installed here or not; tests marked "offline_models" have it."""
-    if request.node.get_closest_marker("offline_models") is None:
-        for reader in (pdf, image):
-            monkeypatch.setattr(reader, "is_installed", lambda: False)
+def without_ocr(monkeypatch):
+    """Without the extra `ocr`, whether it is installed here or not."""
+    monkeypatch.setattr(pdf, "is_installed", lambda: False)
 
 
 def read(path: Path) -> tuple[list[Document], list[str]]:
