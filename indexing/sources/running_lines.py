@@ -13,7 +13,10 @@ from indexing.sources.page_lines import Line, heading_letters
 _LEAST_PAGES = 3
 _DEEPEST = 4  # lines of a header or footer
 _LONGEST = 200  # characters of a header
+_MOST_OFFSET = 50  # of a page number beside words, from the page's own; "Invoice 1001" has another kind of number
+_LARGER = 1.15  # than the usual letters: a heading that several pages share
 _NUMBER = re.compile(r"\d+")
+_EDGE_NUMBER = re.compile(r"^\d{1,6}(?=\s|$)|(?<=\s)\d{1,6}$")
 _ROMAN = re.compile(r"[ivxlcdm]{1,7}")
 _ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100, "d": 500, "m": 1000}
 _PAGE_WORD = re.compile(
@@ -54,38 +57,73 @@ def leave_out_running_lines(pages: Sequence[list[Line]]) -> list[Running]:
     kept = [list(page) for page in pages]
     sizes = sorted(line.size for page in written for line in page[:50])
     usual = sizes[len(sizes) // 2]
-    for at_top in (True, False):
-        for _ in range(_DEEPEST):
-            running = _running_at(kept, at_top, usual)
-            if not running:
-                break
-            for group in running:
-                found.append(Running(group[0][1].text, len(group)))
-                for number, line in group:
-                    kept[number] = [other for other in kept[number] if other is not line]
+    for _ in range(_DEEPEST):
+        edges = [_outermost(kept, at_top, usual) for at_top in (True, False)]
+        running = [group for edge in edges for group in _repeated(edge, kept)] or _numbered(edges, kept)
+        if not running:
+            break
+        for group in running:
+            found.append(Running(group[0][1].text, len(group)))
+            for number, line in group:
+                kept[number] = [other for other in kept[number] if other is not line]
     for page, rest in zip(pages, kept):
         if rest:
             page[:] = rest
     return found
 
 
-def _running_at(pages: Sequence[list[Line]], at_top: bool, usual: float) -> list[list[tuple[int, Line]]]:
-    """Return the groups of outermost lines that are running lines: number of the page, from 0, and line."""
-    groups: dict[str, list[tuple[int, Line]]] = defaultdict(list)
+def _outermost(pages: Sequence[list[Line]], at_top: bool, usual: float) -> list[tuple[int, Line]]:
+    """Return number of the page, from 0, and line of those that may be running lines; headings have larger letters."""
+    found = []
     for number, page in enumerate(pages):
         if page:
             line = max(page, key=lambda one: one.top) if at_top else min(page, key=lambda one: one.top)
-            if len(line.text) <= _LONGEST:
-                groups[_NUMBER.sub("#", _as_digits(line.text)).casefold()].append((number, line))
+            if len(line.text) <= _LONGEST and line.size <= _LARGER * usual:
+                found.append((number, line))
+    return found
+
+
+def _repeated(edge: Sequence[tuple[int, Line]], pages: Sequence[list[Line]]) -> list[list[tuple[int, Line]]]:
+    """Return the groups of outermost lines that are the same on most pages, or on most left or right ones."""
+    groups: dict[str, list[tuple[int, Line]]] = defaultdict(list)
+    for number, line in edge:
+        groups[_NUMBER.sub("#", _as_digits(line.text)).casefold()].append((number, line))
     written = [number for number, page in enumerate(pages) if page]
     by_side = Counter(number % 2 for number in written)
     found = []
     for template, group in groups.items():
         sides = {number % 2 for number, _ in group}
         reach = by_side[sides.pop()] if len(sides) == 1 else len(written)
-        if len(group) >= max(_LEAST_PAGES, reach / 2 + 0.5) and _counts_with_pages(template, group, usual):
+        if len(group) >= max(_LEAST_PAGES, reach / 2 + 0.5) and _counts_with_pages(template, group):
             found.append(group)
     return found
+
+
+def _numbered(edges: Sequence[Sequence[tuple[int, Line]]], pages: Sequence[list[Line]]) -> list[list[tuple[int, Line]]]:
+    """Return, as one group, outermost lines that begin or end in the page number, such as "Chapter 2: Boats 17".
+
+    Most pages must have such a line, at the top or the foot, and its other words must stand on a second page.
+    """
+    by_offset: dict[int, list[tuple[int, Line, str]]] = defaultdict(list)
+    for edge in edges:
+        for number, line in edge:
+            text = _as_digits(line.text)
+            for match in _EDGE_NUMBER.finditer(text):
+                words = text[: match.start()] + text[match.end() :]
+                by_offset[int(match[0]) - number].append((number, line, words.strip().casefold()))
+    if not by_offset:
+        return []
+    offset, lines = max(by_offset.items(), key=lambda item: len({number for number, _, _ in item[1]}))
+    written = sum(1 for page in pages if page)
+    if len({number for number, _, _ in lines}) < max(_LEAST_PAGES, written / 2 + 0.5):
+        return []
+    shared = Counter(words for _, _, words in lines)
+    group = [
+        (number, line)
+        for number, line, words in lines
+        if not words or (len(words.split()) > 1 and shared[words] > 1 and offset <= _MOST_OFFSET)
+    ]
+    return [group] if group else []
 
 
 def _as_digits(text: str) -> str:
@@ -97,10 +135,8 @@ def _as_digits(text: str) -> str:
     return str(sum(-one if one < two else one for one, two in pairwise([*values, 0])))
 
 
-def _counts_with_pages(template: str, group: Sequence[tuple[int, Line]], usual: float) -> bool:
+def _counts_with_pages(template: str, group: Sequence[tuple[int, Line]]) -> bool:
     """Return whether the numbers of lines are the same on all pages, or grow with them as page numbers do."""
-    if any(line.size > 1.15 * usual for _, line in group):
-        return False  # a heading that several pages share
     rows = [[int(digits[:9]) for digits in _NUMBER.findall(_as_digits(line.text))] for _, line in group]
     if len({tuple(row) for row in rows}) == 1:
         return any(character.isalnum() for character in template)
@@ -112,7 +148,7 @@ def _counts_with_pages(template: str, group: Sequence[tuple[int, Line]], usual: 
     grows = 0
     for (number, _), row, (later, _), other in zip(group, rows, group[1:], rows[1:]):
         steps = [(two - one) in (0, later - number) or two == 1 for one, two in zip(row, other)]
-        near = bare or all(two - later <= 50 or one == two for one, two in zip(row, other))
+        near = bare or all(two - later <= _MOST_OFFSET or one == two for one, two in zip(row, other))
         grows += all(steps) and near
     return grows >= 0.9 * (len(group) - 1)
 

@@ -229,6 +229,34 @@ def test_headers_of_left_and_right_pages():
     ) == [["one"], ["two"], ["three"], ["four"], ["five"], ["six"]]  # fmt: skip
 
 
+def test_headers_that_name_the_chapter_and_the_page():
+    heads = [
+        "1",
+        "2",
+        "Chapter 1: Boats for hire 3",
+        "Chapter 1: Boats for hire 4",
+        "5",
+        "6 Chapter 2: Dogs and bicycles",
+        "Chapter 2: Dogs and bicycles 7",
+    ]
+    # The first page of a chapter has its number at the foot.
+    pages = [
+        [f"text {'x' * at}", head] if head in ("1", "5") else [head, f"text {'x' * at}"]
+        for at, head in enumerate(heads)
+    ]
+    assert running(*pages) == [[f"text {'x' * at}"] for at in range(5)] + [[f"text {'x' * 5}"], [f"text {'x' * 6}"]]
+
+
+def test_the_title_in_large_letters_is_kept_where_smaller_ones_repeat_it():
+    lines = [
+        [Line("Harbour handbook", 700, 10), Line("text" * at, 600, 10), Line("more" * at, 500, 10)]
+        for at in range(1, 5)
+    ]
+    lines[0][0] = Line("Harbour handbook", 700, 24)
+    leave_out_running_lines(lines)
+    assert [len(page) for page in lines] == [3, 2, 2, 2]
+
+
 def test_roman_page_numbers_and_numbers_that_begin_anew():
     assert running(["one", "iii"], ["two", "iv"], ["three", "v"]) == [["one"], ["two"], ["three"]]
     assert running(["Part A – 8", "a"], ["Part A – 9", "b"], ["Part A – 1", "c"], ["Part A – 2", "d"]) == [
@@ -246,6 +274,13 @@ def test_roman_page_numbers_and_numbers_that_begin_anew():
         [["Lesson 1", "a"], ["Lesson 2", "b"], ["Lesson 3", "c"]],
         [["Invoice number 1001", "a"], ["Invoice number 1002", "b"], ["Invoice number 1003", "c"]],
         [["Sum due 310", "a"], ["Sum due 95", "b"], ["Sum due 77", "c"]],
+        [
+            ["Boat 1", "for 4 people"],
+            ["Boat 2", "for 5 people"],
+            ["Boat 3", "for 6 people"],
+            ["Boat 4", "for 9 people"],
+        ],
+        [["12 boats", "a"], ["40 crowns", "b"], ["3 dogs", "c"]],
         [["Header", "a"], ["Header", "b"]],
         [["Same page"], ["Same page"], ["Same page"]],
         [["Header", "a"], ["b"], ["c"], ["d"], ["Header", "e"], ["Header", "f"], ["g"]],
