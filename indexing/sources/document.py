@@ -62,17 +62,6 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How much of a file was read. A reader that takes long over one document yields it after each page or part.
-
-    Attributes:
-        done: share of the file, from 0 to 1.
-    """
-
-    done: float
-
-
 class BlockBuilder:
     """Collects blocks with the headings of their sections; a heading without text under it is kept as text."""
 

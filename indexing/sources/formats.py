@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from indexing.sources.document import Document, Note, Progress
+from indexing.sources.document import Document, Note
 from indexing.sources.read_options import ReadOptions
 
 _CODE_SUFFIXES = """
@@ -28,6 +28,7 @@ FORMATS = {
     "excel": (".xlsx", ".xlsm", ".xltx", ".xls"),
     "opendocument": (".odt", ".ott", ".odp", ".otp", ".ods", ".ots"),
     "rtf": (".rtf",),
+    "image": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"),
     "jsonl": (".jsonl", ".ndjson"),
     "json_file": (".json",),
     "yaml_file": (".yaml", ".yml"),
@@ -42,7 +43,7 @@ def file_format(name: str) -> str:
     return _BY_SUFFIX.get(PurePosixPath(name).suffix.lower(), "plain_text")
 
 
-def read_path(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note | Progress]:
+def read_path(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
     """Read a file with the reader of its format.
 
     Args:

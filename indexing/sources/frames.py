@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from indexing.job_log import Reject
-from indexing.sources.document import Block, Document, Note, Progress
+from indexing.sources.document import Block, Document, Note
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,13 @@ class Fault:
     """A file that could not be read, which fails the job after all others were read."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a file was read: its share, from 0 to 1."""
+
+    done: float
 
 
 Item: TypeAlias = Document | Note | Progress | Reject | Fault

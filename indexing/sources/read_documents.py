@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from indexing.job_log import Reject
 from indexing.sources import reading_process
-from indexing.sources.document import Document, Note, Progress
+from indexing.sources.document import Document, Note
 from indexing.sources.find_files import SourceFile
-from indexing.sources.frames import Fault, Item
+from indexing.sources.frames import Fault, Item, Progress
 from indexing.sources.read_here import fault, read_here, reason
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexing.job_log import Reject
-from indexing.sources.document import Document, Note, Progress
+from indexing.sources.document import Document, Note
 from indexing.sources.formats import file_format, read_path
 from indexing.sources.frames import Fault, Item
 from indexing.sources.read_options import ReadOptions
@@ -38,9 +38,7 @@ def read_here(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -
         yield fault(reason(error, name, options), name, documents, rejecting)
 
 
-def _bounded(
-    items: Iterable[Document | Note | Progress], path: Path, name: str
-) -> Iterator[Document | Note | Progress]:
+def _bounded(items: Iterable[Document | Note], path: Path, name: str) -> Iterator[Document | Note]:
     """Yield the items of a file; raises SourceError where a document, or the whole file, holds more text than a job takes."""
     most, characters = 0, 0
     for item in items:

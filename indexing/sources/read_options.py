@@ -49,7 +49,8 @@ class ReadOptions:
         limits: what reading one file may take; None to read in this process, without limits.
         delimiter: character between the columns of CSV; None to detect it.
         on_note: called with each note about what was left out.
-        on_progress: called with the share of the present file that was read, from 0 to 1, while it is read.
+        on_progress: called with the share of the present file that was read, from 0 to 1, by readers that work long on one
+            document.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from indexing.sources.frames import Fault, Item, from_frame, to_frame
+from indexing.sources.frames import Fault, Item, Progress, from_frame, to_frame
 from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
 
 # Started in isolated mode, so that neither the current folder nor the environment names a module; the first argument is the
@@ -155,6 +155,15 @@ def serve() -> None:
         del asked["on_note"], asked["on_progress"], asked["on_reject"]
         options = ReadOptions(**asked, fields=fields, limits=limits)
         _limit_memory(limits.memory_bytes)
+        progress_sent = 0.0
+
+        def send_progress(done: float) -> None:
+            nonlocal progress_sent
+            if time.monotonic() - progress_sent > _SEND_EVERY:
+                answers.send_bytes(to_frame([Progress(done)]))
+                progress_sent = time.monotonic()
+
+        options = replace(options, on_progress=send_progress)
         frame: list[Item] = []
         size, sent = 0, time.monotonic()
         for item in read_here(path, name, options, rejecting=rejecting):

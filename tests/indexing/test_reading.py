@@ -284,13 +284,6 @@ def test_a_locked_pdf_is_named(tmp_path):
         read(tmp_path / "locked.pdf")
 
 
-def test_a_pdf_of_pictures_is_named(tmp_path):
-    with pytest.raises(
-        SourceError, match=r"scan.pdf has no text on its 2 pages, only pictures; recognise its text \(OCR\) first"
-    ):
-        read(make_pdf(tmp_path / "scan.pdf", [[], []]))
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_a_file_without_permission_is_named(tmp_path):
     write(tmp_path / "a.txt", "secret").chmod(0)

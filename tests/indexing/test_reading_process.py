@@ -14,9 +14,9 @@ import pytest
 
 from indexing.job_log import Reject
 from indexing.sources import reading_process
-from indexing.sources.document import Block, Document, Note, Progress
+from indexing.sources.document import Block, Document, Note
 from indexing.sources.find_files import find_files
-from indexing.sources.frames import Fault, from_frame, to_frame
+from indexing.sources.frames import Fault, Progress, from_frame, to_frame
 from indexing.sources.read_documents import read_documents, read_file
 from indexing.sources.read_options import ReadLimits, ReadOptions
 from memgpt_rag import limits as bounds
