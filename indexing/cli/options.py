@@ -6,7 +6,7 @@ import codecs
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from memgpt_rag.io.option_groups import gathered, with_options
 if TYPE_CHECKING:
     from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
     from indexing.engines.states import StatesOf
+    from indexing.sources.find_files import SourceFile
     from indexing.sources.read_options import ReadOptions
     from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -35,12 +36,25 @@ class ReadingOptions:
     id_field: str | None
     encoding: str
     exclude: tuple[str, ...]
+    follow_links: bool
+
+    def find(self, sources: Sequence[Path | str]) -> list[SourceFile]:
+        """Find the files of the sources; what is left out of a folder is printed."""
+        from indexing.sources.find_files import find_files
+
+        return find_files(
+            sources,
+            self.exclude,
+            follow_links=self.follow_links,
+            on_note=lambda note: echo(f"{note.source} {note.text}.", err=True),
+        )
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""
         from indexing.sources.read_options import ReadOptions, RecordFields
 
-        return ReadOptions(self.encoding, RecordFields(self.text_field, self.title_field, self.id_field), metadata)
+        fields = RecordFields(self.text_field, self.title_field, self.id_field)
+        return ReadOptions(self.encoding, fields, metadata, exclude=self.exclude)
 
 
 @dataclass(frozen=True)
@@ -210,6 +224,7 @@ _OPTIONS = [
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."
     ),
+    click.option("--follow-links", is_flag=True, help="Also follow links that lead out of a folder."),
 ]
 index_option = click.option(
     "--index",

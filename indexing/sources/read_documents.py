@@ -14,8 +14,9 @@ from indexing.sources.document import Document, Note
 from indexing.sources.find_files import SourceFile
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
-from memgpt_rag.io.printable import printable, shortened
+from memgpt_rag.io.printable import printable
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
     options = dataclasses.replace(options, on_reject=rejects.append if rejecting else None)
     begun = False
     try:
+        if file.problem:
+            raise SourceError(file.problem)
         with file.local() as path:
             for item in read_path(path, file.name, options):
                 yield from rejects
@@ -47,25 +50,9 @@ def read_file(file: SourceFile, options: ReadOptions, *, rejecting: bool) -> Ite
         yield from rejects
     except Exception as error:  # a reader's library raises errors of its own
         yield from rejects
-        told = _told(error, file)
+        told = reading_error(error, file.name)
         # A partly read file is always a fault.
         yield Fault(told) if not rejecting or begun else Reject(file.name, "", told)
-
-
-def _told(error: Exception, file: SourceFile) -> str:
-    """Return the sentence about a file that cannot be read."""
-    if isinstance(error, SourceError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{file.name} cannot be read: {error.strerror or error}."
-    if isinstance(error, UnicodeDecodeError):
-        return f"{file.name} cannot be read: {error}; it may have changed while it was read."
-    reason = shortened((str(error).strip().splitlines() or [""])[0]).rstrip(".")
-    kind = file.format.replace("_", " ")
-    return (
-        f"{file.name} cannot be read as {kind} ({type(error).__name__}{f': {reason}' if reason else ''}); mend it, or leave "
-        "it out with --exclude."
-    )
 
 
 def settle(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from indexing.job_log import Reject
 from indexing.sources.document import Note
+from indexing.sources.inflation import Allowance
 
 
 def _ignore(note: Note) -> None:
@@ -30,6 +31,9 @@ class ReadOptions:
         encoding: character encoding of text files, CSV and JSON Lines.
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
+        exclude: patterns of names of members of archives to leave out, such as "*.png".
+        depth: number of archives and mails that the file lies in.
+        allowance: what those archives may still inflate to; None outside of an archive.
         on_note: called with each note about what was left out.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
@@ -37,5 +41,8 @@ class ReadOptions:
     encoding: str = "utf-8"
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    depth: int = 0
+    allowance: Allowance | None = None
     on_note: Callable[[Note], object] = _ignore
     on_reject: Callable[[Reject], object] | None = None
