@@ -37,19 +37,19 @@ class MemberReader:
         self._options = dataclasses.replace(options, depth=options.depth + 1)
         self._faults: list[str] = []
 
-    def read(self, name: str, open_member: Callable[[], Readable], format: str = "") -> Iterator[Document | Note]:
+    def read(self, name: str, open_member: Callable[[], Readable], inner: str = "") -> Iterator[Document | Note]:
         """Read a member through a temporary file.
 
         Args:
             name: its name in citations: that of the file that holds it, "/", and its own.
             open_member: opens its content.
-            format: name of its format; empty for the one that its name tells.
+            inner: name that tells its format; empty for `name`.
 
         Raises:
             InflationLimitError: the archive inflates to too much.
             OSError: the machine has no room.
         """
-        format, depth = format or file_format(name), self._options.depth
+        format, depth = file_format(inner or name), self._options.depth
         if format in CONTAINERS and depth > MOST_DEPTH:
             yield Note(
                 name, f"was not opened: it lies in {depth} archives or mails, and those in up to {MOST_DEPTH} are"
@@ -62,7 +62,7 @@ class MemberReader:
             if not block and format == "plain_text":  # archives of 100,000 empty files are made, too
                 yield Document(name, "", "", "line", ())
                 return
-            path = self._write(name, block, stream)
+            path = self._write(inner or name, block, stream)
             for item in read_path(path, name, self._options, format=format):
                 begun = begun or isinstance(item, Document)
                 yield item

@@ -15,7 +15,7 @@ def reading_error(error: Exception, name: str) -> str:
     """
     if isinstance(error, SourceError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # others come from libraries: damaged data
         return f"{name} cannot be read: {error.strerror or error}."
     if isinstance(error, UnicodeDecodeError):
         return f"{name} cannot be read: {error}; it may have changed while it was read."

@@ -143,13 +143,12 @@ class _Archive:
 
 def _compressed_file(path: Path, name: str, allowance: Allowance, members: MemberReader) -> Iterator[Document | Note]:
     inner = PurePosixPath(name).stem
-    format = file_format(inner)
     with ExitStack() as opened:
         stream = opened.enter_context(_decompressed(path, name))
-        if format in CONTAINERS:
+        if file_format(inner) in CONTAINERS:
             yield from members.read(f"{name}/{inner}", lambda: Counted(stream, allowance))
         else:
-            yield from members.read(name, lambda: Counted(stream, allowance), format)
+            yield from members.read(name, lambda: Counted(stream, allowance), inner)
 
 
 def _opener(open_info: Callable[[ZipInfo], IO[bytes]], info: ZipInfo, allowance: Allowance) -> Callable[[], Readable]:
