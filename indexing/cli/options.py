@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import functools
 import math
 import re
@@ -34,7 +33,8 @@ class ReadingOptions:
     text_field: str | None
     title_field: str | None
     id_field: str | None
-    encoding: str
+    encoding: tuple[str, ...]
+    main_content: bool
     exclude: tuple[str, ...]
     follow_links: bool
 
@@ -53,8 +53,15 @@ class ReadingOptions:
         """Return how to read, with the columns of metadata."""
         from indexing.sources.read_options import ReadOptions, RecordFields
 
-        fields = RecordFields(self.text_field, self.title_field, self.id_field)
-        return ReadOptions(self.encoding, fields, metadata, exclude=self.exclude)
+        named = [one.rpartition("=") for one in self.encoding]
+        return ReadOptions(
+            encoding=next((encoding for pattern, _, encoding in named if not pattern), None),
+            encodings=tuple((pattern, encoding) for pattern, _, encoding in named if pattern),
+            fields=RecordFields(self.text_field, self.title_field, self.id_field),
+            metadata=metadata,
+            main_content=self.main_content,
+            exclude=self.exclude,
+        )
 
 
 @dataclass(frozen=True)
@@ -148,11 +155,24 @@ def index(
         echo("Searches are exact: they scan all keys.")
 
 
-def _known_encoding(context: click.Context, parameter: click.Parameter, name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.") from error
+def _known_encodings(context: click.Context, parameter: click.Parameter, named: tuple[str, ...]) -> tuple[str, ...]:
+    """Return NAME or PATTERN=NAME with Python's names of the encodings."""
+    if not named:
+        return ()
+    from indexing.sources.encodings import text_codec
+
+    known = []
+    for one in named:
+        pattern, equals, name = one.rpartition("=")
+        if (codec := text_codec(name)) is None:
+            raise click.BadParameter(f"{name!r} is no character encoding; name one such as utf-8 or gb18030.")
+        if equals and not pattern:
+            raise click.BadParameter(f"{one!r} has no pattern; write '*.txt={codec}', or {codec} for all files.")
+        known.append(f"{pattern}{equals}{codec}")
+    for_all = [one for one in known if "=" not in one]
+    if len(for_all) > 1:
+        raise click.BadParameter(f"{' and '.join(for_all)} are both for all files; name one as '*.txt={for_all[0]}'.")
+    return tuple(known)
 
 
 class _Source(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of click only
@@ -215,11 +235,16 @@ _OPTIONS = [
     click.option("--id-field", metavar="FIELD", help="Field that holds its id."),
     click.option(
         "--encoding",
-        default="utf-8",
-        show_default=True,
-        callback=_known_encoding,
-        metavar="NAME",
-        help="Character encoding of text, JSON Lines and CSV.",
+        multiple=True,
+        callback=_known_encodings,
+        metavar="[PATTERN=]NAME",
+        help="Character encoding of text, HTML, JSON Lines and CSV, or of files such as '*.txt=gb18030'; may be given "
+        "again. Without it: as the file's byte-order mark or the page says, else UTF-8.",
+    ),
+    click.option(
+        "--main-content",
+        is_flag=True,
+        help="Read the main content of HTML pages only, without what surrounds it (needs memgpt-rag[web]).",
     ),
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Files to leave out, such as '*.png'; may be given again."

@@ -28,7 +28,10 @@ class ReadOptions:
     """How to read sources.
 
     Attributes:
-        encoding: character encoding of text files, CSV and JSON Lines.
+        encoding: encoding that the user names for text files, HTML, CSV and JSON Lines; None for that of the byte-order
+            mark, else the one that the file declares, else UTF-8. A byte-order mark goes before the user's name.
+        encodings: pattern of file names and encoding of these files; the first pattern that fits goes before `encoding`.
+        main_content: read the main content of HTML pages only.
         fields: names of the fields with a record's text, title and id.
         metadata: metadata column → type, to keep from a record.
         exclude: patterns of names of members of archives to leave out, such as "*.png".
@@ -38,7 +41,9 @@ class ReadOptions:
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 
-    encoding: str = "utf-8"
+    encoding: str | None = None
+    encodings: tuple[tuple[str, str], ...] = ()
+    main_content: bool = False
     fields: RecordFields = RecordFields()
     metadata: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()

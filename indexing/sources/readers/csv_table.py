@@ -23,7 +23,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
     csv.field_size_limit(2**31 - 1)
     to_document = RecordReader(name, "line", options)
     rows = csv.reader(
-        decoded_lines(path, name, options.encoding, ""),
+        decoded_lines(path, name, options, ""),
         dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel",
         strict=True,
     )

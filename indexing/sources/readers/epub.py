@@ -6,6 +6,7 @@ import dataclasses
 import posixpath
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from indexing.sources.inflation import Allowance, Counted
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.html import add_html
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import counted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -48,6 +50,7 @@ class _Book:
         self._archive, self._name, self._allowance = archive, name, allowance
         self._members = set(archive.namelist())
         self._left = _MOST_TEXT_BYTES
+        self._left_out: Counter[str] = Counter()
 
     def read(self) -> Iterator[Document | Note]:
         package_path = self._package_path()
@@ -76,12 +79,14 @@ class _Book:
                     f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
                 )
                 yield Note(self._name, f"left out, since {what}: chapter {shown}")
+        for kind, words in self._left_out.items():
+            yield Note(self._name, f"{counted(words, 'word')} of {kind} left out")
 
     def _chapter(self, path: str, number: int) -> list[Block]:
         builder = BlockBuilder()
         content = self._content(path)
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
-        add_html(builder, text.removeprefix("\ufeff"))
+        add_html(builder, text.removeprefix("\ufeff"), left_out=self._left_out)
         return [dataclasses.replace(block, first=number, last=number) for block in builder.blocks()]
 
     def _package_path(self) -> str:

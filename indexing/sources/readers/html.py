@@ -1,146 +1,96 @@
-"""HTML: the visible text of a page; headings become titles."""
+"""HTML: what a browser shows of a page; headings become titles of sections, tables rows, lists keep their numbers.
+
+Left out without a word: scripts, styles, comments, and values of input controls (the text of forms is kept). Left out with
+a note that says how many words: navigation menus (nav), and text that a browser does not show (the attribute hidden, the
+styles display:none and visibility:hidden, noscript, template). Text hidden from screen readers only (aria-hidden) is
+shown, and kept; so are closed details and dialogs, and the alternative texts of images.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from indexing.sources.document import BlockBuilder, Document, Note
-from indexing.sources.encodings import decode
+from indexing.sources.encodings import decode, text_codec
 from indexing.sources.read_options import ReadOptions
 
-if TYPE_CHECKING:
-    from lxml.etree import _Element
-
-_HTML_INLINE = {
-    "a",
-    "abbr",
-    "b",
-    "bdi",
-    "bdo",
-    "cite",
-    "code",
-    "del",
-    "dfn",
-    "em",
-    "font",
-    "i",
-    "ins",
-    "kbd",
-    "label",
-    "mark",
-}
-_HTML_INLINE |= {
-    "q",
-    "rp",
-    "rt",
-    "ruby",
-    "s",
-    "samp",
-    "small",
-    "span",
-    "strong",
-    "sub",
-    "sup",
-    "time",
-    "tt",
-    "u",
-    "var",
-    "wbr",
-}
-_HTML_UNSEEN = {
-    "head",
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "svg",
-    "nav",
-    "iframe",
-    "object",
-    "select",
-    "button",
-    "form",
-}
-_HTML_CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
+# Browsers find a declaration anywhere in the head, which may begin with long scripts.
+_HEAD_BYTES = 2**16
+_NO_DECLARATION = re.compile(rb"<!--.*?(?:-->|\Z)|<script\b.*?(?:</script|\Z)", re.DOTALL | re.IGNORECASE)
+_XML_ENCODING = re.compile(rb"<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"']*)")
+_META = re.compile(rb"<meta[\s/][^>]*", re.IGNORECASE)
+_CHARSET = re.compile(rb"\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)", re.IGNORECASE)
 
 
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
-    """Read the visible text of an HTML page: headings become titles; scripts, styles, menus and forms are left out.
+    """Read what a browser shows of an HTML page; with `options.main_content`, its main content only.
 
-    A character set that the page declares takes precedence over `encoding`.
+    Its encoding is that of its byte-order mark, the one that the user names, or the one that the page declares.
+
+    Raises:
+        SourceError: a page in another encoding.
+        MissingPackageError: the main content is asked for, and trafilatura is not installed.
     """
-    declared = _HTML_CHARSET.search(path.read_bytes()[:4096])
-    charset = declared[1].decode("ascii").lower() if declared else options.encoding
-    # Pages that declare gb2312 use characters of its supersets; browsers decode them likewise.
-    text = decode(path, name, "gb18030" if charset in ("gb2312", "gbk") else charset)
-    builder = BlockBuilder()
-    title = add_html(builder, text)
-    yield Document(name, "", title, "line", builder.blocks())
+    with path.open("rb") as file:
+        declared = _declared_label(file.read(_HEAD_BYTES))
+    text = decode(path, name, options, declared)
+    builder, left_out = BlockBuilder(), Counter[str]()
+    title = add_html(builder, text, left_out=left_out)
+    blocks = builder.blocks()
+    if options.main_content and blocks:
+        from indexing.sources.readers.html_main_content import main_content
+
+        main = main_content(text, blocks)
+        if main is None:
+            yield Note(name, "its main content was not found, so the whole page was read")
+        else:
+            blocks, around = main
+            left_out["text around the main content"] += around
+    yield Document(name, "", title, "line", blocks)
+    for kind, words in left_out.items():
+        if words:
+            yield Note(name, f"{words:,} {'word' if words == 1 else 'words'} of {kind} left out")
 
 
-def add_html(builder: BlockBuilder, text: str, first_line: int = 1) -> str:
-    """Add the visible text of a page, or of a fragment of HTML, to the blocks of a document.
+def add_html(builder: BlockBuilder, text: str, first_line: int = 1, *, left_out: Counter[str] | None = None) -> str:
+    """Add what a browser shows of a page, or of a fragment of HTML, to the blocks of a document.
 
     Args:
         builder: where the blocks go; a fragment continues its present section.
         text: the source of the page, decoded.
         first_line: number of the fragment's first line in the file that it stands in.
+        left_out: to count words in that were left out, by kind, such as "navigation menus".
 
     Returns:
         the page's own title; empty if it has none.
     """
-    from lxml import etree, html
-
     if not text.strip():
         return ""
-    try:
-        root = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
-    except etree.ParserError:  # no element and no text, as in a page that is only a comment
-        return ""
-    _HtmlWalk(builder, first_line - 1).walk(root)
-    return " ".join((root.findtext(".//title") or "").split())
+    from indexing.sources.readers.html_events import parse
+    from indexing.sources.readers.html_walk import HtmlWalk
+
+    # A menu without an end would take all that follows with it.
+    menus = Counter(found.lower() for found in re.findall(r"<(/?nav)(?=[\s/>])", text, re.IGNORECASE))
+    walk = HtmlWalk(builder, first_line - 1, keeps_menus=menus["nav"] > menus["/nav"])
+    walk.walk(parse(text))
+    if left_out is not None:
+        left_out.update(walk.left_out)
+    return walk.title
 
 
-class _HtmlWalk:
-    """Collects the text between two block elements into one block."""
+def _declared_label(head: bytes) -> str | None:
+    """Return the first known label of a character set that a page declares: in its XML declaration, or a meta element."""
+    if (xml := _XML_ENCODING.match(head.lstrip())) is not None and (label := _known(xml[1])) is not None:
+        return label
+    for meta in _META.finditer(_NO_DECLARATION.sub(b"", head)):
+        if (found := _CHARSET.search(meta[0])) is not None and (label := _known(found[1])) is not None:
+            return label
+    return None
 
-    def __init__(self, builder: BlockBuilder, offset: int = 0):
-        self._builder = builder
-        self._words: list[str] = []
-        self._offset = offset
-        self._line = 1 + offset
 
-    def walk(self, element: _Element, preformatted: bool = False) -> None:
-        tag = element.tag
-        if not isinstance(tag, str) or tag in _HTML_UNSEEN:
-            return
-        preformatted = preformatted or tag == "pre"
-        block = tag not in _HTML_INLINE and tag not in ("td", "th", "br", "img")
-        if block:
-            self._flush(element)
-        self._add(element.text, preformatted)
-        for child in element:
-            self.walk(child, preformatted)
-            self._add(child.tail, preformatted)
-        if tag == "br":
-            self._words.append("\n")
-        elif tag in ("td", "th") and element.getnext() is not None:
-            self._words.append(" | ")
-        elif block:
-            self._flush(element, heading=int(tag[1]) if re.fullmatch("h[1-6]", tag) else None)
-
-    def _add(self, text: str | None, preformatted: bool) -> None:
-        if text:
-            self._words.append(text if preformatted else re.sub(r"\s+", " ", text))
-
-    def _flush(self, element: _Element, heading: int | None = None) -> None:
-        text, self._words = "".join(self._words).strip(), []
-        line = element.sourceline + self._offset if element.sourceline else self._line
-        if text and heading is not None:
-            self._builder.heading(heading, " ".join(text.split()), line)
-        elif text:
-            self._builder.text(text, self._line, max(self._line, line))
-        self._line = line
+def _known(label: bytes) -> str | None:
+    text = label.decode("ascii", "replace").strip()
+    return text if text_codec(text) is not None else None

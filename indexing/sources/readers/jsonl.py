@@ -22,7 +22,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document]:
         SourceError: a line that is not a JSON object, or lacks its text; the message gives the line.
     """
     to_document = RecordReader(name, "line", options)
-    for number, line in enumerate(decoded_lines(path, name, options.encoding, "\n"), 1):
+    for number, line in enumerate(decoded_lines(path, name, options, "\n"), 1):
         if line.strip():
             yield from to_document(partial(_json_object, line, f"{name}, line {number}"), number, number)
 

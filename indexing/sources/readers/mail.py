@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from indexing.sources.document import BlockBuilder, Document, Note
+from indexing.sources.encodings import named_encoding
 from indexing.sources.members import member_reader
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.attachments import AttachmentReader
@@ -23,7 +24,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     with path.open("rb") as file:
         message = parse_message(file.read(MOST_MESSAGE_BYTES + 1), name)
     builder = BlockBuilder()
-    text = MessageWalk(builder, options.encoding).add(message)
+    text = MessageWalk(builder, named_encoding(name, options)).add(message)
     yield Document(name, "", text.subject, "line", builder.blocks())
     if text.replaced:
         yield Note(name, "bytes in no known character encoding were replaced by U+FFFD")

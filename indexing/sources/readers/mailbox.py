@@ -10,6 +10,7 @@ from pathlib import Path
 from indexing.job_log import Reject
 from indexing.seen import SeenIds
 from indexing.sources.document import BlockBuilder, Document, Note
+from indexing.sources.encodings import named_encoding
 from indexing.sources.members import member_reader
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.attachments import AttachmentReader
@@ -63,7 +64,8 @@ def _document(
 ) -> tuple[Document, MessageText]:
     message = parse_message(content, f"{name}, message {number}")
     builder = BlockBuilder()
-    text = MessageWalk(builder, options.encoding, lambda id: seen.where(id) is not None).add(message)
+    walk = MessageWalk(builder, named_encoding(name, options), lambda id: seen.where(id) is not None)
+    text = walk.add(message)
     blocks = tuple(dataclasses.replace(block, first=number, last=number) for block in builder.blocks())
     record = text.id
     if not record or not record.isprintable() or seen.where(record) is not None:

@@ -32,7 +32,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     """
     from indexing.sources.readers.markdown_syntax import markdown_parser
 
-    text = re.sub("\r\n?", "\n", decode(path, name, options.encoding))
+    text = re.sub("\r\n?", "\n", decode(path, name, options))
     walk, skipped = _Walk(), 0
     if front := front_matter(text):
         skipped = front.lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -86,13 +87,14 @@ class MessageWalk:
     Lines are counted in the message as it is read: its headers, an empty line, its text.
 
     Args:
-        encoding: character encoding of texts that are in neither the one that they declare nor UTF-8.
+        encoding: encoding of texts that are in neither the one that they declare nor UTF-8; None for a guess.
         is_known: whether a message with this Message-ID is read already: a quotation of it at the end of a text is left out.
     """
 
-    def __init__(self, builder: BlockBuilder, encoding: str, is_known: Callable[[str], bool] = lambda id: False):
+    def __init__(self, builder: BlockBuilder, encoding: str | None, is_known: Callable[[str], bool] = lambda id: False):
         self._builder, self._encoding, self._is_known = builder, encoding, is_known
         self._text = MessageText()
+        self._names: Counter[str] = Counter()  # of attachments
         self._line = 1
 
     def add(self, message: Message) -> MessageText:
@@ -169,10 +171,11 @@ class MessageWalk:
             PurePosixPath(name.replace("\\", "/")).name.replace("\0", "").strip()
             or f"attachment{_SUFFIXES.get(type, '')}"
         )
-        taken = {attachment.name for attachment in self._text.attachments}
-        path, number = PurePosixPath(name), 2
-        while name in taken:
-            name, number = f"{path.stem} ({number}){path.suffix}", number + 1
+        self._names[name] += 1
+        if (number := self._names[name]) > 1:
+            path = PurePosixPath(name)
+            name = f"{path.stem} ({number}){path.suffix}"
+            self._names[name] += 1
         self._text.attachments.append(Attachment(name, type, content if isinstance(content, bytes) else b""))
 
 

@@ -34,7 +34,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     Raises:
         SourceError: it is no notebook, or too large.
     """
-    notebook = _parsed(path, name)
+    notebook = _parsed(path, name, options)
     text = _NotebookText()
     for cell in _cells(notebook, name):
         text.add(cell)
@@ -42,7 +42,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "cells.md"
         source.write_text("\n".join(text.lines), encoding="utf-8")
-        items = list(markdown.read(source, name, dataclasses.replace(options, encoding="utf-8")))
+        items = list(markdown.read(source, name, dataclasses.replace(options, encoding="utf-8", encodings=())))
     for item in items:
         if isinstance(item, Document):
             blocks = (
@@ -54,13 +54,13 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     yield from (Note(name, note) for note in text.notes())
 
 
-def _parsed(path: Path, name: str) -> dict[str, Any]:
+def _parsed(path: Path, name: str, options: ReadOptions) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise SourceError(
             f"{name} is larger than {_MOST_BYTES:,} bytes, the most that is read of a notebook; clear its outputs."
         )
     try:
-        notebook = json.loads(decode(path, name, "utf-8"))
+        notebook = json.loads(decode(path, name, dataclasses.replace(options, encoding=None, encodings=())))
     except (ValueError, RecursionError) as error:
         raise SourceError(
             f"{name} is no notebook: it is not the JSON that Jupyter writes ({error}); mend it."

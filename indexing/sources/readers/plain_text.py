@@ -34,7 +34,7 @@ def numbered_heading(line: str) -> int | None:
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
     """Read a plain text file, with blank lines between paragraphs; a short first line is the title."""
     builder, title = BlockBuilder(), ""
-    for number, (first, last, text) in enumerate(join_wrapped_lines(decode(path, name, options.encoding))):
+    for number, (first, last, text) in enumerate(join_wrapped_lines(decode(path, name, options))):
         alone = first == last
         if number == 0 and alone and len(text) <= 80:
             title = text.strip()
