@@ -256,7 +256,6 @@ def add_lexical_index_to(memory: Path) -> None:
 
 def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from indexing.jobs.change_memory import add_sources
-    from indexing.sources.find_files import find_files
     from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.encoders.load import memory_encoder_name
     from memgpt_rag.hub.bundled import GENERATORS
@@ -264,7 +263,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from memgpt_rag.memory import Memory
 
     manifest = Memory.open(memory).manifest
-    files, stored, splitting = find_files(change.sources, change.reading.exclude), manifest.encoder, manifest.splitting
+    files, stored, splitting = change.reading.find(change.sources), manifest.encoder, manifest.splitting
     quiet_libraries()
     recipe = EncoderConfig.matching(stored, memory_encoder_name(stored, change.encoder, [memory]))
     tokenizer = None

@@ -154,9 +154,8 @@ def build(
     """
     from indexing.jobs.build_memory import PassageStream, build_memory
     from indexing.planning.forecast import require_memory
-    from indexing.sources.find_files import find_files
 
-    files, options = find_files(sources, reading.exclude), reading.options(metadata)
+    files, options = reading.find(sources), reading.options(metadata)
     quiet_libraries()
     encoder = embedding.config(normalize=metric == "cosine")
     with execution.open(encoder, caching.splitter(generator, max_tokens)) as engine:
@@ -252,11 +251,10 @@ def plan(
     from indexing.jobs.build_memory import PassageStream
     from indexing.planning.forecast import Constraints, forecast, forecast_table
     from indexing.planning.plan import plan_memory
-    from indexing.sources.find_files import find_files
     from memgpt_rag.encoders.load import load_encoder
 
     quiet_libraries()
-    files, encoder = find_files(sources, reading.exclude), load_encoder(embedding.config())
+    files, encoder = reading.find(sources), load_encoder(embedding.config())
     engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
     from indexing.engines.states import StatesOf
     from indexing.sources.document import Note
+    from indexing.sources.find_files import SourceFile
     from indexing.sources.read_options import ReadOptions
     from memgpt_rag.encoders.config import EncoderConfig
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -40,6 +41,18 @@ class ReadingOptions:
     exclude: tuple[str, ...]
     file_timeout: float
     file_memory: float
+    follow_links: bool
+
+    def find(self, sources: Sequence[Path | str]) -> list[SourceFile]:
+        """Find the files of the sources; what is left out of a folder is printed."""
+        from indexing.sources.find_files import find_files
+
+        return find_files(
+            sources,
+            self.exclude,
+            follow_links=self.follow_links,
+            on_note=lambda note: report_notes([note]),
+        )
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""
@@ -54,6 +67,7 @@ class ReadingOptions:
             delimiter=self.delimiter,
             main_content=self.main_content,
             limits=ReadLimits(self.file_timeout, int(self.file_memory)),
+            exclude=self.exclude,
         )
 
 
@@ -281,6 +295,7 @@ _OPTIONS = [
         metavar="SIZE",
         help="Memory to read one file with.",
     ),
+    click.option("--follow-links", is_flag=True, help="Also follow links that lead out of a folder."),
 ]
 index_option = click.option(
     "--index",

@@ -37,7 +37,8 @@ class BuildOptions:
         generator: language model that will read the memory; its tokenizer counts `max_tokens`. None for the encoder's.
         max_tokens: maximum length of a passage.
         read: how to read the files: encoding, fields of records, metadata columns.
-        exclude: patterns of files to leave out, such as "*.png".
+        exclude: patterns of files to leave out, such as "*.png", also in archives.
+        follow_links: also follow links that lead out of a folder.
         metric: metric of the search.
         lexical: add a lexical index (BM25).
         index: kind of index over the keys; "auto" scans all of them while that takes no longer than `latency`.
@@ -52,6 +53,7 @@ class BuildOptions:
     max_tokens: int = DEFAULT_MAX_PASSAGE_TOKENS
     read: ReadOptions = field(default_factory=ReadOptions)
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     metric: Metric = "cosine"
     lexical: bool = False
     index: IndexKind = "auto"
@@ -94,7 +96,12 @@ def build(
     folder, given = Path(folder), options.encoder
     config = EncoderConfig(given) if isinstance(given, str) else given
     config = replace(config, normalize=options.metric == "cosine")
-    files = find_files([sources] if isinstance(sources, str | Path) else sources, options.exclude)
+    files = find_files(
+        [sources] if isinstance(sources, str | Path) else sources,
+        options.exclude,
+        follow_links=options.follow_links,
+        on_note=options.read.on_note,
+    )
     encoder = load_encoder(config)
     splitter = SplitterRecipe(options.generator, options.max_tokens, cache_folder())(lambda: encoder)
     report = build_memory(
@@ -102,7 +109,7 @@ def build(
         folder,
         LocalEngine(encoder, splitter),
         tokenizer_name=options.generator or config.name,
-        options=options.read,
+        options=replace(options.read, exclude=(*options.read.exclude, *options.exclude)),
         metric=options.metric,
         replace=options.replace,
         log=JobLog("build", progress=progress),

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Int
 
 from indexing.engines.base import Engine
@@ -20,6 +18,7 @@ from indexing.jobs.build_memory import (
     store,
 )
 from indexing.jobs.known_entries import KnownEntries
+from indexing.sources.file_of_source import file_of_source, in_files
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import MemoryFormatError, SourceError
@@ -61,14 +60,12 @@ def add_sources(
         assert base is not None
         splitting = {**base.manifest.splitting, "max_tokens": engine.max_tokens}
         require_same_way(memory, base.manifest, engine.encoder, base.manifest.metric, splitting, options.metadata)
-        known, from_files = (
-            KnownEntries(base),
-            pc.field("source").isin(pa.array([file.name for file in files], pa.string())),
-        )
+        names = {file.name for file in files}
+        known, from_files = KnownEntries(base), in_files(names)
         replaced, others = base.rows(from_files), _passages(base, base.rows(~from_files))
         unchanged = 0
         if not update and len(replaced):
-            there = {passage.source for passage in _passages(base, replaced)}
+            there = {file_of_source(passage.source, names) for passage in _passages(base, replaced)}
             again = PassageStream(
                 [file for file in files if file.name in there], engine, options, known=others, log=log, progress=False
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from indexing.jobs.build_memory import BuildReport, PassageStream
+from indexing.sources.file_of_source import file_of_source
 from indexing.sources.find_files import SourceFile
 from memgpt_rag.io.printable import printable
 from memgpt_rag.memory.storage.layout import values_schema
@@ -61,9 +62,13 @@ def plan_memory(stream: PassageStream, *, dimension: int, metadata: dict[str, st
 def table(plan: Plan, files: Iterable[SourceFile]) -> str:
     """Render a table of the files: format, size, entries, name."""
     lines = [f"{'format':<13}{'size':>10}{'entries':>9}  file"]
+    files = list(files)
+    names, entries = {file.name for file in files}, Counter[str]()
+    for source, count in plan.entries_by_file.items():
+        entries[file_of_source(source, names)] += count
     for file in files:
         lines.append(
-            f"{file.format.replace('_', ' '):<13}{size(file.bytes):>10}{plan.entries_by_file.get(file.name, 0):>9,}  {printable(file.name)}"
+            f"{file.format.replace('_', ' '):<13}{size(file.bytes):>10}{entries[file.name]:>9,}  {printable(file.name)}"
         )
     return "\n".join(lines)
 

@@ -65,7 +65,7 @@ def decoded_lines(path: Path, name: str, options: ReadOptions, newline: str) -> 
         SourceError: as `decode` does.
     """
     with path.open("rb") as file:
-        encoding = _marked(file.read(4)) or _named(name, options) or "utf-8"
+        encoding = _marked(file.read(4)) or named_encoding(name, options) or "utf-8"
     if not _is_text(path, encoding):
         decode(path, name, options)  # raises an error with the position
     with path.open(encoding=encoding, newline=newline) as text:
@@ -88,7 +88,7 @@ def decode(path: Path, name: str, options: ReadOptions, declared: str | None = N
         SourceError: a binary file, or text in another encoding, with the offset of the first bad byte.
     """
     content = path.read_bytes()
-    marked, named = _marked(content[:4]), _named(name, options)
+    marked, named = _marked(content[:4]), named_encoding(name, options)
     by_label = _declared(declared) if marked is None and named is None else None
     encoding = marked or named or by_label or "utf-8"
     if by_label is not None and _is_utf8_instead(content, by_label):
@@ -126,7 +126,7 @@ def _marked(start: bytes) -> str | None:
     return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
 
 
-def _named(name: str, options: ReadOptions) -> str | None:
+def named_encoding(name: str, options: ReadOptions) -> str | None:
     """Return the encoding that the user names for a file: the first pattern that fits, else the one for all files."""
     base = PurePosixPath(name).name
     for pattern, encoding in options.encodings:

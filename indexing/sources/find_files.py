@@ -5,20 +5,28 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from indexing.sources.addresses import shown_address, without_secrets
+from indexing.sources.document import Note
+from indexing.sources.folder_walk import FolderWalk, special_kind
 from indexing.sources.formats import file_format
+from indexing.sources.inflation import Allowance, Counted
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.system_errors import machine_errno
 
 # HTTP status codes of missing files, in contrast to refused access.
 _GONE = (404, 410)
+# File systems of fsspec that inflate what they read.
+_COMPRESSED = ("zip:", "tar:", "libarchive:")
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -31,12 +39,14 @@ class SourceFile:
         name: its name in citations.
         bytes: its size; 0 if the store does not report it.
         inside: its path in the file system of the address.
+        problem: the sentence why it cannot be read, which is known already; empty if it can.
     """
 
     location: Path | str
     name: str
     bytes: int
     inside: str = ""
+    problem: str = ""
 
     @property
     def format(self) -> str:
@@ -56,26 +66,46 @@ class SourceFile:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"file{PurePosixPath(self.name).suffix}"
             with _fetching(self.location) as (files, _):
-                files.get_file(self.inside, str(path))
+                if self.location.startswith(_COMPRESSED):
+                    with files.open(self.inside) as stream, path.open("wb") as copy:
+                        shutil.copyfileobj(Counted(stream, Allowance(path, self.name)), copy, 2**20)
+                else:
+                    files.get_file(self.inside, str(path))
             yield path
 
 
-def find_files(sources: Sequence[Path | str], exclude: Sequence[str] = ()) -> list[SourceFile]:
+def find_files(
+    sources: Sequence[Path | str],
+    exclude: Sequence[str] = (),
+    *,
+    follow_links: bool = False,
+    on_note: Callable[[Note], object] = lambda note: None,
+) -> list[SourceFile]:
     """Find the files of the sources, sorted by name; hidden files in folders are left out.
+
+    Links in a folder are followed where they stay inside it, and each real file and folder is read once.
 
     Args:
         sources: files and folders, or addresses of them; folders are searched recursively.
         exclude: patterns of names to leave out, such as "*.png".
+        follow_links: also follow links that lead out of a folder.
+        on_note: called with what is left out of a folder: links that lead out of it, pipes, sockets and devices.
 
     Raises:
         SourceError: a source does not exist, cannot be reached or contains no file, or two files would have the same name.
     """
     found: dict[str, SourceFile] = {}
+    _file_system.cache_clear()  # an archive may have changed
     for source in sources:
         remote = isinstance(source, str) and "://" in source
         kept = 0
-        for file in _remote_files(str(source)) if remote else _local_files(Path(source)):
-            if any(fnmatch.fnmatch(file.name, one) or fnmatch.fnmatch(Path(file.name).name, one) for one in exclude):
+
+        def leave_out(name: str, why: str) -> None:
+            if not is_excluded(name, exclude):
+                on_note(Note(_citable(name), why))
+
+        for file in _remote_files(str(source)) if remote else _local_files(Path(source), follow_links, leave_out):
+            if is_excluded(file.name, exclude):
                 continue
             kept += 1
             if file.name in found:
@@ -94,12 +124,33 @@ def find_files(sources: Sequence[Path | str], exclude: Sequence[str] = ()) -> li
     return list(found.values())
 
 
-def _local_files(source: Path) -> Iterator[SourceFile]:
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a file's name, or the last part of it, matches a pattern such as "*.png"."""
+    if not patterns:
+        return False
+    # Systems differ in how they store an accent; a pattern that is typed matches both forms.
+    name = unicodedata.normalize("NFC", name)
+    names = name, PurePosixPath(name).name
+    return any(fnmatch.fnmatch(one, unicodedata.normalize("NFC", pattern)) for pattern in patterns for one in names)
+
+
+def _local_files(source: Path, follow_links: bool, leave_out: Callable[[str, str], object]) -> Iterator[SourceFile]:
     if not source.exists():
         raise SourceError(f"{source} does not exist; name a file or a folder of documents.")
-    for path in [source] if not source.is_dir() else sorted(_walk(source)):
-        name = path.name if path == source else path.relative_to(source).as_posix()
-        yield SourceFile(path, name, _size(path))
+    if kind := special_kind(source.stat().st_mode):
+        raise SourceError(f"{source} is {kind}, not a file; name a file or a folder of documents.")
+    folder = FolderWalk(source, follow_links=follow_links, leave_out=leave_out) if source.is_dir() else None
+    for path, name in folder.files() if folder else [(source, source.name)]:
+        shown = _citable(name)
+        problem = (
+            "" if shown == name else f"{shown} has a name that is no UTF-8; rename it, or leave it out with --exclude."
+        )
+        yield SourceFile(path, shown, _size(path), problem=problem)
+
+
+def _citable(name: str) -> str:
+    """Return a name with the bytes escaped that are no UTF-8, which Python keeps as lone surrogates."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _size(path: Path) -> int:
@@ -108,15 +159,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise SourceError(f"{error.filename} cannot be listed: {error.strerror}.")
-
-    for parent, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in names if not name.startswith("."))
 
 
 def _remote_files(address: str) -> Iterator[SourceFile]:
@@ -137,13 +179,19 @@ def _named(path: str) -> str:
     return shown_address(path) if "://" in path else path
 
 
+@lru_cache(maxsize=1)  # an archive's table of contents is read once, not once for each of its files
+def _file_system(address: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    file_system, path = url_to_fs(address)
+    return file_system, path
+
+
 @contextmanager
 def _fetching(address: str) -> Iterator[tuple[Any, str]]:
     """Provide the file system and path of an address inside the block; errors of its client become sentences without secrets."""
-    from fsspec.core import url_to_fs
-
     try:
-        yield url_to_fs(address)
+        yield _file_system(address)
     except (SourceError, MemoryError):
         raise
     except Exception as error:  # each store's client raises errors of its own

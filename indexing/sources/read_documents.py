@@ -17,8 +17,9 @@ from indexing.sources import reading_process
 from indexing.sources.document import Document, Note
 from indexing.sources.find_files import SourceFile
 from indexing.sources.frames import Fault, Item, Progress
-from indexing.sources.read_here import fault, read_here, reason
+from indexing.sources.read_here import fault, read_here
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import printable
 
@@ -46,11 +47,13 @@ class _BegunFile:
         self.file, self._options, self._rejecting = file, options, rejecting
         self._held, self._process, self._fault = ExitStack(), None, None
         try:
+            if file.problem:
+                raise SourceError(file.problem)
             self._path = self._held.enter_context(file.local())
             if options.limits is not None:
                 self._process = reading_process.begin(self._path, file.name, options, rejecting=rejecting)
         except Exception as error:  # also that of a store's client
-            self._fault = reason(error, file.name, options)
+            self._fault = reading_error(error, file.name, options.limits)
 
     def __iter__(self) -> Iterator[Item]:
         name, limits = self.file.name, self._options.limits

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from indexing.job_log import Reject
 from indexing.sources.document import Document, Note
-from indexing.sources.formats import file_format, read_path
+from indexing.sources.formats import read_path
 from indexing.sources.frames import Fault, Item
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
-from memgpt_rag.io.printable import counted, shortened
+from memgpt_rag.io.printable import counted
 from memgpt_rag.limits import MOST_DOCUMENT_CHARACTERS, MOST_FILE_CHARACTERS, MOST_FILE_EXPANSION
 
 
@@ -35,7 +36,7 @@ def read_here(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -
         yield from rejects
     except Exception as error:  # a reader's library raises errors of its own
         yield from rejects
-        yield fault(reason(error, name, options), name, documents, rejecting)
+        yield fault(reading_error(error, name, options.limits), name, documents, rejecting)
 
 
 def _bounded(items: Iterable[Document | Note], path: Path, name: str) -> Iterator[Document | Note]:
@@ -60,25 +61,3 @@ def fault(cause: str, name: str, documents: int, rejecting: bool) -> Fault | Rej
         return Fault(cause)
     position = f"after its first {counted(documents, 'document')}, which are read" if documents else ""
     return Reject(name, position, cause)
-
-
-def reason(error: Exception, name: str, options: ReadOptions) -> str:
-    """Return the sentence about a file that cannot be read."""
-    if isinstance(error, SourceError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        limits = options.limits
-        found = (
-            "more memory than there is" if limits is None else f"more than {limits.memory_bytes / 1e9:.1f} GB of memory"
-        )
-        return f"{name} takes {found} to read; leave it out with --exclude, or allow more with --file-memory."
-    if isinstance(error, OSError):
-        return f"{name} cannot be read: {error.strerror or error}."
-    if isinstance(error, UnicodeDecodeError):
-        return f"{name} cannot be read: {error}; it may have changed while it was read."
-    first_line = shortened((str(error).strip().splitlines() or [""])[0]).rstrip(".")
-    kind = file_format(name).replace("_", " ")
-    return (
-        f"{name} cannot be read as {kind} ({type(error).__name__}{f': {first_line}' if first_line else ''}); mend it, or leave "
-        "it out with --exclude."
-    )

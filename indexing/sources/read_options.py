@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from indexing.job_log import Reject
 from indexing.sources.document import Note
+from indexing.sources.inflation import Allowance
 
 
 def ignore(event: object) -> None:
@@ -48,6 +49,9 @@ class ReadOptions:
         metadata: metadata column → type, to keep from a record.
         limits: what reading one file may take; None to read in this process, without limits.
         delimiter: character between the columns of CSV; None to detect it.
+        exclude: patterns of names of members of archives to leave out, such as "*.png".
+        depth: number of archives and mails that the file lies in.
+        allowance: what those archives may still inflate to; None outside of an archive.
         on_note: called with each note about what was left out.
         on_progress: called with the share of the present file that was read, from 0 to 1, by readers that work long on one
             document.
@@ -63,4 +67,7 @@ class ReadOptions:
     on_note: Callable[[Note], object] = ignore
     on_progress: Callable[[float], object] = ignore
     delimiter: str | None = None
+    exclude: tuple[str, ...] = ()
+    depth: int = 0
+    allowance: Allowance | None = None
     on_reject: Callable[[Reject], object] | None = None

@@ -1,0 +1,122 @@
+"""Reads files that lie in other files, such as members of archives and attachments of mails, each with its own reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from indexing.job_log import Reject
+from indexing.sources.document import Document, Note
+from indexing.sources.formats import CONTAINERS, file_format, read_path
+from indexing.sources.inflation import MOST_DEPTH, InflationLimitError, Readable
+from indexing.sources.read_options import ReadOptions
+from indexing.sources.reading_errors import reading_error
+from memgpt_rag.errors import SourceError
+
+_MOST_NAMED = 20
+_BLOCK = 2**20
+# The machine is at its limits, not the member.
+_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+
+
+class MemberReader:
+    """Reads the members of one file; one that cannot be read does not keep the others from being read.
+
+    Args:
+        options: how the file that holds them is read.
+        folder: an empty folder for the member that is being read.
+    """
+
+    def __init__(self, options: ReadOptions, folder: Path):
+        self._folder = folder
+        self._options = dataclasses.replace(options, depth=options.depth + 1)
+        self._faults: list[str] = []
+
+    def read(self, name: str, open_member: Callable[[], Readable], inner: str = "") -> Iterator[Document | Note]:
+        """Read a member through a temporary file.
+
+        Args:
+            name: its name in citations: that of the file that holds it, "/", and its own.
+            open_member: opens its content.
+            inner: name that tells its format; empty for `name`.
+
+        Raises:
+            InflationLimitError: the archive inflates to too much.
+            OSError: the machine has no room.
+        """
+        format, depth = file_format(inner or name), self._options.depth
+        if format in CONTAINERS and depth > MOST_DEPTH:
+            yield Note(
+                name, f"was not opened: it lies in {depth} archives or mails, and those in up to {MOST_DEPTH} are"
+            )
+            return
+        begun = False
+        try:
+            stream = open_member()
+            block = stream.read(_BLOCK)
+            if not block and format == "plain_text":  # archives of 100,000 empty files are made, too
+                yield Document(name, "", "", "line", ())
+                return
+            path = self._write(inner or name, block, stream)
+            for item in read_path(path, name, self._options, format=format):
+                begun = begun or isinstance(item, Document)
+                yield item
+            if path.stat().st_size > _BLOCK:
+                path.unlink()
+        except InflationLimitError:
+            raise
+        except Exception as error:  # a reader's library raises errors of its own
+            if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+                raise
+            self.refuse(name, reading_error(error, name), begun=begun)
+
+    def _write(self, name: str, block: bytes, stream: Readable) -> Path:
+        """Write a member to the folder, in place of the one before."""
+        suffix = PurePosixPath(name).suffix
+        path = self._folder / f"member{suffix if len(suffix) <= 16 else ''}"
+        with path.open("wb") as file:
+            file.write(block)
+            shutil.copyfileobj(stream, file, _BLOCK)
+        return path
+
+    def refuse(self, name: str, reason: str, *, begun: bool = False) -> None:
+        """Reject a member, or keep the error for `finish`.
+
+        Args:
+            begun: some of its documents were read already, so that it cannot be rejected.
+        """
+        if self._options.on_reject is None or begun:
+            self._faults.append(reason)
+        else:
+            self._options.on_reject(Reject(name, "", reason))
+
+    def finish(self) -> None:
+        """Raise an error that names all members that could not be read and were not rejected.
+
+        Raises:
+            SourceError: there are such members.
+        """
+        if self._faults:
+            more = len(self._faults) - _MOST_NAMED
+            raise SourceError(" ".join(self._faults[:_MOST_NAMED] + ([f"And {more:,} more."] if more > 0 else [])))
+
+
+@contextmanager
+def member_reader(options: ReadOptions) -> Iterator[MemberReader]:
+    """Provide a reader of members inside the block, at whose end the members that could not be read are an error.
+
+    Args:
+        options: how the file that holds them is read.
+
+    Raises:
+        SourceError: at the end, naming all members that could not be read and were not rejected.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        reader = MemberReader(options, Path(folder))
+        yield reader
+        reader.finish()
