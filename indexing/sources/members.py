@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from indexing.job_log import Reject
 from indexing.sources.document import Document, Note
 from indexing.sources.formats import CONTAINERS, file_format, read_path
-from indexing.sources.inflation import MOST_DEPTH, InflationLimitError, Readable
+from indexing.sources.inflation import MOST_DEPTH, Allowance, InflationLimitError, Readable
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
@@ -31,10 +31,11 @@ class MemberReader:
     Args:
         options: how the file that holds them is read.
         folder: an empty folder for the member that is being read.
+        allowance: what they may inflate to.
     """
 
-    def __init__(self, options: ReadOptions, folder: Path):
-        self._folder = folder
+    def __init__(self, options: ReadOptions, folder: Path, allowance: Allowance):
+        self._folder, self.allowance = folder, allowance
         self._options = dataclasses.replace(options, depth=options.depth + 1)
         self._faults: list[str] = []
 
@@ -127,16 +128,19 @@ class MemberReader:
 
 
 @contextmanager
-def member_reader(options: ReadOptions) -> Iterator[MemberReader]:
+def member_reader(path: Path, name: str, options: ReadOptions) -> Iterator[MemberReader]:
     """Provide a reader of members inside the block, at whose end the members that could not be read are an error.
 
     Args:
-        options: how the file that holds them is read.
+        path: the file that holds them.
+        name: its name in citations.
+        options: how it is read.
 
     Raises:
         SourceError: at the end, naming all members that could not be read and were not rejected.
     """
+    allowance = options.allowance or Allowance(path, name)  # one for all archives in it
     with tempfile.TemporaryDirectory() as folder:
-        reader = MemberReader(options, Path(folder))
+        reader = MemberReader(dataclasses.replace(options, allowance=allowance), Path(folder), allowance)
         yield reader
         reader.finish()
