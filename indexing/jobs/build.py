@@ -11,7 +11,7 @@ from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
 from indexing.jobs.build_memory import BuildReport, build_memory
 from indexing.jobs.choose_index import index_memory
-from indexing.sources.find_files import find_files
+from indexing.sources.find_files import SourceFile, find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.choices import (
     DEFAULT_LATENCY,
@@ -96,12 +96,7 @@ def build(
     folder, given = Path(folder), options.encoder
     config = EncoderConfig(given) if isinstance(given, str) else given
     config = replace(config, normalize=options.metric == "cosine")
-    files = find_files(
-        [sources] if isinstance(sources, str | Path) else sources,
-        options.exclude,
-        follow_links=options.follow_links,
-        on_note=options.read.on_note,
-    )
+    files = _files([sources] if isinstance(sources, str | Path) else sources, options)
     encoder = load_encoder(config)
     splitter = SplitterRecipe(options.generator, options.max_tokens, cache_folder())(lambda: encoder)
     report = build_memory(
@@ -127,3 +122,7 @@ def build(
         model = MemoryDecoder.from_pretrained(options.generator or GEMMA, config=options.states)
         compute_states(folder, model, progress=progress)
     return report
+
+
+def _files(sources: Sequence[str | Path], options: BuildOptions) -> list[SourceFile]:
+    return find_files(sources, options.exclude, follow_links=options.follow_links, on_note=options.read.on_note)

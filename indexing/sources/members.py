@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from indexing.job_log import Reject
 from indexing.sources.document import Document, Note
 from indexing.sources.formats import CONTAINERS, file_format, read_path
-from indexing.sources.inflation import MOST_DEPTH, InflationLimitError, Readable
+from indexing.sources.inflation import MOST_DEPTH, Allowance, InflationLimitError, Readable
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import shortened
 
 _MOST_NAMED = 20
 _BLOCK = 2**20
@@ -30,10 +31,11 @@ class MemberReader:
     Args:
         options: how the file that holds them is read.
         folder: an empty folder for the member that is being read.
+        allowance: what they may inflate to.
     """
 
-    def __init__(self, options: ReadOptions, folder: Path):
-        self._folder = folder
+    def __init__(self, options: ReadOptions, folder: Path, allowance: Allowance):
+        self._folder, self.allowance = folder, allowance
         self._options = dataclasses.replace(options, depth=options.depth + 1)
         self._faults: list[str] = []
 
@@ -55,34 +57,53 @@ class MemberReader:
                 name, f"was not opened: it lies in {depth} archives or mails, and those in up to {MOST_DEPTH} are"
             )
             return
+        try:
+            path = self._extracted(inner or name, open_member)
+        except InflationLimitError:
+            raise
+        except Exception as error:  # each decompressor raises errors of its own
+            if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+                raise
+            reason = shortened(str(error) or type(error).__name__).rstrip(". ")
+            self.refuse(name, f"{name} is damaged ({reason}); mend it, or leave it out with --exclude.")
+            return
+        if path is None and format == "plain_text":  # archives of 100,000 empty files are made, too
+            yield Document(name, "", "", "line", ())
+            return
         begun = False
         try:
-            stream = open_member()
-            block = stream.read(_BLOCK)
-            if not block and format == "plain_text":  # archives of 100,000 empty files are made, too
-                yield Document(name, "", "", "line", ())
-                return
-            path = self._write(inner or name, block, stream)
-            for item in read_path(path, name, self._options, format=format):
+            for item in read_path(path or self._empty(inner or name), name, self._options, format=format):
                 begun = begun or isinstance(item, Document)
                 yield item
-            if path.stat().st_size > _BLOCK:
-                path.unlink()
         except InflationLimitError:
             raise
         except Exception as error:  # a reader's library raises errors of its own
             if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
                 raise
             self.refuse(name, reading_error(error, name), begun=begun)
+        if path is not None and path.stat().st_size > _BLOCK:
+            path.unlink()
 
-    def _write(self, name: str, block: bytes, stream: Readable) -> Path:
-        """Write a member to the folder, in place of the one before."""
-        suffix = PurePosixPath(name).suffix
-        path = self._folder / f"member{suffix if len(suffix) <= 16 else ''}"
+    def _extracted(self, name: str, open_member: Callable[[], Readable]) -> Path | None:
+        """Write a member to the folder, in place of the one before; None if it is empty, and nothing was written."""
+        stream = open_member()
+        block = stream.read(_BLOCK)
+        if not block:
+            return None
+        path = self._path(name)
         with path.open("wb") as file:
             file.write(block)
             shutil.copyfileobj(stream, file, _BLOCK)
         return path
+
+    def _empty(self, name: str) -> Path:
+        path = self._path(name)
+        path.write_bytes(b"")
+        return path
+
+    def _path(self, name: str) -> Path:
+        suffix = PurePosixPath(name).suffix
+        return self._folder / f"member{suffix if len(suffix) <= 16 else ''}"
 
     def refuse(self, name: str, reason: str, *, begun: bool = False) -> None:
         """Reject a member, or keep the error for `finish`.
@@ -107,16 +128,19 @@ class MemberReader:
 
 
 @contextmanager
-def member_reader(options: ReadOptions) -> Iterator[MemberReader]:
+def member_reader(path: Path, name: str, options: ReadOptions) -> Iterator[MemberReader]:
     """Provide a reader of members inside the block, at whose end the members that could not be read are an error.
 
     Args:
-        options: how the file that holds them is read.
+        path: the file that holds them.
+        name: its name in citations.
+        options: how it is read.
 
     Raises:
         SourceError: at the end, naming all members that could not be read and were not rejected.
     """
+    allowance = options.allowance or Allowance(path, name)  # one for all archives in it
     with tempfile.TemporaryDirectory() as folder:
-        reader = MemberReader(options, Path(folder))
+        reader = MemberReader(dataclasses.replace(options, allowance=allowance), Path(folder), allowance)
         yield reader
         reader.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -382,3 +383,33 @@ def test_rejects_are_kept_beside_and_what_happened_is_told(sources, tmp_path):
     assert [line["event"] for line in lines] == ["started", "read", "read", "read", "committed", "finished"]
     assert (lines[-1]["rejects"], lines[-1]["entries_embedded"], lines[-2]["added"]) == (6, 43, 43)
     assert 'memgpt_index_entries_embedded_total{job="build"} 43' in (tmp_path / "metrics").read_text()
+
+
+def test_an_archive_is_brought_up_to_date_with_its_members(tmp_path):
+    folder, memory = tmp_path / "sources", tmp_path / "memory"
+    folder.mkdir()
+
+    def write(**members: str) -> None:
+        with zipfile.ZipFile(folder / "docs.zip", "w") as archive:
+            for name, text in members.items():
+                archive.writestr(f"in/{name}.md", text)
+
+    def stored() -> dict[str, str]:
+        opened = Memory.open(memory)
+        return {passage.source: passage.text for passage in opened.passages(opened.rows())}
+
+    write(boat="A boat costs forty yuan an hour.", gate="The gate opens at six in the morning.")
+    (folder / "docs.zip.txt").write_text("The archive is packed on Mondays by the clerk.")
+    build(folder, memory)
+    write(boat="A boat costs fifty yuan an hour now.", pier="The pier is closed in the winter months.")
+    with pytest.raises(SourceError, match=r"holds another text of docs.zip; bring it up to date with"):
+        change(folder / "docs.zip", memory)
+    report = change(folder / "docs.zip", memory, update=True)
+    assert (report.added, report.deleted) == (2, 2)
+    assert stored() == {
+        "docs.zip/in/boat.md": "A boat costs fifty yuan an hour now.",
+        "docs.zip/in/pier.md": "The pier is closed in the winter months.",
+        "docs.zip.txt": "The archive is packed on Mondays by the clerk.",
+    }
+    report = change(folder / "docs.zip", memory)
+    assert (report.added, report.kept, report.commit) == (0, 2, None)

@@ -5,7 +5,6 @@ Names of members are only names: nothing is written but one temporary file at a 
 
 from __future__ import annotations
 
-import dataclasses
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -39,16 +38,15 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         SourceError: it is no archive of its suffix, is damaged, or inflates to too much; or, at the end, members cannot be
             read, which are named, unless they are rejected.
     """
-    allowance = options.allowance or Allowance(path, name)
     try:
-        with member_reader(dataclasses.replace(options, allowance=allowance)) as members:
-            archive = _Archive(name, options, allowance, members)
+        with member_reader(path, name, options) as members:
+            archive = _Archive(name, options, members)
             if name.lower().endswith(".zip"):
                 yield from archive.zip_members(path)
             elif name.lower().endswith(_TAR):
                 yield from archive.tar_members(path)
             else:
-                yield from _compressed_file(path, name, allowance, members)
+                yield from _compressed_file(path, name, members)
     except SourceError:
         raise
     except Exception as error:  # zipfile, tarfile and the decompressors raise many kinds
@@ -64,9 +62,9 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 class _Archive:
     """The members of a zip or tar archive; of what is left out, a note is yielded at the end."""
 
-    def __init__(self, name: str, options: ReadOptions, allowance: Allowance, members: MemberReader):
+    def __init__(self, name: str, options: ReadOptions, members: MemberReader):
         self._name, self._exclude = name, options.exclude
-        self._allowance, self._members = allowance, members
+        self._allowance, self._members = members.allowance, members
         self._seen: set[str] = set()
         self._links: list[str] = []
 
@@ -141,14 +139,14 @@ class _Archive:
             )
 
 
-def _compressed_file(path: Path, name: str, allowance: Allowance, members: MemberReader) -> Iterator[Document | Note]:
+def _compressed_file(path: Path, name: str, members: MemberReader) -> Iterator[Document | Note]:
     inner = PurePosixPath(name).stem
     with ExitStack() as opened:
         stream = opened.enter_context(_decompressed(path, name))
         if file_format(inner) in CONTAINERS:
-            yield from members.read(f"{name}/{inner}", lambda: Counted(stream, allowance))
+            yield from members.read(f"{name}/{inner}", lambda: Counted(stream, members.allowance))
         else:
-            yield from members.read(name, lambda: Counted(stream, allowance), inner)
+            yield from members.read(name, lambda: Counted(stream, members.allowance), inner)
 
 
 def _opener(open_info: Callable[[ZipInfo], IO[bytes]], info: ZipInfo, allowance: Allowance) -> Callable[[], Readable]:

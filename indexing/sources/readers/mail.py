@@ -28,7 +28,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     yield Document(name, "", text.subject, "line", builder.blocks())
     if text.replaced:
         yield Note(name, "bytes in no known character encoding were replaced by U+FFFD")
-    with member_reader(options) as members:
+    with member_reader(path, name, options) as members:
         attachments = AttachmentReader(name, members, options.exclude)
         yield from attachments.read(text.attachments, name)
         yield from attachments.notes()

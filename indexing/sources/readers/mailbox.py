@@ -35,7 +35,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
             read, which are named.
     """
     seen, replaced, quotations = SeenIds(), 0, 0
-    with member_reader(options) as members:
+    with member_reader(path, name, options) as members:
         attachments = AttachmentReader(name, members, options.exclude)
         for number, content in enumerate(_messages(path, name), 1):
             where = f"{name}, message {number}"

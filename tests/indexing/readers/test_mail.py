@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import tracemalloc
+import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
+from indexing.sources import inflation
 from indexing.sources.document import Document, Note
 from indexing.sources.find_files import find_files
 from indexing.sources.read_documents import read_documents
@@ -250,6 +253,24 @@ def test_attachments_in_a_mailbox_name_their_message(tmp_path):
         "box.mbox",
         "box.mbox/message 1/plan.md",
     ]
+
+
+def test_archives_in_a_mailbox_share_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(inflation, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(inflation, "MOST_RATIO", 1)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "word " * 20_000)
+    message = EmailMessage()
+    message["Subject"] = "Files"
+    message.set_content("Here.\n")
+    message.add_attachment(packed.getvalue(), maintype="application", subtype="zip", filename="files.zip")
+    one = b"From a@b Mon Mar  2 10:00:00 2026\n" + bytes(message) + b"\n"
+    (tmp_path / "one.mbox").write_bytes(one)
+    (tmp_path / "box.mbox").write_bytes(one * 4)
+    assert Reading(tmp_path / "one.mbox").documents[1].source == "one.mbox/message 1/files.zip/a.txt"
+    with pytest.raises(SourceError, match=r"^box.mbox inflates to more than"):
+        Reading(tmp_path / "box.mbox")
 
 
 def test_a_mailbox_is_read_message_by_message(tmp_path):
