@@ -282,6 +282,7 @@ def test_roman_page_numbers_and_numbers_that_begin_anew():
         ],
         [["12 boats", "a"], ["40 crowns", "b"], ["3 dogs", "c"]],
         [["Header", "a"], ["Header", "b"]],
+        [["Form", "Name", "Age", "Town", "Date", "Sign here", str(at) * at] for at in (3, 5, 9)],
         [["Same page"], ["Same page"], ["Same page"]],
         [["Header", "a"], ["b"], ["c"], ["d"], ["Header", "e"], ["Header", "f"], ["g"]],
     ],
