@@ -48,7 +48,8 @@ def leave_out_running_lines(pages: Sequence[list[Line]]) -> list[Running]:
     """Remove headers, footers and page numbers from the lines of pages, in place, and return them.
 
     A line is one if it stands outermost at the top or foot of most pages, or of most left or right ones, and is the
-    same on them up to numbers that count with the pages. A page whose lines are all such lines keeps them.
+    same on them up to numbers that count with the pages. A page whose lines are all such lines keeps them, and so do
+    pages that are alike in more lines than a header has.
     """
     found: list[Running] = []
     written = [page for page in pages if page]
@@ -66,6 +67,8 @@ def leave_out_running_lines(pages: Sequence[list[Line]]) -> list[Running]:
             found.append(Running(group[0][1].text, len(group)))
             for number, line in group:
                 kept[number] = [other for other in kept[number] if other is not line]
+    else:
+        return []  # pages that are alike, such as copies of one form
     for page, rest in zip(pages, kept):
         if rest:
             page[:] = rest

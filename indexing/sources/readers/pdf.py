@@ -110,14 +110,15 @@ def _pages(pdf: Any, name: str, on_progress: Callable[[float], object]) -> tuple
 
 
 def _unreadable(pages: dict[int, Page]) -> list[str]:
-    """Empty the lines of pages whose letters are unknown, so that they are read as pictures; returns a note if none is installed."""
+    """Empty pages whose letters are unknown, so that they are read as pictures; returns a note if that is impossible."""
     unknown = [number for number, page in pages.items() if not page.letters_known]
     for number in unknown:
         pages[number].lines = []
         pages[number].picture_share = 1.0
     if not unknown or is_installed():
         return []
-    return [f"{_numbers(unknown)} are set in fonts that do not say which letters they show"]
+    verb = "is" if len(unknown) == 1 else "are"
+    return [f"{_numbers(unknown)} {verb} set in fonts that do not say which letters they show"]
 
 
 def _read_scans(pdf: Any, pages: dict[int, Page], name: str, on_progress: Callable[[float], object]) -> list[str]:

@@ -282,6 +282,7 @@ def test_roman_page_numbers_and_numbers_that_begin_anew():
         ],
         [["12 boats", "a"], ["40 crowns", "b"], ["3 dogs", "c"]],
         [["Header", "a"], ["Header", "b"]],
+        [["Form", "Name", "Age", "Town", "Date", "Sign here", str(at) * at] for at in (3, 5, 9)],
         [["Same page"], ["Same page"], ["Same page"]],
         [["Header", "a"], ["b"], ["c"], ["d"], ["Header", "e"], ["Header", "f"], ["g"]],
     ],
@@ -546,3 +547,32 @@ def test_pages_that_cannot_be_loaded_are_named(tmp_path):
     path.write_bytes(raw_pdf(catalog, b"<</Type/Pages/Kids[9 0 R 8 0 R]/Count 2>>", page, words, font))
     with pytest.raises(SourceError, match=r"^a.pdf cannot be read as PDF: none of its 2 pages can be loaded; mend it"):
         read(path)
+
+
+def test_text_in_a_font_that_hides_its_letters_is_named(tmp_path):
+    cmap = b"begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfrange <20> <7E> <E020> endbfrange endcmap"
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents %d 0 R/Resources<</Font<</F 6 0 R/G 8 0 R>>>>>>"
+    path = tmp_path / "a.pdf"
+    path.write_bytes(
+        raw_pdf(
+            b"<</Type/Catalog/Pages 2 0 R>>",
+            b"<</Type/Pages/Kids[3 0 R 4 0 R]/Count 2>>",
+            page % 5,
+            page % 9,
+            stream(b"BT /F 12 Tf 72 700 Td (Boats are let by the hour.) Tj ET"),
+            b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 7 0 R>>",
+            stream(cmap),
+            b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+            stream(b"BT /G 12 Tf 72 700 Td (Dogs stay ashore.) Tj ET"),
+        )
+    )
+    (document,), notes = read(path)
+    assert [(block.text, block.first) for block in document.blocks] == [("Dogs stay ashore.", 2)]
+    assert notes[0] == "page 1 is set in fonts that do not say which letters they show"
+    assert notes[1].startswith("page 1 holds pictures and no text; install the extra `ocr`")
+
+
+def test_a_reader_of_many_pages_shows_that_it_goes_on(tmp_path):
+    path, steps = Pages(tmp_path / "a.pdf").page("One.").page("Two.").save(), []
+    list(read_path(path, "a.pdf", ReadOptions(on_progress=lambda: steps.append("page"))))
+    assert steps == ["page", "page"]
