@@ -31,7 +31,9 @@ class Container:
     """What holds paragraphs: the document, a text box, a note or a cell."""
 
     items: list[Text] = field(default_factory=list)
-    carried: list[str] = field(default_factory=list)  # words of a paragraph whose end was deleted, so that it goes on in the next one
+    carried: list[str] = field(
+        default_factory=list
+    )  # words of a paragraph whose end was deleted, so that it goes on in the next one
     span: int = 1  # of a cell, in columns
     is_continued: bool = False  # a cell that belongs to the one above it
 
