@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 _GENERAL = ("", "General", "@", "GENERAL")
 # A colour or condition; a currency such as [$€-407]; a quoted or escaped text; a space as wide as a character; filling.
 _TOKEN = re.compile(r'\[\$([^\]-]*)(?:-[^\]]*)?\]|\[[^\]]*\]|"([^"]*)"|\\(.)|_.|\*.|(.)', re.DOTALL)
-_DIGITS = re.compile(r"[#0?][#0?,]*(?:\.[#0?]*)?(?:[eE][+-]0+)?")
+_DIGITS = re.compile(r"[#0?][#0?,]*(?:\.[#0?]*,*)?(?:[eE][+-]0+)?")
 _MOST_DECIMALS = 15
 
 
@@ -77,8 +77,10 @@ def _in_pattern(value: float, digits: str, is_percentage: bool) -> str:
     if re.search("[eE]", digits):
         decimals = len(re.findall("[#0?]", re.split("[eE]", fraction)[0]))
         return f"{value:.{min(decimals, _MOST_DECIMALS)}E}"
-    core = whole.rstrip(",")
-    value /= 1000 ** min(len(whole) - len(core), 4)
+    core, behind = whole.rstrip(","), fraction.rstrip(",")
+    # Each comma at the end of the digits divides by a thousand.
+    value /= 1000 ** min(len(whole) - len(core) + len(fraction) - len(behind), 4)
+    fraction = behind
     decimals = min(len(fraction), _MOST_DECIMALS)
     # Half away from zero, as spreadsheets round, also where a binary fraction lies a little below the half.
     scaled = value * 10**decimals

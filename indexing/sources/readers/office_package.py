@@ -132,11 +132,13 @@ class Package:
             raise self.error(f"its part {part or 'that holds the document'} is missing")
         return root
 
-    def stream(self, part: str, tags: set[str], inside: set[str]) -> Iterator[_Element]:
-        """Yield the elements of some tags whose parent has a tag of `inside`; each is freed when the next one is asked for.
+    def stream(
+        self, part: str, tags: set[str], inside: set[str], beside: frozenset[str] = frozenset()
+    ) -> Iterator[_Element]:
+        """Yield the elements of some tags whose parent has a tag of `inside` or `beside`; each is freed when the next one is asked for.
 
         Raises:
-            SourceError: as `required_tree` does.
+            SourceError: as `required_tree` does, or the part has no element of `inside`.
         """
         from lxml import etree
 
@@ -154,7 +156,7 @@ class Package:
                     checked = True
                 found = found or element.tag in inside
                 parent = element.getparent()
-                if parent is None or parent.tag not in inside:
+                if parent is None or not (parent.tag in inside or parent.tag in beside):
                     continue
                 yield element
                 element.clear()
@@ -185,29 +187,12 @@ class Package:
         title = "" if root is None else " ".join("".join(root.findtext(f".//{_DUBLIN_CORE}title") or "").split())
         return "" if is_automatic_title(title) else title
 
-    def transitional(self) -> io.BytesIO:
-        """Return this file with its XML parts in the usual form, and without media.
-
-        Raises:
-            SourceError: a declared document type, or parts beyond the bounds.
-        """
-        copy = io.BytesIO()
-        with zipfile.ZipFile(copy, "w") as archive:
-            for part in self._entries:
-                if part.endswith((".xml", ".rels")):
-                    self._charge(part, self._most)
-                    with self._reported(part):
-                        archive.writestr(part, _STRICT.sub(_TRANSITIONAL, self._zip.read(part)))
-        copy.seek(0)
-        return copy
-
-    def _open(self, part: str) -> IO[bytes]:
-        file = self._zip.open(self._entries[part])
-        if not _STRICT.search(file.read(65_536)):  # namespaces are declared at the root
+    @contextmanager
+    def _open(self, part: str) -> Iterator[IO[bytes]]:
+        with self._zip.open(self._entries[part]) as file:
+            is_strict = _STRICT.search(file.read(65_536)) is not None  # namespaces are declared at the root
             file.seek(0)
-            return file
-        file.seek(0)
-        return io.BytesIO(_STRICT.sub(_TRANSITIONAL, file.read()))
+            yield io.BytesIO(_STRICT.sub(_TRANSITIONAL, file.read())) if is_strict else file
 
     def _charge(self, part: str, most: int) -> None:
         """Count a part towards the bounds before it is inflated; an archive's reader stops at the size that it declares."""
@@ -269,3 +254,17 @@ def numbers(values: list[int]) -> str:
         else:
             spans.append([value, value])
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in spans)
+
+
+def slides(found: list[int]) -> str:
+    """Return slides by their numbers: "slides 2–4, 7"."""
+    return f"slide{'' if len(found) == 1 else 's'} {numbers(found)}"
+
+
+def slide_notes(only_pictures: list[int], hidden: list[int]) -> Iterator[str]:
+    """Yield what is said of slides with pictures and no text, and of those that the show leaves out."""
+    if only_pictures:
+        verb = "holds a picture" if len(only_pictures) == 1 else "hold pictures"
+        yield f"{slides(only_pictures)} {verb} and no text"
+    if hidden:
+        yield f"{slides(hidden)} {'is' if len(hidden) == 1 else 'are'} hidden in the show, and kept"

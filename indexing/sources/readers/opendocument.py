@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.block_walk import BlockWalk
-from indexing.sources.readers.office_package import Package, left_out_text, numbers
+from indexing.sources.readers.office_package import Package, left_out_text, slide_notes
 from indexing.sources.readers.opendocument_sheets import read_sheets
 from indexing.sources.readers.opendocument_styles import DRAW, PRESENTATION, STYLE, TEXT, OdfStyles
-from indexing.sources.readers.opendocument_walk import OFFICE, TABLE, OpenDocumentWalk, list_and_style_tags
+from indexing.sources.readers.opendocument_walk import (
+    AUTOMATIC_STYLES,
+    OFFICE,
+    TABLE,
+    OpenDocumentWalk,
+    list_and_style_tags,
+)
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -78,7 +84,7 @@ def _read_text(package: Package, styles: OdfStyles, title: str, left_out: Counte
     builder = BlockBuilder()
     walk = OpenDocumentWalk(builder, styles)
     tags = _BLOCKS | list_and_style_tags()
-    for element in package.stream(_CONTENT, tags, {f"{OFFICE}text", f"{OFFICE}automatic-styles"}):
+    for element in package.stream(_CONTENT, tags, {f"{OFFICE}text"}, AUTOMATIC_STYLES):
         if element.tag in _BLOCKS:
             walk.add(element)
         else:
@@ -95,7 +101,7 @@ def _read_slides(package: Package, styles: OdfStyles, title: str, left_out: Coun
     blocks: list[Block] = []
     number, hidden, only_pictures, first_title = 0, [], [], ""
     tags = {f"{DRAW}page"} | list_and_style_tags()
-    for element in package.stream(_CONTENT, tags, {f"{OFFICE}presentation", f"{OFFICE}automatic-styles"}):
+    for element in package.stream(_CONTENT, tags, {f"{OFFICE}presentation"}, AUTOMATIC_STYLES):
         if element.tag != f"{DRAW}page":
             styles.add(element)
             continue
@@ -115,10 +121,8 @@ def _read_slides(package: Package, styles: OdfStyles, title: str, left_out: Coun
         blocks += found
     yield Document(package.name, "", title or first_title, "slide", tuple(blocks))
     yield from _notes(package.name, not blocks, left_out)
-    if only_pictures:
-        yield Note(package.name, f"slides without text, but with pictures: {numbers(only_pictures)}")
-    if hidden:
-        yield Note(package.name, f"slides that are hidden in the show, and kept: {numbers(hidden)}")
+    for text in slide_notes(only_pictures, hidden):
+        yield Note(package.name, text)
 
 
 def _add_slide(page: _Element, walk: BlockWalk) -> str:

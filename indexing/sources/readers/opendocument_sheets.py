@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from indexing.sources.document import Document, Note
 from indexing.sources.readers.office_package import Package
 from indexing.sources.readers.opendocument_styles import STYLE, TEXT, small_number
-from indexing.sources.readers.opendocument_walk import OFFICE, TABLE
+from indexing.sources.readers.opendocument_walk import AUTOMATIC_STYLES, OFFICE, TABLE
 from indexing.sources.readers.sheet_tables import Budget, Cell, Row, sheet_documents, sheet_notes
 
 if TYPE_CHECKING:
@@ -30,17 +30,18 @@ def read_sheets(package: Package, title: str) -> Iterator[Document | Note]:
     rows: list[Row] = []
     number = repeated = 0
     tags = {f"{TABLE}table-row", f"{TABLE}table", f"{STYLE}style"}
-    for element in package.stream(_CONTENT, tags, _ROW_FRAMES | {f"{OFFICE}spreadsheet", f"{OFFICE}automatic-styles"}):
+    for element in package.stream(_CONTENT, tags, _ROW_FRAMES | {f"{OFFICE}spreadsheet"}, AUTOMATIC_STYLES):
         if element.tag == f"{STYLE}style":
             properties = element.find(f"{STYLE}table-properties")
             if properties is not None and properties.get(f"{TABLE}display") == "false":
                 hidden_styles.add(element.get(f"{STYLE}name"))
         elif element.tag == f"{TABLE}table-row":
             times = max(1, small_number(element.get(f"{TABLE}number-rows-repeated"), 1))
-            cells = _cells(element, budget)
+            cells, more = _cells(element, budget)
+            repeated += more * times
             if cells:
                 kept = min(times, _MOST_REPETITIONS)
-                repeated += times - kept
+                repeated += len(cells) * (times - kept)
                 for at in range(kept):
                     rows.append(Row(number + 1 + at, cells))
                     for cell in cells if at else ():
@@ -55,22 +56,25 @@ def read_sheets(package: Package, title: str) -> Iterator[Document | Note]:
                     is_empty = False
                     yield document
             rows, number = [], 0
-    left_out = [f"{repeated:,} repetitions of rows"] if repeated else []
+    left_out = [f"{repeated:,} repetitions of cells"] if repeated else []
     yield from sheet_notes(package.name, is_empty, hidden, left_out)
 
 
-def _cells(row: _Element, budget: Budget) -> tuple[Cell, ...]:
-    cells, column = [], 0
+def _cells(row: _Element, budget: Budget) -> tuple[tuple[Cell, ...], int]:
+    """Return the cells of a row that are not empty, and how many repetitions of them are left out."""
+    cells: list[Cell] = []
+    column = left_out = 0
     for element in row:
         times = max(1, small_number(element.get(f"{TABLE}number-columns-repeated"), 1))
         text = "" if element.tag == f"{TABLE}covered-table-cell" else _cell_text(element)
         if text:
             is_text = element.get(f"{OFFICE}value-type", "string") == "string"
+            left_out += max(0, times - _MOST_REPETITIONS)
             for at in range(min(times, _MOST_REPETITIONS)):
                 budget.spend(text)
                 cells.append(Cell(column + 1 + at, text, is_text))
         column += times
-    return tuple(cells)
+    return tuple(cells), left_out
 
 
 def _cell_text(cell: _Element) -> str:

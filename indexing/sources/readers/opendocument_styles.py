@@ -16,12 +16,15 @@ TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 PRESENTATION = "{urn:oasis:names:tc:opendocument:xmlns:presentation:1.0}"
 _DEEPEST = 10
+_MOST = 10**9
 OUTLINE = "outline"  # name of the list that headings are numbered by
 
 
 def small_number(text: str | None, default: int) -> int:
-    """Return a whole number of at most nine digits, or a default."""
-    return int(text) if text and text.isdecimal() and len(text) < 10 else default
+    """Return a whole number, a billion at most; a default for what is none."""
+    if not text or not text.isdecimal():
+        return default
+    return int(text) if len(text) < 10 else _MOST
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+AUTOMATIC_STYLES = frozenset({f"{OFFICE}automatic-styles"})
 _SVG = "{urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0}"
 _UNSEEN = {
     f"{TEXT}tracked-changes", f"{TEXT}note-citation", f"{TEXT}sequence-decls", f"{TEXT}variable-decls",

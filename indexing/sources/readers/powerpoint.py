@@ -20,7 +20,7 @@ from indexing.sources.readers.drawing_text import (
     graphic_rows,
     seen_children,
 )
-from indexing.sources.readers.office_package import OFFICE, Package, Relation, counted, numbers
+from indexing.sources.readers.office_package import OFFICE, Package, Relation, counted, slide_notes, slides
 from indexing.sources.readers.table_text import cell_text, row_text
 
 if TYPE_CHECKING:
@@ -78,12 +78,8 @@ def _notes(seen: _Seen, is_empty: bool) -> Iterator[str]:
     if is_empty:
         yield "holds no text"
     if seen.missing:
-        yield f"{_slides(seen.missing)} cannot be read: the file has no such part"
-    if seen.only_pictures:
-        verb = "holds a picture" if len(seen.only_pictures) == 1 else "hold pictures"
-        yield f"{_slides(seen.only_pictures)} {verb} and no text"
-    if seen.hidden:
-        yield f"{_slides(seen.hidden)} {'is' if len(seen.hidden) == 1 else 'are'} hidden in the show, and kept"
+        yield f"{slides(seen.missing)} cannot be read: the file has no such part"
+    yield from slide_notes(seen.only_pictures, seen.hidden)
     left_out = [
         counted(number, what)
         for number, what in ((seen.pictures, "picture"), (seen.comments, "comment"), (seen.objects, "embedded object"))
@@ -91,10 +87,6 @@ def _notes(seen: _Seen, is_empty: bool) -> Iterator[str]:
     ]
     if left_out:
         yield f"left out: {', '.join(left_out)}"
-
-
-def _slides(found: list[int]) -> str:
-    return f"slide{'' if len(found) == 1 else 's'} {numbers(found)}"
 
 
 class _Slide:
