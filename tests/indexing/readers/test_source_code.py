@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_every_line_is_in_one_block_in_order(lines, suffix):
     blocks = source_code._blocks(lines, code_units.code_units(text, f"a{suffix}") or [])
     for block in blocks:
         assert block.text == "\n".join(lines[block.first - 1 : block.last])
-    assert all(one.last < other.first for one, other in zip(blocks, blocks[1:]))
+    assert all(one.last < other.first for one, other in pairwise(blocks))
     covered = {number for block in blocks for number in range(block.first, block.last + 1)}
     assert covered >= {number for number, line in enumerate(lines, 1) if line}
 
