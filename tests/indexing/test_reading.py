@@ -67,16 +67,18 @@ def test_markdown_keeps_words_and_drops_marks(tmp_path):
     document = only(write(tmp_path / "guide.md", text))
     assert document.title == "Guide 指南"
     assert outline(document) == [
+        ((), "author: someone"),
         ((), "See the bold link and code."),
         (("Lists",), "one\ntwo three"),
-        (("Lists", "Tables"), "a | b\n1 | 2"),
+        (("Lists", "Tables"), "1 | 2"),
         (("Lists", "Tables"), "make  all\nmake install"),
         (("Lists", "Tables"), "引用的话。"),
     ]
-    assert [block.first for block in document.blocks] == [6, 10, 15, 19, 24]
+    assert document.blocks[3].header == "a | b"
+    assert [block.first for block in document.blocks] == [2, 6, 10, 17, 19, 24]
     lines = text.split("\n")
-    assert "bold" in lines[document.blocks[0].first - 1]
-    assert "引用" in lines[document.blocks[4].first - 1]
+    assert "bold" in lines[document.blocks[1].first - 1]
+    assert "引用" in lines[document.blocks[5].first - 1]
 
 
 def test_html_shows_what_a_browser_shows(tmp_path):

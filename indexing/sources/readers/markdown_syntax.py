@@ -19,7 +19,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 
 # A quotation is one level, a list two. The parser recurses on them, and drops what is nested deeper than it may go.
 _MAX_BLOCK_LEVELS = 60
-_MAX_INLINE_LEVELS = 20
+_MAX_INLINE_LEVELS = 8
 # Markup within a paragraph is parsed in pieces of this many characters, so that its time is linear.
 _PIECE = 10_000
 _MARKUP = re.compile(r"[\[\]()!*_`<>$~\\^&]")
@@ -186,7 +186,7 @@ def _parse_inline(state: StateCore) -> None:
         for piece in _pieces(token.content):
             children: list[Token] = []
             try:
-                if len(piece) > 1000 and len(_MARKUP.findall(piece)) > len(piece) / 4:
+                if _is_hostile(piece):
                     raise RecursionError
                 state.md.inline.parse(piece, state.md, state.env, children)
             except RecursionError:
@@ -194,6 +194,12 @@ def _parse_inline(state: StateCore) -> None:
                 plain.append(token.map)
             token.children += children
     options["maxNesting"] = levels
+
+
+def _is_hostile(piece: str) -> bool:
+    """Return whether a piece of a paragraph would take the parser long: it is mostly marks, or opens many brackets."""
+    mostly_marks = len(piece) > 1000 and len(_MARKUP.findall(piece)) > len(piece) / 4
+    return mostly_marks or piece.count("[") - piece.count("]") > 10 + len(piece) / 100
 
 
 def _pieces(text: str) -> list[str]:

@@ -89,7 +89,7 @@ def _parse(text: str, left_out: list[str]) -> Any:
 
     parser = Parser()
     settings = frontend.get_default_settings(Parser)
-    settings.update(
+    vars(settings).update(
         {
             "file_insertion_enabled": False,
             "raw_enabled": False,
@@ -99,8 +99,7 @@ def _parse(text: str, left_out: list[str]) -> Any:
             "line_length_limit": _MAX_LINE,
             "syntax_highlight": "none",
             "tab_width": 4,
-        },
-        frontend.OptionParser(components=(Parser,)),
+        }
     )
     tree = utils.new_document("text", settings)
     with foreign_markup(text, left_out):
