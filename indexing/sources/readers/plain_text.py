@@ -123,13 +123,10 @@ class _TextReader:
             self._question = question_number(heading) if level == QUESTION_LEVEL else None
             self._builder.heading(level, heading, first + is_rule(lines[0]))
             lines, first = lines[used:], first + used
-        while lines and is_rule(lines[0]):
-            lines, first = lines[1:], first + 1
-        last = first + len(lines) - 1
-        while lines and is_rule(lines[-1]):
-            lines, last = lines[:-1], last - 1
-        if lines:
-            self._builder.text(join_paragraph(lines, self._full), first, last)
+        worded = [number for number, line in enumerate(lines) if not is_rule(line)]
+        if worded:  # lines drawn above and below are left out
+            lines, first = lines[worded[0] : worded[-1] + 1], first + worded[0]
+            self._builder.text(join_paragraph(lines, self._full), first, first + len(lines) - 1)
 
     def _heading(self, paragraph: _Paragraph) -> tuple[int, str, int] | None:
         """Return level and text of a heading at a paragraph's start, and its number of lines."""

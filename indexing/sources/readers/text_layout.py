@@ -113,7 +113,7 @@ def _entry(line: str) -> tuple[str, str] | None:
     stripped = line.strip()
     if not stripped or len(stripped) > MOST_HEADING:
         return None
-    text = _LEADERS.sub("", stripped)
+    text = _LEADERS.sub("", stripped) if stripped[-1].isalnum() else stripped
     numbered = _ENTRY.fullmatch(text)
     if numbered is not None:
         return f"{numbered[1]}:{bare(numbered[2])[:_KEY_CHARACTERS]}", numbered[2]
