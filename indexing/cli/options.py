@@ -107,11 +107,15 @@ class ExecutionOptions:
 
 
 def report_notes(notes: Sequence[Note]) -> None:
-    """Print what was left out of files, the first of many."""
-    for note in notes[:MOST_NOTES]:
-        echo(f"{printable(note.source)}: {printable(note.text)}.", err=True)
-    if len(notes) > MOST_NOTES:
-        echo(f"And {counted(len(notes) - MOST_NOTES, 'note')} more; --log keeps all.", err=True)
+    """Print what was left out of files: the first of many notes, and equal ones once."""
+    sources: dict[str, list[str]] = {}
+    for note in notes:
+        sources.setdefault(note.text, []).append(printable(note.source))
+    for text, names in list(sources.items())[:MOST_NOTES]:
+        others = f" and {counted(len(names) - MOST_NAMES, 'more file')}" if len(names) > MOST_NAMES else ""
+        echo(f"{', '.join(names[:MOST_NAMES])}{others}: {printable(text)}.", err=True)
+    if len(sources) > MOST_NOTES:
+        echo(f"And {counted(len(sources) - MOST_NOTES, 'note')} more; --log keeps all.", err=True)
 
 
 def log_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -321,7 +325,7 @@ latency_option = click.option(
     help="Wished for one search, on one thread; auto looks at all keys while that takes no longer.",
 )
 REJECTS_STATUS = 3
-MOST_NOTES = 20
+MOST_NOTES, MOST_NAMES = 20, 3
 _LOGS = [
     click.option(
         "--log", type=click.Path(path_type=Path), help="File to add a JSON line to for each thing that happens."

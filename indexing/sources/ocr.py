@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from indexing.sources import memory_bounds
 from memgpt_rag.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _MODELS = {
 }
 _LEAST_CONFIDENCE = 0.5  # what is below is more often a mark or a pattern than a word
 _DOUBTFUL = 0.8
+_ENGINE_BYTES = 3 * 2**29  # of address space: the models, and what a picture of the largest size takes
 _VOTES = 7  # lines that tell which way up a picture is
 _SURE = 0.9
 
@@ -157,6 +159,7 @@ def _engine() -> Any:
     """
     import rapidocr
 
+    memory_bounds.allow(_ENGINE_BYTES)
     folder = Path(rapidocr.__file__).parent / "models"
     missing = [name for name in _MODELS.values() if not (folder / name).is_file()]
     if missing:

@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from indexing.sources import memory_bounds
 from indexing.sources.frames import Fault, Item, Progress, from_frame, to_frame
 from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
 
@@ -143,7 +144,7 @@ def serve() -> None:
 
     requests = Connection(int(sys.argv[2]), writable=False)
     answers = Connection(int(sys.argv[3]), readable=False)
-    before = _address_space()
+    before = memory_bounds.address_space()
     answers.send_bytes(_READY)
     while True:
         try:
@@ -154,7 +155,7 @@ def serve() -> None:
         fields, limits = RecordFields(**asked.pop("fields")), ReadLimits(**asked.pop("limits"))
         del asked["on_note"], asked["on_progress"], asked["on_reject"]
         options = ReadOptions(**asked, fields=fields, limits=limits)
-        _limit_memory(limits.memory_bytes)
+        memory_bounds.limit(limits.memory_bytes)
         progress_sent = 0.0
 
         def send_progress(done: float) -> None:
@@ -173,18 +174,4 @@ def serve() -> None:
                 answers.send_bytes(to_frame(frame))
                 frame, size, sent = [], 0, time.monotonic()
         answers.send_bytes(to_frame(frame))
-        answers.send_bytes(_END + str(_address_space() - before).encode())
-
-
-def _limit_memory(most: int) -> None:
-    """Let this process take so many more bytes than it has."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + most, hard))
-
-
-def _address_space() -> int:
-    """Return the size of this process's address space, in bytes."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        answers.send_bytes(_END + str(memory_bounds.address_space() - before - memory_bounds.allowed).encode())

@@ -28,7 +28,9 @@ class Reading:
     def __init__(self, path: Path, *, rejecting: bool = False, **options):
         self.notes: list[Note] = []
         self.rejects = []
-        how = ReadOptions(on_note=self.notes.append, on_reject=self.rejects.append if rejecting else None, **options)
+        how = ReadOptions(
+            limits=None, on_note=self.notes.append, on_reject=self.rejects.append if rejecting else None, **options
+        )
         self.documents = list(read_documents(find_files([path]), how))
 
     @property
@@ -123,10 +125,10 @@ def test_names_of_old_zip_programs_are_read(tmp_path):
 
 
 def test_excluded_members_are_left_out(tmp_path):
-    path = zipped(tmp_path / "a.zip", **{"a.txt": b"Text.", "img/b.png": b"\x89PNG\0"})
-    with pytest.raises(SourceError, match=r"a.zip/img/b.png is a binary file"):
+    path = zipped(tmp_path / "a.zip", **{"a.txt": b"Text.", "img/b.ico": b"\0\0\1\0"})
+    with pytest.raises(SourceError, match=r"a.zip/img/b.ico is a binary file"):
         Reading(path)
-    assert Reading(path, exclude=("*.png",)).read == [("a.zip/a.txt", "Text.")]
+    assert Reading(path, exclude=("*.ico",)).read == [("a.zip/a.txt", "Text.")]
 
 
 def test_archives_in_archives_are_opened_to_a_depth(tmp_path):
@@ -261,7 +263,10 @@ def test_archives_in_an_archive_share_its_bound(tmp_path):
         for name, content in parts.items():
             archive.writestr(name, content)
     with pytest.raises(SourceError, match=r"^a.zip inflates to more"):
-        Reading(path, rejecting=True)
+        Reading(path)
+    (reject,) = Reading(path, rejecting=True).rejects
+    assert reject.reason.startswith("a.zip inflates to more")
+    assert reject.position.startswith("after its first")
 
 
 @pytest.mark.usefixtures("small_bounds")

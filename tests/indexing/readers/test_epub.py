@@ -45,7 +45,7 @@ def book(path: Path, chapters: dict[str, str | None], metadata: str = "", doctyp
 
 def read(path: Path) -> tuple[Document, list[str]]:
     notes: list[Note] = []
-    (document,) = read_documents(find_files([path]), ReadOptions(on_note=notes.append))
+    (document,) = read_documents(find_files([path]), ReadOptions(limits=None, on_note=notes.append))
     return document, [note.text for note in notes]
 
 

@@ -16,7 +16,7 @@ from memgpt_rag.errors import SourceError
 
 def read(path: Path) -> tuple[Document, list[str]]:
     notes: list[Note] = []
-    (document,) = read_documents(find_files([path]), ReadOptions(on_note=notes.append))
+    (document,) = read_documents(find_files([path]), ReadOptions(limits=None, on_note=notes.append))
     return document, [note.text for note in notes]
 
 

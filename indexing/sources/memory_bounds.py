@@ -1,0 +1,34 @@
+"""Bounds the memory of a reading process, by the size of its address space."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+
+allowed = 0  # bytes for models, in all
+
+
+def limit(most: int) -> None:
+    """Let this process take so many more bytes than it has."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + most, hard))
+
+
+def allow(more: int) -> None:
+    """Let this process take so many more bytes than it may, for a model; the limit stays where none was set."""
+    global allowed
+    allowed += more
+    most, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if most not in (resource.RLIM_INFINITY, hard):
+        resource.setrlimit(resource.RLIMIT_AS, (most + more, hard))
+
+
+def address_space() -> int:
+    """Return the size of this process's address space, in bytes; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    except FileNotFoundError:  # macOS, which does not keep this limit either
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
