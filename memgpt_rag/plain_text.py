@@ -136,6 +136,7 @@ def backend_of(tokenizer: Any) -> Tokenizer | None:
 
 
 def _ids(plain: Tokenizer, text: str) -> list[int]:
+    plain.encode_special_tokens = True  # again, since a pickled tokenizer loses it
     return list(plain.encode(text, add_special_tokens=False).ids)
 
 

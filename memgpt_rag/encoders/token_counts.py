@@ -52,6 +52,7 @@ class WordCounts:
         if len(known) > _MOST_WORDS:
             known.clear()
             missing = list(set(words))
+        self._tokenizer.encode_special_tokens = True  # again, since a pickled tokenizer loses it
         counted = dict(zip(missing, map(len, self._tokenizer.encode_batch(missing, add_special_tokens=False))))
         known.update((word, tokens) for word, tokens in counted.items() if len(word) <= _LONGEST_WORD)
         return sum(counted[word] if word in counted else known[word] for word in words)
