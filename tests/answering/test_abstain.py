@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -256,27 +257,28 @@ def test_questions_whose_answer_is_not_in_the_memorys_words_tell_nothing(rag):
         fit_confidence(rag, [*KNOWN[:4], *[(question, "zebra") for question, _ in KNOWN[4:]]], k=2)
 
 
-def with_search(rag, **settings) -> RAG:
-    """The same models and memory, searched otherwise."""
-    add_lexical_index(rag.retriever.memory)
-    reranker = LikelihoodReranker(rag.model, rag.prompt) if settings.pop("again", False) else None
-    memory = Memory.open(rag.retriever.memory.path)
-    return RAG(memory, rag.retriever.encoder, rag.model, search=Search(reranker=reranker, **settings))
+@pytest.fixture(scope="module")
+def with_words(tmp_path_factory, memory):
+    """A copy of the memory, with a lexical index."""
+    copy = shutil.copytree(memory, tmp_path_factory.mktemp("words") / "memory")
+    add_lexical_index(Memory.open(copy))
+    return Memory.open(copy)
 
 
 @pytest.mark.parametrize(
     "search, question, where",
     [
         ({"kind": "bm25"}, "Zugzwang zebra?", None),
-        ({"kind": "bm25", "again": True}, "象棋冠军", None),
-        ({"kind": "dense", "again": True}, "？！", None),
+        ({"kind": "bm25", "reranker": True}, "象棋冠军", None),
+        ({"kind": "dense", "reranker": True}, "？！", None),
         ({"kind": "dense"}, "Who can borrow a kite?", 'source == "absent.md"'),
         ({"kind": "hybrid"}, "...", None),
         ({"kind": "hybrid"}, "Who can borrow a kite?", 'source == "absent.md"'),
     ],
 )
-def test_an_answer_from_nothing_says_so(rag, search, question, where):
-    asked = with_search(rag, **search)
+def test_an_answer_from_nothing_says_so(rag, with_words, search, question, where):
+    reranker = LikelihoodReranker(rag.model, rag.prompt) if "reranker" in search else None
+    asked = RAG(with_words, rag.retriever.encoder, rag.model, search=Search(**{**search, "reranker": reranker}))
     for options in ({}, {"mode": "prompt"}, {"use_memory": "auto"}):
         plain = asked.answer(question, AskOptions(where=where, max_new_tokens=3, **options))
         assert (plain.nothing_found, plain.confidence, plain.supported, plain.citations) == (True, 0.0, False, [])
