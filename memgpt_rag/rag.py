@@ -20,7 +20,7 @@ from memgpt_rag.answering.generation_hooks import HeldStreamer
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import route
-from memgpt_rag.answering.signals import SCORED_CANDIDATES
+from memgpt_rag.answering.signals import SCORED_CANDIDATES, says_something
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.io.cache_folder import cache_folder
@@ -136,15 +136,23 @@ class RAG:
         streamer: BaseStreamer | None = None,
         **settings: Any,
     ) -> list[Answer]:
-        """Answer questions as one batch, each from its own entries; otherwise as `answer`. A streamer takes one question only."""
+        """Answer questions as one batch, each from its own entries; otherwise as `answer`. A streamer takes one question only.
+
+        Where the search finds no entry, and for a question of punctuation only, `Answer.nothing_found` is true.
+        """
         began = time.perf_counter()
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("A question is empty; ask something.")
         for question in questions:
             self.prompt.question_ids(question)  # one that is too long is told before anything is searched
         found: list[list[Retrieved]] = [[] for _ in questions]
-        if options.searches:
-            found = self.retriever.retrieve(questions, max(options.k, SCORED_CANDIDATES), where=options.where)
+        # A search by meaning would find some entries even for punctuation.
+        searched = [place for place, question in enumerate(questions) if options.searches and says_something(question)]
+        if searched:
+            asked, most = [questions[place] for place in searched], max(options.k, SCORED_CANDIDATES)
+            retrieved = self.retriever.retrieve(asked, most, where=options.where)
+            for place, entries in zip(searched, retrieved, strict=True):
+                found[place] = entries
         drafts = [Draft(question, entries, began) for question, entries in zip(questions, found, strict=True)]
         return self.answer_from(drafts, options, streamer=streamer, **settings)
 

@@ -28,7 +28,7 @@ def roots(path: Path) -> set[str]:
 
 
 # Each wing, with the wings that it may import. What is not named here may be imported by none.
-GROUND = {"errors", "passage", "choices", "limits"}
+GROUND = {"errors", "passage", "choices", "limits", "plain_text"}
 IO = GROUND | {"io"}
 HUB = IO | {"hub"}
 ENCODERS = HUB | {"fingerprint", "encoders"}

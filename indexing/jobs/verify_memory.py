@@ -13,7 +13,7 @@ import numpy as np
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.memory import Manifest, Memory, list_versions
 from memgpt_rag.memory.dense.faiss_index import exact_search
-from memgpt_rag.memory.lexical.analysis import ANALYSIS
+from memgpt_rag.memory.lexical.analysis import is_analysis
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
@@ -157,11 +157,12 @@ def _states(memory: Memory) -> Iterator[str]:
 
 def _words(memory: Memory) -> Iterator[str]:
     """Check the lexical index against a new analysis of the texts, if this release has the same analysis."""
-    if memory.manifest.words != ANALYSIS:
+    analysis = memory.manifest.words
+    if not is_analysis(analysis):
         return
     for segment in memory.segments:
         with TemporaryDirectory() as folder:
-            again = write_lexical_index(Path(folder) / "words", segment.values.blocks(_BLOCK))
+            again = write_lexical_index(Path(folder) / "words", segment.values.blocks(_BLOCK), analysis)
         name = segment.described.file("words")
         if name is None or segment.described.files[name] != again:
             yield f"The words of {segment.folder} are not those of its entries; find them again with: memgpt-index compact"

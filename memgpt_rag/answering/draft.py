@@ -23,6 +23,7 @@ class Draft:
             the best stand out.
         signals: what tells whether the memory is needed, and whether it supports the answer.
         route: how the question is answered; set by `memgpt_rag.answering.route`.
+        nothing_found: whether the memory was to be read and the search found no entry; set likewise.
         tokens: the answer, and `log_probs` of each token, not known of beams; set by `memgpt_rag.answering.generate`.
         mass: attention mass of each entry that was read, averaged over the answer's tokens.
         timings: of the batch that the question was answered in.
@@ -33,6 +34,7 @@ class Draft:
     began: float = field(default_factory=time.perf_counter)
     signals: Signals = field(default_factory=Signals)
     route: Mode = "closed_book"
+    nothing_found: bool = False
     entries: Sequence[Retrieved] = ()
     tokens: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)

@@ -11,7 +11,8 @@ from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
 def judge(draft: Draft, text: str, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
     """Return the answer with its citations and its confidence.
 
-    An entry's share is the part of all attention to memory that went to its tokens while the answer was generated.
+    An entry's share is the part of all attention to memory that went to its tokens while the answer was generated. What was
+    generated although no entry was found is supported by nothing, and so is an answer that says nothing.
 
     Args:
         text: of the answer that was generated.
@@ -25,12 +26,23 @@ def judge(draft: Draft, text: str, confidence: ConfidenceModel, *, abstain: bool
         Citation(entry.passage, entry.score, share) for entry, share in zip(draft.entries, shares, strict=True)
     ]
     citations.sort(key=lambda citation: -(citation.share or 0.0))
-    if not (reads and draft.mass):
+    if not (reads and draft.mass) and not draft.nothing_found:
         return Answer(draft.question, text, draft.route, citations, total, draft.timings)
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
-    probability = confidence.supported(signals)
+    probability = 0.0 if draft.nothing_found or not text else confidence.supported(signals)
     says_so = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
-    supported = probability >= confidence.supported.threshold and not says_so
+    supported = 0 < probability >= confidence.supported.threshold and not says_so
     if abstain and not supported:
         text = NOT_IN_MEMORY[language_of(draft.question)]
-    return Answer(draft.question, text, draft.route, citations, total, draft.timings, probability, supported, signals)
+    return Answer(
+        draft.question,
+        text,
+        draft.route,
+        citations,
+        total,
+        draft.timings,
+        probability,
+        supported,
+        signals,
+        nothing_found=draft.nothing_found,
+    )

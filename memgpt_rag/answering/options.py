@@ -26,8 +26,8 @@ class AskOptions:
         where: condition on the entries to search, such as 'year >= 2020'; see `memgpt_rag.memory.filter`.
         use_memory: "never" leaves the memory out; "auto" leaves it out for inputs that need none, such as a greeting, judged
             by the search and by the attention that memory gets when the question is read.
-        abstain: answer "not in memory", in the question's language, where the memory does not support the answer. What
-            "auto" answers without the memory stays as it is.
+        abstain: answer "not in memory", in the question's language, where the memory does not support the answer, as where
+            nothing was found. What "auto" answers without the memory stays as it is.
         max_new_tokens: longest answer.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -71,6 +72,11 @@ def search_signals(question: str, scores: Sequence[float], texts: Sequence[str])
         overlap=shared[0],
         overlap_lead=shared[0] - _mean(shared[1:]),
     )
+
+
+def says_something(question: str) -> bool:
+    """Whether a question has anything but punctuation and white space, such as a letter, a digit or a symbol."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in question)
 
 
 def overlap(question: str, text: str) -> float:

@@ -169,6 +169,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "mode": answer.mode,
         "confidence": answer.confidence,
         "supported": answer.supported,
+        "nothing_found": answer.nothing_found,
         "memory_mass": answer.memory_mass,
         "citations": [_citation_json(citation) for citation in answer.citations],
         "timings": {
@@ -240,6 +241,8 @@ def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:
         yield f"  [{number}] {share}{place}  (score {citation.score:.3f})"
         if show_passages:
             yield from (f"      {line}" for line in citation.passage.text.splitlines())
+    if answer.nothing_found:
+        yield "  nothing was found in the memory for this question"
     if answer.confidence is not None:
         yield f"  confidence {answer.confidence:.0%}" + ("" if answer.supported else ": probably not in memory")
     yield f"  first token after {answer.timings.first_token:.2f} s, complete after {answer.timings.complete:.2f} s"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +21,11 @@ from memgpt_rag.encoders.quantization_loss import (
     judged,
     loss_between,
 )
-from memgpt_rag.encoders.token_counts import counter, whole
+from memgpt_rag.encoders.token_counts import counter
 from memgpt_rag.hub.bundled import ENCODERS
 from memgpt_rag.hub.model_files import loading, require_all_whole
 from memgpt_rag.io.cache_folder import cache_folder
+from memgpt_rag.plain_text import plain_tokenizer, read_plain_text
 
 # Surrogates, which are no characters; Python strings may contain them if they come from a terminal or from JSON.
 _HALF = re.compile("[\ud800-\udfff]")
@@ -33,6 +36,8 @@ _CHARACTERS_PER_TOKEN = 100
 
 class SentenceTransformersEncoder(Encoder):
     """A sentence-transformers model, by hub name or folder. Texts beyond its maximum length are truncated silently.
+
+    Texts are read as plain text; control tokens, such as [SEP], come from the model alone.
 
     Args:
         config: the model and how it embeds; its name is kept in the fingerprint, its dimension does not count here.
@@ -63,6 +68,7 @@ class SentenceTransformersEncoder(Encoder):
         longest = self._model.max_seq_length or 0
         self.max_tokens = int(longest) if math.isfinite(longest) else 0
         self._count = counter(self._model.tokenizer)
+        read_plain_text(self._model, keep=(self.query_prompt, self.passage_prompt))
         if self._way != ("torch", "fp32"):
             self._change_network()
 
@@ -85,8 +91,12 @@ class SentenceTransformersEncoder(Encoder):
 
     def token_places(self, text: str) -> list[tuple[int, int]]:
         """Return the start and end of each token of a text, in characters."""
-        encoded = whole(self._model.tokenizer.backend_tokenizer).encode(text, add_special_tokens=False)
-        return list(encoded.offsets)
+        return list(self._without_truncation.encode(text, add_special_tokens=False).offsets)
+
+    @cached_property
+    def _without_truncation(self) -> Any:
+        """A copy of the tokenizer, since the model's own truncates."""
+        return plain_tokenizer(self._model.tokenizer)
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         if self.max_tokens:

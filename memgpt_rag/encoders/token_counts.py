@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
+
+from memgpt_rag.plain_text import plain_ids, plain_tokenizer
 
 # Number of cached words, and the longest one; a full cache is cleared, since few texts have that many words.
 _MOST_WORDS, _LONGEST_WORD = 200_000, 100
@@ -31,11 +32,11 @@ class WordCounts:
     """Counts tokens as a BERT or XLM-RoBERTa tokenizer does, without special tokens.
 
     Args:
-        tokenizer: tokenizer of the package tokenizers.
+        tokenizer: tokenizer of the package tokenizers that reads plain text.
     """
 
     def __init__(self, tokenizer: Any):
-        self._tokenizer = whole(tokenizer)
+        self._tokenizer = tokenizer
         self._known: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
@@ -51,42 +52,22 @@ class WordCounts:
         if len(known) > _MOST_WORDS:
             known.clear()
             missing = list(set(words))
+        self._tokenizer.encode_special_tokens = True  # again, since a pickled tokenizer loses it
         counted = dict(zip(missing, map(len, self._tokenizer.encode_batch(missing, add_special_tokens=False))))
         known.update((word, tokens) for word, tokens in counted.items() if len(word) <= _LONGEST_WORD)
         return sum(counted[word] if word in counted else known[word] for word in words)
 
 
 def counter(tokenizer: Any) -> Callable[[str], int]:
-    """Return a function that counts the tokens of a text, without prompts and special tokens.
+    """Return a function that counts the tokens of a text, without prompts and special tokens; it is read as plain text.
 
     Args:
         tokenizer: tokenizer of transformers, or of the package tokenizers, as static embeddings have.
     """
-    if not callable(tokenizer):
-        return lambda text: sum(len(tokenizer.encode(part, add_special_tokens=False).ids) for part in _parts(text))
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if _cuts_at_white_space(backend):
-        return WordCounts(backend)
-    read = partial(tokenizer, add_special_tokens=False, verbose=False)
-    return lambda text: sum(len(read(part)["input_ids"]) for part in _parts(text))
-
-
-def whole(tokenizer: Any) -> Any:
-    """Return a copy of a tokenizer without truncation.
-
-    Args:
-        tokenizer: tokenizer of the package tokenizers; its model is shared, since one of 250,000 pieces takes 240 MB.
-    """
-    from tokenizers import Tokenizer
-
-    other = Tokenizer(tokenizer.model)
-    for part in ("normalizer", "pre_tokenizer", "post_processor"):
-        if (value := getattr(tokenizer, part)) is not None:
-            setattr(other, part, value)
-    added = [token for _, token in sorted(tokenizer.get_added_tokens_decoder().items())]
-    other.add_special_tokens([token for token in added if token.special])
-    other.add_tokens([token for token in added if not token.special])
-    return other
+    if _cuts_at_white_space(getattr(tokenizer, "backend_tokenizer", None)):
+        return WordCounts(plain_tokenizer(tokenizer))
+    read = plain_ids(tokenizer)
+    return lambda text: sum(len(read(part)) for part in _parts(text))
 
 
 def _cuts_at_white_space(tokenizer: Any) -> bool:

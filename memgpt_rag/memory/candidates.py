@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.lexical.analysis import query_terms
 from memgpt_rag.memory.lexical.bm25 import TermStatistics, bm25_scores, containing
 from memgpt_rag.memory.segment import OpenSegment
 
@@ -38,9 +37,13 @@ class Candidates:
         return Candidates(self.rows[kept], self.scores[kept], self.bm25_scores[kept], self.word_limit)
 
 
-def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str]) -> TermStatistics:
-    """Return the BM25 statistics of the questions' terms over the live entries of these segments."""
-    found = {term: 0 for question in questions for term in terms(question)}
+def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str], analysis: str) -> TermStatistics:
+    """Return the BM25 statistics of the questions' terms over the live entries of these segments.
+
+    Args:
+        analysis: of the segments' lexical indexes.
+    """
+    found = {term: 0 for question in questions for term in query_terms(question, analysis)}
     entries = length = 0
     for segment in segments:
         assert segment.words is not None
@@ -54,11 +57,15 @@ def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str]) -> 
 def scores_by_words(
     segments: Sequence[OpenSegment],
     masks: Sequence[Bool[np.ndarray, " rows"] | None],
-    question: str,
+    query: Mapping[str, int],
     statistics: TermStatistics,
 ) -> Float[np.ndarray, " rows"]:
-    """Return the BM25 score of every row of these segments, 0 for rows that a mask excludes."""
-    query, scores = Counter(terms(question)), [np.zeros(0, np.float32)]
+    """Return the BM25 score of every row of these segments, 0 for rows that a mask excludes.
+
+    Args:
+        query: terms of the question, and how often each occurs.
+    """
+    scores = [np.zeros(0, np.float32)]
     for segment, mask in zip(segments, masks, strict=True):
         assert segment.words is not None
         segment_scores = bm25_scores(segment.words, query, statistics)

@@ -25,7 +25,7 @@ from memgpt_rag.memory.candidates import (
 )
 from memgpt_rag.memory.dense.faiss_index import Found, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
-from memgpt_rag.memory.lexical.analysis import require_analysis, terms
+from memgpt_rag.memory.lexical.analysis import query_terms, require_analysis
 from memgpt_rag.memory.lexical.bm25 import TermStatistics, word_limit
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
@@ -143,8 +143,7 @@ class MemoryReader:
         Raises:
             MemoryFormatError: the memory has no lexical index.
         """
-        require_analysis(self.manifest.words, self.path)
-        return statistics_of(self.segments, questions)
+        return statistics_of(self.segments, questions, require_analysis(self.manifest.words, self.path))
 
     def candidates(
         self,
@@ -169,10 +168,12 @@ class MemoryReader:
         """
         masks = self._masks(where)
         statistics = self.term_statistics(questions) if statistics is None else statistics
+        analysis = require_analysis(self.manifest.words, self.path)
         near = None if vectors is None else self._nearest(vectors, k, masks, exact)[0]
         proposed = []
         for place, question in enumerate(questions):
-            by_words = scores_by_words(self.segments, masks, question, statistics)
+            query = Counter(query_terms(question, analysis))
+            by_words = scores_by_words(self.segments, masks, query, statistics)
             rows = best_rows(by_words, k)
             if vectors is not None and near is not None:
                 rows = np.union1d(near[place], rows)
@@ -180,8 +181,7 @@ class MemoryReader:
                 scores = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
             else:
                 scores = np.zeros(len(rows), np.float32)
-            limit = word_limit(Counter(terms(question)), statistics)
-            proposed.append(Candidates(rows, scores, by_words[rows], limit).best(k))
+            proposed.append(Candidates(rows, scores, by_words[rows], word_limit(query, statistics)).best(k))
         return proposed
 
     def _masks(self, where: str | pc.Expression | None) -> list[Bool[np.ndarray, " rows"] | None]:

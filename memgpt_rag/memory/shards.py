@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from memgpt_rag.errors import MismatchError
+from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.memory.candidates import Candidates
+from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.bm25 import TermStatistics
 from memgpt_rag.memory.reader import SearchResult, nearest
 from memgpt_rag.memory.storage.layout import Manifest
@@ -125,7 +126,19 @@ class Shards:
         return SearchResult(found, scores, passages)
 
     def term_statistics(self, questions: Sequence[str]) -> TermStatistics:
-        """Return the BM25 statistics of the questions' terms, summed over all shards."""
+        """Return the BM25 statistics of the questions' terms, summed over all shards.
+
+        Raises:
+            MemoryFormatError: a memory has no lexical index, or the memories' indexes hold the terms of different analyses.
+        """
+        indexed = [(shard, name) for shard in self.shards if (name := shard.manifest.words) is not None]
+        if len({name for _, name in indexed}) > 1:
+            old = next(shard for shard, name in indexed if name != ANALYSIS)
+            path = getattr(old, "path", "MEMORY")
+            raise MemoryFormatError(
+                "The lexical indexes of these memories hold the terms of different analyses, and cannot be searched together; "
+                f"make that of an earlier release again with: memgpt-index lexical {path}"
+            )
         shard_statistics = self._threads.map(lambda shard: shard.term_statistics(questions), self.shards)
         total: TermStatistics = reduce(add, shard_statistics)
         return total

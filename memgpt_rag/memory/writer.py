@@ -188,9 +188,8 @@ class MemoryWriter:
             self._described.setdefault(layout.VALUES, self._values.close())
             self._described[layout.KEYS] = self._keys.close()
             if words is not None:
-                require_analysis(words, self.memory)
-                name = layout.words_name(words)
-                self._described[name] = write_lexical_index(self._folder / name, self.value_blocks(_BLOCK))
+                analysis, name = require_analysis(words, self.memory), layout.words_name(words)
+                self._described[name] = write_lexical_index(self._folder / name, self.value_blocks(_BLOCK), analysis)
             files.sync_folder(self._folder)
             segments.append(layout.Segment(self._segment, self.entries, self._described))
         manifest = layout.Manifest(

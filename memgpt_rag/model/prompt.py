@@ -17,6 +17,7 @@ from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
 from memgpt_rag.passage import Passage
+from memgpt_rag.plain_text import control_tokens, plain_ids
 
 HAN = r"\u3400-\u9fff\uf900-\ufaff"  # Chinese characters, as a class of a regular expression
 _HAN = re.compile(rf"[{HAN}]")
@@ -71,6 +72,9 @@ def _is_text(text: str) -> bool:
 class Prompt:
     """Token ids of the pieces, for one tokenizer.
 
+    Passages, questions and answers are read as plain text: what they say, such as <eos>, is never a control token, so that none
+    of them can end the text or forge a turn. Control tokens come from the chat template alone.
+
     A tokenizer with a chat template gets an instruction inside a user's turn; one without gets worked examples.
     """
 
@@ -80,7 +84,7 @@ class Prompt:
     def prefix_ids(self) -> tuple[int, ...]:
         """What stands before all entries; begins with the beginning-of-text token, where the tokenizer has one."""
         if self.is_chat:
-            return self._ids(self._turn[0])
+            return self._template_ids(self._turn[0])
         examples = "".join(
             f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
         )
@@ -106,7 +110,7 @@ class Prompt:
         return self._ids(f"{passage.titled_text[: most * _MOST_CHARACTERS_OF_TOKEN]}\n\n")[:most]
 
     def token_ids(self, text: str) -> tuple[int, ...]:
-        """Tokens of any text, without special ones.
+        """Tokens of any text, which is read as plain text.
 
         Raises:
             ValueError: it holds half a character.
@@ -120,7 +124,10 @@ class Prompt:
             ValueError: it is too long, or no text.
         """
         asked = _ASK[language_of(question)].format(question.strip())
-        return self._question(asked.rsplit("\n", 1)[0] + self._turn[1] if self.is_chat else asked)
+        if not self.is_chat:
+            return self._question(asked)
+        text, control = self._end_of_turn
+        return self._question(asked.rsplit("\n", 1)[0] + text, control)
 
     def question_row(self, question: str, pasted: Sequence[Passage]) -> list[int]:
         """Tokens of a question after the passages that stand in the prompt as text, best first; the best one stands last."""
@@ -171,33 +178,53 @@ class Prompt:
         before, _, after = turn.partition(_MARK)
         return before, after
 
+    @cached_property
+    def _end_of_turn(self) -> tuple[str, tuple[int, ...]]:
+        """What follows the question in its turn: text, up to the template's first control token, and tokens from there on.
+
+        Text is read together with the question, so that its tokens are those of the whole turn.
+        """
+        after = self._turn[1]
+        first = min(
+            (after.find(token) for token in control_tokens(self.tokenizer) if token in after), default=len(after)
+        )
+        return after[:first], self._template_ids(after[first:])
+
+    def _template_ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of a part of the chat template, the only text whose control tokens are such."""
+        options = {"add_special_tokens": False, "split_special_tokens": False, "verbose": False}
+        return tuple(self.tokenizer(text, **options)["input_ids"]) if text else ()
+
     def _bad_template(self, reason: str) -> ModelError:
         return ModelError(
             f"The chat template of the language model {self.tokenizer.name_or_path!r} cannot be used ({reason}); download the "
             "model again, or name another one."
         )
 
-    def _question(self, text: str) -> tuple[int, ...]:
-        ids, found = self._counted(text, MOST_QUESTION_TOKENS)
+    def _question(self, text: str, behind: tuple[int, ...] = ()) -> tuple[int, ...]:
+        ids, found = self._counted(text, MOST_QUESTION_TOKENS, behind)
         if ids is None:
             raise ValueError(f"The question has {found}; expected at most {MOST_QUESTION_TOKENS:,} tokens.")
         return ids
 
-    def _counted(self, text: str, most: int) -> tuple[tuple[int, ...] | None, str]:
-        """Tokens of a text, None where they are more than the most; and how many of what there are."""
+    def _counted(self, text: str, most: int, behind: tuple[int, ...] = ()) -> tuple[tuple[int, ...] | None, str]:
+        """Tokens of a text and those behind it, None where they are more than the most; and how many of what there are."""
         if len(text) > MOST_CHARACTERS:
             return None, f"{len(text):,} characters"
-        ids = self._ids(text)
+        ids = (*self._ids(text), *behind)
         return ids if len(ids) <= most else None, f"{len(ids):,} tokens"
 
     @cached_property
     def _ids(self) -> Callable[[str], tuple[int, ...]]:
-        """Tokens of a text. The latest are remembered: reading entries anew costs as much as fetching their states."""
+        """Tokens of a text, in which no control token is one. The latest are remembered: reading entries anew costs as much
+        as fetching their states.
+        """
+        read = plain_ids(self.tokenizer)
 
         @lru_cache(maxsize=2048)
         def ids(text: str) -> tuple[int, ...]:
             if not _is_text(text):
                 raise ValueError(f"{shortened(text)!r} holds half a character, which no text in UTF-8 can hold.")
-            return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            return tuple(read(text))
 
         return ids

@@ -19,6 +19,7 @@ from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import encoder_folder
 from memgpt_rag.hub.model_files import loading, require_all_whole
 from memgpt_rag.passage import Passage
+from memgpt_rag.plain_text import read_plain_text
 
 if TYPE_CHECKING:
     from memgpt_rag.model import MemoryDecoder
@@ -87,6 +88,7 @@ class CrossEncoderReranker(Reranker):
             raise ModelError(
                 f"The model {name!r} gives {labels} numbers for a pair of texts; a reranker gives one. Name a cross-encoder."
             )
+        read_plain_text(self._model)
         self.name = name
 
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
@@ -117,6 +119,7 @@ class LateInteractionReranker(Reranker):
         folder = encoder_folder(name)
         with loading(_KIND, name, folder), require_all_whole(_KIND, name):
             self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
+        read_plain_text(self._model)
         self.name = f"tokens of {name}"
         self._of_passage = lru_cache(max_cached)(self._vectors)
 

@@ -20,6 +20,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MissingPackageError, SourceError
 from memgpt_rag.model import MemGPT
+from memgpt_rag.plain_text import plain_ids
 from memgpt_rag.training.chunk_neighbors import earlier_neighbors, token_vectors
 
 
@@ -188,7 +189,7 @@ def _windows(
 ) -> tuple[TextWindows, TextWindows]:
     """Return the windows for training and for evaluation, with the neighbors of each chunk."""
     size, window = model.chunk_tokens, model.max_tokens // model.chunk_tokens
-    tokens = torch.tensor(model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.long)
+    tokens = torch.tensor(plain_ids(model.tokenizer)(text), dtype=torch.long)
     windows = (len(tokens) - 1) // (size * window)
     first_held_out = windows - max(1, round(windows * options.held_out))
     if first_held_out < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,11 @@ from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.generation_hooks import TokenLogProbs
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.memory import Memory, add_lexical_index
+from memgpt_rag.model.prompt import language_of
+from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
+from memgpt_rag.retrieval.retriever import Search
 from memgpt_rag.training.fit_confidence import fit_confidence
 
 pytestmark = pytest.mark.offline_models
@@ -249,3 +255,59 @@ def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_supp
 def test_questions_whose_answer_is_not_in_the_memorys_words_tell_nothing(rag):
     with pytest.raises(ValueError, match="Of 8 questions, 4 have an answer that is in one of the 2 entries"):
         fit_confidence(rag, [*KNOWN[:4], *[(question, "zebra") for question, _ in KNOWN[4:]]], k=2)
+
+
+@pytest.fixture(scope="module")
+def with_words(tmp_path_factory, memory):
+    """A copy of the memory, with a lexical index."""
+    copy = shutil.copytree(memory, tmp_path_factory.mktemp("words") / "memory")
+    add_lexical_index(Memory.open(copy))
+    return Memory.open(copy)
+
+
+@pytest.mark.parametrize(
+    "search, question, where",
+    [
+        ({"kind": "bm25"}, "Zugzwang zebra?", None),
+        ({"kind": "bm25", "reranker": True}, "象棋冠军", None),
+        ({"kind": "dense", "reranker": True}, "？！", None),
+        ({"kind": "dense"}, "Who can borrow a kite?", 'source == "absent.md"'),
+        ({"kind": "hybrid"}, "...", None),
+        ({"kind": "hybrid"}, "Who can borrow a kite?", 'source == "absent.md"'),
+    ],
+)
+def test_an_answer_from_nothing_says_so(rag, with_words, search, question, where):
+    reranker = LikelihoodReranker(rag.model, rag.prompt) if "reranker" in search else None
+    asked = RAG(with_words, rag.retriever.encoder, rag.model, search=Search(**{**search, "reranker": reranker}))
+    for options in ({}, {"mode": "prompt"}, {"use_memory": "auto"}):
+        plain = asked.answer(question, AskOptions(where=where, max_new_tokens=3, **options))
+        assert (plain.nothing_found, plain.confidence, plain.supported, plain.citations) == (True, 0.0, False, [])
+        assert plain.text not in ("not in memory", "记忆中没有")
+    streamer = Collect()
+    options = AskOptions(where=where, max_new_tokens=3, abstain=True)
+    abstaining = asked.answer(question, options, streamer=streamer)
+    words = "记忆中没有" if language_of(question) == "zh" else "not in memory"
+    assert (abstaining.text, abstaining.nothing_found, abstaining.confidence) == (words, True, 0.0)
+    assert rag.prompt.answer_text(streamer.tokens) == words
+
+
+def test_in_a_batch_only_those_without_entries_are_answered_from_nothing(rag):
+    options = AskOptions(max_new_tokens=12, abstain=True)
+    nothing, found = rag.answer_all(["？！", SUPPORTED[0]], options)
+    assert (nothing.text, nothing.nothing_found) == ("not in memory", True)
+    assert (found.supported, found.nothing_found) == (True, False)
+    assert found.text == rag.answer(SUPPORTED[0], options).text
+
+
+def test_what_is_not_searched_is_not_said_to_find_nothing(rag):
+    for options in ({"mode": "closed_book"}, {"use_memory": "never"}):
+        answer = rag.answer("？！", AskOptions(max_new_tokens=2, **options))
+        assert (answer.nothing_found, answer.confidence, answer.supported) == (False, None, None)
+
+
+def test_an_empty_answer_is_supported_by_nothing(rag):
+    draft = Draft(SUPPORTED[0], rag.retriever.retrieve(SUPPORTED[:1], 8)[0])
+    rag.answer_from([draft], AskOptions(max_new_tokens=4))
+    empty = judge(draft, "", rag.confidence, abstain=False)
+    assert (empty.text, empty.confidence, empty.supported, empty.nothing_found) == ("", 0.0, False, False)
+    assert judge(draft, "", rag.confidence, abstain=True).text == "not in memory"

@@ -60,3 +60,13 @@ def test_passages_are_shown_under_their_citations(ask):
     assert second > first + 1
     assert all(line.startswith("      ") for line in lines[first + 1 : second])
     assert any("40 yuan" in line for line in lines[first:])
+
+
+def test_it_is_said_where_nothing_was_found(ask):
+    lines = ask("？！").splitlines()
+    at = lines.index("  nothing was found in the memory for this question")
+    assert lines[at + 1] == "  confidence 0%: probably not in memory"
+    told = json.loads(ask("？！", "--json", "--abstain"))
+    assert (told["text"], told["nothing_found"], told["confidence"]) == ("not in memory", True, 0.0)
+    assert (told["supported"], told["citations"]) == (False, [])
+    assert json.loads(ask(QUESTION, "--json"))["nothing_found"] is False

@@ -72,8 +72,10 @@ def test_words_an_index_and_a_precision_of_version_4_are_read():
     found = memory.candidates(None, ["the fact of number 4"], 9)[0]
     texts = [one.titled_text for one in memory.passages(memory.rows())]
     other = bm25s.BM25()
-    other.index([terms(text) for text in texts], show_progress=False)
-    scores = other.get_scores(terms("the fact of number 4"))
+    first = memory.manifest.words
+    assert first == "english-snowball+han-1-2-grams-1"
+    other.index([terms(text, first) for text in texts], show_progress=False)
+    scores = other.get_scores(terms("the fact of number 4", first))
     assert len(texts) == len(found.rows) == 5
     np.testing.assert_allclose(sorted(found.bm25_scores), sorted(scores), rtol=1e-5)
     assert memory.segments[0].index is not None and memory.segments[1].index is None

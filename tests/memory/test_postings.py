@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import bm25s
 import numpy as np
@@ -17,8 +18,8 @@ from tiny import HashEncoder, passage
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, expire, roll_back
-from memgpt_rag.memory.lexical.analysis import ANALYSIS, terms
+from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, additions, expire, roll_back
+from memgpt_rag.memory.lexical.analysis import ANALYSIS, query_terms, terms
 from memgpt_rag.memory.lexical.postings import LexicalIndex, write_lexical_index
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
@@ -146,8 +147,86 @@ def test_english_terms_are_those_of_bm25s(text):
     assert terms(text) == others
 
 
-def test_names_are_taken_apart_and_chinese_becomes_characters_and_pairs():
-    assert terms("readFile(read_file)") == ["read", "file", "read", "file"]
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("GitHub", ["github", "git", "hub"]),
+        ("PostgreSQL", ["postgresql", "postgr", "sql"]),
+        ("iPhone WiFi", ["iphon", "phone", "wifi", "wi", "fi"]),
+        ("HTTPServer and PDFs", ["httpserver", "http", "server", "pdfs"]),
+        ("HowTo", ["howto", "how"]),
+        ("C, C++, C# (.NET)", ["c", "c++", "c#", ".net", "net"]),
+        ("C++17 或 Notepad++", ["c++", "17", "或", "notepad++", "notepad"]),
+        (
+            "学习C语言，R语言和Ｃ＋＋编程",
+            [
+                "学",
+                "习",
+                "学习",
+                "c",
+                "语",
+                "言",
+                "语言",
+                "r",
+                "语",
+                "言",
+                "和",
+                "语言",
+                "言和",
+                "c++",
+                "编",
+                "程",
+                "编程",
+            ],
+        ),
+        ("a+++ b##", []),
+        ("Vitamin D, plan A, and I.", ["vitamin", "d", "plan"]),
+        ("don't e.g. U.S. X_1 it's", ["don"]),
+        ("Python 3.11, v3.12.1 and 1.2.3rc1", ["python", "3.11", "11", "3.12.1", "v3", "12", "3rc1"]),
+        ("At 18.10. 1,000.50", ["18.10", "18", "10", "000", "50"]),
+        ("The end.Next ...", ["end", "next"]),
+    ],
+)
+def test_names_are_indexed_as_a_whole_and_by_their_parts(text, expected):
+    assert terms(text) == expected
+
+
+def test_a_question_in_lower_case_finds_names():
+    names = ["GitHub", "PayPal", "PostgreSQL", "WiFi", "C++", "C#", ".NET", "C", "R", "v3.11"]
+    for name, asked in zip(names, [*(name.lower() for name in names[:-1]), "3.11"], strict=True):
+        assert set(query_terms(asked)) <= set(terms(f"It is {name}, so.")) and query_terms(asked), name
+    assert (terms("x and d'y"), query_terms("x and d'y"), query_terms("a, i")) == ([], ["x"], [])
+
+
+def test_a_memory_of_the_first_analysis_is_searched_and_grows_with_it(tmp_path, monkeypatch):
+    first, texts = "english-snowball+han-1-2-grams-1", ["It lies on GitHub.", "A git hub.", "Nothing."]
+    assert terms("readFile GitHub C++ 3.11", first) == ["read", "file", "git", "hub", "11"]
+    old = write(tmp_path / "old", texts[:2])
+    monkeypatch.setattr(additions, "ANALYSIS", first)
+    monkeypatch.setattr(additions, "write_lexical_index", partial(write_lexical_index, analysis=first))
+    add_lexical_index(old)
+    monkeypatch.undo()
+    old = write(tmp_path / "old", [*texts[2:], "GitHub."], first=2)
+    assert old.manifest.words == first
+    assert verify_memory(old.path) == []
+
+    def found(memory, question):
+        return memory.candidates(None, [question], 9)[0].rows.tolist()
+
+    assert (found(old, "GitHub"), found(old, "github")) == ([0, 1, 3], [])
+    new = write(tmp_path / "new", texts)
+    add_lexical_index(new)
+    with pytest.raises(MemoryFormatError, match="different analyses, .* again with: memgpt-index lexical .*old"):
+        Shards([Memory.open(new.path), old]).term_statistics(["GitHub"])
+    assert found(Shards([old, Memory.open(old.path)]), "hub") == [0, 1, 3, 4, 5, 7]
+    add_lexical_index(old)
+    again = Memory.open(old.path)
+    assert again.manifest.words == ANALYSIS
+    assert (found(again, "github"), verify_memory(old.path)) == ([0, 3], [])
+
+
+def test_chinese_becomes_characters_and_pairs():
+    assert terms("readFile(read_file)") == ["readfil", "read", "file", "read", "file"]
     assert terms("公园开门 GPT4") == [*"公园开门", "公园", "园开", "开门", "gpt4"]
     assert terms("我 ab ａｂ") == ["我", "ab", "ab"]
 

@@ -23,7 +23,7 @@ from jaxtyping import Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.system_errors import at_path
-from memgpt_rag.memory.lexical.analysis import terms
+from memgpt_rag.memory.lexical.analysis import ANALYSIS, terms
 from memgpt_rag.memory.storage import files, tensors
 from memgpt_rag.passage import Passage
 
@@ -31,8 +31,12 @@ _POSTING = np.dtype([("term", "<i4"), ("row", "<i4"), ("count", "<u2")])
 _MOST = np.iinfo(np.uint16).max
 
 
-def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.StoredFile:
-    """Write the lexical index of entries, given in row order. Postings are spooled to disk, not held in memory."""
+def write_lexical_index(path: Path, blocks: Iterable[list[Passage]], analysis: str = ANALYSIS) -> files.StoredFile:
+    """Write the lexical index of entries, given in row order. Postings are spooled to disk, not held in memory.
+
+    Args:
+        analysis: name of the analysis, which the manifest of the memory says.
+    """
     numbers: dict[str, int] = {}
     lengths: list[int] = []
     containing = np.zeros(0, np.int64)
@@ -40,7 +44,7 @@ def write_lexical_index(path: Path, blocks: Iterable[list[Passage]]) -> files.St
         for block in blocks:
             postings = []
             for passage in block:
-                counted = Counter(terms(passage.titled_text))
+                counted = Counter(terms(passage.titled_text, analysis))
                 row = len(lengths)
                 lengths.append(counted.total())
                 postings += [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from memgpt_rag.choices import USES_OF_MEMORY, UseMemory
+from memgpt_rag.plain_text import plain_ids
 
 
 class Lookup(Protocol):
@@ -73,6 +75,9 @@ class Attached:
             [one.passage.text for one in next(found) if one.score >= lowest] if text.strip() else [] for text in asked
         ]
 
+    @cached_property
+    def _read(self) -> Callable[[str], list[int]]:
+        return plain_ids(self.tokenizer)
+
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"][: self.max_tokens]
-        return ids
+        return self._read(text)[: self.max_tokens]

@@ -29,6 +29,7 @@ from memgpt_rag.model.from_scratch.config import MemGPTConfig
 from memgpt_rag.model.from_scratch.transformer import MemoryTransformer
 from memgpt_rag.model.from_scratch.word_vectors import read_word_vectors
 from memgpt_rag.model.tokenizer import byte_tokenizer, load_tokenizer
+from memgpt_rag.plain_text import plain_ids
 
 _MODEL_TYPE = "memgpt_rag"
 _MAX_CONFIG = 2**20  # bytes; configurations of transformers have some thousand
@@ -116,7 +117,7 @@ class MemGPT(MemoryTransformer):
         Raises:
             ValueError: a text without tokens.
         """
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = plain_ids(self.tokenizer)(text)
         if not ids:
             raise ValueError("The text is empty; there is nothing to continue.")
         training, written = self.training, list[int]()
