@@ -6,7 +6,6 @@ import os
 import resource
 from pathlib import Path
 
-
 allowed = 0  # bytes for models, in all
 
 
