@@ -27,7 +27,7 @@ from random import Random
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from indexing.sources import reading_process
-from indexing.sources.formats import FORMATS, file_format, read_path
+from indexing.sources.formats import FORMATS, file_format, read_path, reader
 from indexing.sources.frames import Fault
 from indexing.sources.read_options import ReadLimits, ReadOptions
 from memgpt_rag.errors import SourceError
@@ -120,7 +120,7 @@ def guided(format_name: str) -> None:
 
     suffix = FORMATS[format_name][0]
     with atheris.instrument_imports(include=["indexing"]):
-        __import__(f"indexing.sources.readers.{format_name}")
+        reader(format_name)
 
     def try_one(data: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:

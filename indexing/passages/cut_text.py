@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from semantic_text_splitter import TextSplitter
 
 # A text is cut in windows of this many characters: the splitter counts every piece against the whole rest of its text.
-_WINDOW = 2**15
+_WINDOW = 2**14
 # A run without white space and without Chinese or Japanese characters, such as base64: the splitter knows no boundary in it
 # and would count ever longer rests, so that it is cut by length.
 _RUN = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]{1000,}")

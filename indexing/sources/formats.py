@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 from indexing.sources.document import Document, Note
 from indexing.sources.read_options import ReadOptions
@@ -15,7 +16,7 @@ _CODE_SUFFIXES = """
 .hs .ex .exs .erl .clj .lisp .el .ml .fs .vb .pas .f90 .f .asm .s .nim .zig .vue .svelte .css .scss .less .proto
 .graphql .tf .cmake .mk .toml .ini .cfg .conf .properties .env .xml .xsd .xsl .tex .bib .diff .patch .log
 """
-# Name of a format → its suffixes. Its reader is the function `read` of the module of its name in `readers`.
+# Name of a format → its suffixes. Its reader is the function `read` of the module of its name, in a folder of `readers`.
 FORMATS = {
     "plain_text": (".txt",),
     "markdown": (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".qmd", ".rmd"),
@@ -40,8 +41,19 @@ FORMATS = {
     "epub": (".epub",),
     "archive": (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz"),  # .tar.gz and the like end in these
 }
+_FOLDERS = {
+    "text": ("plain_text",),
+    "markup": ("markdown", "restructuredtext", "notebook"),
+    "code": ("source_code",),
+    "web": ("html", "epub"),
+    "pages": ("pdf", "image"),
+    "office": ("word", "powerpoint", "excel", "opendocument", "rtf"),
+    "records": ("jsonl", "json_file", "yaml_file", "csv_table", "parquet"),
+    "containers": ("mail", "mailbox", "archive"),
+}
+_FOLDER = {name: folder for folder, names in _FOLDERS.items() for name in names}
 # Formats whose files hold other files, which are read as files of their own and named "archive.zip/member.md".
-CONTAINERS = ("mail", "mailbox", "archive")
+CONTAINERS = _FOLDERS["containers"]
 _BY_SUFFIX = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
 
 
@@ -66,5 +78,9 @@ def read_path(path: Path, name: str, options: ReadOptions, *, format: str = "") 
     Raises:
         SourceError: it cannot be read.
     """
-    reader = importlib.import_module(f"indexing.sources.readers.{format or file_format(name)}")
-    yield from reader.read(path, name, options)
+    yield from reader(format or file_format(name)).read(path, name, options)
+
+
+def reader(format: str) -> ModuleType:
+    """Return the module with the reader of a format."""
+    return importlib.import_module(f"indexing.sources.readers.{_FOLDER[format]}.{format}")

@@ -11,7 +11,7 @@ from indexing.sources.document import Document, Note
 from indexing.sources.find_files import find_files
 from indexing.sources.read_documents import read_documents
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers import epub
+from indexing.sources.readers.web import epub
 from memgpt_rag.errors import SourceError
 
 CONTAINER = """<?xml version="1.0"?>

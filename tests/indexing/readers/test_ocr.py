@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from indexing.sources import ocr, pdf_scan
 from indexing.sources.document import Document, Note
 from indexing.sources.formats import file_format, read_path
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers import image
+from indexing.sources.readers.pages import image, ocr
+from indexing.sources.readers.pages import scan as pdf_scan
 from memgpt_rag.errors import SourceError
 
 # Characters of straight strokes, in a box of 40 by 40, so that no font is needed.

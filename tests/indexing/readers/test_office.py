@@ -15,7 +15,7 @@ from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.document import Document
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.number_format import shown_date, shown_number
+from indexing.sources.readers.office.number_format import shown_date, shown_number
 from memgpt_rag.errors import SourceError
 
 PIXEL = base64.b64decode(
@@ -178,7 +178,7 @@ def test_cells_at_the_ends_of_a_sheet_cost_nothing(tmp_path):
 
 
 def test_a_workbook_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
-    from indexing.sources.readers import sheet_tables
+    from indexing.sources.readers.office import sheet_tables
 
     def fill(book, sheet):
         for _ in range(20):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from indexing.sources.document import Document, Note
-from indexing.sources.document_titles import own_title
 from indexing.sources.formats import read_path
-from indexing.sources.page_lines import Line, Vocabulary, join_divided_words
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers import pdf
-from indexing.sources.running_lines import leave_out_contents, leave_out_running_lines
+from indexing.sources.readers.document_titles import own_title
+from indexing.sources.readers.pages import pdf
+from indexing.sources.readers.pages.lines import Line, Vocabulary, join_divided_words
+from indexing.sources.readers.pages.running_lines import leave_out_contents, leave_out_running_lines
 from memgpt_rag.errors import SourceError
 
 

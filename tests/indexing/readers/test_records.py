@@ -19,7 +19,7 @@ from indexing.sources import encodings
 from indexing.sources.document import Document, Note
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions, RecordFields
-from indexing.sources.readers import csv_table, json_file, jsonl, records
+from indexing.sources.readers.records import csv_table, json_file, jsonl, records
 from memgpt_rag.errors import SourceError
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from indexing.sources.document import Document
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers import code_units, source_code
+from indexing.sources.readers.code import source_code
+from indexing.sources.readers.code import units as code_units
 
 
 def read(folder: Path, name: str, text: str) -> Document:

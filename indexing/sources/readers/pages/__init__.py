@@ -1,0 +1,1 @@
+"""PDF and pictures, with recognition of text."""

@@ -1,0 +1,1 @@
+"""HTML, and books made of it."""
