@@ -150,7 +150,9 @@ class PassageStream:
         report.exact_duplicates, report.near_duplicates = duplicates.counts.exact, duplicates.counts.near
         self.log.count("passages_read", report.passages)
         if not report.passages:
-            raise SourceError(f"None of the {report.files} files holds any text; name sources that do.")
+            if report.files == 1:
+                raise SourceError(f"{self.files[0].name} holds no text; name a source that does.")
+            raise SourceError(f"None of the {report.files:,} files holds any text; name sources that do.")
 
     def _note(self, note: Note) -> None:
         self._remarked.add(note.source)
