@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import mean, median
 
 ROOT = Path(__file__).parents[1]
-FORMATS = ("md", "html", "pdf", "docx", "pptx", "xlsx", "odt", "epub", "rst", "txt", "csv")
+FORMATS = ("md", "html", "pdf", "docx", "pptx", "xlsx", "odt", "epub", "rst", "txt")
 # Words; each Chinese or Japanese character is a word.
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 _CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
@@ -79,7 +79,7 @@ def by_office(path: Path, to: str, suffix: str) -> str:
 def reference(path: Path) -> str:
     """Return what the reference tool of a file's format shows."""
     suffix = path.suffix.lower()[1:]
-    if suffix in ("txt", "csv"):
+    if suffix == "txt":
         return path.read_text(encoding="utf-8", errors="replace")
     if suffix == "pdf":
         return run(["pdftotext", path, "-"])
@@ -119,17 +119,14 @@ def main() -> None:
     if asked.markitdown:
         ways["markitdown"] = lambda path: run([asked.markitdown, "-c", _MARKITDOWN, path])
     figures: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
-    for path in chosen(asked.folder, asked.files):
-        suffix = path.suffix.lower()[1:]
-        if suffix not in asked.formats:
-            continue
-        shown = words(reference(path))
-        if shown.total() < 20:  # a file of a few words tells little, and one that the tool cannot read nothing
-            continue
-        for way, read in ways.items():
-            found = words(read(path))
-            shared = (shown & found).total()
-            figures.setdefault((suffix, way), []).append((shared / shown.total(), shared / max(1, found.total()), path))
+    for suffix in asked.formats:
+        for path, shown in chosen(asked.folder, suffix, asked.files):
+            for way, read in ways.items():
+                found = words(read(path))
+                shared = (shown & found).total()
+                figures.setdefault((suffix, way), []).append(
+                    (shared / shown.total(), shared / max(1, found.total()), path)
+                )
     print(f"{'format':<8}{'reader':<12}{'files':>6}{'recall':>9}{'lowest':>8}{'precision':>11}{'lowest':>8}")
     for (suffix, way), rows in figures.items():
         recalls, precisions = [row[0] for row in rows], [row[1] for row in rows]

@@ -142,3 +142,22 @@ def test_what_docutils_cannot_read_in_linear_time_is_plain_text(tmp_path, text, 
 def test_substitutions_within_substitutions_do_not_grow(page):
     definitions = "".join(f".. |{chr(97 + n)}| replace:: {f'|{chr(98 + n)}| ' * 10}\n" for n in range(20))
     assert sum(map(len, texts(page("|a|\n\n" + definitions)))) < 1000
+
+
+def test_what_docutils_leaves_out_is_kept_or_noted(tmp_path):
+    text = (
+        "Boats\n=====\n\n:Prices:\n\n===== ===== ======\n        Min   Max\n===== ===== ======\n        2     3\nrowing 4    9\n"
+        "===== ===== ======\n\n.. csv-table::\n   :file: prices.csv\n\n.. raw:: html\n   :file: page.html\n\n"
+        ".. toctree::\n\n   north\n   south\n"
+    ).replace("rowing 4    9", "boat  4     9")
+    document, notes = read(tmp_path, text)
+    assert [(block.kind, block.header, block.text) for block in document.blocks] == [
+        ("text", "", "Prices:"),
+        ("row", " | Min | Max", " | 2 | 3"),
+        ("row", " | Min | Max", "boat | 4 | 9"),
+    ]
+    assert notes == [
+        "line 13: prices.csv, which it includes, was not inserted",
+        "line 16: page.html, which it includes, was not inserted",
+        "line 19: a table of contents of 2 documents was left out",
+    ]

@@ -16,6 +16,8 @@ from indexing.sources.readers.web.html import add_html
 # docutils takes more than linear time for larger ones.
 _MAX_LINES, _MAX_RUN = 30_000, 200_000  # characters without a blank line
 _MAX_LINE, _MAX_TABLE_LINE = 10_000, 1_000
+_EMPTY = "\u2060"  # invisible, and removed from the text later
+_BORDER = re.compile(r"( *)(=+)(?: +=+)+ *$")
 _TABLE_EDGE = re.compile(r"\s*(\+[-=]|==)")
 # Elements of a paragraph's own, those whose lines are kept, and those that show nothing.
 _LEAVES_NAMES = """
@@ -27,6 +29,7 @@ _UNSEEN = {"comment", "target", "substitution_definition", "pending", "colspec",
 _WRAPPED = re.compile(r"\s*\n\s*")
 _WIDE = "[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003fffd]"
 _WRAPPED_CHINESE = re.compile(rf"(?<={_WIDE})\s*\n\s*(?={_WIDE})")
+_SETTINGS = {"orphan:", "nosearch:", "nocomments:", "no-search:"}  # of Sphinx, for a page
 _SECTIONS = {"document", "section"}
 _ADMONITIONS_NAMES = """
 note tip hint important warning caution danger attention error
@@ -103,8 +106,18 @@ def _parse(text: str, left_out: list[str]) -> Any:
     )
     tree = utils.new_document("text", settings)
     with foreign_markup(text, left_out):
-        parser.parse(text, tree)
+        parser.parse(_with_first_cells(text), tree)
     return tree
+
+
+def _with_first_cells(text: str) -> str:
+    """Mark the first cell of a table's row as empty where it is blank: docutils would leave out the whole row."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines[:-1]):
+        border, row = _BORDER.match(line), lines[number + 1]
+        if border and row.strip() and not row[: border.end(2)].strip():
+            lines[number + 1] = f"{border[1]}{_EMPTY}{row[len(border[1]) + 1 :]}"
+    return "\n".join(lines)
 
 
 class _Walk:
@@ -179,7 +192,10 @@ class _Walk:
             self._marks.append(f"{name.capitalize()}:")
 
     def _end(self, node: str) -> None:
-        """End an element with a name; a list item or field with no text is nothing."""
+        """End an element with a name; a list item with no text is nothing, and a field is its name."""
+        if node == "field" and self._marks and self._marks[-1].lower() not in _SETTINGS:
+            self._lines.append(" ".join(self._marks))
+            self._first, self._last = (self._first, self._at) if len(self._lines) > 1 else (self._at, self._at)
         if node in _MARKED:
             self._marks = []
         if node in _ENDS or self._length > _LONG:
@@ -244,7 +260,7 @@ class _Walk:
             for leaf in leaves:
                 if leaf.line and leaf.line >= top:  # those of a CSV table are counted within it
                     lines += [leaf.line, leaf.line + leaf.rawsource.strip().count("\n")]
-        return " | ".join(cells), min(lines, default=top), max(lines, default=top)
+        return " | ".join(cells).replace(_EMPTY, ""), min(lines, default=top), max(lines, default=top)
 
     def _text(self, node: Any) -> str:
         """Return the text of an element in one line, without markup."""

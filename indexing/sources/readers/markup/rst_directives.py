@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives, roles
+from docutils.parsers.rst.directives.tables import CSVTable
 from docutils.parsers.rst.languages import en
+
+from memgpt_rag.io.printable import counted
 
 _DIRECTIVE = re.compile(r"^[ \t]*\.\. +(?:\|[^|\n]+\| +)?([A-Za-z][\w:.+-]{0,60}) ?::", re.MULTILINE)
 _ROLE = re.compile(r":([A-Za-z][\w:.+-]{0,60}):`|`:([A-Za-z][\w:.+-]{0,60}):")
@@ -35,7 +38,7 @@ def foreign_markup(text: str, left_out: list[str]) -> Iterator[None]:
     # The caption of a code block is an option of Sphinx's.
     known = (set(en.directives) | set(directives._directives)) - {"code", "code-block", "sourcecode"}
     own: dict[str, Any] = dict.fromkeys(names - known, _Foreign)
-    own |= {"raw": _Raw, "date": _Date} | dict.fromkeys(_FILES, _File)
+    own |= {"raw": _Raw, "date": _Date, "csv-table": _CsvTable} | dict.fromkeys(_FILES, _File)
     roled = {name.lower() for pair in _ROLE.findall(text) for name in pair if name}
     own_roles = roled - set(en.roles) - set(roles._role_registry) - set(roles._roles)
     saved, saved_roles = dict(directives._directives), dict(roles._roles)
@@ -71,6 +74,10 @@ class _Foreign(Directive):  # type: ignore[misc]
             block.line = self.content_offset + 1
             return [*map(self._paragraph, shown), *([block] if content.strip() else [])]
         if name == "toctree":  # names of files, some with a title
+            entries = sum(bool(line.strip()) for line in self.content)
+            _File.left_out.append(
+                f"line {self.lineno}: a table of contents of {counted(entries, 'document')} was left out"
+            )
             shown += [titled[1] for line in self.content if (titled := _TITLED.match(line.strip()))]
             return [self._paragraph(text) for text in shown]
         if argument:
@@ -91,6 +98,8 @@ class _Raw(_Foreign):
     """HTML, whose words are kept; or another format, whose source is."""
 
     def run(self) -> list[Any]:
+        if named := self.options.get("file") or self.options.get("url"):
+            return _left_out(self.lineno, named)
         content = "\n".join(self.content)
         raw = nodes.raw(content, content, format=" ".join(self.arguments).lower())
         raw.line = self.content_offset + 1
@@ -103,10 +112,21 @@ class _File(_Foreign):
     left_out: ClassVar[list[str]] = []
 
     def run(self) -> list[Any]:
-        self.left_out.append(
-            f"line {self.lineno}: {' '.join(self.arguments)[:200]}, which it includes, was not inserted"
-        )
-        return []
+        return _left_out(self.lineno, " ".join(self.arguments))
+
+
+class _CsvTable(CSVTable):  # type: ignore[misc]
+    """A table of comma-separated values, unless they are in a file."""
+
+    def run(self) -> list[Any]:
+        if named := self.options.get("file") or self.options.get("url"):
+            return _left_out(self.lineno, named)
+        return list(super().run())
+
+
+def _left_out(line: int, named: str) -> list[Any]:
+    _File.left_out.append(f"line {line}: {named[:200]}, which it includes, was not inserted")
+    return []
 
 
 class _Date(_Foreign):
