@@ -3,8 +3,9 @@
     python benchmarks/word_recall.py FOLDER                                   20 files of each format in the folder
     python benchmarks/word_recall.py FOLDER --before CHECKOUT --markitdown PYTHON
 
-Recall: the share of the words that the reference tool shows which are in the documents that a job reads, each as often. Precision: the
-share of the words read that the tool shows. The tools are pandoc, LibreOffice and pdftotext; nothing is installed here. `--before` reads
+Recall: the share of the words that the reference tool shows which are in the documents that a job reads, each as often; distinct: the
+same, each word counted once, since headers and footers of pages and tables of contents are left out on purpose, with a note.
+Precision: the share of the words read that the tool shows. The tools are pandoc, LibreOffice and pdftotext; nothing is installed here. `--before` reads
 with another checkout of this project, `--markitdown` with that package, in an environment of its own.
 Prints a table of medians and means by format, the files that fall behind, and one JSON line.
 """
@@ -21,7 +22,8 @@ import unicodedata
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 FORMATS = ("md", "html", "pdf", "docx", "pptx", "xlsx", "odt", "epub", "rst", "txt")
@@ -47,6 +49,15 @@ for document in read_documents(find_files([Path(sys.argv[1])])):
         print(block.text)
 """
 _MARKITDOWN = "import sys\nfrom markitdown import MarkItDown\nprint(MarkItDown().convert(sys.argv[1]).text_content)"
+
+
+class Figures(NamedTuple):
+    """What a reader gives of one file."""
+
+    recall: float
+    distinct: float
+    precision: float
+    path: Path
 
 
 def words(text: str) -> Counter[str]:
@@ -118,35 +129,35 @@ def main() -> None:
         ways["before"] = lambda path: run([sys.executable, "-c", _READ, path], path=asked.before)
     if asked.markitdown:
         ways["markitdown"] = lambda path: run([asked.markitdown, "-c", _MARKITDOWN, path])
-    figures: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
+    figures: dict[tuple[str, str], list[Figures]] = {}
     for suffix in asked.formats:
         for path, shown in chosen(asked.folder, suffix, asked.files):
             for way, read in ways.items():
                 found = words(read(path))
                 shared = (shown & found).total()
+                distinct = len(shown.keys() & found.keys()) / len(shown)
                 figures.setdefault((suffix, way), []).append(
-                    (shared / shown.total(), shared / max(1, found.total()), path)
+                    Figures(shared / shown.total(), distinct, shared / max(1, found.total()), path)
                 )
-    print(f"{'format':<8}{'reader':<12}{'files':>6}{'recall':>9}{'lowest':>8}{'precision':>11}{'lowest':>8}")
+    print(
+        f"{'format':<8}{'reader':<12}{'files':>6}{'recall':>9}{'lowest':>8}{'distinct':>10}{'lowest':>8}{'precision':>11}{'lowest':>8}"
+    )
+    summary = {}
     for (suffix, way), rows in figures.items():
-        recalls, precisions = [row[0] for row in rows], [row[1] for row in rows]
-        print(
-            f"{suffix:<8}{way:<12}{len(rows):>6}{mean(recalls):>9.4f}{min(recalls):>8.3f}{mean(precisions):>11.4f}{min(precisions):>8.3f}"
+        columns = list(zip(*rows))[:3]
+        means = [mean(column) for column in columns]
+        shown_figures = "".join(
+            f"{average:>{width}.4f}{min(column):>8.3f}" for average, column, width in zip(means, columns, (9, 10, 11))
+        )
+        print(f"{suffix:<8}{way:<12}{len(rows):>6}{shown_figures}")
+        summary[f"{suffix} {way}"] = dict(
+            zip(("files", "recall", "distinct", "precision"), (len(rows), *(round(average, 4) for average in means)))
         )
     behind = sorted(
-        (row for (_, way), rows in figures.items() if way == "ours" for row in rows), key=lambda row: min(row[:2])
+        (row for (_, way), rows in figures.items() if way == "ours" for row in rows), key=lambda row: min(row[:3])
     )
-    for recall, precision, path in behind[: asked.worst]:
-        print(f"{recall:.3f} {precision:.3f}  {path.relative_to(asked.folder)}")
-    summary = {
-        f"{suffix} {way}": {
-            "files": len(rows),
-            "recall": round(mean(row[0] for row in rows), 4),
-            "median_recall": round(median(row[0] for row in rows), 4),
-            "precision": round(mean(row[1] for row in rows), 4),
-        }
-        for (suffix, way), rows in figures.items()
-    }
+    for row in behind[: asked.worst]:
+        print(f"{row.recall:.3f} {row.distinct:.3f} {row.precision:.3f}  {row.path.relative_to(asked.folder)}")
     print(json.dumps(summary))
 
 

@@ -71,7 +71,7 @@ def test_code_keeps_its_indentation_and_its_lines(page):
         (".. versionadded:: 3.2\n   Gates.\n", ["New in version 3.2 Gates."]),
         (".. py:method:: Gate.open(self)\n   :async:\n\n   Opens it.\n\n   :param x: the width\n", ["Gate.open(self)", "Opens it.", "param x: the width"]),
         (".. unheard-of:: one\n   :strange: option\n\n   - two\n", ["one", "two"]),
-        (".. toctree::\n   :caption: Parts\n\n   intro\n   The gates <gates>\n", ["Parts", "The gates"]),
+        (".. toctree::\n   :caption: Parts\n\n   The gates <gates>\n", ["Parts", "The gates"]),
         (".. raw:: html\n\n   <p>Wet <b>quay</b></p>\n", ["Wet quay"]),
         ("3. Lift.\n4. Turn.\n", ["3. Lift.\n4. Turn."]),
         ("(c) Lift.\n(d) Turn.\n", ["(c) Lift.\n(d) Turn."]),

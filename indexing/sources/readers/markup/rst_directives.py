@@ -74,10 +74,10 @@ class _Foreign(Directive):  # type: ignore[misc]
             block.line = self.content_offset + 1
             return [*map(self._paragraph, shown), *([block] if content.strip() else [])]
         if name == "toctree":  # names of files, some with a title
-            entries = sum(bool(line.strip()) for line in self.content)
-            _File.left_out.append(
-                f"line {self.lineno}: a table of contents of {counted(entries, 'document')} was left out"
-            )
+            bare = sum(bool(line.strip()) and not _TITLED.match(line.strip()) for line in self.content)
+            if bare:
+                contents = f"a table of contents of {counted(bare, 'document')} was left out"
+                _File.left_out.append(f"line {self.lineno}: {contents}")
             shown += [titled[1] for line in self.content if (titled := _TITLED.match(line.strip()))]
             return [self._paragraph(text) for text in shown]
         if argument:
