@@ -33,6 +33,7 @@ from memgpt_rag.memory import Manifest, MemoryWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024
+_NO_TEXT = "holds no text"
 
 
 @dataclass
@@ -133,7 +134,7 @@ class PassageStream:
                 finished, files = finished + file.bytes, files + 1
                 bar.update(finished - bar.n)
                 if report.passages == passages and file.name not in self._remarked:
-                    self._note(Note(file.name, "holds no text"))
+                    self._note(Note(file.name, _NO_TEXT))
                 passages = report.passages
                 self._remarked.clear()
                 self.log.event("read", file=file.name, bytes=file.bytes)
@@ -150,9 +151,7 @@ class PassageStream:
         report.exact_duplicates, report.near_duplicates = duplicates.counts.exact, duplicates.counts.near
         self.log.count("passages_read", report.passages)
         if not report.passages:
-            if report.files == 1:
-                raise SourceError(f"{self.files[0].name} holds no text; name a source that does.")
-            raise SourceError(f"None of the {report.files:,} files holds any text; name sources that do.")
+            raise SourceError(_without_text([file.name for file in self.files], report.notes))
 
     def _note(self, note: Note) -> None:
         self._remarked.add(note.source)
@@ -166,6 +165,15 @@ class PassageStream:
         if self._on_reject is not None:
             self._on_reject(reject)
         self.log.reject(reject)
+
+
+def _without_text(names: Sequence[str], notes: Sequence[Note]) -> str:
+    """Return the sentence about sources that hold no text, with the first notes on what was left out of them."""
+    clauses = list(dict.fromkeys(note.text for note in notes if note.text != _NO_TEXT))
+    why = f" ({'; '.join(clauses[:3])})" if clauses else ""
+    if len(names) == 1:
+        return f"{names[0]} holds no text{why}; name a source that does."
+    return f"None of the {len(names):,} files holds any text{why}; name sources that do."
 
 
 def build_memory(
