@@ -159,7 +159,7 @@ def main() -> None:
             began, number = time.monotonic(), asked.first
             while number < asked.first + asked.files and time.monotonic() - began < asked.seconds:
                 random = Random(f"{name} {number}")
-                path = Path(folder) / f"{number}{seeds(name)[0].suffix}"
+                path = Path(folder) / f"{number}{''.join(seeds(name)[0].suffixes)}"
                 path.write_bytes(mutate(random.choice(contents), contents, random))
                 outcome = read(path)
                 counts[outcome.partition(":")[0]] += 1
