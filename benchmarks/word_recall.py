@@ -104,15 +104,22 @@ def reference(path: Path) -> str:
     return run(["pandoc", "-f", reader, "-t", "plain", "--wrap=none", path])
 
 
-def chosen(folder: Path, files: int) -> list[Path]:
-    """Return so many files of each format, always the same ones."""
-    found = []
-    for suffix in FORMATS:
-        of_format = {
-            blake2b(path.read_bytes()).digest(): path for path in sorted(folder.rglob(f"*.{suffix}")) if path.is_file()
-        }
-        found += [of_format[digest] for digest in sorted(of_format)[:files]]
-    return found
+def chosen(folder: Path, suffix: str, files: int) -> Iterator[tuple[Path, Counter[str]]]:
+    """Yield so many files of a format, always the same ones, and the words that the reference tool shows.
+
+    A file of a few words tells little, and one that the tool cannot read nothing: others take their places.
+    """
+    of_format = {
+        blake2b(path.read_bytes()).digest(): path for path in sorted(folder.rglob(f"*.{suffix}")) if path.is_file()
+    }
+    found = 0
+    for digest in sorted(of_format):
+        if found == files:
+            return
+        shown = words(reference(of_format[digest]))
+        if shown.total() >= 20:
+            found += 1
+            yield of_format[digest], shown
 
 
 def main() -> None:

@@ -470,7 +470,7 @@ def main() -> None:
                 found = json.loads(done.stdout.splitlines()[-1])
             named = name in found["outcome"] or found["outcome"].startswith(("read", "rejected"))
             # The reader's bounds are on top of what its process and libraries take.
-            if done.returncode or not named or found["seconds"] > SECONDS + 15 or found["reader"] > BYTES + 2**28:
+            if done.returncode or not named or found["seconds"] > 2 * SECONDS or found["reader"] > BYTES + 2**28:
                 wrong.append(name)
             results[name] = found
             size = path.lstat().st_size
