@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, INDEX_KINDS, EngineKind, IndexKind
+from memgpt_rag.errors import MissingPackageError
 from memgpt_rag.io.console import echo
 from memgpt_rag.io.option_groups import gathered, with_options
 from memgpt_rag.io.printable import counted, printable
@@ -56,8 +57,13 @@ class ReadingOptions:
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""
+        from importlib.util import find_spec
+
         from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
 
+        # Said before the job begins, not once for each page.
+        if self.main_content and find_spec("trafilatura") is None:
+            raise MissingPackageError("trafilatura", "--main-content", "pip install 'memgpt_rag[web]'")
         named = [one.rpartition("=") for one in self.encoding]
         return ReadOptions(
             encoding=next((encoding for pattern, _, encoding in named if not pattern), None),
@@ -272,7 +278,7 @@ _OPTIONS = [
     click.option(
         "--main-content",
         is_flag=True,
-        help="Read the main content of HTML pages only, without what surrounds it (needs memgpt-rag[web]).",
+        help="Read the main content of HTML pages only, without what surrounds it (needs memgpt_rag[web]).",
     ),
     click.option(
         "--delimiter",

@@ -201,14 +201,16 @@ def _guess(content: bytes) -> str | None:
     sample = content[:65_536]
     if _looks_chinese(sample):
         return "gb18030"
-    matches = from_bytes(sample)
+    # Text in UTF-16 and UTF-32 has zero bytes, and is another error.
+    matches = from_bytes(sample, cp_exclusion=["utf_7", "utf_16", "utf_16_be", "utf_16_le", "utf_32"])
     best = matches.best()
     if best is None:
         return None
     equals = [match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
     equals += [match for match in matches if best.encoding in match.could_be_from_charset]
     names = {name for match in equals for name in (match.encoding, *match.could_be_from_charset)}
-    return "cp1252" if "cp1252" in names else text_codec(best.encoding) or best.encoding
+    usual = next((name for name in ("cp1252", "euc_jp") if name in names), best.encoding)
+    return text_codec(usual) or usual
 
 
 def _looks_chinese(sample: bytes) -> bool:
@@ -217,4 +219,4 @@ def _looks_chinese(sample: bytes) -> bool:
     common = sum(_COMMON_GB2312.match(pair) is not None for pair in pairs)
     upper = sum(_UPPER_GB2312.match(pair) is not None for pair in pairs)
     beyond_ascii = sum(byte >= 0x80 for byte in sample)
-    return len(pairs) >= 2 and common * 4 >= beyond_ascii * 2 * 0.8 and upper * 10 >= len(pairs)
+    return len(pairs) >= 2 and 2 * common >= 0.8 * beyond_ascii and upper * 10 >= len(pairs)

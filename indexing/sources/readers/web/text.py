@@ -39,8 +39,11 @@ class BlockText:
         self.last = line + text.count("\n", 0, len(text.rstrip()))
 
     def separate(self, separator: str) -> None:
-        """Put a separator between what was added and what follows, if both have text."""
-        if not self._is_empty and len(separator) >= len(self._separator):
+        """Put a separator between what was added and what follows, if both have text: the strongest of several."""
+        if not self._is_empty and (len(separator), separator) > (
+            len(self._separator),
+            self._separator,
+        ):  # " " < ", " < "; "
             self._separator = separator
 
     def prefix(self, marker: str) -> None:
