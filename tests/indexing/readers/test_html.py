@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from indexing.sources.readers.html import add_html, read
+from indexing.sources.readers.web.html import add_html, read
 
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
