@@ -42,8 +42,8 @@ class Passage:
     def place(self) -> str:
         """Where to look the passage up, for people: "manual.txt, lines 12–18", "prices.xlsx, Boats!A:D, row 3"."""
         # The number of a line leads to a record by itself; so does that of a record without an id of its own.
-        told = self.unit == "line" or self.record in ("", str(self.first))
-        document = self.source if told else f"{self.source}, {self.record}"
+        same = self.record in ("", str(self.first), f"{self.unit} {self.first}", f"{self.unit}-{self.first}")
+        document = self.source if same or self.unit == "line" else f"{self.source}, {self.record}"
         if self.first == self.last:
             return f"{document}, {self.unit} {self.first}"
         return f"{document}, {self.unit}s {self.first}–{self.last}"
