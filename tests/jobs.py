@@ -11,6 +11,7 @@ from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
 from memgpt_rag.memory.storage import layout
 
 
@@ -24,6 +25,8 @@ def write_sources(folder: Path, numbers) -> Path:
 def build(sources: Path, memory: Path, **settings) -> None:
     encoder = HashEncoder(dimension=32)
     splitter = PassageSplitter(encoder.count_tokens)
+    # Read in this process: these tests are about the memory, and some of them kill the job.
+    settings.setdefault("options", ReadOptions(limits=None))
     build_memory(
         find_files([sources]), memory, engine=LocalEngine(encoder, splitter), tokenizer_name="hash", **settings
     )

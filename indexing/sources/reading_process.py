@@ -63,7 +63,7 @@ class ReadingProcess:
         """Begin to read a file; its items are fetched by `items`."""
         self._grown = _MOST_KEPT  # until it is at the end of the file
         sent = asdict(replace(options, on_note=None, on_progress=None, on_reject=None))  # type: ignore[arg-type]  # not sent
-        sent |= {"path": str(path), "name": name, "rejecting": rejecting}
+        sent |= {"path": str(path.absolute()), "name": name, "rejecting": rejecting}
         self._requests.send_bytes(json.dumps(sent).encode("utf-8", "surrogatepass"))
 
     def items(self, seconds: float, name: str) -> Iterator[Item]:
@@ -130,6 +130,10 @@ def release(process: ReadingProcess) -> None:
         _idle.append(process)
     else:
         process.stop()
+
+
+# A process that is forked must not share the pipes of this one.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 @atexit.register

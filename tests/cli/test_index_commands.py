@@ -57,7 +57,7 @@ def test_a_memory_goes_through_its_life(tmp_path):
     assert [line[:15] for line in told] == ["- first.jsonl#a", "0 added, 1 gone"]
     assert "2 entries, version 6" in index("rollback", memory, "1")
     assert "Forgot 4 versions" in index("expire", memory, "--keep", "2")
-    assert "Wrote 1 entries" in index("export", memory, tmp_path / "out.jsonl", "--where", "year == 2020")
+    assert "Wrote 1 entry" in index("export", memory, tmp_path / "out.jsonl", "--where", "year == 2020")
     assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == RECORDS[0]["text"]
     (segment,) = (memory / "segments" / "000001").glob("keys*")
     segment.write_bytes(segment.read_bytes()[:-1] + b"\1")

@@ -39,9 +39,14 @@ def memory(tmp_path_factory) -> Path:
     for row in (["boat", "crowns an hour"], ["rowing boat", 40], ["pedal boat", 65], ["canoe", 30]):
         book.active.append(row)
     book.save(docs / "hire.xlsx")
-    messages = (("Keys", "The keys of the boathouse hang behind the clock."), ("Lunch", "Lunch is at noon in the canteen."))
+    messages = (
+        ("Keys", "The keys of the boathouse hang behind the clock."),
+        ("Lunch", "Lunch is at noon in the canteen."),
+    )
     (docs / "club.mbox").write_text(
-        "".join(f"From a@b.org Thu Jan  1 00:00:00 2026\nSubject: {subject}\n\n{body}\n\n" for subject, body in messages)
+        "".join(
+            f"From a@b.org Thu Jan  1 00:00:00 2026\nSubject: {subject}\n\n{body}\n\n" for subject, body in messages
+        )
     )
     (docs / "locks.py").write_text(
         '"""Locks of the canal."""\n\n\ndef open_gate(level):\n    """Open a gate once the water is level."""\n    return level == 0\n'

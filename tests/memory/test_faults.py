@@ -27,6 +27,7 @@ from indexing.jobs.change_memory import add_sources, compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
+from indexing.sources.read_options import ReadOptions
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_states, expire, roll_back
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
@@ -49,7 +50,13 @@ def small_blocks_and_one_thread(monkeypatch):
 def change(sources: Path, memory: Path, *, update: bool) -> None:
     encoder = HashEncoder(dimension=32)
     splitter = PassageSplitter(encoder.count_tokens)
-    add_sources(find_files([sources]), memory, engine=LocalEngine(encoder, splitter), update=update)
+    add_sources(
+        find_files([sources]),
+        memory,
+        engine=LocalEngine(encoder, splitter),
+        options=ReadOptions(limits=None),
+        update=update,
+    )
 
 
 def delete(memory: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from indexing.sources.readers.web.html import add_html, read
 
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.readers.web.html import add_html, read
 from memgpt_rag.errors import MissingPackageError
 
 

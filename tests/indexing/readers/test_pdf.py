@@ -574,5 +574,5 @@ def test_text_in_a_font_that_hides_its_letters_is_named(tmp_path):
 
 def test_a_reader_of_many_pages_shows_that_it_goes_on(tmp_path):
     path, steps = Pages(tmp_path / "a.pdf").page("One.").page("Two.").save(), []
-    list(read_path(path, "a.pdf", ReadOptions(on_progress=lambda: steps.append("page"))))
+    list(read_path(path, "a.pdf", ReadOptions(on_progress=lambda done: steps.append("page"))))
     assert steps == ["page", "page"]
