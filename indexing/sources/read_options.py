@@ -33,7 +33,7 @@ class ReadLimits:
     """
 
     seconds: float = 60.0
-    memory_bytes: int = 2**30
+    memory_bytes: int = 10**9
 
 
 @dataclass(frozen=True)
