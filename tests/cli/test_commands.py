@@ -163,6 +163,7 @@ def test_a_memory_is_not_built_over_in_another_way_unasked(memory):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_a_plan_tells_sizes_and_times_and_writes_nothing(tmp_path):
     done = run("memgpt-index", "plan", KNOWLEDGE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

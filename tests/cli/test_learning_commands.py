@@ -11,6 +11,7 @@ from commands import KNOWN, refused, run
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
     from memgpt_rag.hub.bundled import GEMMA, generator_folder
 
@@ -44,6 +45,7 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp_path):
     from memgpt_rag.answering.confidence import read_confidence
     from memgpt_rag.hub.bundled import GEMMA, generator_folder

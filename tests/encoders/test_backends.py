@@ -292,6 +292,7 @@ def test_a_loss_is_kept_as_finite_numbers_or_measured_again(tmp_path):
 
 @pytest.mark.offline_models
 @pytest.mark.parametrize("backend, program", [("openvino", "openvino"), ("onnx", "onnx")])
+@pytest.mark.slow
 def test_a_network_whose_file_changed_is_exported_again(tmp_path, monkeypatch, backend, program):
     pytest.importorskip(program)
     import torch

@@ -96,6 +96,7 @@ def test_a_memory_does_not_depend_on_who_built_it(sources, tmp_path, monkeypatch
     assert (reports[3].added, reports[3].deleted, reports[3].embedded) == (290, 300, 30), "lines have moved"
 
 
+@pytest.mark.slow
 def test_rejects_come_in_the_same_order(sources, tmp_path):
     lines = (sources / "b-benches.jsonl").read_text().splitlines()
     for place in (7, 120, 121, 299):
@@ -118,6 +119,7 @@ def test_rejects_come_in_the_same_order(sources, tmp_path):
     require_same(tmp_path / "local", tmp_path / "ray")
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_named_together(sources, tmp_path):
     (sources / "b-benches.jsonl").write_text('{"text": "fine"}\n{broken\n')
     (sources / "d-latin.txt").write_bytes(b"Caf\xe9")

@@ -107,6 +107,7 @@ def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader
     assert float((words + END_WEIGHT * end).mean()) == pytest.approx(got.after, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_null_slot_stays_only_where_answers_are_better_for_it(reader, examples):
     reader.model.config = replace(reader.model.config, offset=4.0)  # memory shouts
     got = calibrate(reader, examples, examples, CalibrationOptions(steps=12, evaluations=3, top_ms=()))

@@ -49,6 +49,7 @@ def losses(model, prompt: Prompt, end: tuple[int, ...]) -> torch.Tensor:
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_the_kept_reader_reads_better_than_the_decoder_alone(gemma):
     from benchmarks.trained_reader import load_trained_reader
 
