@@ -72,7 +72,9 @@ def run(command: list[str | Path], *, seconds: float = 300, path: Path | None = 
     if path is not None:
         environment["PYTHONPATH"] = str(path)
     try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds, env=environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, timeout=seconds, env=environment, cwd=tempfile.gettempdir(), check=False
+        )
     except subprocess.TimeoutExpired:
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
