@@ -94,7 +94,9 @@ def update(memory: Path, change: _Change) -> None:
 @click.command()
 @memory_option
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Entry to delete; may be given again.")
-@click.option("--source", "sources", multiple=True, metavar="NAME", help="File whose entries go; may be given again.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="NAME", help="File whose entries go, or archive; may be given again."
+)
 @where_option
 @dry_run_option
 def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: str | None, dry_run: bool) -> None:
@@ -104,12 +106,13 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
     import pyarrow.compute as pc
 
     from indexing.jobs.change_memory import delete_entries
+    from indexing.sources.file_of_source import in_files
     from memgpt_rag.memory import Memory
 
     if not ids and not sources and where is None:
         raise click.UsageError("Say which entries: with --id, --source or --where.")
     opened = Memory.open(memory)
-    expressions = [pc.field(name).isin(pa.array(of, pa.string())) for name, of in (("id", ids), ("source", sources))]
+    expressions = [pc.field("id").isin(pa.array(ids, pa.string())), in_files(sources)]
     rows = np.unique(np.concatenate([opened.rows(one) for one in (*expressions, *([where] if where else []))]))
     if dry_run:
         for passage in opened.passages(rows[:20]):
@@ -185,9 +188,9 @@ def versions(memory: Path) -> None:
     from memgpt_rag.memory import list_versions
 
     for manifest in list_versions(memory):
-        counted = ", ".join(f"{name} {value:,}" for name, value in manifest.job.items() if isinstance(value, int))
-        told = printable(f"{manifest.job.get('name')}  {counted}")
-        echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {told}")
+        counts = ", ".join(f"{name} {value:,}" for name, value in manifest.job.items() if isinstance(value, int))
+        job = printable(f"{manifest.job.get('name')}  {counts}")
+        echo(f"{manifest.commit:>6}  {manifest.entries:>12,} entries  {job}")
 
 
 @click.command()

@@ -148,8 +148,9 @@ def build(
 ) -> None:
     """Read files and folders, and build a memory from them.
 
-    Text, Markdown, HTML, PDF, Word, JSON Lines, CSV and Parquet are read; anything else is read as text, and a file that
-    cannot be read stops the job before anything is written. Run again, the job embeds only what is new, and a job that
+    Text, Markdown, HTML, PDF, office documents, mail, source code, JSON, CSV, Parquet and archives of them are read; anything
+    else is read as text. What is left out of a file is printed, and a file that cannot be read stops the job before anything
+    is written. Run again, the job embeds only what is new, and a job that
     was stopped goes on where it was.
     """
     from indexing.jobs.build_memory import PassageStream, build_memory

@@ -61,12 +61,9 @@ def _trimmed(
         if not kept.strip():
             continue
         skipped = len(kept) - len(kept.lstrip())
-        if (
-            code
-            and (line := kept.rfind("\n", 0, skipped)) + 1 + at + start
-            and _begins_line(text, start + at + line + 1)
-        ):
-            skipped = line + 1
+        line = kept.rfind("\n", 0, skipped) + 1
+        if code and _begins_line(text, start + at + line):
+            skipped = line
         yield start + at + skipped, start + at + len(kept)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import PurePosixPath
 
+from indexing.passages.split_passages import TITLE_SEPARATOR
 from indexing.seen import SeenRuns, SeenTexts
 from memgpt_rag.passage import Passage
 
@@ -54,7 +55,7 @@ class DuplicateFilter:
 
     def is_new(self, passage: Passage) -> bool:
         """Return whether a passage is new; duplicates are counted."""
-        title = "" if passage.title == PurePosixPath(passage.source).stem else passage.title
+        title = _own_title(passage)
         if not self._texts.add(f"{title}\n{passage.text}"):
             self.counts.exact += 1
             return False
@@ -71,6 +72,14 @@ class DuplicateFilter:
             return False
         self._kept.add(under + run, sketch)
         return True
+
+
+def _own_title(passage: Passage) -> str:
+    """Return the title of a passage without the name of its file, which stands for a missing title of the document."""
+    stem = PurePosixPath(passage.source).stem
+    if passage.title == stem:
+        return ""
+    return passage.title.removeprefix(f"{stem}{TITLE_SEPARATOR}")
 
 
 def _hashed_words(text: str) -> array[int]:

@@ -19,7 +19,7 @@ from memgpt_rag.passage import Passage
 
 # Titles go into the encoder and the language model with every passage, so long ones are shortened.
 MAX_TITLE_CHARACTERS = 120
-_BETWEEN = " › "
+TITLE_SEPARATOR = " › "
 # The least that is shown of a document's title, in characters.
 _LEAST_OF_A_TITLE = 16
 
@@ -45,9 +45,10 @@ class PassageSplitter:
         self.max_tokens = max_tokens
 
     def split(self, document: Document) -> Iterator[Passage]:
-        """Yield passages in reading order; `start` and `end` count characters of the cleaned blocks, joined by blank lines and rows by line breaks.
+        """Yield passages in reading order.
 
-        A passage that begins inside a table has the table's header above its text.
+        `start` and `end` count characters of the cleaned blocks, joined by blank lines, and by line breaks before rows. A
+        passage that begins inside a table has the table's header above its text.
         """
         offset, times, mentioned = 0, Counter[str](), set[str]()
         for headings, group in groupby(document.blocks, key=lambda block: block.headings):
@@ -153,17 +154,17 @@ def _title(title: str, headings: tuple[str, ...]) -> tuple[str, list[str]]:
     A long title loses its middle, then its beginning: the innermost heading tells most of the text below it.
     """
     parts = list(dict.fromkeys(clean(part).replace("\n", " ") for part in (title, *headings) if part.strip()))
-    joined = _BETWEEN.join(parts)
+    joined = TITLE_SEPARATOR.join(parts)
     if len(joined) <= MAX_TITLE_CHARACTERS:
         return joined, []
     *outer, inner = parts
     if len(inner) > MAX_TITLE_CHARACTERS:
         return inner[: MAX_TITLE_CHARACTERS - 1] + "…", parts
     kept, room = [inner], MAX_TITLE_CHARACTERS - len(inner)
-    while outer and room >= len(outer[-1]) + 2 * len(_BETWEEN) + _LEAST_OF_A_TITLE:
+    while outer and room >= len(outer[-1]) + 2 * len(TITLE_SEPARATOR) + _LEAST_OF_A_TITLE:
         kept.insert(0, outer.pop())
-        room -= len(kept[0]) + len(_BETWEEN)
-    if outer and room >= _LEAST_OF_A_TITLE + len(_BETWEEN):
-        shown = room - len(_BETWEEN)
+        room -= len(kept[0]) + len(TITLE_SEPARATOR)
+    if outer and room >= _LEAST_OF_A_TITLE + len(TITLE_SEPARATOR):
+        shown = room - len(TITLE_SEPARATOR)
         kept.insert(0, outer[0] if len(outer[0]) <= shown else outer[0][: shown - 1] + "…")
-    return _BETWEEN.join(kept), [part for part in outer if part not in kept]
+    return TITLE_SEPARATOR.join(kept), [part for part in outer if part not in kept]

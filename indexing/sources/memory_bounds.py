@@ -10,9 +10,9 @@ allowed = 0  # bytes for models, in all
 
 
 def limit(most: int) -> None:
-    """Let this process take so many more bytes than it has."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + most, hard))
+    """Let this process take so many more bytes than it has, as far as the system's own limit admits."""
+    if present := address_space():
+        _set(present + most)
 
 
 def allow(more: int) -> None:
@@ -21,7 +21,12 @@ def allow(more: int) -> None:
     allowed += more
     most, hard = resource.getrlimit(resource.RLIMIT_AS)
     if most not in (resource.RLIM_INFINITY, hard):
-        resource.setrlimit(resource.RLIMIT_AS, (most + more, hard))
+        _set(most + more)
+
+
+def _set(most: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def address_space() -> int:

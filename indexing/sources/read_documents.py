@@ -71,6 +71,10 @@ class _BegunFile:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the process back, or end it if the file was not read to its end."""
         if self._process is not None:
             reading_process.release(self._process)
         self._held.close()
@@ -132,7 +136,7 @@ def read_documents(
                     yield first.file
         finally:
             for one in begun:
-                one.__exit__()
+                one.close()
 
     with closing(items()) as read:
         yield from settle(read, options, on_file)

@@ -28,7 +28,7 @@ class ReadLimits:
     """What reading one file may take, in a process of its own.
 
     Attributes:
-        seconds: most time without any further text.
+        seconds: most time without any further text or news of progress.
         memory_bytes: most memory.
     """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import run
 from tiny import HashEncoder
 
 from indexing.engines.local import LocalEngine
@@ -413,3 +414,6 @@ def test_an_archive_is_brought_up_to_date_with_its_members(tmp_path):
     }
     report = change(folder / "docs.zip", memory)
     assert (report.added, report.kept, report.commit) == (0, 2, None)
+    done = run("memgpt-index", "delete", "--memory", memory, "--source", "docs.zip")
+    assert done.returncode == 0, done.stderr
+    assert stored() == {"docs.zip.txt": "The archive is packed on Mondays by the clerk."}

@@ -170,6 +170,8 @@ def test_code_keeps_its_indentation():
     passages = list(PassageSplitter(count, 40).split(document(Block(code, 1, 33, kind="code"))))
     assert "\n".join(one.text for one in passages) == code.expandtabs(4).rstrip("\n")
     assert passages[1].text.startswith("    gate_")
+    (inner,) = PassageSplitter(count).split(document(Block("    if closed:\n        stay()\n", 1, 2, kind="code")))
+    assert inner.text == "    if closed:\n        stay()", "of the first line, too"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,8 @@ def test_a_copied_file_without_a_title_is_a_duplicate():
     for source, new in (("a/museum.txt", True), ("copy of museum.txt", False)):
         title = Path(source).stem
         assert duplicates.is_new(replace(passage(LONG, title), source=source)) is new
+        assert duplicates.is_new(replace(passage(LONG, f"{title} › Clocks"), source=source)) is new
+    assert duplicates.is_new(replace(passage(LONG, "museum › Maps"), source="museum.txt")), "another heading"
 
 
 def test_near_duplicates_among_many_passages_are_found():
