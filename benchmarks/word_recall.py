@@ -112,17 +112,17 @@ def chosen(folder: Path, suffix: str, files: int) -> Iterator[tuple[Path, Counte
 
     A file of a few words tells little, and one that the tool cannot read nothing: others take their places.
     """
-    of_format = {
+    paths = {
         blake2b(path.read_bytes()).digest(): path for path in sorted(folder.rglob(f"*.{suffix}")) if path.is_file()
     }
     found = 0
-    for digest in sorted(of_format):
+    for digest in sorted(paths):
         if found == files:
             return
-        shown = words(reference(of_format[digest]))
+        shown = words(reference(paths[digest]))
         if shown.total() >= 20:
             found += 1
-            yield of_format[digest], shown
+            yield paths[digest], shown
 
 
 def main() -> None:

@@ -48,5 +48,5 @@ def _is_in(block: list[str], runs: set[tuple[str, ...]]) -> bool:
     """Return whether most runs of words of a block are in the main content."""
     if len(block) <= _LENGTH:
         return bool(block) and tuple(block) in runs
-    of_block = [tuple(block[at : at + _LENGTH]) for at in range(len(block) - _LENGTH + 1)]
-    return 2 * sum(run in runs for run in of_block) >= len(of_block)
+    block_runs = [tuple(block[at : at + _LENGTH]) for at in range(len(block) - _LENGTH + 1)]
+    return 2 * sum(run in runs for run in block_runs) >= len(block_runs)
