@@ -5,7 +5,9 @@
 
 Sets are XQuAD in English and Chinese, unless --sets names others. All modes see the same passages, the same question and
 the same words around them: closed book; prompt with the best passage; prompt with the best two or four, best last; memory
-with the presets quality and compact, with and without the bias by retrieval score. NLL is that of the gold answer per
+with the presets quality and compact, with and without the bias by retrieval score. Of the modes that --modes
+names, "reader, quality" and "reader, compact" read memory with the reader that ships, and "trained, prompt-4" is the honest opponent: the prompt with an
+adapter of the same size, trained on the same questions with the passages in the prompt. NLL is that of the gold answer per
 token; F1 counts characters in Chinese. Each figure is paired per question against the prompts; the best prompt of a set is
 the one with the best mean of that figure. Intervals are 95 %, by bootstrap. A mode cites right where the entry with the
 largest share of the attention holds the answer, of the questions where one of the four does. Time to first token starts
@@ -160,6 +162,8 @@ def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) ->
 
 ALWAYS = ("prompt-1", "prompt-4")
 MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
+READER_MODES = ("reader, quality", "reader, compact", "reader, prompt-4", "trained, prompt-4")
+PROMPT_READER = Path(__file__).parent / "readers" / DEFAULT_GENERATOR
 
 
 def report(
@@ -167,12 +171,13 @@ def report(
     questions: dict[str, list[Question]],
     encoder: Encoder,
     model: MemoryDecoder,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[str],
+    readers: dict[str, MemoryDecoder],
 ) -> None:
     """Every question in every mode, question by question, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
     for name, asked in questions.items():
-        rags = {mode: RAG(memories[name], encoder, with_config(model, mode)) for mode in modes}
+        rags = {mode: RAG(memories[name], encoder, with_config(model, mode, readers)) for mode in modes}
         found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
         warm(rags, found)
         rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
@@ -191,24 +196,41 @@ def report(
     print(json.dumps(results, ensure_ascii=False))
 
 
-def with_config(model: MemoryDecoder, mode: str) -> MemoryDecoder:
-    """The same decoder with the configuration of a mode, and states of its own."""
+def with_config(model: MemoryDecoder, mode: str, readers: dict[str, MemoryDecoder]) -> MemoryDecoder:
+    """The same decoder with the configuration of a mode, and states of its own; or the one with the reader of a mode."""
+    if mode in readers:
+        return readers[mode]
     config = preset("compact" if mode.startswith("compact") else "quality", model.decoder.config)
     if mode.endswith("no bias"):
         config = replace(config, score_bias=0.0)
     return MemoryDecoder(model.decoder, model.tokenizer, config=config, states_cache_bytes=STATES_BYTES)
 
 
+def with_reader(name: str, mode: str) -> MemoryDecoder:
+    """The model that reads with what was trained for a mode."""
+    return MemoryDecoder.from_pretrained(
+        name,
+        config="compact" if mode.endswith("compact") else "quality",
+        reader=PROMPT_READER if mode.startswith("trained") else "auto",
+        states_cache_bytes=STATES_BYTES,
+    )
+
+
+def attends(mode: str) -> bool:
+    """Whether a mode reads its entries from memory."""
+    return mode.removeprefix("reader, ").startswith(("quality", "compact"))
+
+
 def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
     """States of all entries that the questions need, as a memory with stored states would have them."""
     for mode, rag in rags.items():
-        if mode.startswith(("quality", "compact")):
+        if attends(mode):
             rag.model.states_of([rag.prompt.entry_ids(entry.passage) for of_question in found for entry in of_question])
 
 
 def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, language: str) -> dict[str, float]:
-    pasted = found[: PASTED.get(mode, 0)]
-    attended = found if mode.startswith(("quality", "compact")) else []
+    pasted = found[: PASTED.get(mode.rpartition(", ")[2], 0)]
+    attended = found if attends(mode) else []
     generated = rag.generator.generate_batch([question.text], [pasted], [attended])
     text = rag.prompt.answer_text(generated.tokens[0])
     with torch.no_grad():
@@ -235,7 +257,11 @@ def main() -> None:
         "--articles", type=int, nargs="+", default=[None], help="articles per half of the sets, or of each (all)"
     )
     parser.add_argument(
-        "--modes", nargs="+", default=list(MODES), choices=MODES, help=f"{' and '.join(ALWAYS)} always join"
+        "--modes",
+        nargs="+",
+        default=list(MODES),
+        choices=[*MODES, *READER_MODES],
+        help=f"{' and '.join(ALWAYS)} always join",
     )
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=PRESETS, help="which ones to choose")
     parser.add_argument("--steps", type=int, default=400, help="steps of each fit")
@@ -249,7 +275,7 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     encoder = load_encoder(arguments.encoder)
-    model = MemoryDecoder.from_pretrained(arguments.model, states_cache_bytes=STATES_BYTES)
+    model = MemoryDecoder.from_pretrained(arguments.model, reader=None, states_cache_bytes=STATES_BYTES)
     half = CHOOSING if arguments.what == "choose" else REPORTING
     count = arguments.questions or (10_000 if arguments.what == "choose" else 300)
     memories, questions = {}, {}
@@ -262,8 +288,9 @@ def main() -> None:
             rags = {name: RAG(memory, encoder, model) for name, memory in memories.items()}
             choose(rags, questions, arguments.presets, arguments.steps, arguments.save)
         else:
-            modes = [mode for mode in MODES if mode in (*ALWAYS, *arguments.modes)]
-            report(memories, questions, encoder, model, modes)
+            modes = [mode for mode in (*MODES, *READER_MODES) if mode in (*ALWAYS, *arguments.modes)]
+            readers = {mode: with_reader(arguments.model, mode) for mode in modes if mode in READER_MODES}
+            report(memories, questions, encoder, model, modes, readers)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
-from memgpt_rag.model.adapter import READER, load_adapter
 from memgpt_rag.model.prompt import NOT_IN_MEMORY
+from memgpt_rag.model.reader import load_reader
+from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter import AdapterOptions, train_adapter
 from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
@@ -89,7 +90,7 @@ def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[
     """Figures of each language with the reader and without, and how far they are apart."""
     results: dict[str, Any] = {}
     for language, of_language in examples.items():
-        with rag.model.as_pretrained():
+        with rag.model.reading_with(rag.model.writer):
             before = measure(rag, asked[language], of_language, language, "without")
         after = measure(rag, asked[language], of_language, language, "with")
         removed = [
@@ -142,7 +143,9 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     encoder = load_encoder(DEFAULT_ENCODER)
-    model = MemoryDecoder.from_pretrained(DEFAULT_GENERATOR, config=arguments.preset, states_cache_bytes=8 * 2**30)
+    model = MemoryDecoder.from_pretrained(
+        DEFAULT_GENERATOR, config=arguments.preset, reader=None, states_cache_bytes=8 * 2**30
+    )
     with tempfile.TemporaryDirectory() as scratch:
         fitting: list[Example] = []
         held_out: list[Example] = []
@@ -161,7 +164,7 @@ def main() -> None:
                 part += found(rag, thinned(of_part, count))
         reader, training = arguments.reader or Path(scratch) / "reader", None
         if (reader / READER).exists():
-            load_adapter(model, reader)
+            load_reader(model, reader)
         else:
             training = train(rag, fitting, held_out, reader, arguments)
         results = report(rag, asked, examples)

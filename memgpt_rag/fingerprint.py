@@ -140,6 +140,7 @@ class StatesFingerprint:
         prefix_ids: the tokens after which every entry was read, which also fix the entry's positions.
         probe_ids: the probe passage in tokens.
         probe: base64 of little-endian float16: keys and values of the probe's last token in the last of the layers.
+        delimiters: digest of the trained vectors behind the prefix and every entry; empty without such.
     """
 
     model: str
@@ -150,14 +151,16 @@ class StatesFingerprint:
     prefix_ids: tuple[int, ...]
     probe_ids: tuple[int, ...]
     probe: str
+    delimiters: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a manifest holds them."""
-        return asdict(self)
+        """Return the fields as a manifest holds them; what is empty is left out, as earlier releases did."""
+        return {name: value for name, value in asdict(self).items() if name != "delimiters" or value}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StatesFingerprint:
         """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
+        fields = {"delimiters": "", **fields}
         wrong = sorted(set(fields) ^ set(cls.__annotations__))
         for name, kind in cls.__annotations__.items():
             value = fields.get(name)
@@ -201,12 +204,18 @@ class StatesFingerprint:
             differs.append("the same text gives other tokens")
         elif self.prefix_ids != reading.prefix_ids:
             differs.append(f"another prefix ({len(self.prefix_ids)} tokens against {len(reading.prefix_ids)})")
+        if self.delimiters != reading.delimiters:
+            kinds = [
+                f"the delimiters {one}" if one else "no delimiters" for one in (self.delimiters, reading.delimiters)
+            ]
+            differs.append(f"another reader ({kinds[0]} against {kinds[1]})")
         if not differs and not (agreement := _cosine(self.probe, reading.probe)) >= SAME_STATES:
             differs.append(f"the same text gives other states (cosine {agreement:.4f})")
         if differs:
             raise MismatchError(
                 f"The states in this memory were computed by {self.model!r} and are read by {reading.model!r}: "
-                f"{'; '.join(differs)}. Read them with the model that computed them, or compute them again."
+                f"{'; '.join(differs)}. Read them with the model and the reader that computed them, or compute them again "
+                "with: memgpt-index states"
             )
 
 

@@ -27,7 +27,6 @@ from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.memory import Memory, Searchable, Shards, StateCache
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import confidence_file, decoder_key
-from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search
 
@@ -54,7 +53,7 @@ class RAG:
     ):
         self.retriever = Retriever(memory, encoder, search)
         self.model = model
-        self.prompt = prompt = Prompt(model.tokenizer)
+        self.prompt = prompt = model.prompt
         model.prefix_ids = prompt.prefix_ids
         self._confidence: dict[str, ConfidenceModel] = {}
         states: StatesSource = ComputedStates(model, prompt)
@@ -198,4 +197,7 @@ class RAG:
     def confidence_key(self) -> str:
         """The key of the confidence model for these models, the layers that read memory, and the search."""
         encoder, layers = self.retriever.memory.manifest.encoder.name, str(self.model.config.layers)
-        return confidence_key(decoder_key(self.model.decoder.config), layers, encoder, self.retriever.search.key)
+        decoder = decoder_key(self.model.decoder.config)
+        if self.model.reader is not None:
+            decoder = f"{decoder} {self.model.reader.digest}"
+        return confidence_key(decoder, layers, encoder, self.retriever.search.key)

@@ -71,14 +71,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def gemma():
-    """Gemma 3 270M in fp32, shared by all tests; a test that changes its config or prefix must not rely on others'."""
+    """Gemma 3 270M in fp32 as it was pretrained, shared by all tests; a test that changes its config or prefix must not rely on
+    others'.
+    """
     import torch
 
     from memgpt_rag.io.console import quiet_libraries
     from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
-    return MemoryDecoder.from_pretrained(dtype=torch.float32)
+    return MemoryDecoder.from_pretrained(dtype=torch.float32, reader=None)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ from memgpt_rag.choices import (
     StatesType,
 )
 from memgpt_rag.hub.bundled import GEMMA
-from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries, version_option
+from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, quiet_libraries, reader_option, version_option
 from memgpt_rag.io.printable import counted
 from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 
@@ -181,7 +181,7 @@ def build(
     if lexical:
         changes.add_lexical_index_to(memory)
     if preset is not None:
-        _store_states(memory, generator or GEMMA, preset, "int8", execution)
+        _store_states(memory, generator or GEMMA, preset, "int8", execution, "auto")
 
 
 def _print_report(report: BuildReport, memory: Path) -> None:
@@ -291,16 +291,21 @@ def plan(
     type=click.Choice(STATES_TYPES),
     help="How states are stored; int8 with a scale per token and head.",
 )
+@reader_option
 @execution_options
-def states(memory: Path, model_name: str, preset: str, dtype: StatesType, execution: ExecutionOptions) -> None:
+def states(
+    memory: Path, model_name: str, preset: str, dtype: StatesType, reader: str, execution: ExecutionOptions
+) -> None:
     """Compute the states of the entries in folder MEMORY and store them, so that questions need not.
 
     Any other states that the memory holds are replaced. It can be asked as before while the job runs.
     """
-    _store_states(memory, model_name, preset, dtype, execution)
+    _store_states(memory, model_name, preset, dtype, execution, reader)
 
 
-def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType, execution: ExecutionOptions) -> None:
+def _store_states(
+    memory: Path, model_name: str, preset: str, dtype: StatesType, execution: ExecutionOptions, reader: str
+) -> None:
     from indexing.engines.base import DecoderRecipe
     from indexing.jobs.compute_states import compute_states
     from indexing.planning.plan import size
@@ -308,7 +313,7 @@ def _store_states(memory: Path, model_name: str, preset: str, dtype: StatesType,
 
     entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
     quiet_libraries()
-    recipe = DecoderRecipe(model_name, preset)
+    recipe = DecoderRecipe(model_name, preset, reader)
     stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=execution.states_elsewhere(recipe), progress=True)
     echo(f"Stored the states of {counted(entries, 'entry', 'entries')} for {model_name}, {size(stored)}, in {memory}.")
 

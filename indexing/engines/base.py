@@ -88,15 +88,16 @@ class SplitterRecipe:
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """How to load a language model that reads memory."""
+    """How to load a language model that reads memory, with which reader."""
 
     name: str
     preset: str
+    reader: str = "auto"
 
     def __call__(self) -> MemoryDecoder:
         from memgpt_rag.model import MemoryDecoder
 
-        return MemoryDecoder.from_pretrained(self.name, config=self.preset)
+        return MemoryDecoder.from_pretrained(self.name, config=self.preset, reader=self.reader)
 
 
 def token_counter(generator: str) -> Callable[[str], int]:

@@ -158,13 +158,12 @@ class _StatesReader:
     def __call__(self, row: Row) -> Iterator[Row]:
         from indexing.engines.states import states_of
         from memgpt_rag.memory.storage.states import StatesShape
-        from memgpt_rag.model.prompt import Prompt
         from memgpt_rag.model.stored import states_fingerprint
 
         dtype = StatesShape.of(self._expected).dtype
         with as_sentence():
             model = _made(self._recipe)
-            model.prefix_ids = Prompt(model.tokenizer).prefix_ids
+            model.prefix_ids = model.prompt.prefix_ids
             self._expected.require_match(states_fingerprint(model, dtype=dtype))
             entries = list(states_of(model, dtype, [[tuple(ids) for ids in row["of"]]]))
         for part, (codes, scales) in enumerate(entries):

@@ -14,7 +14,6 @@ from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.console import progress_bar
 from memgpt_rag.memory import Memory, add_states
 from memgpt_rag.memory.storage.states import Codes, StatesShape
-from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint
 
 if TYPE_CHECKING:
@@ -48,13 +47,15 @@ def compute_states(
         BusyError: another job is writing there.
         ModelError: the model's states cannot be stored.
     """
-    memory, prompt = Memory.open(folder), Prompt(model.tokenizer)
+    memory, prompt = Memory.open(folder), model.prompt
     model.prefix_ids = prompt.prefix_ids
     fingerprint, tokens = _fingerprint(memory, model, dtype), 0
 
     def lengths(rows: Iterable[int]) -> list[int]:
         nonlocal tokens
-        token_counts = [len(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])]
+        token_counts = [
+            model.entry_tokens(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])
+        ]
         tokens += sum(token_counts)
         return token_counts
 

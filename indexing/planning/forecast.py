@@ -202,16 +202,14 @@ def _words(plan: Plan) -> tuple[float, float]:
 
 def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
     from memgpt_rag.memory.storage.states import StatesShape
-    from memgpt_rag.model.prompt import Prompt
     from memgpt_rag.model.stored import states_fingerprint
 
-    prompt = Prompt(model.tokenizer)
-    model.prefix_ids = prompt.prefix_ids
-    ids = [prompt.entry_ids(passage) for passage in plan.sample[:32]]
+    model.prefix_ids = model.prompt.prefix_ids
+    ids = [model.prompt.entry_ids(passage) for passage in plan.sample[:32]]
     entries = plan.report.entries / len(ids)
     bytes_per_token = StatesShape.of(states_fingerprint(model)).bytes_per_token
     _, seconds = timed(partial(model.states_of, ids))
-    return sum(map(len, ids)) * entries * bytes_per_token, seconds * entries
+    return sum(map(model.entry_tokens, ids)) * entries * bytes_per_token, seconds * entries
 
 
 def require_memory(limit: float | None) -> None:

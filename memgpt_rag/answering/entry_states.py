@@ -113,7 +113,7 @@ def require_room(
         ValueError: they are more.
         MismatchError: an entry is longer than a language model is given.
     """
-    lengths = [[len(prompt.entry_ids(entry.passage)) for entry in of_question] for of_question in found]
+    lengths = [[model.entry_tokens(prompt.entry_ids(entry.passage)) for entry in of_question] for of_question in found]
     memory, asked = max(map(sum, lengths)), max(map(len, rows))
     longest = max((length for of_row in lengths for length in of_row), default=0)
     fewer = "ask for fewer entries (k), or shorter ones"

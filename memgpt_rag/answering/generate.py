@@ -151,7 +151,7 @@ class Generator:
             "pad_token_id": self.model.pad_token_id,
             **settings,
         }
-        if not self.prompt.is_chat:
+        if self.prompt.ends_at_line:
             settings.setdefault("stopping_criteria", StoppingCriteriaList([EndOfLine(self.model.tokenizer)]))
         if decide is not None:
             stop = StopUnread(lambda: decide(memory))
@@ -165,7 +165,7 @@ class Generator:
         end = self.model.decoder.generation_config.eos_token_id
         ends = set(end) if isinstance(end, list) else {end}
         for place, token in enumerate(token_ids):
-            if token in ends or (not self.prompt.is_chat and ends_line(self.model.tokenizer, token)):
+            if token in ends or (self.prompt.ends_at_line and ends_line(self.model.tokenizer, token)):
                 return token_ids[:place]
         return token_ids
 

@@ -13,7 +13,7 @@ from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, USES_OF_MEMORY, Mo
 from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries
+from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted, printable, printable_json, shortened
 from memgpt_rag.limits import MOST_NEW_TOKENS
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     help="Folder that memgpt-index build wrote; may be given again.",
 )
 @model_option
+@reader_option
 @preset_option
 @click.option(
     "--mode",
@@ -63,11 +64,6 @@ if TYPE_CHECKING:
     type=click.IntRange(1, MOST_NEW_TOKENS),
     help="Longest answer, in tokens.",
 )
-@click.option(
-    "--adapter",
-    type=click.Path(path_type=Path),
-    help="Folder of an adapter that memgpt-rag train wrote; none without it.",
-)
 @click.option("--show-passages", is_flag=True, help="Print the text of each cited passage.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question instead of text.")
 @no_cache_option
@@ -75,6 +71,7 @@ def ask(
     question: str | None,
     memories: tuple[Path, ...],
     model: str,
+    reader: str,
     preset: str,
     mode: Mode,
     encoder: str | None,
@@ -84,7 +81,6 @@ def ask(
     use_memory: UseMemory,
     abstain: bool,
     max_new_tokens: int,
-    adapter: Path | None,
     show_passages: bool,
     as_json: bool,
     no_cache: bool,
@@ -118,7 +114,7 @@ def ask(
         encoder=encoder,
         search=loaded,
         keep_states=not no_cache,
-        adapter=adapter,
+        reader=reader,
         int8_weights=question is None,  # one answer is over before weights in int8 have paid for themselves
     )
     search.add_own_model(rag)

@@ -17,7 +17,7 @@ from memgpt_rag.cli.options import (
     preset_option,
 )
 from memgpt_rag.cli.search_options import SearchOptions, search_options
-from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
+from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import printable_json
 from memgpt_rag.io.system_errors import at_path
 from memgpt_rag.limits import MOST_NEW_TOKENS
@@ -27,6 +27,7 @@ from memgpt_rag.limits import MOST_NEW_TOKENS
 @click.argument("questions", type=click.Path(path_type=Path))
 @memory_option
 @model_option
+@reader_option
 @preset_option
 @click.option(
     "--mode",
@@ -53,6 +54,7 @@ def answers(
     questions: Path,
     memory: Path,
     model: str,
+    reader: str,
     preset: str,
     modes: tuple[Mode, ...],
     encoder: str | None,
@@ -85,6 +87,7 @@ def answers(
     rag = RAG.open(
         memory,
         model=model,
+        reader=reader,
         config=preset,
         encoder=encoder,
         search=search.load(),
@@ -95,7 +98,14 @@ def answers(
     options = AskOptions(k=k, max_new_tokens=max_new_tokens)
     with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
         judged = evaluate_answers(rag, asked, modes=modes, options=options, on_answers=bar.update)
-    about = {"memory": str(memory), "model": model, "preset": preset, "k": k, "max_new_tokens": max_new_tokens}
+    about = {
+        "memory": str(memory),
+        "model": model,
+        "reader": reader,
+        "preset": preset,
+        "k": k,
+        "max_new_tokens": max_new_tokens,
+    }
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
     about["search"] = rag.retriever.search.key or "dense"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -272,13 +272,11 @@ def _settings(options: SearchOptions, model: str) -> Search:
     if options.rerank != OWN_MODEL:
         return search
     from memgpt_rag.model import MemoryDecoder
-    from memgpt_rag.model.prompt import Prompt
     from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 
     decoder = MemoryDecoder.from_pretrained(model)
-    prompt = Prompt(decoder.tokenizer)
-    decoder.prefix_ids = prompt.prefix_ids
-    return replace(search, reranker=LikelihoodReranker(decoder, prompt))
+    decoder.prefix_ids = decoder.prompt.prefix_ids
+    return replace(search, reranker=LikelihoodReranker(decoder, decoder.prompt))
 
 
 def _systems_of(

@@ -10,7 +10,7 @@ from memgpt_rag.cli.info import info
 from memgpt_rag.io.console import SentenceGroup, version_option
 
 SEARCH_NAMES = {"--word-weight": "--lexical-weight", "--neighbours": "--adjacent"}
-ASK_NAMES = {**SEARCH_NAMES, "--query": "--use-memory", "--reader": "--adapter", "--mode closed": "--mode closed_book"}
+ASK_NAMES = {**SEARCH_NAMES, "--query": "--use-memory", "--adapter": "--reader", "--mode closed": "--mode closed_book"}
 
 
 @click.group(
@@ -19,7 +19,7 @@ ASK_NAMES = {**SEARCH_NAMES, "--query": "--use-memory", "--reader": "--adapter",
         "ask": ASK_NAMES,
         "calibrate": SEARCH_NAMES,
         "confidence": SEARCH_NAMES,
-        "train": {"--reader": "--adapter"},
+        "train": {"--adapter": "--output"},
     },
 )
 @version_option

@@ -19,7 +19,7 @@ from memgpt_rag.cli.options import (
     questions_option,
 )
 from memgpt_rag.cli.search_options import SearchOptions, search_options
-from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries
+from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted
 from memgpt_rag.io.system_errors import at_path
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @memory_option
 @questions_option
 @model_option
+@reader_option
 @preset_option
 @encoder_option
 @k_option
@@ -46,6 +47,7 @@ def calibrate(
     memory: Path,
     questions: Path,
     model: str,
+    reader: str,
     preset: str,
     encoder: str | None,
     k: int,
@@ -66,9 +68,17 @@ def calibrate(
     from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
 
     quiet_libraries()
-    before, swept = _preset_of(preset, model)
+    before, swept = _preset_of(preset, model, reader)
     config = "quality" if swept else before
-    rag = RAG.open(memory, model=model, config=config, encoder=encoder, search=search.load(), keep_states=not no_cache)
+    rag = RAG.open(
+        memory,
+        model=model,
+        reader=reader,
+        config=config,
+        encoder=encoder,
+        search=search.load(),
+        keep_states=not no_cache,
+    )
     search.add_own_model(rag)
     fitting, held_out = hold_out(examples_of(rag, pairs, k))
     if swept:
@@ -83,7 +93,7 @@ def calibrate(
     if fitted.config == before:
         echo(f"No configuration was better on the {counted(len(held_out), 'question')} held out; nothing was changed.")
         return
-    file = save_calibrated(preset, fitted.config, model)
+    file = save_calibrated(preset, fitted.config, model, rag.model.reader)
     echo(
         f"Loss on {counted(len(held_out), 'question')} held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
     )
@@ -103,13 +113,13 @@ def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _preset_of(preset: str, model: str) -> tuple[MemoryAttentionConfig, bool]:
-    """The preset as it is now for a model, and whether a sweep has to find its layers."""
+def _preset_of(preset: str, model: str, reader: str) -> tuple[MemoryAttentionConfig, bool]:
+    """The preset as it is now for a model and its reader, and whether a sweep has to find its layers."""
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.model.presets import calibrated_preset
 
-    decoder = MemoryDecoder.from_pretrained(model)
-    before = calibrated_preset(preset, model, decoder.decoder.config)
+    decoder = MemoryDecoder.from_pretrained(model, reader=reader)
+    before = calibrated_preset(preset, model, decoder.decoder.config, decoder.reader)
     return before, not before.has_layers(decoder.windows)
 
 
@@ -131,6 +141,7 @@ def _sweep_layers(rag: RAG, examples: Sequence[Example]) -> None:
 @memory_option
 @questions_option
 @model_option
+@reader_option
 @preset_option
 @encoder_option
 @k_option
@@ -140,6 +151,7 @@ def confidence(
     memory: Path,
     questions: Path,
     model: str,
+    reader: str,
     preset: str,
     encoder: str | None,
     k: int,
@@ -162,7 +174,15 @@ def confidence(
     from memgpt_rag.training.fit_confidence import fit_confidence
 
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, search=search.load(), keep_states=not no_cache)
+    rag = RAG.open(
+        memory,
+        model=model,
+        reader=reader,
+        config=preset,
+        encoder=encoder,
+        search=search.load(),
+        keep_states=not no_cache,
+    )
     search.add_own_model(rag)
     with progress_bar(total=2 * len(pairs), unit="answer") as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
@@ -178,12 +198,13 @@ def confidence(
 @memory_option
 @questions_option
 @click.option(
-    "--adapter",
+    "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder for the adapter, its curve and checkpoints.",
+    help="Folder for the trained reader, its curve and checkpoints.",
 )
 @model_option
+@reader_option
 @preset_option
 @encoder_option
 @k_option
@@ -204,7 +225,13 @@ def confidence(
 @click.option(
     "--clip", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Largest norm of a gradient."
 )
-@click.option("--rank", default=8, show_default=True, type=click.IntRange(min=1), help="Rank of the adapter (LoRA).")
+@click.option(
+    "--rank",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Rank of a new adapter (LoRA); one to start from keeps its own.",
+)
 @click.option("--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 0.9), help="Before the adapter.")
 @click.option(
     "--distillation", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Weight beside answers."
@@ -228,8 +255,9 @@ def confidence(
 def train(
     memory: Path,
     questions: Path,
-    adapter: Path,
+    output: Path,
     model: str,
+    reader: str,
     preset: str,
     encoder: str | None,
     k: int,
@@ -250,20 +278,20 @@ def train(
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
 
     if resume:
-        last_checkpoint(adapter)
+        last_checkpoint(output)
     else:
-        require_new(adapter)
+        require_new(output)
     quiet_libraries()
-    rag = RAG.open(memory, model=model, config=preset, encoder=encoder, keep_states=not no_cache)
+    rag = RAG.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
     fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
     names = ("rank", "dropout", "evaluations", "patience", "seed")
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
-    with at_path(adapter):
+    with at_path(output):
         tuning = train_adapter(
             rag,
             fitting,
             held_out,
-            adapter,
+            output,
             options,
             resume=resume,
             disable_tqdm=not sys.stderr.isatty(),
@@ -277,9 +305,9 @@ def train(
         )
     told = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
-        echo(f"{told}; the adapter is in {adapter}, for memgpt-rag ask --adapter.")
+        echo(f"{told}; the reader is in {output}, for memgpt-rag ask --reader.")
     else:
-        echo(f"{told}; no adapter was kept.")
+        echo(f"{told}; no reader was kept.")
 
 
 def _adapter_examples(

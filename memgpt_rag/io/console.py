@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 # Exit status of a program that wrote to a closed pipe, as a shell reports it: 128 + SIGPIPE.
 CUT_OFF = 141
 
+reader_option = click.option(
+    "--reader",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Reader trained for the model: a folder that memgpt-rag train wrote, a hub name, auto for the one that ships, or none.",
+)
 no_cache_option = click.option(
     "--no-cache",
     is_flag=True,

@@ -1,4 +1,4 @@
-"""The adapter of a reader: low-rank changes (LoRA, Hu et al. 2022) to what reads memory, kept in a folder of its own.
+"""The adapter of a reader while it is trained: low-rank changes (LoRA, Hu et al. 2022) to what reads memory, by peft.
 
 It sits on a copy of the decoder that shares every weight with it. So the decoder itself goes on computing states as it
 was pretrained: no state ever depends on an adapter, and none has to be switched off anywhere.
@@ -6,43 +6,24 @@ was pretrained: no state ever depends on an adapter, and none has to be switched
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
-from itertools import chain
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from memgpt_rag.errors import (
-    MismatchError,
-    MissingPackageError,
-    ModelError,
-    first_line,
-)
-from memgpt_rag.fingerprint import PROBE_PASSAGE, SAME_STATES
-from memgpt_rag.io.json_file import read_json, replace_json
-from memgpt_rag.model.adapter_files import (
-    SETTINGS,
-    WEIGHTS,
-    AdapterSettings,
-    linear_maps,
-    read_settings,
-    read_weights,
-)
+from memgpt_rag.errors import MissingPackageError, ModelError
+from memgpt_rag.model.adapter_files import AdapterSettings, linear_maps
+from memgpt_rag.model.adapter_merge import sharing_weights
+from memgpt_rag.model.reader_files import Adapter
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
     from memgpt_rag.model.decoder import MemoryDecoder
-
-# Beside the files of peft: the model that the adapter was trained on, and what it makes of a probe passage.
-READER = "reader.json"
-_MAX_BYTES = 2**22  # of that file; a probe of ten thousand numbers has a tenth of a million
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _ATTENTION = re.compile(r"attn|attention")
@@ -86,6 +67,7 @@ def add_adapter(
     dropout: float = 0.05,
     seed: int = 0,
     every_map: bool = False,
+    start: Adapter | None = None,
 ) -> PeftModel:
     """Let a model read with a new adapter, which changes nothing until it is trained.
 
@@ -95,69 +77,21 @@ def add_adapter(
         dropout: of what goes into the change, while it is trained.
         seed: of the adapter's random numbers.
         every_map: change all maps of the layers, not only those that read.
+        start: adapter to start from, whose rank, scale and maps are kept.
 
     Raises:
         MissingPackageError: peft is not installed.
         ModelError: no part of the decoder is known to read.
     """
-    settings = AdapterSettings(
-        rank, scale * rank, dropout, tuple(layer_modules(model.writer) if every_map else reading_modules(model.writer))
-    )
+    modules = layer_modules(model.writer) if every_map else reading_modules(model.writer)
+    settings = AdapterSettings(rank, scale * rank, dropout, tuple(modules))
+    if start is not None:
+        settings = replace(start.settings, dropout=dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adapter = _adapted(model.writer, settings)
-    model.read_with(adapter.get_base_model())
-    return adapter
-
-
-def save_adapter(model: MemoryDecoder, adapter: PeftModel, folder: str | Path) -> None:
-    """Write an adapter into a folder: `adapter_model.safetensors` and `adapter_config.json` of peft, and `reader.json`."""
-    folder = Path(folder)
-    adapter.peft_config["default"].base_model_name_or_path = model.name
-    adapter.save_pretrained(str(folder), save_embedding_layers=False)
-    probe = [round(number, 3) for number in _probe(model).tolist()]
-    replace_json(folder / READER, {"model": model.name, "probe": probe})
-
-
-def load_adapter(model: MemoryDecoder, folder: str | Path) -> PeftModel:
-    """Let a model read with an adapter that `save_adapter` wrote.
-
-    Raises:
-        MissingPackageError: peft is not installed.
-        ModelError: the folder holds no adapter, or a damaged one.
-        MismatchError: it was trained on another model.
-    """
-    folder = Path(folder)
-    try:
-        reader: Any = read_json(folder / READER, max_bytes=_MAX_BYTES)
-        name, probe = str(reader["model"]), torch.tensor(reader["probe"], dtype=torch.float32)
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{folder} holds no adapter: it has no {READER}; name a folder that memgpt-rag train wrote."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _damaged(folder, f"{READER}: {first_line(error)}") from error
-    here = _probe(model)
-    agreement = float(torch.cosine_similarity(probe, here, dim=0)) if probe.shape == here.shape else 0.0
-    if not agreement >= SAME_STATES:
-        raise MismatchError(
-            f"The adapter in {folder} was trained on {name!r} and is to read with {model.name!r}, which reads the same text "
-            f"otherwise (cosine {agreement:.3f}). Load the model that it was trained on, or train another adapter."
-        )
-    absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
-    if absent:
-        raise _damaged(folder, f"{absent[0]} is missing")
-    try:
-        settings = read_settings(folder / SETTINGS, model.writer)
-    except (OSError, ValueError) as error:
-        raise _damaged(folder, f"{SETTINGS}: {first_line(error)}") from error
-    try:
-        weights = read_weights(folder / WEIGHTS, settings, model.writer)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _damaged(folder, f"{WEIGHTS}: {first_line(error)}") from error
-    adapter = _adapted(model.writer, settings)
-    _peft().set_peft_model_state_dict(adapter, weights)
-    adapter.eval().requires_grad_(False)
+    if start is not None:
+        _peft().set_peft_model_state_dict(adapter, start.weights)
     model.read_with(adapter.get_base_model())
     return adapter
 
@@ -168,10 +102,6 @@ def _peft() -> Any:
     except ImportError as error:
         raise MissingPackageError("peft", "An adapter", "pip install 'memgpt_rag[train]'") from error
     return peft
-
-
-def _damaged(folder: Path, reason: str) -> ModelError:
-    return ModelError(f"The adapter in {folder} is damaged ({reason.rstrip('.')}); train it again.")
 
 
 def _adapted(decoder: PreTrainedModel, settings: AdapterSettings) -> PeftModel:
@@ -187,19 +117,5 @@ def _adapted(decoder: PreTrainedModel, settings: AdapterSettings) -> PeftModel:
     with warnings.catch_warnings():
         # peft asks transformers for a property by its old name.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        adapter: PeftModel = _peft().get_peft_model(_sharing_weights(decoder), config)
+        adapter: PeftModel = _peft().get_peft_model(sharing_weights(decoder), config)
     return adapter
-
-
-def _sharing_weights(decoder: PreTrainedModel) -> PreTrainedModel:
-    """The same modules once more, over the very same tensors, so that an adapter can be put on top of them."""
-    shared = {id(tensor): tensor for tensor in chain(decoder.parameters(), decoder.buffers())}
-    return copy.deepcopy(decoder, shared)
-
-
-@torch.no_grad()
-def _probe(model: MemoryDecoder) -> torch.Tensor:
-    """What the pretrained decoder makes of the probe passage: the hidden state of its last token."""
-    ids = model.tokenizer(PROBE_PASSAGE, add_special_tokens=False, return_tensors="pt")["input_ids"]
-    hidden: torch.Tensor = model.writer.base_model(ids.to(model.writer.device), use_cache=False).last_hidden_state
-    return hidden[0, -1].float().cpu()

@@ -1,7 +1,7 @@
 """A pretrained decoder with memory in its attention.
 
-Owns the decoder, its tokenizer, the prefix that every entry is read after, and the settings of each attended layer. Turns token
-ids into states and answers; knows no files of a memory.
+Owns the decoder, its tokenizer, the reader that was trained for it, and the settings of each attended layer. Turns token ids into
+states and answers; knows no files of a memory.
 """
 
 from __future__ import annotations
@@ -14,28 +14,21 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.hub.bundled import GEMMA
-from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
-from memgpt_rag.model.entry_reading import (
-    LayerStates,
-    cache_of,
-    read_entries,
-    read_prefix,
-)
+from memgpt_rag.model.entry_reading import LayerStates, cache_of
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.presets import calibrated_preset, preset
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.reader import AUTO, load_reader, reader_folder
+from memgpt_rag.model.reader_files import Reader
 from memgpt_rag.model.retrofit import retrofit, use_memory
-from memgpt_rag.model.states import (
-    AttendedMemory,
-    EntryStates,
-    StatesCache,
-    batch_memory,
-)
+from memgpt_rag.model.states import AttendedMemory, EntryStates, batch_memory
+from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
 
 DEFAULT_GENERATOR = GEMMA
@@ -72,11 +65,10 @@ class MemoryDecoder(nn.Module):
         self.tokenizer = tokenizer
         self.name = str(decoder.name_or_path)
         self.windows = retrofit(decoder)
+        self._states = StatesWriter(decoder, states_cache_bytes)
         self._writer: PreTrainedModel | None = None
-        self._states = StatesCache(states_cache_bytes)
-        self._prefix_states: list[LayerStates] = []
-        self._prefix_ids: tuple[int, ...] = ()
-        self._delimiters: Delimiters | None = None
+        self._reader: Reader | None = None
+        self._prompt: Prompt | None = None
         self._layer_settings: dict[int, LayerSettings] = {}
         self.config = preset(config, decoder.config) if isinstance(config, str) else config
         self.prefix_ids = tuple(prefix_ids)
@@ -88,7 +80,7 @@ class MemoryDecoder(nn.Module):
         *,
         config: MemoryAttentionConfig | str = "quality",
         prefix_ids: Sequence[int] | None = None,
-        adapter: str | Path | None = None,
+        reader: str | Path | None = AUTO,
         dtype: torch.dtype | str = "auto",
         device: str | torch.device | None = None,
         states_cache_bytes: int = 2**30,
@@ -99,9 +91,11 @@ class MemoryDecoder(nn.Module):
 
         Args:
             name: hub name or folder of a decoder, or a model that comes as a package.
-            config: a preset is taken as `memgpt-rag calibrate` left it for this model, if it did.
+            config: a preset is taken as `memgpt-rag calibrate` left it for this model and reader, if it did; else as it was
+                trained with the reader.
             prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
-            adapter: folder of an adapter that `memgpt-rag train` wrote for this model; None to read without.
+            reader: folder of a reader that `memgpt-rag train` wrote for this model, or its name on a hub; "auto" for the
+                reader that ships for it, if one does; None or "none" for the model as it was pretrained.
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
@@ -109,22 +103,20 @@ class MemoryDecoder(nn.Module):
                 loads the model with transformers and passes it to `MemoryDecoder`.
 
         Raises:
-            ModelError: no such model, one with weights missing, or whose architecture cannot take memory; no such adapter.
-            MismatchError: the adapter was trained on another model.
-            MissingPackageError: it comes as a package that is not installed, or an adapter needs one.
+            ModelError: no such model, one with weights missing, or whose architecture cannot take memory; no such reader.
+            MismatchError: the reader was trained for another model.
+            MissingPackageError: it comes as a package that is not installed.
         """
         tokenizer = load_tokenizer(name)
         decoder = load_decoder(name, dtype, device, settings)
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-        if isinstance(config, str):
-            config = calibrated_preset(config, name, decoder.config)
         model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
         model.name = str(name)
-        if adapter is not None:
-            from memgpt_rag.model.adapter import load_adapter
-
-            load_adapter(model, adapter)
+        if (folder := reader_folder(reader, name)) is not None:
+            load_reader(model, folder)
+        if isinstance(config, str):
+            model.config = calibrated_preset(config, name, decoder.config, model.reader)
         if int8_weights and decoder.device.type == "cpu":
             add_int8_weights(model.decoder)
         return model
@@ -132,23 +124,44 @@ class MemoryDecoder(nn.Module):
     @property
     def writer(self) -> PreTrainedModel:
         """The decoder as it was pretrained, which computes states and the prefix, whatever adapter reads them."""
-        return self.decoder if self._writer is None else self._writer
+        return self._states.decoder
 
     def read_with(self, decoder: PreTrainedModel) -> None:
         """Read memory, questions and answers with a decoder that shares this one's weights and has an adapter on top.
 
         States stay those that the pretrained decoder computes, so stored ones hold before and after training.
         """
-        self._writer, self.decoder = self.writer, decoder
+        self.decoder = decoder
+        self._writer = (
+            None if decoder is self.writer else self.writer
+        )  # a module of this one, so that `to` moves it, too
+
+    @property
+    def reader(self) -> Reader | None:
+        """What was trained so that this model reads memory; see `load_reader`. Setting it sets the delimiters, too."""
+        return self._reader
+
+    @reader.setter
+    def reader(self, reader: Reader | None) -> None:
+        self._reader, self._prompt = reader, None
+        self.read_with(self.writer)
+        self.delimiters = None if reader is None else reader.delimiters
+
+    @property
+    def prompt(self) -> Prompt:
+        """How passages and questions are put into words for this model and its reader."""
+        if self._prompt is None:
+            self._prompt = Prompt(self.tokenizer, self.reader is None or self.reader.worked_examples)
+        return self._prompt
 
     @contextmanager
-    def as_pretrained(self) -> Iterator[None]:
-        """Inside the block, read without the adapter, too."""
-        reader, self.decoder = self.decoder, self.writer
+    def reading_with(self, decoder: PreTrainedModel) -> Iterator[None]:
+        """Inside the block, read with another decoder, as `read_with` takes it; with `writer`, as pretrained."""
+        before, self.decoder = self.decoder, decoder
         try:
             yield
         finally:
-            self.decoder = reader
+            self.decoder = before
 
     @property
     def config(self) -> MemoryAttentionConfig:
@@ -158,8 +171,7 @@ class MemoryDecoder(nn.Module):
     @config.setter
     def config(self, config: MemoryAttentionConfig) -> None:
         layer_settings = config.resolve(self.windows, self.num_heads)
-        if layer_settings.keys() != self._layer_settings.keys():
-            self._states.clear()  # they hold the attended layers only
+        self._states.layers = tuple(layer_settings)
         self._config, self._layer_settings = config, layer_settings
 
     @property
@@ -195,29 +207,29 @@ class MemoryDecoder(nn.Module):
     @property
     def prefix_ids(self) -> tuple[int, ...]:
         """Tokens before every entry and question. Setting them forgets all states, which were read after the old ones."""
-        return self._prefix_ids
+        return self._states.prefix_ids
 
     @prefix_ids.setter
     def prefix_ids(self, prefix_ids: Sequence[int]) -> None:
-        self._prefix_ids = tuple(prefix_ids)
-        self._prefix_states = []
-        self._states.clear()
+        self._states.prefix_ids = tuple(prefix_ids)
 
     @property
     def delimiters(self) -> Delimiters | None:
         """Trained vectors behind the prefix and behind every entry. Setting them forgets all states."""
-        return self._delimiters
+        return self._states.delimiters
 
     @delimiters.setter
     def delimiters(self, delimiters: Delimiters | None) -> None:
-        self._delimiters = delimiters
-        self._prefix_states = []
-        self._states.clear()
+        self._states.delimiters = delimiters
 
     @property
     def prefix_tokens(self) -> int:
         """Positions of the prefix: its tokens, and the vectors behind them."""
-        return len(self._prefix_ids) + (0 if self._delimiters is None else len(self._delimiters.prefix))
+        return self._states.prefix_tokens
+
+    def entry_tokens(self, token_ids: Sequence[int]) -> int:
+        """Positions that an entry takes in memory: its tokens, and the vectors behind them."""
+        return len(token_ids) + (0 if self.delimiters is None else len(self.delimiters.entry))
 
     @torch.no_grad()
     def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
@@ -230,18 +242,7 @@ class MemoryDecoder(nn.Module):
         Raises:
             ValueError: an entry without tokens.
         """
-        wanted = [tuple(token_ids) for token_ids in entries]
-        if () in wanted:
-            raise ValueError(f"Entry {wanted.index(())} has no tokens.")
-        cached = {token_ids: self._states.get(token_ids) for token_ids in wanted}
-        found = {token_ids: states for token_ids, states in cached.items() if states is not None}
-        missing = sorted((token_ids for token_ids in cached if token_ids not in found), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
-            for token_ids, states in zip(batch, self._write_states(batch), strict=True):
-                found[token_ids] = states
-                self._states.put(token_ids, states)
-        return [found[token_ids] for token_ids in wanted]
+        return self._states.states_of(entries, batch_size=batch_size)
 
     def make_memory(
         self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
@@ -302,7 +303,7 @@ class MemoryDecoder(nn.Module):
             return self.decoder(
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
             )
-        cache = self._prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
+        cache = self._states.prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
         inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
         with self._use_memory(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
@@ -330,14 +331,14 @@ class MemoryDecoder(nn.Module):
             kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
-        if not cached and (self.decoder is not self.writer or self._delimiters is not None):
+        if not cached and (self.decoder is not self.writer or self.delimiters is not None):
             raise ValueError(
                 "A trained reader reads after a prefix that the pretrained decoder has read; leave use_cache on."
             )
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self._place(input_ids, attention_mask, memory)
         if cached:
-            kwargs["past_key_values"] = self._prefix_cache(input_ids.shape[0] * max(beams, samples))
+            kwargs["past_key_values"] = self._states.prefix_cache(input_ids.shape[0] * max(beams, samples))
         else:
             # Every pass reads the whole sequence, so the prefix becomes part of it, and is cut off again below.
             positions = torch.arange(len(self.prefix_ids), device=input_ids.device).expand_as(prefix)
@@ -394,29 +395,8 @@ class MemoryDecoder(nn.Module):
 
     def read_prefix(self) -> list[LayerStates]:
         """States of the prefix and the vectors behind it, layer by layer, through which gradients flow."""
-        return read_prefix(self.writer, self._prefix_ids, self._delimiters)
+        return self._states.read_prefix()
 
-    @torch.no_grad()
-    def _prefix_cache(self, rows: int) -> DynamicCache:
-        """A cache that has seen the prefix, which is read once."""
-        if self.prefix_tokens and not self._prefix_states:
-            self._prefix_states = self.read_prefix()
-        return cache_of(self._prefix_states, rows)
-
-    def _write_states(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
-        before, states = self.prefix_tokens, self.read_after_prefix(batch)
-        behind = 0 if self._delimiters is None else len(self._delimiters.entry)
-
-        def of_row(part: int, row: int) -> dict[int, Tensor]:
-            own = slice(before, before + len(batch[row]) + behind)
-            return {layer: states[layer][part][row, :, own].clone() for layer in self._layer_settings}
-
-        return [
-            EntryStates(of_row(0, row), {layer: MemoryValues(values) for layer, values in of_row(1, row).items()})
-            for row in range(len(batch))
-        ]
-
-    @torch.no_grad()
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:
         """Layer → keys and values that it computes for prefix and entry, as `read_entries` gives them, without gradients."""
-        return read_entries(self.writer, self._prefix_cache(len(batch)), batch, self._delimiters)
+        return self._states.read_after_prefix(batch)

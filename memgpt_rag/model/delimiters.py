@@ -4,6 +4,7 @@ are read together (KV Packet, arXiv 2604.13226, §3). The decoder's weights stay
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,13 @@ class Delimiters:
     def tensors(self) -> dict[str, Tensor]:
         """The vectors by name, as they are saved."""
         return {"prefix": self.prefix, "entry": self.entry}
+
+    def digest(self) -> str:
+        """Return the first 16 hexadecimal digits of the SHA-256 of the vectors."""
+        total = hashlib.sha256()
+        for vectors in (self.prefix, self.entry):
+            total.update(vectors.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes())
+        return total.hexdigest()[:16]
 
     def behind_prefix(self, embedded: Float[Tensor, "1 tokens hidden"]) -> Float[Tensor, "1 all hidden"]:
         """The prefix's embeddings with the vectors behind them."""

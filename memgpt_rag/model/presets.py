@@ -13,6 +13,7 @@ from memgpt_rag.hub.bundled import GENERATORS
 from memgpt_rag.io.cache_folder import cache_folder, is_there
 from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
+from memgpt_rag.model.reader_files import Reader
 
 _GENERAL: dict[Preset, MemoryAttentionConfig] = {
     "quality": MemoryAttentionConfig(layers="all", score_bias=6.0, top_m=16),
@@ -57,12 +58,14 @@ def decoder_key(decoder_config: Any) -> str:
     return f"{config.model_type}-{config.num_hidden_layers}-{config.num_attention_heads}-{config.hidden_size}"
 
 
-def calibrated_file(model: str | Path) -> Path:
-    """Where the numbers calibrated for a model are kept: in its folder, or for a hub name in the user's cache folder."""
+def calibrated_file(model: str | Path, reader: Reader | None = None) -> Path:
+    """Where the numbers calibrated for a model and its reader are kept: in the model's folder, or for a hub name in the user's
+    cache folder.
+    """
     folder = cache_folder("models", str(model)) if model in GENERATORS else Path(model)
     if model not in GENERATORS and not folder.is_dir():
         folder = cache_folder("calibrated", str(model).replace("/", "--"))
-    return folder / "memory_attention.json"
+    return folder / ("memory_attention.json" if reader is None else f"memory_attention-{reader.digest}.json")
 
 
 def confidence_file(model: str | Path) -> Path:
@@ -70,24 +73,28 @@ def confidence_file(model: str | Path) -> Path:
     return calibrated_file(model).with_name("memory_decisions.json")
 
 
-def calibrated_preset(name: str, model: str | Path, decoder_config: Any) -> MemoryAttentionConfig:
-    """The preset as a user calibrated it for this model; failing that, as it was fitted to its decoder or holds for any.
+def calibrated_preset(
+    name: str, model: str | Path, decoder_config: Any, reader: Reader | None = None
+) -> MemoryAttentionConfig:
+    """The preset as a user calibrated it for this model and reader; failing that, as it was trained with the reader, was fitted
+    to the decoder, or holds for any.
 
     Raises:
         ValueError: no preset of that name.
         ModelError: the file of calibrated numbers is damaged.
     """
-    otherwise, calibrated = preset(name, decoder_config), _read(calibrated_file(model))
-    return calibrated.get(name, otherwise)
+    otherwise = preset(name, decoder_config)
+    trained = {} if reader is None else reader.presets
+    return {name: otherwise, **trained, **_read(calibrated_file(model, reader))}[name]
 
 
-def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path) -> Path:
+def save_calibrated(name: str, config: MemoryAttentionConfig, model: str | Path, reader: Reader | None = None) -> Path:
     """Keep numbers as what a preset means for this model from now on; returns the file.
 
     Raises:
         ModelError: the file there is damaged, or cannot be written.
     """
-    file = calibrated_file(model)
+    file = calibrated_file(model, reader)
     presets = {**_read(file), name: config}
     try:
         replace_json(file, {name: asdict(one) for name, one in presets.items()})

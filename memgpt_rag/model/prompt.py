@@ -76,9 +76,14 @@ class Prompt:
     of them can end the text or forge a turn. Control tokens come from the chat template alone.
 
     A tokenizer with a chat template gets an instruction inside a user's turn; one without gets worked examples.
+
+    Attributes:
+        worked_examples: False for a model that was trained to answer (see `Reader`): it needs no examples, and it ends its
+            answers with the end-of-text token.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    worked_examples: bool = True
 
     @cached_property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -89,7 +94,7 @@ class Prompt:
             f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
         )
         begin = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
-        return (*begin, *self._ids(examples))
+        return (*begin, *self._ids(examples)) if self.worked_examples else begin
 
     def entry_ids(self, passage: Passage) -> tuple[int, ...]:
         """A passage under its title.
@@ -149,7 +154,12 @@ class Prompt:
         if self.is_chat:
             return self._ids(answer), (self.tokenizer.eos_token_id,)
         space = "" if language_of(question) == "zh" else " "
-        return self._ids(space + answer), self._ids("\n\n")
+        return self._ids(space + answer), self._ids("\n\n") if self.worked_examples else (self.tokenizer.eos_token_id,)
+
+    @property
+    def ends_at_line(self) -> bool:
+        """Whether an answer ends with its first line, as those of the worked examples do."""
+        return not self.is_chat and self.worked_examples
 
     @property
     def is_chat(self) -> bool:
@@ -157,9 +167,9 @@ class Prompt:
         return bool(self.tokenizer.chat_template)
 
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """The answer in a model's output: its first line, or all of it from a chat model."""
+        """The answer in a model's output: its first line where `ends_at_line`, else all of it."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text.strip() if self.is_chat else text.strip().split("\n", 1)[0].strip()
+        return text.strip().split("\n", 1)[0].strip() if self.ends_at_line else text.strip()
 
     @cached_property
     def _turn(self) -> tuple[str, str]:

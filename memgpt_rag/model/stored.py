@@ -44,6 +44,7 @@ def states_fingerprint(
         prefix_ids=model.prefix_ids,
         probe_ids=probe_ids,
         probe=encode_probe(last.cpu().numpy()),
+        delimiters="" if model.delimiters is None else model.delimiters.digest(),
     )
 
 

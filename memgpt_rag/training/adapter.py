@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from transformers import TrainingArguments as Arguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.own_folder import first_link
-from memgpt_rag.model.adapter import READER, add_adapter, save_adapter
+from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.config import LayerSettings
+from memgpt_rag.model.reader import save_reader
+from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter_examples import AdapterExample
 from memgpt_rag.training.answer_likelihood import answer_logits, losses_of
@@ -71,6 +73,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         rag: its model reads with the adapter.
+        teacher: decoder that gives the targets; None for the pretrained one.
         distillation_weight: weight of `distillation_loss`, on answerable questions.
         answer_weight: weight of the answer's negative log-likelihood per token, on all questions.
         end_weight: weight of the tokens that end an answer, relative to its words.
@@ -80,13 +83,14 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         self,
         rag: RAG,
         *args: Any,
+        teacher: PreTrainedModel | None = None,
         distillation_weight: float = 1.0,
         answer_weight: float = 1.0,
         end_weight: float = 0.3,
         **kwargs: Any,
     ):
         super().__init__(*args, data_collator=_collate, **kwargs)
-        self.rag = rag
+        self.rag, self.teacher = rag, rag.model.writer if teacher is None else teacher
         self.distillation_weight, self.answer_weight, self.end_weight = distillation_weight, answer_weight, end_weight
 
     def compute_loss(
@@ -109,13 +113,17 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def prompted_logits(self, examples: Sequence[AdapterExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
-        """Return the teacher's logits at each answer token: without adapter, with the gold passage in the prompt.
+        """Return the teacher's logits at each answer token, with the gold passage alone.
 
-        Memory attention to one entry in all layers, without bias or temperature, equals the entry's text in the prompt.
-        Where states of all layers are available, this is four times as fast.
+        A pretrained decoder has it in its prompt. Memory attention to one entry in all layers, without bias or temperature,
+        equals the entry's text in the prompt; where states of all layers are available, this is four times as fast. A
+        reader has it in its memory, as it was trained.
         """
         model, gold = self.rag.model, [[one.gold] for one in examples if one.gold]
-        with model.as_pretrained(), self.accelerator.autocast():
+        with model.reading_with(self.teacher), self.accelerator.autocast():
+            if self.teacher is not model.writer or model.delimiters is not None:
+                alone = [replace(one.example, found=found) for one, found in zip(examples, gold, strict=True)]
+                return answer_logits(self.rag, alone)[0]
             if len(model.layers) < len(model.windows):
                 return answer_logits(self.rag, [replace(one.example, found=()) for one in examples], pasted=gold)[0]
             neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
@@ -162,8 +170,9 @@ def train_adapter(
 ) -> Tuning:
     """Train an adapter for a RAG's language model, and save it in a folder if it lowers the held-out loss.
 
-    The adapter is then active in the RAG's model, too. Beside the adapter, the folder contains the training curve in
-    `curve.jsonl`, and the Trainer's `checkpoints`.
+    It starts from the reader of the model, where that has one, and is saved as a reader of its own, with the delimiters and
+    presets of the one that it started from. The adapter is then active in the RAG's model, too. Beside the reader, the folder
+    contains the training curve in `curve.jsonl`, and the Trainer's `checkpoints`.
 
     Args:
         held_out: questions for early stopping and for the choice of the checkpoint; from other documents than `examples`.
@@ -183,7 +192,9 @@ def train_adapter(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
-    adapter = add_adapter(rag.model, rank=options.rank, dropout=options.dropout, seed=options.seed)
+    model, reader, teacher = rag.model, rag.model.reader, rag.model.decoder
+    start = None if reader is None else reader.adapter
+    adapter = add_adapter(model, rank=options.rank, dropout=options.dropout, seed=options.seed, start=start)
     trainer = AdapterTrainer(
         rag,
         adapter,
@@ -191,6 +202,7 @@ def train_adapter(
         train_dataset=examples,
         eval_dataset=held_out,
         callbacks=[EarlyStoppingCallback(options.patience), Curve(folder / CURVE)],
+        teacher=teacher,
         distillation_weight=options.distillation_weight,
         answer_weight=options.answer_weight,
         end_weight=options.end_weight,
@@ -203,9 +215,9 @@ def train_adapter(
     steps, after = trainer.state.global_step, float(trainer.state.best_metric)
     adapter.eval()
     if after < before:
-        save_adapter(rag.model, adapter, folder)
+        save_reader(model, folder, adapter=adapter, presets={} if reader is None else reader.presets)
     else:
-        rag.model.read_with(rag.model.writer)
+        model.read_with(teacher)
     return Tuning(before, after, steps)
 
 

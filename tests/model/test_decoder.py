@@ -110,8 +110,8 @@ def test_two_threads_do_not_see_each_others_memory():
 def test_states_are_computed_once_per_entry(monkeypatch):
     model = model_of()
     written = []
-    original = model._write_states
-    monkeypatch.setattr(model, "_write_states", lambda batch: written.extend(batch) or original(batch))
+    original = model._states._compute
+    monkeypatch.setattr(model._states, "_compute", lambda batch: written.extend(batch) or original(batch))
     model.make_memory([[ENTRY, OTHER], [OTHER, OTHER]])
     model.make_memory([[OTHER], [ENTRY]])
     assert sorted(written) == sorted([tuple(ENTRY), tuple(OTHER)])
@@ -129,8 +129,8 @@ def test_the_states_cache_keeps_to_its_bytes_and_forgets_the_oldest():
     entries = [random_ids(len(ENTRY), seed) for seed in range(10, 14)]
     for entry in entries:
         small.states_of([entry])
-        assert small._states.num_bytes <= 2 * size
-    assert [small._states.get(tuple(entry)) is not None for entry in entries] == [False, False, True, True]
+        assert small._states.cache.num_bytes <= 2 * size
+    assert [small._states.cache.get(tuple(entry)) is not None for entry in entries] == [False, False, True, True]
 
 
 def test_bias_by_retrieval_score_moves_attention_to_the_better_entry():

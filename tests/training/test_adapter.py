@@ -22,9 +22,10 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.errors import ModelError
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.adapter import add_adapter, load_adapter
+from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.presets import general_preset
 from memgpt_rag.model.prompt import NOT_IN_MEMORY
+from memgpt_rag.model.reader import load_reader
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.training import adapter as training
@@ -169,10 +170,10 @@ def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(f
     assert max(rates) == pytest.approx(1e-2, rel=0.05)
     assert rates[-1] < 1e-3, "the schedule is a cosine"
     again = open_rag(folder)
-    load_adapter(again.model, tmp_path)
+    load_reader(again.model, tmp_path)
     with torch.no_grad():
         parts = [answer_losses(one, [of.example for of in examples]) for one in (rag, again)]
-        with again.model.as_pretrained():
+        with again.model.reading_with(again.model.writer):
             untrained = answer_losses(again, [of.example for of in examples])
     assert torch.allclose(parts[0][0], parts[1][0], atol=1e-4)  # states of other batches round otherwise
     assert parts[1][0].mean() < untrained[0].mean()
@@ -199,7 +200,7 @@ def test_states_on_disk_are_taken_and_would_be_written_again_byte_by_byte_after_
         == 6
     )
     trained = open_rag(before)
-    load_adapter(trained.model, tmp_path / "reader")
+    load_reader(trained.model, tmp_path / "reader")
     compute_states(after, trained.model, dtype="fp32")
     again = RAG(Memory.open(before), HashEncoder(), trained.model)  # the states in the memory are accepted
     assert Memory.open(after).manifest.states == again.retriever.memory.manifest.states

@@ -1,0 +1,168 @@
+"""The files of a reader, checked before anything is made of them: settings and weights of an adapter in peft's form,
+delimiters, and `reader.json`, which says what they were trained for.
+
+Knows files and shapes; knows no memory and no prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from memgpt_rag.choices import PRESETS
+from memgpt_rag.errors import ModelError, first_line
+from memgpt_rag.io.json_file import read_json, replace_json
+from memgpt_rag.model.adapter_files import SETTINGS, WEIGHTS, AdapterSettings, read_settings, read_weights
+from memgpt_rag.model.config import MemoryAttentionConfig
+from memgpt_rag.model.delimiters import Delimiters
+
+READER, DELIMITERS = "reader.json", "delimiters.safetensors"
+FILES = (READER, SETTINGS, WEIGHTS, DELIMITERS)
+_MAX_BYTES = 2**22  # of reader.json; a probe of ten thousand numbers has a tenth of a million
+_MAX_DELIMITERS = 256
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter (LoRA): its settings, and its weights by the names that peft gives them."""
+
+    settings: AdapterSettings
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What was trained so that a decoder reads memory.
+
+    Attributes:
+        folder: where it was read from.
+        model: name of the model that it was trained for.
+        probe: hidden state that this model computes for the probe passage.
+        digest: first 16 hexadecimal digits of the SHA-256 of its files.
+        worked_examples: whether the prefix of a model without a chat template holds worked examples, as untrained models
+            need them; without them an answer ends with the end-of-text token.
+        presets: how memory and local context share attention, by name of the preset; those of the model where none is here.
+        adapter: changes to the decoder's linear maps; None for none.
+        delimiters: vectors behind the prefix and every entry; None for none.
+    """
+
+    folder: Path
+    model: str
+    probe: Tensor
+    digest: str
+    worked_examples: bool
+    presets: dict[str, MemoryAttentionConfig]
+    adapter: Adapter | None
+    delimiters: Delimiters | None
+
+
+def read_reader(folder: Path, decoder: PreTrainedModel) -> Reader:
+    """Read the reader in a folder.
+
+    Raises:
+        ModelError: the folder holds no reader, a damaged one, or one for a decoder of other shapes.
+    """
+    try:
+        fields: Any = read_json(folder / READER, max_bytes=_MAX_BYTES)
+        model, probe = str(fields["model"]), torch.tensor(fields["probe"], dtype=torch.float32)
+        examples, presets = fields.get("worked_examples", True), _presets(fields.get("presets", {}))
+        if not isinstance(examples, bool):
+            raise ValueError("worked_examples is neither true nor false")
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} holds no reader: it has no {READER}; name a folder that memgpt-rag train wrote."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise damaged(folder, f"{READER}: {first_line(error)}") from error
+    adapter = delimiters = None
+    if (folder / SETTINGS).exists() or not (folder / DELIMITERS).exists():
+        absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
+        if absent:
+            raise damaged(folder, f"{absent[0]} is missing")
+        settings: AdapterSettings = _part(folder, SETTINGS, lambda file: read_settings(file, decoder))
+        adapter = Adapter(settings, _part(folder, WEIGHTS, lambda file: read_weights(file, settings, decoder)))
+    if (folder / DELIMITERS).exists():
+        hidden = int(decoder.get_input_embeddings().weight.shape[1])
+        delimiters = _part(folder, DELIMITERS, lambda file: _read_delimiters(file, hidden))
+    return Reader(folder, model, probe, _digest(folder), examples, presets, adapter, delimiters)
+
+
+def write_reader(
+    folder: Path,
+    *,
+    model: str,
+    probe: Tensor,
+    worked_examples: bool,
+    presets: dict[str, MemoryAttentionConfig],
+    delimiters: Delimiters | None,
+) -> None:
+    """Write all of a reader but its adapter, which peft writes beside it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if delimiters is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: one.detach().float().cpu().contiguous() for name, one in delimiters.tensors().items()},
+            folder / DELIMITERS,
+        )
+    fields = {
+        "model": model,
+        "worked_examples": worked_examples,
+        "presets": {name: asdict(config) for name, config in presets.items()},
+        "probe": [round(number, 3) for number in probe.tolist()],
+    }
+    replace_json(folder / READER, fields)
+
+
+def damaged(folder: Path, reason: str) -> ModelError:
+    """The error for a reader that cannot be read."""
+    return ModelError(f"The reader in {folder} is damaged ({reason.rstrip('.')}); train it again.")
+
+
+def _part(folder: Path, name: str, read: Callable[[Path], _Part]) -> _Part:
+    try:
+        return read(folder / name)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise damaged(folder, f"{name}: {first_line(error)}") from error
+
+
+def _presets(fields: Any) -> dict[str, MemoryAttentionConfig]:
+    if not isinstance(fields, dict) or not fields.keys() <= set(PRESETS):
+        raise ValueError(f"presets are not an object with the names {', '.join(PRESETS)}")
+    return {name: MemoryAttentionConfig.from_dict(values) for name, values in fields.items()}
+
+
+def _read_delimiters(file: Path, hidden: int) -> Delimiters:
+    """Delimiters of a decoder whose embeddings have `hidden` numbers; raises ValueError where they are none."""
+    with safe_open(file, "pt") as opened:
+        if set(opened.keys()) != {"prefix", "entry"}:
+            raise ValueError("it holds other tensors than prefix and entry")
+        for name in ("prefix", "entry"):
+            shape = opened.get_slice(name).get_shape()
+            if len(shape) != 2 or not 1 <= shape[0] <= _MAX_DELIMITERS or shape[1] != hidden:
+                found = "×".join(map(str, shape))
+                raise ValueError(f"{name} has {found} numbers; expected 1 to {_MAX_DELIMITERS} vectors of {hidden:,}")
+        tensors = {name: opened.get_tensor(name) for name in ("prefix", "entry")}
+    if not all(one.is_floating_point() and torch.isfinite(one.float()).all() for one in tensors.values()):
+        raise ValueError("a vector holds what is no number")
+    return Delimiters(tensors["prefix"].float(), tensors["entry"].float())
+
+
+def _digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for name in FILES:
+        if (folder / name).is_file():
+            total.update(name.encode() + b"\0" + hashlib.sha256((folder / name).read_bytes()).digest())
+    return total.hexdigest()[:16]
