@@ -65,14 +65,17 @@ def load_reader(model: MemoryDecoder, folder: str | Path) -> Reader:
     """
     model.reader = None  # the probe is that of the decoder alone
     model.writer.requires_grad_(False)
-    reader = read_reader(Path(folder), model.writer)
-    here = probe(model)
-    agreement = float(torch.cosine_similarity(reader.probe, here, dim=0)) if reader.probe.shape == here.shape else 0.0
-    if not agreement >= SAME_STATES:
-        raise MismatchError(
-            f"The reader in {folder} was trained for {reader.model!r} and is to read with {model.name!r}, which reads the same "
-            f"text otherwise (cosine {agreement:.3f}). Load the model that it was trained for, or train another reader."
-        )
+
+    def require(name: str, trained: torch.Tensor) -> None:
+        here = probe(model)
+        agreement = float(torch.cosine_similarity(trained, here, dim=0)) if trained.shape == here.shape else 0.0
+        if not agreement >= SAME_STATES:
+            raise MismatchError(
+                f"The reader in {folder} was trained for {name!r} and is to read with {model.name!r}, which reads the same text "
+                f"otherwise (cosine {agreement:.3f}). Load the model that it was trained for, or train another reader."
+            )
+
+    reader = read_reader(Path(folder), model.writer, require)
     model.reader = reader
     if reader.adapter is not None:
         model.read_with(merged_decoder(model.writer, reader.adapter.settings, reader.adapter.weights))

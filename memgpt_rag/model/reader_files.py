@@ -66,8 +66,11 @@ class Reader:
     delimiters: Delimiters | None
 
 
-def read_reader(folder: Path, decoder: PreTrainedModel) -> Reader:
+def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, Tensor], object]) -> Reader:
     """Read the reader in a folder.
+
+    Args:
+        require: is given the name of the model that it was trained for, and that model's probe, before anything else is read.
 
     Raises:
         ModelError: the folder holds no reader, a damaged one, or one for a decoder of other shapes.
@@ -84,6 +87,7 @@ def read_reader(folder: Path, decoder: PreTrainedModel) -> Reader:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise damaged(folder, f"{READER}: {first_line(error)}") from error
+    require(model, probe)
     adapter = delimiters = None
     if (folder / SETTINGS).exists() or not (folder / DELIMITERS).exists():
         absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
