@@ -10,7 +10,7 @@ Rows come from `reading_sets.py`. Three things are trained, each for as many sec
   share of attention that the right passage gets;
 * delimiters: the delimiters alone, decoder frozen, towards the untrained decoder with the passages in its prompt.
 
-FOLDER gets the adapters in peft's form, `delimiters.safetensors`, the numbers and a report of questions held out.
+FOLDER gets a reader each for the prompt and for memory, in folders of their own, and a report of questions held out.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -41,6 +39,7 @@ from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.delimiters import new_delimiters
 from memgpt_rag.model.presets import preset
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.reader import save_reader
 from memgpt_rag.training.calibrate import LayerParameters
 from memgpt_rag.training.rows import (
     TrainingRow,
@@ -50,6 +49,7 @@ from memgpt_rag.training.rows import (
     memory_hidden,
     prompted_hidden,
     read_rows,
+    require_plain_head,
 )
 
 GOLD_WEIGHT = 0.05
@@ -87,15 +87,6 @@ def word_losses(
     ]
     loss, distance, right = (torch.cat(of) for of in zip(*parts, strict=True))
     return loss, distance, right
-
-
-@torch.no_grad()
-def require_plain_head(decoder: PreTrainedModel, row: TrainingRow) -> None:
-    """Exit where a decoder changes what its head gives, as Gemma 2 caps it: losses here are of the head alone."""
-    ids = torch.tensor([row.question], device=decoder.device)
-    output = decoder(ids, output_hidden_states=True)
-    if not torch.allclose(decoder.get_output_embeddings()(output.hidden_states[-1]), output.logits, atol=1e-2):
-        sys.exit(f"{type(decoder).__name__} changes the logits of its head; train_readers.py does not know how.")
 
 
 def by_row(numbers: Tensor, row: Tensor, rows: int) -> Tensor:
@@ -214,14 +205,16 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=500)
     parser.add_argument("--also", type=Path, help="further rows to report on")
     parser.add_argument("--most-tokens", type=int, default=40_000, help="padded tokens that are read at once")
-    parser.add_argument("--teacher", type=Path, help="weights of a prompt adapter that an earlier run left")
+    parser.add_argument("--teacher", type=Path, help="prompt reader that an earlier run left")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    model = MemoryDecoder.from_pretrained(arguments.model)
+    model = MemoryDecoder.from_pretrained(arguments.model, reader=arguments.teacher)
+    taught_by = None if model.reader is None else model.reader.adapter
+    model.reader = None
     device = model.decoder.device
-    prompt = Prompt(model.tokenizer)
+    prompt = model.prompt
     end = (int(model.tokenizer.eos_token_id),)
     rows = read_rows(arguments.rows, end)
     # Stretches of a hundred, so that documents are not on both sides.
@@ -233,7 +226,7 @@ def main() -> None:
         held_out += read_rows(arguments.also, end)
     print(f"{len(fitting)} rows, {len(held_out)} held out, {time.perf_counter() - began:.0f} s", flush=True)
     head = model.writer.get_output_embeddings()
-    require_plain_head(model.writer, rows[0])
+    require_plain_head(model)
     model.requires_grad_(False)
     report: dict[str, Any] = {"settings": {name: str(value) for name, value in vars(arguments).items()}}
     generator = torch.Generator().manual_seed(arguments.seed)
@@ -289,24 +282,17 @@ def main() -> None:
             "delimiters", groups, delimiter_loss, batches(), arguments.delimiters_seconds, device
         )
         memory_figures("delimiters alone", resolved)
-        save_file(
-            {name: one.detach().cpu() for name, one in model.delimiters.tensors().items()},
-            arguments.folder / "delimiters_alone.safetensors",
-        )
+        save_reader(model, arguments.folder / "delimiters")
         model.delimiters = None
 
     # The prompt's reader.
     model.prefix_ids = begin
-    adapter = add_adapter(model, rank=arguments.rank, every_map=True, dropout=0.05, seed=arguments.seed)
+    model.prompt = Prompt(model.tokenizer, worked_examples=False)
+    adapter = add_adapter(model, rank=arguments.rank, every_map=True, seed=arguments.seed, start=taught_by)
     teacher: PreTrainedModel = model.decoder
-    model._writer, model.decoder = None, model.writer
+    model.read_with(model.writer)
     weights = {name: one for name, one in adapter.named_parameters() if one.requires_grad}
-    if arguments.teacher:
-        from safetensors.torch import load_file
-
-        for name, tensor in load_file(arguments.teacher).items():
-            weights[name].data.copy_(tensor)
-    else:
+    if taught_by is None:
 
         def prompt_loss(part: Sequence[TrainingRow], step: int) -> Tensor:
             part = [dropped(row, generator, 0.15) for row in part]
@@ -321,10 +307,7 @@ def main() -> None:
     note(
         "trained, prompt", figures(head, lambda part: prompted_hidden(teacher, begin, part), held_out, len(end), device)
     )
-    save_file(
-        {name: one.detach().to(torch.bfloat16).cpu() for name, one in weights.items()},
-        arguments.folder / "prompt_adapter.safetensors",
-    )
+    save_reader(model, arguments.folder / "prompt", adapter=adapter, dtype=torch.bfloat16)
     adapter.requires_grad_(False)
 
     # The reader of memory.
@@ -366,16 +349,12 @@ def main() -> None:
     report["memory"] = train("memory", groups, memory_loss, batches(), arguments.memory_seconds, device)
     reader.eval()
     memory_figures("trained, memory", trained_fusions())
-    save_file(
-        {name: one.detach().to(torch.bfloat16).cpu() for name, one in own.items()},
-        arguments.folder / "memory_adapter.safetensors",
-    )
-    save_file(
-        {name: one.detach().cpu() for name, one in model.delimiters.tensors().items()},
-        arguments.folder / "delimiters.safetensors",
-    )
-    (arguments.folder / "presets.json").write_text(
-        json.dumps({kind: asdict(one.config()) for kind, one in numbers.items()})
+    save_reader(
+        model,
+        arguments.folder / "memory",
+        adapter=reader,
+        dtype=torch.bfloat16,
+        presets={kind: one.config() for kind, one in numbers.items()},
     )
     print(json.dumps({"seconds": round(time.perf_counter() - began)}))
 

@@ -55,6 +55,8 @@ BACKEND_PACKAGES: dict[Backend, tuple[str, ...]] = {
     "onnx": ("onnxruntime", "onnx"),
 }
 
-# How an adapter is trained.
+# How a reader is trained.
+Trained = Literal["adapter", "delimiters"]
+TRAINED: tuple[Trained, ...] = get_args(Trained)
 Schedule = Literal["cosine", "linear", "constant_with_warmup"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.choices import SCHEDULES
+from memgpt_rag.choices import SCHEDULES, TRAINED, Trained
 from memgpt_rag.cli.options import (
     encoder_option,
     k_option,
@@ -208,11 +208,21 @@ def confidence(
 @preset_option
 @encoder_option
 @k_option
+@click.option(
+    "--what",
+    default="adapter",
+    show_default=True,
+    type=click.Choice(TRAINED),
+    help="What is trained: the adapter (LoRA), or the delimiters.",
+)
 @click.option("--epochs", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Passes.")
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Questions at once.")
 @click.option("--accumulate", default=1, show_default=True, type=click.IntRange(min=1), help="Batches of a step.")
 @click.option(
-    "--learning-rate", default=3e-4, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Peak."
+    "--learning-rate",
+    default=None,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Peak; 3e-4 for an adapter and 1e-3 for delimiters without it.",
 )
 @click.option(
     "--schedule",
@@ -261,21 +271,23 @@ def train(
     preset: str,
     encoder: str | None,
     k: int,
+    what: Trained,
     unanswerable: float,
     distillation: float,
     resume: bool,
     no_cache: bool,
     **settings: Any,
 ) -> None:
-    """Train an adapter (LoRA) for reading memory; stored states stay valid.
+    """Train a reader: an adapter (LoRA) or delimiters with which the model reads memory.
 
-    The adapter learns from the answers, and by distillation from the same model with the gold passage in its prompt. The
+    Training starts from --reader. It learns from the answers, and by distillation from a teacher with the gold passage alone. The
     gold passage is the best retrieved one that contains the answer; the next best ones are distractors. A quarter of the
     questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
     pairs = _questions(questions, memory, "some hundreds")
     from memgpt_rag.rag import RAG
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
+    from memgpt_rag.training.delimiters import LEARNING_RATE, train_delimiters
 
     if resume:
         last_checkpoint(output)
@@ -286,8 +298,9 @@ def train(
     fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
     names = ("rank", "dropout", "evaluations", "patience", "seed")
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
+    train, rate = (train_adapter, 3e-4) if what == "adapter" else (train_delimiters, LEARNING_RATE)
     with at_path(output):
-        tuning = train_adapter(
+        tuning = train(
             rag,
             fitting,
             held_out,
@@ -301,6 +314,7 @@ def train(
             gradient_accumulation_steps=settings.pop("accumulate"),
             lr_scheduler_type=settings.pop("schedule"),
             max_grad_norm=settings.pop("clip"),
+            learning_rate=settings.pop("learning_rate") or rate,
             **settings,
         )
     told = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"

@@ -149,10 +149,14 @@ class MemoryDecoder(nn.Module):
 
     @property
     def prompt(self) -> Prompt:
-        """How passages and questions are put into words for this model and its reader."""
+        """How passages and questions are put into words for this model and its reader; may be set."""
         if self._prompt is None:
             self._prompt = Prompt(self.tokenizer, self.reader is None or self.reader.worked_examples)
         return self._prompt
+
+    @prompt.setter
+    def prompt(self, prompt: Prompt) -> None:
+        self._prompt = prompt
 
     @contextmanager
     def reading_with(self, decoder: PreTrainedModel) -> Iterator[None]:

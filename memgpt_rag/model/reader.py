@@ -5,6 +5,7 @@ attached to a model, saved, and shared through a hub.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.fingerprint import PROBE_PASSAGE, SAME_STATES
 from memgpt_rag.hub.bundled import GENERATORS
+from memgpt_rag.model.adapter_files import SETTINGS, WEIGHTS
 from memgpt_rag.model.adapter_merge import merged_decoder
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.reader_files import FILES, READER, Reader, read_reader, write_reader
@@ -88,12 +90,14 @@ def save_reader(
     *,
     adapter: PeftModel | None = None,
     presets: dict[str, MemoryAttentionConfig] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write what was trained for a model into a folder, as `load_reader` reads it.
 
     Args:
-        adapter: of peft; None for delimiters alone.
+        adapter: of peft; None for that of the model's reader, where it has one.
         presets: how memory and local context share attention, where that was trained, too.
+        dtype: of the adapter's weights in the file.
 
     Raises:
         OSError: the folder cannot be written.
@@ -101,7 +105,12 @@ def save_reader(
     folder = Path(folder)
     if adapter is not None:
         adapter.peft_config["default"].base_model_name_or_path = model.name
-        adapter.save_pretrained(str(folder), save_embedding_layers=False)
+        weights = {name: one.to(dtype) for name, one in adapter.state_dict().items() if ".lora_" in name}
+        adapter.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
+    elif model.reader is not None and model.reader.adapter is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (SETTINGS, WEIGHTS):
+            shutil.copyfile(model.reader.folder / name, folder / name)
     write_reader(
         folder,
         model=model.name,

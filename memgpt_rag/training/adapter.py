@@ -15,19 +15,20 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer
 from transformers import TrainingArguments as Arguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.own_folder import first_link
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.reader import save_reader
 from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter_examples import AdapterExample
-from memgpt_rag.training.answer_likelihood import answer_logits, losses_of
+from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, losses_of
 from memgpt_rag.training.loss_curve import Curve, LossBar
 
 CURVE = "curve.jsonl"
@@ -73,7 +74,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         rag: its model reads with the adapter.
-        teacher: decoder that gives the targets; None for the pretrained one.
+        teacher: gives the targets; see `teacher_of`.
         distillation_weight: weight of `distillation_loss`, on answerable questions.
         answer_weight: weight of the answer's negative log-likelihood per token, on all questions.
         end_weight: weight of the tokens that end an answer, relative to its words.
@@ -83,14 +84,14 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         self,
         rag: RAG,
         *args: Any,
-        teacher: PreTrainedModel | None = None,
+        teacher: RAG,
         distillation_weight: float = 1.0,
         answer_weight: float = 1.0,
         end_weight: float = 0.3,
         **kwargs: Any,
     ):
         super().__init__(*args, data_collator=_collate, **kwargs)
-        self.rag, self.teacher = rag, rag.model.writer if teacher is None else teacher
+        self.rag, self.teacher = rag, teacher
         self.distillation_weight, self.answer_weight, self.end_weight = distillation_weight, answer_weight, end_weight
 
     def compute_loss(
@@ -98,7 +99,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         examples: list[AdapterExample] = inputs["examples"]
         with self.accelerator.autocast():
-            logits, answers = answer_logits(self.rag, [one.example for one in examples])
+            logits, answers = self.read([one.example for one in examples])
         words, end = losses_of(logits, answers)
         losses = self.answer_weight * (words + self.end_weight * end)
         taught = [place for place, one in enumerate(examples) if one.gold is not None]
@@ -111,6 +112,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         loss = losses.mean()
         return (loss, {"losses": losses}) if return_outputs else loss
 
+    def read(self, examples: Sequence[Example]) -> tuple[list[Float[Tensor, "tokens vocabulary"]], Answers]:
+        """Return the logits at each answer token, and the tokens."""
+        return answer_logits(self.rag, examples)
+
     @torch.no_grad()
     def prompted_logits(self, examples: Sequence[AdapterExample]) -> list[Float[Tensor, "tokens vocabulary"]]:
         """Return the teacher's logits at each answer token, with the gold passage alone.
@@ -119,17 +124,17 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         equals the entry's text in the prompt; where states of all layers are available, this is four times as fast. A
         reader has it in its memory, as it was trained.
         """
-        model, gold = self.rag.model, [[one.gold] for one in examples if one.gold]
-        with model.reading_with(self.teacher), self.accelerator.autocast():
-            if self.teacher is not model.writer or model.delimiters is not None:
-                alone = [replace(one.example, found=found) for one, found in zip(examples, gold, strict=True)]
-                return answer_logits(self.rag, alone)[0]
+        model, gold = self.teacher.model, [[one.gold] for one in examples if one.gold]
+        alone = [replace(one.example, found=found) for one, found in zip(examples, gold, strict=True)]
+        with self.accelerator.autocast():
+            if model.reader is not None:
+                return answer_logits(self.teacher, alone)[0]
             if len(model.layers) < len(model.windows):
-                return answer_logits(self.rag, [replace(one.example, found=()) for one in examples], pasted=gold)[0]
+                pasted = [replace(one.example, found=()) for one in examples]
+                return answer_logits(self.teacher, pasted, pasted=gold)[0]
             neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
             with model.temporary_settings(neutral):
-                alone = [replace(one.example, found=found) for one, found in zip(examples, gold, strict=True)]
-                return answer_logits(self.rag, alone)[0]
+                return answer_logits(self.teacher, alone)[0]
 
     def prediction_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, None, None]:
         with torch.no_grad():
@@ -156,6 +161,15 @@ class AdapterOptions:
     answer_weight: float = 1.0
     end_weight: float = 0.3
     seed: int = 0
+
+
+def teacher_of(rag: RAG) -> RAG:
+    """Return the same memory with the model and its reader as they are now, which training does not change."""
+    model = MemoryDecoder(rag.model.writer, rag.model.tokenizer, config=rag.model.config)
+    model.name = rag.model.name
+    model.reader = rag.model.reader
+    model.read_with(rag.model.decoder)
+    return RAG(rag.retriever.memory, rag.retriever.encoder, model)
 
 
 def train_adapter(
@@ -192,33 +206,52 @@ def train_adapter(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
-    model, reader, teacher = rag.model, rag.model.reader, rag.model.decoder
+    model, reader, before_training = rag.model, rag.model.reader, rag.model.decoder
+    teacher = teacher_of(rag)
     start = None if reader is None else reader.adapter
     adapter = add_adapter(model, rank=options.rank, dropout=options.dropout, seed=options.seed, start=start)
     trainer = AdapterTrainer(
-        rag,
-        adapter,
-        _arguments(rag, folder, options, arguments),
-        train_dataset=examples,
-        eval_dataset=held_out,
-        callbacks=[EarlyStoppingCallback(options.patience), Curve(folder / CURVE)],
-        teacher=teacher,
-        distillation_weight=options.distillation_weight,
-        answer_weight=options.answer_weight,
-        end_weight=options.end_weight,
+        rag, adapter, **trainer_settings(rag, teacher, examples, held_out, folder, options, arguments)
     )
+    tuning = run(trainer, checkpoint)
+    adapter.eval()
+    if tuning.after < tuning.before:
+        save_reader(model, folder, adapter=adapter, presets={} if reader is None else reader.presets)
+    else:
+        model.read_with(before_training)
+    return tuning
+
+
+def run(trainer: Trainer, checkpoint: str | None) -> Tuning:
+    """Train to the end, from a checkpoint if there is one; at the end the best weights are loaded."""
     trainer.remove_callback(PrinterCallback)
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(LossBar)
     before = trainer.evaluate()["eval_loss"]
     trainer.train(resume_from_checkpoint=checkpoint)
-    steps, after = trainer.state.global_step, float(trainer.state.best_metric)
-    adapter.eval()
-    if after < before:
-        save_reader(model, folder, adapter=adapter, presets={} if reader is None else reader.presets)
-    else:
-        model.read_with(teacher)
-    return Tuning(before, after, steps)
+    return Tuning(before, float(trainer.state.best_metric), trainer.state.global_step)
+
+
+def trainer_settings(
+    rag: RAG,
+    teacher: RAG,
+    examples: Sequence[AdapterExample],
+    held_out: Sequence[AdapterExample],
+    folder: Path,
+    options: AdapterOptions,
+    arguments: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the arguments of an `AdapterTrainer`."""
+    return {
+        "args": _arguments(rag, folder, options, arguments),
+        "train_dataset": examples,
+        "eval_dataset": held_out,
+        "callbacks": [EarlyStoppingCallback(options.patience), Curve(folder / CURVE)],
+        "teacher": teacher,
+        "distillation_weight": options.distillation_weight,
+        "answer_weight": options.answer_weight,
+        "end_weight": options.end_weight,
+    }
 
 
 def _arguments(rag: RAG, folder: Path, options: AdapterOptions, given: dict[str, Any]) -> Arguments:
@@ -276,7 +309,7 @@ def require_new(folder: Path) -> None:
     _require_no_link(folder)
     if any((folder / name).exists() for name in (READER, CHECKPOINTS)):
         raise ModelError(
-            f"{folder} already holds an adapter, or checkpoints of one; name another folder, or go on with --resume."
+            f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
         )
 
 

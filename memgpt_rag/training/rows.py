@@ -16,10 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from memgpt_rag.errors import ModelError
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.training.answer_likelihood import Example
 
 _Ids = tuple[int, ...]
 
@@ -48,6 +51,18 @@ class TrainingRow:
     def num_tokens(self) -> int:
         """Return the number of tokens of all entries."""
         return sum(map(len, self.entries))
+
+
+def row_of(prompt: Prompt, example: Example) -> TrainingRow:
+    """Return a question with its entries and its answer in tokens."""
+    words, end = prompt.answer_ids(example.question, example.answer)
+    return TrainingRow(
+        entries=tuple(prompt.entry_ids(entry.passage) for entry in example.found),
+        scores=tuple(entry.normalized_score for entry in example.found),
+        gold=tuple(example.gold),
+        question=prompt.question_ids(example.question),
+        answer=(*words, *end),
+    )
 
 
 def read_rows(file: str | Path, end: _Ids) -> list[TrainingRow]:
@@ -152,6 +167,22 @@ def memory_hidden(
     with model.temporary_settings(layer_settings):
         hidden = model.hidden_after(prefix, ids, present, memory)
     return _before_answers(hidden, sequences, rows)
+
+
+@torch.no_grad()
+def require_plain_head(model: MemoryDecoder) -> None:
+    """Check that a decoder leaves the logits of its head as they are; Gemma 2, for one, caps them.
+
+    Raises:
+        ModelError: it changes them, so that losses of the head alone would be wrong.
+    """
+    ids = torch.tensor([model.prompt.question_ids("?")], device=model.writer.device)
+    output = model.writer(ids, output_hidden_states=True)
+    if not torch.allclose(model.writer.get_output_embeddings()(output.hidden_states[-1]), output.logits, atol=1e-2):
+        raise ModelError(
+            f"{type(model.writer).__name__} changes the logits of its head, and delimiters cannot be trained for it; train an "
+            "adapter."
+        )
 
 
 def answer_tokens(rows: Sequence[TrainingRow], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,7 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     ]
     questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
-    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--adapter", reader]
+    arguments = ["memgpt-rag", "train", "--memory", memory, "--questions", questions, "-k", "2", "--output", reader]
     settings = [
         "--epochs",
         "6",
@@ -114,20 +114,20 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
     told = re.fullmatch(
-        r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps; the adapter is in (.*), for.*\n",
+        r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps; the reader is in (.*), for.*\n",
         done.stdout,
     )
     assert told, done.stdout
     assert float(told[2]) < float(told[1])
     assert Path(told[3]) == reader
-    assert "already holds an adapter, or checkpoints of one" in refused(*arguments)
+    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
     question = "How much does it cost to rent a rowing boat?"
-    done = run("memgpt-rag", "ask", question, "--memory", memory, "--adapter", reader)
+    done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 YUAN")
     assert "park.md, lines 14–15" in done.stdout
-    assert "holds no adapter: it has no reader.json" in refused(
-        "memgpt-rag", "ask", question, "--memory", memory, "--adapter", memory
+    assert "holds no reader: it has no reader.json" in refused(
+        "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
     )
     assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
 

@@ -127,7 +127,7 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
     with torch.no_grad():
         other.decoder.model.layers[0].mlp.up_proj.weight.neg_()
     with pytest.raises(
-        MismatchError, match=r"reads the same text otherwise \(cosine .*\)\. Load the model that it was trained on"
+        MismatchError, match=r"reads the same text otherwise \(cosine .*\)\. Load the model that it was trained for"
     ):
         load_reader(other, folder)
     with pytest.raises(MismatchError, match="reads the same text otherwise"):

@@ -54,7 +54,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     model = model_of()
     model.delimiters = delimiters_of(model)
-    model._prompt = Prompt(model.tokenizer, worked_examples=False)
+    model.prompt = Prompt(model.tokenizer, worked_examples=False)
     save_reader(model, folder, adapter=disturbed_adapter(model), presets=TRAINED)
     return folder, read(model)
 

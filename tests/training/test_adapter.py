@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hats import NAMES, asked, build_hats, open_rag
 from safetensors.torch import load_file
-from tiny import HashEncoder, tiny_decoder
+from tiny import HashEncoder
 
-from indexing.engines.local import LocalEngine
-from indexing.jobs.build_memory import build_memory
 from indexing.jobs.compute_states import compute_states
-from indexing.passages.split_passages import PassageSplitter
-from indexing.sources.find_files import find_files
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.errors import ModelError
 from memgpt_rag.memory import Memory
@@ -26,7 +23,6 @@ from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.presets import general_preset
 from memgpt_rag.model.prompt import NOT_IN_MEMORY
 from memgpt_rag.model.reader import load_reader
-from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.training import adapter as training
 from memgpt_rag.training.adapter import (
@@ -35,42 +31,23 @@ from memgpt_rag.training.adapter import (
     distillation_loss,
     last_checkpoint,
     require_new,
+    teacher_of,
     train_adapter,
 )
 from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
-from memgpt_rag.training.answer_likelihood import Example, answer_logits, answer_losses
+from memgpt_rag.training.answer_likelihood import answer_logits, answer_losses
 
-NAMES = ("Ann", "Bob", "Cleo", "Dan", "Eve", "Fay", "Gus", "Hal")
-COLOURS = ("red", "blue", "green", "black", "white", "brown", "pink", "grey")
 SMALL = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 3, "disable_tqdm": True, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    scratch = tmp_path_factory.mktemp("reader")
-    source = scratch / "hats.jsonl"
-    records = [{"id": name, "text": f"The hat of {name} is {colour}."} for name, colour in zip(NAMES, COLOURS)]
-    source.write_text("".join(json.dumps(record) + "\n" for record in records))
-    build_memory(
-        find_files([source]), scratch / "memory", engine=LocalEngine(HashEncoder(), PassageSplitter(lambda text: len(text.split()))), tokenizer_name="words",
-    )  # fmt: skip
-    return scratch / "memory"
-
-
-def open_rag(folder: Path) -> RAG:
-    model = MemoryDecoder(tiny_decoder("gemma3", vocabulary=256), byte_tokenizer(), config="quality")
-    return RAG(Memory.open(folder), HashEncoder(), model)
+    return build_hats(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture
 def rag(folder) -> RAG:
     return open_rag(folder)
-
-
-def asked(rag: RAG) -> list[Example]:
-    questions = [f"What is the hat of {name} like?" for name in NAMES]
-    found = rag.retriever.retrieve(questions, 6)
-    return [Example(*one) for one in zip(questions, COLOURS, found, strict=True)]
 
 
 def test_every_question_has_its_passage_or_is_to_say_that_it_is_not_in_memory(rag):
@@ -120,7 +97,13 @@ def test_distillation_equals_the_divergence_by_hand():
 def test_unanswerable_questions_come_spread_over_the_training_not_all_at_once(rag, tmp_path):
     many = [replace(example, question=f"{example.question} {turn}") for turn in range(25) for example in asked(rag)]
     settings = training.Arguments(str(tmp_path), use_cpu=True, report_to=[], seed=0, **SMALL)
-    trainer = AdapterTrainer(rag, add_adapter(rag.model), settings, train_dataset=adapter_examples_of(many, 3, seed=0))
+    trainer = AdapterTrainer(
+        rag,
+        add_adapter(rag.model),
+        settings,
+        teacher=teacher_of(rag),
+        train_dataset=adapter_examples_of(many, 3, seed=0),
+    )
     order = [one.gold is None for batch in trainer.get_train_dataloader() for one in batch["examples"]]
     assert sum(order) == 36
     assert all(3 <= sum(order[start : start + 50]) <= 18 for start in range(0, 200, 50))
@@ -132,7 +115,9 @@ def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, t
     examples = adapter_examples_of(asked(rag), 3)
     adapter = add_adapter(rag.model)
     settings = training.Arguments(str(tmp_path), use_cpu=True, report_to=[], remove_unused_columns=False)
-    trainer = AdapterTrainer(rag, adapter, settings, distillation_weight=0.5, answer_weight=2.0, end_weight=0.25)
+    trainer = AdapterTrainer(
+        rag, adapter, settings, teacher=teacher_of(rag), distillation_weight=0.5, answer_weight=2.0, end_weight=0.25
+    )
     expected = []
     with torch.no_grad():
         for one in examples:
@@ -182,7 +167,12 @@ def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(f
 def test_the_loss_held_out_is_the_mean_over_questions_though_batches_differ_in_size(rag, tmp_path):
     examples = adapter_examples_of(asked(rag), 3)
     tuning = train_adapter(rag, examples, examples, tmp_path, AdapterOptions(evaluations=1), max_steps=1, **SMALL)
-    trainer = AdapterTrainer(rag, add_adapter(rag.model), training.Arguments(str(tmp_path), use_cpu=True, report_to=[]))
+    trainer = AdapterTrainer(
+        rag,
+        add_adapter(rag.model),
+        training.Arguments(str(tmp_path), use_cpu=True, report_to=[]),
+        teacher=teacher_of(rag),
+    )
     with torch.no_grad():
         losses = [float(trainer.compute_loss(None, {"examples": [one]})) for one in examples]
     assert tuning.before == pytest.approx(sum(losses) / len(losses), rel=1e-4)
@@ -292,7 +282,7 @@ def test_nothing_to_learn_from_or_to_go_on_from_is_told(rag, tmp_path):
     with pytest.raises(ModelError, match="holds no checkpoint to go on from; train without --resume"):
         train_adapter(rag, examples, examples, tmp_path, resume=True)
     (tmp_path / "reader.json").touch()
-    with pytest.raises(ModelError, match="already holds an adapter, .*; name another folder, or go on with --resume"):
+    with pytest.raises(ModelError, match="already holds a reader, .*; name another folder, or go on with --resume"):
         train_adapter(rag, examples, examples, tmp_path)
 
 
