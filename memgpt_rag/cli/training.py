@@ -196,7 +196,18 @@ def confidence(
 
 @click.command()
 @memory_option
-@questions_option
+@click.option(
+    "--questions",
+    type=click.Path(path_type=Path),
+    help='JSON Lines, each with a "question" and its "answer", in words of the memory; without it, the model makes some.',
+)
+@click.option(
+    "--self-study",
+    default=512,
+    show_default=True,
+    type=click.IntRange(8, 100_000),
+    help="Questions that the model makes where --questions is not given.",
+)
 @click.option(
     "--output",
     required=True,
@@ -264,7 +275,8 @@ def confidence(
 @no_cache_option
 def train(
     memory: Path,
-    questions: Path,
+    questions: Path | None,
+    self_study: int,
     output: Path,
     model: str,
     reader: str,
@@ -284,7 +296,7 @@ def train(
     gold passage is the best retrieved one that contains the answer; the next best ones are distractors. A quarter of the
     questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
-    pairs = _questions(questions, memory, "some hundreds")
+    pairs = [] if questions is None else _questions(questions, memory, "some hundreds")
     from memgpt_rag.rag import RAG
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
     from memgpt_rag.training.delimiters import LEARNING_RATE, train_delimiters
@@ -295,6 +307,8 @@ def train(
         require_new(output)
     quiet_libraries()
     rag = RAG.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
+    if questions is None:
+        pairs = _self_study(rag, self_study, output, settings["seed"])
     fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
     names = ("rank", "dropout", "evaluations", "patience", "seed")
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
@@ -322,6 +336,22 @@ def train(
         echo(f"{told}; the reader is in {output}, for memgpt-rag ask --reader.")
     else:
         echo(f"{told}; no reader was kept.")
+
+
+def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str, str]]:
+    """Questions that the model makes about the memory, kept in the output folder; those of a training that goes on are read."""
+    from memgpt_rag.training.questions import read_questions, write_questions
+    from memgpt_rag.training.self_study import self_study
+
+    file = output / "questions.jsonl"
+    if file.exists():
+        return read_questions(file)
+    with progress_bar(desc="questions", unit="entry") as bar:
+        pairs = self_study(rag, count, seed=seed, on_entries=bar.update)
+    with at_path(file):
+        write_questions(file, pairs)
+    echo(f"{counted(len(pairs), 'question')} about the memory, in {file}.", err=True)
+    return pairs
 
 
 def _adapter_examples(

@@ -90,11 +90,19 @@ class Prompt:
         """What stands before all entries; begins with the beginning-of-text token, where the tokenizer has one."""
         if self.is_chat:
             return self._template_ids(self._turn[0])
+        return self.example_ids if self.worked_examples else self._begin
+
+    @property
+    def example_ids(self) -> tuple[int, ...]:
+        """The beginning-of-text token, where the tokenizer has one, and the worked examples."""
         examples = "".join(
             f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
         )
-        begin = () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
-        return (*begin, *self._ids(examples)) if self.worked_examples else begin
+        return (*self._begin, *self._ids(examples))
+
+    @property
+    def _begin(self) -> tuple[int, ...]:
+        return () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
 
     def entry_ids(self, passage: Passage) -> tuple[int, ...]:
         """A passage under its title.

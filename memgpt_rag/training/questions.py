@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from memgpt_rag.errors import SourceError
@@ -27,6 +29,17 @@ def read_questions(path: str | Path) -> list[tuple[str, str]]:
     if not pairs:
         raise SourceError(f"{path} holds no question; {_EXPECTED} in each line.")
     return pairs
+
+
+def write_questions(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
+    """Write pairs of question and answer as `read_questions` reads them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"question": question, "answer": answer}, ensure_ascii=False) for question, answer in pairs)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _pair(line: str, where: str) -> tuple[str, str]:

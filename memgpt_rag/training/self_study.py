@@ -1,0 +1,128 @@
+"""Questions about a memory that the language model makes itself, so that a reader can be trained without any.
+
+The pretrained decoder continues the worked examples behind an entry with a question; the reader answers it from that entry alone.
+A pair is kept where the entry holds the answer. So what is learned is to find among several entries what is found in one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
+from memgpt_rag.errors import ModelError
+from memgpt_rag.limits import MOST_ENTRY_TOKENS
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.passage import Passage
+from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.retriever import Retrieved
+
+_ASK = {"en": "Question:", "zh": "问题："}
+_LINE = re.compile(r"[^\n]*")
+_QUESTION_TOKENS, _ANSWER_TOKENS = 40, 48
+_LEAST_WORDS = 3  # of a question; shorter ones ask for nothing in particular
+_LEAST_PAIRS = 8
+
+
+def self_study(
+    rag: RAG,
+    count: int,
+    *,
+    seed: int = 0,
+    batch_size: int = 8,
+    on_entries: Callable[[int], object] = lambda count: None,
+) -> list[tuple[str, str]]:
+    """Return questions and answers about entries drawn from a memory.
+
+    Args:
+        count: number of pairs to stop at; a memory may give fewer.
+        seed: of the choice of entries, and of the questions, which are sampled.
+        batch_size: number of entries read at once.
+        on_entries: called with the number of entries of each batch.
+
+    Raises:
+        ModelError: fewer than eight pairs are kept.
+    """
+    pairs: dict[str, str] = {}
+    rows = np.random.default_rng(seed).permutation(len(rag.retriever.memory)).tolist()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for entries in _batches(rag, rows[: 4 * count], batch_size):
+            pairs.update(_pairs(rag, entries))
+            on_entries(len(entries))
+            if len(pairs) >= count:
+                break
+    if len(pairs) < _LEAST_PAIRS:
+        raise ModelError(
+            f"The language model made {len(pairs)} questions about the memory that an entry answers; expected at least "
+            f"{_LEAST_PAIRS}. Give questions with answers (--questions), or a memory with more entries."
+        )
+    return list(pairs.items())[:count]
+
+
+def _batches(rag: RAG, rows: Sequence[int], batch_size: int) -> Iterator[list[Retrieved]]:
+    memory = rag.retriever.memory
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        yield [Retrieved(row, one, 1.0, 1.0) for row, one in zip(part, memory.passages(part), strict=True)]
+
+
+def _pairs(rag: RAG, entries: Sequence[Retrieved]) -> dict[str, str]:
+    """Questions about these entries with the answers that they hold."""
+    questions = _questions(rag, [entry.passage for entry in entries])
+    asked = [(question, entry) for question, entry in zip(questions, entries, strict=True) if _is_question(question)]
+    if not asked:
+        return {}
+    generated = rag.generator.generate_batch(
+        [question for question, _ in asked],
+        [()] * len(asked),
+        [[entry] for _, entry in asked],
+        max_new_tokens=_ANSWER_TOKENS,
+    )
+    answers = [rag.prompt.answer_text(tokens) for tokens in generated.tokens]
+    return {
+        question: answer
+        for (question, entry), answer in zip(asked, answers, strict=True)
+        if _is_answer(question, answer, entry.passage)
+    }
+
+
+def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
+    """A question about each passage, sampled from the pretrained decoder behind the worked examples."""
+    model, prompt = rag.model, Prompt(rag.model.tokenizer)
+    rows = [
+        [
+            *prompt.example_ids,
+            *prompt.first_entry_ids(passage, MOST_ENTRY_TOKENS // 4),
+            *prompt.token_ids(_ASK[language_of(passage.text)]),
+        ]
+        for passage in passages
+    ]
+    ids, mask = model.pad_left(rows)
+    with model.reading_with(model.writer):
+        sequences = model.generate(
+            ids,
+            mask,
+            max_new_tokens=_QUESTION_TOKENS,
+            do_sample=True,
+            temperature=0.7,
+            top_p=0.9,
+            pad_token_id=model.pad_token_id,
+        )
+    texts = model.tokenizer.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
+    return [first_line.group().strip() for text in texts if (first_line := _LINE.match(text.strip()))]
+
+
+def _is_question(text: str) -> bool:
+    words = len(text) if language_of(text) == "zh" else len(text.split())
+    return text.endswith(("?", "？")) and words >= _LEAST_WORDS
+
+
+def _is_answer(question: str, answer: str, passage: Passage) -> bool:
+    """Whether an answer stands in the passage and is no part of the question."""
+    if not normalize_answer(answer) or answer in NOT_IN_MEMORY.values():
+        return False
+    return holds_answer(passage.titled_text, answer) and not holds_answer(question, answer)
