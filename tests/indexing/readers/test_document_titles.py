@@ -12,7 +12,7 @@ from indexing.sources.readers.document_titles import own_title
     [
         "untitled", "Microsoft Word - Dokument1.docx", "Microsoft Word - timetable_final_v3.doc", "report.pdf", "Document1",
         "PowerPoint Presentation", "PowerPoint-Präsentation", "C:\\Users\\me\\plan", "/home/me/plan", "Scan0001", "scan_20240501",
-        "Layout 1", "Folie 1", "文档1", "无标题", "12-04-2024", "___", "<untitled>", "Book1.xlsx", "", "IMG_2041",
+        "Layout 1", "Folie 1", "Word Document", "Untitled presentation", "New slides", "Microsoft PowerPoint", "Brief-Vorlage", "文档1", "无标题", "12-04-2024", "___", "<untitled>", "Book1.xlsx", "", "IMG_2041",
     ],
 )  # fmt: skip
 def test_what_programs_write_is_no_title(title):
