@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import HashEncoder, tiny_decoder
+from hashing import HashEncoder
+from tiny import tiny_decoder
 from transformers import BertConfig
 
 from memgpt_rag.answering.confidence import read_confidence

@@ -18,8 +18,8 @@ import faiss
 import numpy as np
 import pytest
 from faults import Disk, count_changes, killed_at
+from hashing import HashEncoder
 from jobs import build, contents, write_sources
-from tiny import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs import encode_passages

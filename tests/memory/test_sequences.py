@@ -16,10 +16,10 @@ from pathlib import Path
 import bm25s
 import numpy as np
 import pytest
+from hashing import HashEncoder, passage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tiny import HashEncoder, passage
 
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hashing import HashEncoder
 from safetensors.torch import load_file
-from tiny import HashEncoder, tiny_decoder
+from tiny import tiny_decoder
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory
