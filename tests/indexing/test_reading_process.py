@@ -77,6 +77,36 @@ def test_a_reader_that_crashes_is_named(folder):
     assert [type(item) for item in read_file(file, options, rejecting=False)] == [Document]
 
 
+def test_a_process_that_does_not_start_in_time_is_a_sentence_and_ends(folder, monkeypatch):
+    """Its first words must not be taken for those of a file."""
+    monkeypatch.setattr(reading_process, "_MOST_TO_START", 0)
+    monkeypatch.setattr(reading_process, "_idle", [])
+    process = reading_process.begin(folder / "a.txt", "a.txt", ReadOptions(), rejecting=False)
+    (fault,) = process.items(60, "a.txt")
+    assert fault == Fault(
+        "a.txt was not read: no process to read it started within 0 seconds; close other programs, and run the job again."
+    )
+    assert process._process.returncode is not None
+    assert not process.usable
+
+
+def test_another_process_reads_where_an_idle_one_has_ended(folder, monkeypatch):
+    (file,) = find_files([folder / "a.txt"])
+    options = ReadOptions(limits=ReadLimits())
+    list(read_file(file, options, rejecting=False))
+    idle = reading_process._idle[-1]
+    idle._process.kill()
+    idle._process.wait()
+    # As if it ended between the look at it and the request.
+    monkeypatch.setattr(reading_process.ReadingProcess, "usable", True)
+    monkeypatch.setattr(reading_process, "_idle", [idle])
+    assert [type(item) for item in read_file(file, options, rejecting=False)] == [Document]
+    (other,) = reading_process._idle
+    assert other is not idle
+    assert idle._requests.closed and idle._answers.closed
+    other.stop()
+
+
 def test_a_process_and_this_one_read_the_same(folder):
     (folder / "b.txt").write_text("Kites fly in May.\n\n风筝在五月飞。\n")
     found = [
