@@ -42,15 +42,24 @@ def read(folder: Path, **options) -> tuple[list[str], list[Reject]]:
     return [document.record or document.source for document in found], rejects
 
 
-def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(folder):
-    names, rejects = read(folder, limits=ReadLimits(seconds=0.1))
+def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(folder, monkeypatch):
+    start = reading_process.ReadingProcess.start
+
+    def start_or_hang(process, path, name, options, **settings):
+        if name == "b.txt":  # its process is up, and does nothing from now on
+            process._ready = process._ready or process._answers.recv_bytes() == b"ready"
+            os.kill(process._process.pid, signal.SIGSTOP)
+        start(process, path, name, options, **settings)
+
+    monkeypatch.setattr(reading_process.ReadingProcess, "start", start_or_hang)
+    names, rejects = read(folder, limits=ReadLimits(seconds=1.5))
     assert names == ["a.txt", "c1", "c3"]
     slow, broken = rejects
     assert (slow.source, slow.position) == ("b.txt", "")
-    assert "0.1 seconds went by without any text" in slow.reason and "--file-timeout" in slow.reason
+    assert "1.5 seconds went by without any text" in slow.reason and "--file-timeout" in slow.reason
     assert (broken.source, broken.position) == ("c.jsonl", "line 2")
     with pytest.raises(SourceError, match=r"b\.txt was given up: .*\nc\.jsonl, line 2: broken JSON"):
-        list(read_documents(find_files([folder]), ReadOptions(limits=ReadLimits(seconds=0.1))))
+        list(read_documents(find_files([folder]), ReadOptions(limits=ReadLimits(seconds=1.5))))
 
 
 def test_a_file_that_takes_too_much_memory_is_named(folder):

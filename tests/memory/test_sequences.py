@@ -202,7 +202,7 @@ def _read(folder: Path, over, seen) -> None:
 
 
 def test_readers_see_whole_versions_while_one_writes(tmp_path, pytestconfig):
-    folder, changes = tmp_path / "memory", 2000 if pytestconfig.getoption("--thorough") else 50
+    folder, changes = tmp_path / "memory", 2000 if pytestconfig.getoption("--thorough") else 25
     write(folder, {f"id{number}": f"text {number}" for number in range(20)}, [])
     context = multiprocessing.get_context("spawn")
     over, seen = context.Event(), context.Queue()
