@@ -13,16 +13,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # No test may reach for a hub: a name that is not here must fail at once, as it does on a machine without network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
-# Random sequences: few by default, thousands with --hypothesis-profile long.
-settings.register_profile("short", max_examples=25, stateful_step_count=25)
-settings.register_profile("long", max_examples=300, stateful_step_count=50)
+# Random sequences: few by default, thousands with --hypothesis-profile long. None is refused for being slow, as it may be
+# where other jobs share the machine.
+_UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("short", max_examples=25, stateful_step_count=25, **_UNTIMED)
+settings.register_profile("long", max_examples=300, stateful_step_count=50, **_UNTIMED)
 settings.load_profile("short")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,8 +26,8 @@ from random import Random
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import faiss
+from hashing import passage
 from mutations import ENCODER, INDEXES, make_memory, mutate, use
-from tiny import passage
 
 from indexing.jobs.change_memory import compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory

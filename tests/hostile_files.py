@@ -29,7 +29,7 @@ SECONDS, BYTES = 60, 2**30
 
 def read_one(path: Path) -> dict[str, object]:
     """Read one file as a job does, without keys; returns what came of it."""
-    from tiny import HashEncoder
+    from hashing import HashEncoder
 
     from indexing.engines.local import LocalEngine
     from indexing.job_log import JobLog

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory

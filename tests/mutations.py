@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, add_states

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny import passage
+from hashing import passage
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

@@ -1,23 +1,18 @@
-"""Fakes small enough to compute by hand, and decoders of real architectures with few random weights."""
+"""Models of real architectures with few random weights."""
 
 from __future__ import annotations
 
-import os
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from transformers import AutoModel, AutoModelForCausalLM, BertConfig, BertTokenizerFast, PreTrainedModel
 
-from memgpt_rag.encoders.base import PAIRS, Encoder
+from memgpt_rag.encoders.base import PAIRS
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.tokenizer import byte_tokenizer
-from memgpt_rag.passage import Passage
 
 VOCABULARY = 97
 WINDOW = 8
@@ -112,69 +107,6 @@ def random_ids(count: int, seed: int) -> list[int]:
     return torch.randint(3, VOCABULARY, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-class HashEncoder(Encoder):
-    """Bag of character pairs, hashed into a few dimensions: similar texts get similar vectors, by arithmetic alone."""
-
-    def __init__(
-        self, dimension: int = 64, name: str = "hash", normalized: bool = True, query_prompt: str = "", salt: int = 0
-    ):
-        self.name, self.normalized, self.query_prompt, self.passage_prompt, self.max_tokens = (
-            name,
-            normalized,
-            query_prompt,
-            "",
-            0,
-        )
-        self._dimension, self._salt = dimension, salt
-        self.calls = 0
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self.encode_passages([self.query_prompt + text for text in texts])
-
-    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
-        self.calls += len(texts)
-        vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            for place in range(len(text) - 1):
-                vectors[row, zlib.crc32(text[place : place + 2].encode(), self._salt) % self._dimension] += 1
-            vectors[row, 0] += 1e-3
-        if self.normalized:
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split()) + sum("\u4e00" <= character <= "\u9fff" for character in text)
-
-
-@dataclass(frozen=True)
-class HashRecipe:
-    """How a worker in another process makes the encoder, or, where it differs, another one.
-
-    Attributes:
-        job: process that is no worker.
-        salt: of a worker's encoder; the job's has none.
-        fails_at, dies_at: words in a text at which a worker's encoder raises an error, or takes its process with it.
-    """
-
-    job: int
-    salt: int = 0
-    fails_at: str | None = None
-    dies_at: str | None = None
-
-    def __call__(self) -> HashEncoder:
-        working, recipe = os.getpid() != self.job, self
-
-        class Failing(HashEncoder):
-            def encode_passages(self, texts):
-                if recipe.fails_at and any(recipe.fails_at in text for text in texts):
-                    raise ValueError(f"cannot embed {recipe.fails_at!r}")
-                if recipe.dies_at and any(recipe.dies_at in text for text in texts):
-                    os._exit(1)
-                return super().encode_passages(texts)
-
-        return (Failing if working else HashEncoder)(dimension=96, salt=self.salt if working else 0)
-
-
 @dataclass(frozen=True)
 class TinyReader:
     """How to make a small language model that reads memory."""
@@ -182,18 +114,3 @@ class TinyReader:
     def __call__(self) -> MemoryDecoder:
         tokenizer = byte_tokenizer()
         return MemoryDecoder(tiny_decoder("qwen3", len(tokenizer)), tokenizer, config="quality")
-
-
-def passage(number: int, text: str | None = None) -> Passage:
-    return Passage(
-        f"doc#{number}",
-        text or f"Fact number {number}.",
-        f"Title {number}",
-        "doc",
-        "",
-        "line",
-        number,
-        number,
-        0,
-        len(text or f"Fact number {number}."),
-    )

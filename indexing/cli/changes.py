@@ -266,7 +266,8 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from memgpt_rag.memory import Memory
 
     manifest = Memory.open(memory).manifest
-    files, stored, splitting = change.reading.find(change.sources), manifest.encoder, manifest.splitting
+    files, left_out = change.reading.find(change.sources)
+    stored, splitting = manifest.encoder, manifest.splitting
     quiet_libraries()
     recipe = EncoderConfig.matching(stored, memory_encoder_name(stored, change.encoder, [memory]))
     tokenizer = None
@@ -291,7 +292,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
         )
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]}.")
-    report_notes(report.notes)
+    report_notes([*left_out, *report.notes])
     echo(f"{'Would be: ' if change.dry_run else ''}{report.changes()} in {memory}.")
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]

@@ -48,6 +48,7 @@ from memgpt_rag.limits import MOST_PASSAGE_TOKENS
 if TYPE_CHECKING:
     from indexing.job_log import JobLog
     from indexing.jobs.build_memory import BuildReport, PassageStream
+    from indexing.sources.document import Note
 
 
 def _metadata(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -156,13 +157,13 @@ def build(
     from indexing.jobs.build_memory import PassageStream, build_memory
     from indexing.planning.forecast import require_memory
 
-    files, options = reading.find(sources), reading.options(metadata)
+    (files, left_out), options = reading.find(sources), reading.options(metadata)
     quiet_libraries()
     encoder = embedding.config(normalize=metric == "cosine")
     with execution.open(encoder, caching.splitter(generator, max_tokens)) as engine:
         require_memory(memory_limit)
         if dry_run:
-            _print_plan(PassageStream(files, engine, options, progress=True), memory)
+            _print_plan(PassageStream(files, engine, options, progress=True), memory, left_out)
             return
         report = build_memory(
             files,
@@ -174,7 +175,7 @@ def build(
             replace=replace,
             log=log,
         )
-    _print_report(report, memory)
+    _print_report(report, memory, left_out)
     if report.commit is not None:
         chosen = kind != "auto"
         index(memory, kind, recall, latency, anew=chosen, memory_limit=memory_limit, report_exact=chosen)
@@ -184,24 +185,24 @@ def build(
         _store_states(memory, generator or GEMMA, preset, "int8", execution, "auto")
 
 
-def _print_report(report: BuildReport, memory: Path) -> None:
-    """What a build read, left out, and changed."""
+def _print_report(report: BuildReport, memory: Path, left_out: list[Note]) -> None:
+    """Print what a build read, what was left out of folders and files, and what changed."""
     sentence = report.sentence()
     echo(f"{sentence[0].upper()}{sentence[1:]} in {memory} after {report.seconds:.0f} s.")
-    report_notes(report.notes)
+    report_notes([*left_out, *report.notes])
     if report.kept or report.deleted:
         echo(f"{report.changes()}.")
 
 
-def _print_plan(stream: PassageStream, memory: Path) -> None:
-    """What a build would read and how large the memory would get, by file."""
+def _print_plan(stream: PassageStream, memory: Path, left_out: list[Note]) -> None:
+    """Print what a build would read and how large the memory would get, by file."""
     from indexing.planning.plan import plan_memory, size, table
 
     dimension = stream.engine.encoder.fingerprint.dimension
     plan = plan_memory(stream, dimension=dimension)
     echo(table(plan, stream.files))
     echo(f"Would have {plan.report.sentence()} of {dimension} numbers each.")
-    report_notes(plan.report.notes)
+    report_notes([*left_out, *plan.report.notes])
     echo(f"Would take {size(plan.keys_bytes)} for keys and {size(plan.values_bytes)} for values in {memory}.")
 
 
@@ -255,14 +256,14 @@ def plan(
     from memgpt_rag.encoders.load import load_encoder
 
     quiet_libraries()
-    files, encoder = reading.find(sources), load_encoder(embedding.config())
+    (files, left_out), encoder = reading.find(sources), load_encoder(embedding.config())
     engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
     presets = () if no_states else PRESETS
     models: dict[str, DecoderRecipe] = {preset: DecoderRecipe(generator, preset) for preset in presets}
     echo(f"Would have {found.report.sentence()}.")
-    report_notes(found.report.notes)
+    report_notes([*left_out, *found.report.notes])
     constraints = Constraints(recall, latency, disk or math.inf, memory_limit or math.inf)
     echo(forecast_table(found, forecast(found, encoder, models, constraints), constraints))
 

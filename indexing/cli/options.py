@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, ENGINE_KINDS, INDEX_KINDS, EngineKind, IndexKind
-from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.errors import MissingPackageError, SourceError
 from memgpt_rag.io.console import echo
 from memgpt_rag.io.option_groups import gathered, with_options
 from memgpt_rag.io.printable import counted, printable
@@ -44,16 +44,21 @@ class ReadingOptions:
     file_memory: float
     follow_links: bool
 
-    def find(self, sources: Sequence[Path | str]) -> list[SourceFile]:
-        """Find the files of the sources; what is left out of a folder is printed."""
+    def find(self, sources: Sequence[Path | str]) -> tuple[list[SourceFile], list[Note]]:
+        """Return the files of the sources, and notes about what is left out of folders, for the end of the job.
+
+        Raises:
+            SourceError: as `find_files` does; the notes are printed then.
+        """
         from indexing.sources.find_files import find_files
 
-        return find_files(
-            sources,
-            self.exclude,
-            follow_links=self.follow_links,
-            on_note=lambda note: report_notes([note]),
-        )
+        notes: list[Note] = []
+        try:
+            files = find_files(sources, self.exclude, follow_links=self.follow_links, on_note=notes.append)
+        except SourceError:
+            report_notes(notes)
+            raise
+        return files, notes
 
     def options(self, metadata: dict[str, str]) -> ReadOptions:
         """Return how to read, with the columns of metadata."""

@@ -85,7 +85,7 @@ def _split(part: str, count_tokens: Callable[[str], int], most: int) -> Iterator
 def _cut_run(
     text: str, start: int, end: int, count_tokens: Callable[[str], int], most: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield pieces of a run without boundaries, each as long as the last one's tokens allow; a piece that is too long is halved."""
+    """Yield pieces of a run without boundaries; the tokens of each piece tell how long the next one may be."""
     longest = _CHARACTERS_A_TOKEN * most  # some tokenizers take any long word for one unknown token
     length = max(1, 2 * most)
     while start < end:

@@ -61,16 +61,16 @@ class DuplicateFilter:
             return False
         words = _hashed_words(passage.text)
         seed = zlib.crc32(_hashed_words(title).tobytes())
-        under = array("I", [seed]).tobytes()
+        title_hash = array("I", [seed]).tobytes()
         run = words.tobytes()
         width = _SHINGLE_WORDS * words.itemsize
         shingles = (run[at : at + width] for at in range(0, max(1, len(run) - width + 1), words.itemsize))
         sketch = nsmallest(_SKETCH, {zlib.crc32(shingle, seed) for shingle in shingles})
-        longest = len(run) / NEARLY + len(under)
-        if any(_contains(kept, under, run) for kept in self._kept.sharing_parts(sketch, longest)):
+        longest = len(run) / NEARLY + len(title_hash)
+        if any(_contains(kept, title_hash, run) for kept in self._kept.sharing_parts(sketch, longest)):
             self.counts.near += 1
             return False
-        self._kept.add(under + run, sketch)
+        self._kept.add(title_hash + run, sketch)
         return True
 
 
@@ -88,11 +88,11 @@ def _hashed_words(text: str) -> array[int]:
     )
 
 
-def _contains(whole: bytes, under: bytes, part: bytes) -> bool:
-    """Return whether a passage, as the hash of its title and its words, has that title and contains the part's words."""
-    if not whole.startswith(under):
+def _contains(whole: bytes, title_hash: bytes, words: bytes) -> bool:
+    """Return whether a passage, as the hash of its title and those of its words, has a title and contains words."""
+    if not whole.startswith(title_hash):
         return False
-    at = whole.find(part, len(under))
-    while at >= 0 and at % len(under):
-        at = whole.find(part, at + 1)
+    at = whole.find(words, len(title_hash))
+    while at >= 0 and at % len(title_hash):
+        at = whole.find(words, at + 1)
     return at >= 0

@@ -51,7 +51,7 @@ def _surplus_marks() -> re.Pattern[str]:
 
 @cache
 def _wide_characters() -> re.Pattern[str]:
-    return re.compile(_character_class(range(0x1100, 0x3FFFF), _is_wide))
+    return re.compile(_character_class(range(0x1100, 0x3FFFF), is_wide))
 
 
 def _character_class(codes: range, belongs: Callable[[str], bool]) -> str:
@@ -134,12 +134,13 @@ def begins_item(line: str) -> bool:
 
 def _joint(one: str, other: str) -> str:
     """Return what is put between two lines that are joined."""
-    if _is_wide(one[-1]) and _is_wide(other[0]):
+    if is_wide(one[-1]) and is_wide(other[0]):
         return ""
     return "" if one[-1] == "-" and one[-2:-1].isalpha() and other[0].islower() else " "
 
 
-def _is_wide(character: str) -> bool:
+def is_wide(character: str) -> bool:
+    """Return whether a character is as wide as two, as Chinese ones are, between which no space stands."""
     return unicodedata.east_asian_width(character) in ("W", "F")
 
 

@@ -137,7 +137,7 @@ def named_encoding(name: str, options: ReadOptions) -> str | None:
 
 def _declared(label: str | None) -> str | None:
     codec = None if label is None else text_codec(label)
-    # Who could read the label can read UTF-16 as single bytes, which it is not then.
+    # Browsers do the same: a label that can be read byte by byte is not in UTF-16, whatever it says.
     return "utf-8" if codec is not None and _is_wide(codec) else codec
 
 

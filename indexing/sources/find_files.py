@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import os
 import shutil
@@ -21,13 +20,12 @@ from indexing.sources.folder_walk import FolderWalk, special_kind
 from indexing.sources.formats import file_format
 from indexing.sources.inflation import Allowance, Counted
 from memgpt_rag.errors import SourceError
-from memgpt_rag.io.system_errors import machine_errno
+from memgpt_rag.io.system_errors import EXHAUSTED, machine_errno
 
 # HTTP status codes of missing files, in contrast to refused access.
 _GONE = (404, 410)
 # File systems of fsspec that inflate what they read.
 _COMPRESSED = ("zip:", "tar:", "libarchive:")
-_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,16 @@ def find_files(
     Raises:
         SourceError: a source does not exist, cannot be reached or contains no file, or two files would have the same name.
     """
+
+    def leave_out(name: str, why: str) -> None:
+        if not is_excluded(name, exclude):
+            on_note(Note(_citable(name), why))
+
     found: dict[str, SourceFile] = {}
     _file_system.cache_clear()  # an archive may have changed
     for source in sources:
         remote = isinstance(source, str) and "://" in source
         kept = 0
-
-        def leave_out(name: str, why: str) -> None:
-            if not is_excluded(name, exclude):
-                on_note(Note(_citable(name), why))
-
         for file in _remote_files(str(source)) if remote else _local_files(Path(source), follow_links, leave_out):
             if is_excluded(file.name, exclude):
                 continue
@@ -195,7 +193,7 @@ def _fetching(address: str) -> Iterator[tuple[Any, str]]:
     except (SourceError, MemoryError):
         raise
     except Exception as error:  # each store's client raises errors of its own
-        if machine_errno(error) in _OF_THIS_MACHINE:
+        if machine_errno(error) in EXHAUSTED:
             raise
         cause = _refusal(error)
         if cause is None:

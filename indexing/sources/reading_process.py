@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from indexing.sources import memory_bounds
@@ -40,31 +41,32 @@ class ReadingProcess:
 
     def __init__(self) -> None:
         path = [entry for entry in sys.path if entry] + [str(Path(__file__).parents[2])]
-        requests, request_writer = os.pipe()
-        answer_reader, answers = os.pipe()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        command = [sys.executable, "-I", "-c", _START, json.dumps(path), str(requests), str(answers)]
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(requests, answers),
-            start_new_session=True,
-            env=environment,
-        )
-        os.close(requests)
-        os.close(answers)
+        requests, self._requests = Pipe(duplex=False)
+        self._answers, answers = Pipe(duplex=False)
         self._ready, self._grown = False, 0
-        self._requests = Connection(request_writer, readable=False)
-        self._answers = Connection(answer_reader, writable=False)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        with requests, answers:  # their copies in the process stay open
+            handles = requests.fileno(), answers.fileno()
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own code
+                [sys.executable, "-I", "-c", _START, json.dumps(path), *map(str, handles)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=handles,
+                start_new_session=True,
+                env=environment,
+            )
 
     def start(self, path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> None:
-        """Begin to read a file; its items are fetched by `items`."""
+        """Begin to read a file, whose items are fetched by `items`; a process that cannot be asked is stopped."""
         self._grown = _MOST_KEPT  # until it is at the end of the file
         sent = asdict(replace(options, on_note=None, on_progress=None, on_reject=None))  # type: ignore[arg-type]  # not sent
         sent |= {"path": str(path.absolute()), "name": name, "rejecting": rejecting}
-        self._requests.send_bytes(json.dumps(sent).encode("utf-8", "surrogatepass"))
+        try:
+            self._requests.send_bytes(json.dumps(sent).encode("utf-8", "surrogatepass"))
+        except BaseException:
+            self.stop()
+            raise
 
     def items(self, seconds: float, name: str) -> Iterator[Item]:
         """Yield the items of the file that was begun.
@@ -75,8 +77,15 @@ class ReadingProcess:
         """
         while True:
             try:
-                if not self._ready:  # its start is not the file's fault
-                    self._ready = self._answers.poll(_MOST_TO_START) and self._answers.recv_bytes() == _READY
+                if not self._ready:  # the time that it takes to start is not the file's
+                    if not self._answers.poll(_MOST_TO_START):
+                        self.stop()
+                        yield Fault(
+                            f"{name} was not read: no process to read it started within {_MOST_TO_START} seconds; close other "
+                            "programs, and run the job again."
+                        )
+                        return
+                    self._ready = self._answers.recv_bytes() == _READY
                 if not self._answers.poll(seconds):
                     self.stop()
                     yield Fault(
@@ -116,10 +125,11 @@ def begin(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -> Re
     while _idle:
         process = _idle.pop()
         if process.usable:
-            break
+            with suppress(BrokenPipeError):  # it has ended since
+                process.start(path, name, options, rejecting=rejecting)
+                return process
         process.stop()
-    else:
-        process = ReadingProcess()
+    process = ReadingProcess()
     process.start(path, name, options, rejecting=rejecting)
     return process
 

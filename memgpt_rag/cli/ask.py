@@ -14,7 +14,7 @@ from memgpt_rag.cli.options import encoder_option, k_option, model_option, prese
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries, reader_option
-from memgpt_rag.io.printable import counted, printable, printable_json, shortened
+from memgpt_rag.io.printable import counted, printable, printable_json
 from memgpt_rag.limits import MOST_NEW_TOKENS
 
 if TYPE_CHECKING:
@@ -94,12 +94,10 @@ def ask(
         raise click.UsageError(
             "--use-memory auto and --abstain need --mode memory, and --abstain a memory that is read."
         )
-    # A wrong folder is told before a model is loaded, and so is a wrong condition.
+    # A wrong folder is reported before a model is loaded, and so is a wrong condition.
     opened = Shards([Memory.open(memory) for memory in memories])
-    if where is not None and not len(opened.rows(where)):
-        raise click.ClickException(
-            f"No entry of {', '.join(map(str, memories))} matches {shortened(where)!r}; widen the condition."
-        )
+    if where is not None:
+        opened.rows(where)
     if search.kind != "dense":
         opened.term_statistics([])
     quiet_libraries()
@@ -236,7 +234,7 @@ def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:
         place = printable(f"{title}{citation.passage.place}")
         yield f"  [{number}] {share}{place}  (score {citation.score:.3f})"
         if show_passages:
-            yield from (f"      {line}" for line in citation.passage.text.splitlines())
+            yield from (f"      {line}".rstrip() for line in citation.passage.text.splitlines())
     if answer.nothing_found:
         yield "  nothing was found in the memory for this question"
     if answer.confidence is not None:

@@ -30,6 +30,8 @@ _ADVICE = {
     errno.ENAMETOOLONG: "give it a shorter name",
     errno.ENOMEM: "close other programs, or ask for less at once",
 }
+# The machine is at its limits, whatever file is read: no disk, or no file handles are left.
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 # Errors that do not depend on the file itself or the operation on it.
 _NOBODYS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ENOMEM}
 # How libraries written in C and Rust print an errno.

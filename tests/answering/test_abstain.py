@@ -90,7 +90,7 @@ def test_a_model_that_says_so_itself_is_believed(rag):
 
 def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
     questions = [SMALL_TALK[0], SUPPORTED[0], *SMALL_TALK[1:3], SUPPORTED[2], SMALL_TALK[3]]
-    answers = rag.answer_all(questions, AskOptions(use_memory="auto", max_new_tokens=16))
+    answers = rag.answer_all(questions, AskOptions(use_memory="auto", max_new_tokens=8))
     assert [answer.question for answer in answers] == questions
     assert [answer.mode for answer in answers] == [
         "closed_book",
@@ -101,7 +101,7 @@ def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
         "closed_book",
     ]
     for answer in answers:
-        alone = rag.answer(answer.question, AskOptions(mode=answer.mode, max_new_tokens=16))
+        alone = rag.answer(answer.question, AskOptions(mode=answer.mode, max_new_tokens=8))
         assert answer.text == alone.text
         if answer.mode == "closed_book":
             assert (answer.citations, answer.memory_mass, answer.confidence, answer.supported) == ([], 0, None, None)

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from tiny import HashEncoder, TinyReader, passage, tiny_decoder
+from hashing import HashEncoder, passage
+from tiny import TinyReader, tiny_decoder
 
 from memgpt_rag import limits
 from memgpt_rag.answering import entry_states

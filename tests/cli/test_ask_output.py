@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.cli.ask import _summary
 from memgpt_rag.cli.main import main
 from memgpt_rag.rag import RAG
 
@@ -62,10 +64,23 @@ def test_passages_are_shown_under_their_citations(ask):
     assert any("40 yuan" in line for line in lines[first:])
 
 
+def test_blank_lines_of_a_passage_are_empty(rag):
+    answer = rag.answer(QUESTION, AskOptions(k=1, max_new_tokens=1))
+    (cited,) = answer.citations
+    of_two = replace(cited, passage=replace(cited.passage, text="One.\n\nTwo."))
+    lines = list(_summary(replace(answer, citations=[of_two]), show_passages=True))
+    assert lines[1:4] == ["      One.", "", "      Two."]
+
+
 def test_it_is_said_where_nothing_was_found(ask):
     lines = ask("？！").splitlines()
     at = lines.index("  nothing was found in the memory for this question")
     assert lines[at + 1] == "  confidence 0%: probably not in memory"
+    lines = ask(QUESTION, "--where", 'source == "nowhere"').splitlines()
+    assert lines[-3:-1] == [
+        "  nothing was found in the memory for this question",
+        "  confidence 0%: probably not in memory",
+    ]
     told = json.loads(ask("？！", "--json", "--abstain"))
     assert (told["text"], told["nothing_found"], told["confidence"]) == ("not in memory", True, 0.0)
     assert (told["supported"], told["citations"]) == (False, [])

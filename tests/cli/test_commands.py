@@ -220,26 +220,16 @@ def test_ask_answers_and_cites(memory):
 @pytest.mark.offline_models
 def test_ask_says_what_is_not_in_memory_and_leaves_the_memory_out_of_small_talk(memory):
     asked = "Who can borrow a kite?\nWho won the 1998 World Cup?\n"
-    marked = run("memgpt-rag", "ask", "--memory", memory, stdin=asked).stdout
+    short = ["--memory", memory, "--abstain", "--max-new-tokens", "24"]
+    marked = run("memgpt-rag", "ask", *short, stdin=asked).stdout
     supported, unsupported = re.findall(r"^  confidence \d+ %(.*)$", marked.replace("%", " %"), re.MULTILINE)
     assert supported == ""
     assert unsupported == ": probably not in memory"
-    assert "not in memory" not in marked.splitlines()
-    said = run("memgpt-rag", "ask", "Who won the 1998 World Cup?", "--memory", memory, "--abstain").stdout.splitlines()
-    assert said[0] == "not in memory"
-    assert said[-2].endswith("%: probably not in memory")
-    abstaining = run(
-        "memgpt-rag",
-        "ask",
-        "--memory",
-        memory,
-        "--abstain",
-        "--use-memory",
-        "auto",
-        stdin=f"{asked}谁发明了电话？\n谢谢你！\n",
-    )
-    assert abstaining.returncode == 0, abstaining.stderr
-    kite, cup, telephone, thanks, rest = abstaining.stdout.split("  first token after ")
+    assert marked.startswith("children under twelve")
+    assert marked.splitlines().count("not in memory") == 1
+    auto = run("memgpt-rag", "ask", *short, "--use-memory", "auto", stdin=f"{asked}谁发明了电话？\n谢谢你！\n")
+    assert auto.returncode == 0, auto.stderr
+    kite, cup, telephone, thanks, rest = auto.stdout.split("  first token after ")
     assert kite.startswith("children under twelve")
     assert "  [1]" in kite
     for unread in (cup, telephone, thanks):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from commands import run
-
-sys.path[:0] = [str(Path(__file__).parents[1] / "indexing" / "readers")]
+from scans import scan
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +21,6 @@ pytestmark = [
 def memory(tmp_path_factory) -> Path:
     import openpyxl
     import pptx
-    from test_ocr import scan
 
     folder = tmp_path_factory.mktemp("kinds")
     docs = folder / "docs"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from commands import KNOWN, refused, run
 
+TRAINED = r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps?; the adapter is in (.*), for.*\n"
+
 
 @pytest.mark.offline_models
 @pytest.mark.slow
@@ -78,9 +80,47 @@ def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp
     )
 
 
+@pytest.fixture
+def tiny_model(tmp_path) -> Path:
+    """The folder of a language model with few random weights."""
+    from tiny import tiny_decoder
+
+    from memgpt_rag.model.tokenizer import byte_tokenizer
+
+    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
+    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    decoder.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
 @pytest.mark.offline_models
-def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
-    # Answers in capital letters: something to learn that no number of the presets could bring about.
+def test_train_keeps_a_reader_that_ask_reads_with(memory, tiny_model, tmp_path):
+    questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
+    pairs = [*KNOWN, ("Where is the nearest volcano?", "behind the moon")]
+    questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
+    asking = ["--memory", memory, "--model", tiny_model, "-k", "2"]
+    arguments = ["memgpt-rag", "train", *asking, "--questions", questions, "--output", reader]
+    done = run(*arguments, "--epochs", "2", "--batch-size", "4", "--evaluations", "2", "--learning-rate", "1e-2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d of 9 questions (is|are) left out: no entry found contains the answer", done.stderr)
+    told = re.fullmatch(TRAINED, done.stdout)
+    assert told, done.stdout
+    assert float(told[2]) < float(told[1])
+    assert Path(told[3]) == reader
+    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
+    ask = ["memgpt-rag", "ask", "Who can borrow a kite?", *asking, "--max-new-tokens", "4", "--json"]
+    plain, tuned = (json.loads(run(*ask, *more).stdout) for more in ((), ("--reader", reader)))
+    assert [one["id"] for one in tuned["citations"]] == [one["id"] for one in plain["citations"]]
+    assert tuned["memory_mass"] != plain["memory_mass"], "it is read with what was learnt"
+    assert "holds no reader: it has no reader.json" in refused("memgpt-rag", "ask", "Who?", *asking, "--reader", memory)
+    assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
+
+
+@pytest.mark.offline_models
+@pytest.mark.slow
+def test_a_reader_learns_what_no_preset_could_bring_about(memory, tmp_path):
+    # Answers in capital letters.
     pairs = [
         ("How much does it cost to rent a rowing boat?", "40 YUAN AN HOUR"),
         ("Where are rowing boats rented?", "AT THE EAST GATE"),
@@ -113,44 +153,27 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tmp_path):
     done = run(*arguments, *settings)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
-    told = re.fullmatch(
-        r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps; the reader is in (.*), for.*\n",
-        done.stdout,
-    )
+    told = re.fullmatch(TRAINED, done.stdout)
     assert told, done.stdout
     assert float(told[2]) < float(told[1])
-    assert Path(told[3]) == reader
-    assert "already holds a reader, or checkpoints of one" in refused(*arguments)
     question = "How much does it cost to rent a rowing boat?"
     done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("40 YUAN")
     assert "park.md, lines 14–15" in done.stdout
-    assert "holds no reader: it has no reader.json" in refused(
-        "memgpt-rag", "ask", question, "--memory", memory, "--reader", memory
-    )
-    assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
 
 
 @pytest.mark.offline_models
-def test_calibrate_finds_the_layers_of_compact_where_all_are_alike(memory, tmp_path):
-    from tiny import tiny_decoder
-
-    from memgpt_rag.model.tokenizer import byte_tokenizer
-
-    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
-    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    decoder.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+def test_calibrate_finds_the_layers_of_compact_where_all_are_alike(memory, tiny_model, tmp_path):
     questions = tmp_path / "asked.jsonl"
     questions.write_text('{"question": "Who can borrow a kite?", "answer": "children"}\n' * 8, encoding="utf-8")
-    arguments = ["--memory", memory, "--model", tmp_path / "model", "--preset", "compact", "-k", "1"]
+    arguments = ["--memory", memory, "--model", tiny_model, "--preset", "compact", "-k", "1"]
     assert "find its layers with `memgpt-rag calibrate" in refused("memgpt-rag", "ask", "Who?", *arguments)
     done = run("memgpt-rag", "calibrate", *arguments, "--questions", questions, "--steps", "2")
     assert done.returncode == 0, done.stderr
     told = re.match(r"Memory is read in (\d) of 4 layers: ([\d, ]+)\.\nLoss on 2 questions held out: ", done.stdout)
     assert told, done.stdout
-    kept = json.loads((tmp_path / "model" / "memory_attention.json").read_text())["compact"]
+    kept = json.loads((tiny_model / "memory_attention.json").read_text())["compact"]
     assert kept["layers"] == [int(layer) for layer in told[2].split(", ")]
     assert len(kept["layers"]) == int(told[1])
     assert run("memgpt-rag", "ask", "Who?", *arguments).returncode == 0

@@ -16,7 +16,8 @@ import torch
 from click.testing import CliRunner
 from commands import COMMANDS
 from conftest import ROOT
-from tiny import HashEncoder, tiny_decoder
+from hashing import HashEncoder
+from tiny import tiny_decoder
 
 from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.model.tokenizer import byte_tokenizer

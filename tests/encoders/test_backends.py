@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from memgpt_rag.encoders import token_counts
 from memgpt_rag.encoders.base import Encoder

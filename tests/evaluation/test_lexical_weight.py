@@ -6,7 +6,7 @@ import bm25s
 import numpy as np
 import pytest
 from conftest import ROOT
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.evaluation.data.beir import read_beir

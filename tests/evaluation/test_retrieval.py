@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
+from hashing import HashEncoder
 from markdown_it import MarkdownIt
-from tiny import HashEncoder
 
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.evaluation.data.beir import read_beir

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import ROOT
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError

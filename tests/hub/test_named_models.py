@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hashing import HashEncoder
 from jobs import build, write_sources
-from tiny import HashEncoder
 
 from indexing.cli.main import main as memgpt_index
 from memgpt_rag.cli.main import main as memgpt_rag

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog

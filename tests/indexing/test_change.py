@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import run
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog

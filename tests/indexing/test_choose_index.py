@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from indexing.jobs import choose_index as choose
 from indexing.jobs.choose_index import Choice, choose_index, index_memory

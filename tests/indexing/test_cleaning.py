@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.passages.drop_duplicates import DuplicateFilter
 from indexing.passages.split_passages import PassageSplitter

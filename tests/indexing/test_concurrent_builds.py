@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 from children import heard
+from hashing import HashEncoder
 from jobs import build, contents, write_sources
-from tiny import HashEncoder
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import BusyError, MemgptRagError

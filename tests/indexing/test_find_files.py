@@ -7,8 +7,11 @@ import shutil
 import socket
 import zipfile
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from indexing.cli.options import reading_options
 from indexing.sources import inflation
 from indexing.sources.document import Note
 from indexing.sources.find_files import find_files
@@ -201,3 +204,20 @@ def test_an_addressed_archive_is_bounded_and_opened_once(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match=r"^big.txt inflates to more than"):
         list(read_documents(find_files([f"zip://::{path}"])))
     assert len(opened) < 3
+
+
+def test_a_command_gets_notes_for_the_end_of_its_job_and_prints_them_where_no_file_is_found(tmp_path):
+    @click.command()
+    @reading_options
+    def command(reading):
+        files, notes = reading.find([tmp_path])
+        click.echo(f"{[file.name for file in files]}, {[note.source for note in notes]}")
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("Text.")
+    done = CliRunner().invoke(command, [])
+    assert (done.stdout, done.stderr) == ("['a.txt'], ['pipe']\n", "")
+    (tmp_path / "a.txt").unlink()
+    done = CliRunner().invoke(command, [])
+    assert "holds no documents to read" in str(done.exception)
+    assert done.stderr == "pipe: is a named pipe, not a file, and was left out.\n"

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tiny import HashRecipe, TinyReader
+from hashing import HashRecipe
+from tiny import TinyReader
 
 from indexing.engines import ray_cluster
 from indexing.engines.base import SplitterRecipe
@@ -34,7 +35,7 @@ RECIPE = HashRecipe(os.getpid())
 def cluster():
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # workers have to find `tiny`
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # workers have to find `hashing` and `tiny`
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()

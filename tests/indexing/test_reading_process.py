@@ -42,15 +42,24 @@ def read(folder: Path, **options) -> tuple[list[str], list[Reject]]:
     return [document.record or document.source for document in found], rejects
 
 
-def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(folder):
-    names, rejects = read(folder, limits=ReadLimits(seconds=0.1))
+def test_a_file_that_takes_too_long_is_named_and_the_others_are_read(folder, monkeypatch):
+    start = reading_process.ReadingProcess.start
+
+    def start_or_hang(process, path, name, options, **settings):
+        if name == "b.txt":  # its process is up, and does nothing from now on
+            process._ready = process._ready or process._answers.recv_bytes() == b"ready"
+            os.kill(process._process.pid, signal.SIGSTOP)
+        start(process, path, name, options, **settings)
+
+    monkeypatch.setattr(reading_process.ReadingProcess, "start", start_or_hang)
+    names, rejects = read(folder, limits=ReadLimits(seconds=1.5))
     assert names == ["a.txt", "c1", "c3"]
     slow, broken = rejects
     assert (slow.source, slow.position) == ("b.txt", "")
-    assert "0.1 seconds went by without any text" in slow.reason and "--file-timeout" in slow.reason
+    assert "1.5 seconds went by without any text" in slow.reason and "--file-timeout" in slow.reason
     assert (broken.source, broken.position) == ("c.jsonl", "line 2")
     with pytest.raises(SourceError, match=r"b\.txt was given up: .*\nc\.jsonl, line 2: broken JSON"):
-        list(read_documents(find_files([folder]), ReadOptions(limits=ReadLimits(seconds=0.1))))
+        list(read_documents(find_files([folder]), ReadOptions(limits=ReadLimits(seconds=1.5))))
 
 
 def test_a_file_that_takes_too_much_memory_is_named(folder):
@@ -75,6 +84,36 @@ def test_a_reader_that_crashes_is_named(folder):
     reading_process.release(process)
     assert process not in reading_process._idle
     assert [type(item) for item in read_file(file, options, rejecting=False)] == [Document]
+
+
+def test_a_process_that_does_not_start_in_time_is_a_sentence_and_ends(folder, monkeypatch):
+    """Its first words must not be taken for those of a file."""
+    monkeypatch.setattr(reading_process, "_MOST_TO_START", 0)
+    monkeypatch.setattr(reading_process, "_idle", [])
+    process = reading_process.begin(folder / "a.txt", "a.txt", ReadOptions(), rejecting=False)
+    (fault,) = process.items(60, "a.txt")
+    assert fault == Fault(
+        "a.txt was not read: no process to read it started within 0 seconds; close other programs, and run the job again."
+    )
+    assert process._process.returncode is not None
+    assert not process.usable
+
+
+def test_another_process_reads_where_an_idle_one_has_ended(folder, monkeypatch):
+    (file,) = find_files([folder / "a.txt"])
+    options = ReadOptions(limits=ReadLimits())
+    list(read_file(file, options, rejecting=False))
+    idle = reading_process._idle[-1]
+    idle._process.kill()
+    idle._process.wait()
+    # As if it ended between the look at it and the request.
+    monkeypatch.setattr(reading_process.ReadingProcess, "usable", True)
+    monkeypatch.setattr(reading_process, "_idle", [idle])
+    assert [type(item) for item in read_file(file, options, rejecting=False)] == [Document]
+    (other,) = reading_process._idle
+    assert other is not idle
+    assert idle._requests.closed and idle._answers.closed
+    other.stop()
 
 
 def test_a_process_and_this_one_read_the_same(folder):

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import HashEncoder, tiny_decoder
+from hashing import HashEncoder
+from tiny import tiny_decoder
 from transformers import BertConfig
 
 from memgpt_rag.answering.confidence import read_confidence
@@ -35,6 +36,8 @@ def root(tmp_path, monkeypatch) -> Path:
     """The user's cache folder, which is not there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("memgpt_rag.io.cache_folder._TEMPORARY", {})
+    # A process of tests that is ended at once leaves no temporary folders behind this way.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / "home" / "memgpt_rag"
 
 
@@ -165,13 +168,17 @@ def test_files_of_another_users_folder_are_not_taken(root):
 @pytest.fixture
 def home(monkeypatch) -> Iterator[Path]:
     """The home of a user who is not the superuser."""
+    monkeypatch.setattr(tempfile, "tempdir", None)  # the folder of a test is closed to that user
     folder, before = Path(tempfile.mkdtemp()), os.geteuid()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "caches"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home" / "caches"))
     if before == 0:
         os.chown(folder, 12345, -1)
         os.seteuid(12345)
+    for part in ("home", "temporary"):
+        (folder / part).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
     try:
-        yield folder
+        yield folder / "home"
     finally:
         os.seteuid(before)
         subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import environment, words_of
 from conftest import ROOT
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from memgpt_rag.io.system_errors import at_path, system_sentence
 from memgpt_rag.memory import Memory, MemoryWriter

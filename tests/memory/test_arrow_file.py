@@ -86,7 +86,7 @@ def test_dictionaries_and_damaged_tables_are_refused(tmp_path):
 
 
 def test_what_the_writer_writes_is_plain(tmp_path):
-    from tiny import passage
+    from hashing import passage
 
     writer = ValuesWriter(tmp_path / "values", layout.values_schema({}))
     for start in range(0, 50, 10):

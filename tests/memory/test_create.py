@@ -6,7 +6,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from memgpt_rag import Memory, Passage
 from memgpt_rag.errors import BusyError, MemoryFormatError

@@ -23,7 +23,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_flipped_byte_is_found_or_changes_nothing(folder, pytestconfig):
-    step = 1 if pytestconfig.getoption("--thorough") else 5
+    step = 1 if pytestconfig.getoption("--thorough") else 11
     expected, flipped, found = use(folder), 0, 0
     assert verify_memory(folder) == []
     for path in sorted(folder.rglob("*")):
@@ -64,7 +64,7 @@ def _use_mutated(folder: str, scratch: str, count: int, done) -> None:
 
 
 def test_no_folder_crashes_or_hangs(folder, tmp_path, pytestconfig):
-    count = 10_000 if pytestconfig.getoption("--thorough") else 400
+    count = 10_000 if pytestconfig.getoption("--thorough") else 200
     number = -1
     try:
         for number, fault in heard(_use_mutated, str(folder), str(tmp_path), count):

@@ -11,7 +11,7 @@ from pathlib import Path
 import bm25s
 import numpy as np
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.memory import Memory, list_versions

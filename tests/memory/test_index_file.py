@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 import pytest
 from children import heard
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemgptRagError, MemoryFormatError

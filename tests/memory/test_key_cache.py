@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.engines.cached import CachingEngine
 from indexing.engines.local import LocalEngine

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from memgpt_rag.errors import MemoryFormatError, MismatchError, ModelError
 from memgpt_rag.memory import Memory, MemoryWriter

@@ -11,9 +11,9 @@ import bm25s
 import numpy as np
 import pytest
 import Stemmer
+from hashing import HashEncoder, passage
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import HashEncoder, passage
 
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory

@@ -9,17 +9,16 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import tempfile
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import bm25s
 import numpy as np
 import pytest
+from hashing import HashEncoder, passage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tiny import HashEncoder, passage
 
 from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
@@ -185,10 +184,10 @@ Sequences.TestCase.settings = settings(deadline=None, suppress_health_check=list
 TestSequences = Sequences.TestCase
 
 
-def _read(folder: Path, seconds: float, seen) -> None:
-    """Open and search until the time is over; what is found must belong together."""
-    end, count = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+def _read(folder: Path, over, seen) -> None:
+    """Open and search until the writer is done; what is found must belong together."""
+    count = 0
+    while not over.is_set():
         memory = Memory.open(folder)
         rows = memory.rows()
         passages = memory.passages(rows)
@@ -197,30 +196,31 @@ def _read(folder: Path, seconds: float, seen) -> None:
         found = memory.search(memory.keys(rows[:2]), 1)
         assert (found.scores > 1 - 1e-6).all()
         count += 1
+        if count == 1:
+            seen.put("ready")
     seen.put(count)
 
 
 def test_readers_see_whole_versions_while_one_writes(tmp_path, pytestconfig):
-    folder, seconds = tmp_path / "memory", 240.0 if pytestconfig.getoption("--thorough") else 6.0
+    folder, changes = tmp_path / "memory", 2000 if pytestconfig.getoption("--thorough") else 25
     write(folder, {f"id{number}": f"text {number}" for number in range(20)}, [])
     context = multiprocessing.get_context("spawn")
-    seen = context.Queue()
-    readers = [context.Process(target=_read, args=(folder, seconds, seen)) for _ in range(3)]
+    over, seen = context.Event(), context.Queue()
+    readers = [context.Process(target=_read, args=(folder, over, seen)) for _ in range(3)]
     for reader in readers:
         reader.start()
-    end, number = time.monotonic() + seconds, 20
-    while time.monotonic() < end:
+    assert [seen.get(timeout=300) for _ in readers] == ["ready"] * 3
+    for number in range(20, 20 + changes):
         memory = Memory.open(folder)
         write(folder, {f"id{number}": f"text {number}"}, memory.rows()[:1].tolist())
-        number += 1
         if number % 7 == 0:
             compact(folder)
         if number % 5 == 0:
             expire(folder, 1)
+    over.set()
     counts = [seen.get(timeout=300) for _ in readers]
     for reader in readers:
         reader.join()
         assert reader.exitcode == 0
-    assert min(counts) > 3
-    print(f"{number - 20} entries added and deleted while {len(counts)} readers opened {sum(counts):,} versions")
+    print(f"{changes} entries added and deleted while {len(counts)} readers opened {sum(counts):,} versions")
     assert verify_memory(folder) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from memgpt_rag.errors import ClusterError, MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import StatesFingerprint

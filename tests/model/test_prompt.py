@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import passage
+from hashing import passage
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 

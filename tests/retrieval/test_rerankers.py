@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import passage, tiny_bert, tiny_decoder
+from hashing import passage
+from tiny import tiny_bert, tiny_decoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from memgpt_rag.encoders.base import PAIRS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import bm25s
 import numpy as np
 import pytest
-from tiny import HashEncoder, passage
+from hashing import HashEncoder, passage
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hashing import HashEncoder
 from hats import NAMES, asked, build_hats, open_rag
 from safetensors.torch import load_file
-from tiny import HashEncoder
 
 from indexing.jobs.compute_states import compute_states
 from memgpt_rag.answering.options import AskOptions

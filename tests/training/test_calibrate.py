@@ -88,11 +88,11 @@ def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader
         reader,
         examples,
         examples,
-        CalibrationOptions(steps=12, evaluations=3, top_ms=(1, 32)),
+        CalibrationOptions(steps=6, evaluations=2, top_ms=(1, 32)),
         on_step=lambda step, loss: seen.append(step),
         on_candidate=lambda config, loss: tried.append((config, loss)),
     )
-    assert seen == list(range(1, 13))
+    assert seen == list(range(1, 7))
     assert got.after < got.before
     assert tried[0] == (before, got.before)
     assert min(loss for _, loss in tried) == got.after

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import ROOT
-from tiny import HashEncoder, tiny_decoder
+from hashing import HashEncoder
+from tiny import tiny_decoder
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory

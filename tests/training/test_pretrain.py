@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import HashEncoder
+from hashing import HashEncoder
 from torch import nn
 from transformers import TrainingArguments, default_data_collator
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import tiny_decoder
 
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.delimiters import new_delimiters
@@ -16,7 +17,6 @@ from memgpt_rag.training.rows import (
     memory_hidden,
     prompted_hidden,
 )
-from tests.tiny import tiny_decoder
 
 PREFIX = (1, 5, 9)
 ROWS = [

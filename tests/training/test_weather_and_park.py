@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from tiny import HashEncoder
+from hashing import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory

@@ -10,17 +10,19 @@ _PROGRAM = re.compile(
 )
 _FILE_NAME = re.compile(
     r"(file:|[a-z]:[\\/]|\\\\|/).*|.*\.(docx?|dotx?|docm|odt|rtf|txt|wpd|pages|pptx?|ppsx?|potx?|odp|key|xlsx?|xlsm|xls|ods|csv|"
-    r"numbers|pdf|e?ps|dvi|tex|indd|qxd|qxp|pmd|p65|fm|cdr|ai|psd|pub|vsdx?|html?|aspx|php|tiff?|jpe?g|png|bmp|gif|dwg|mdi|prn|md)",
+    r"numbers|pdf|e?ps|dvi|tex|indd|qxd|qxp|pmd|p65|fm|cdr|ai|psd|pub|vsdx?|html?|aspx|php|tiff?|jpe?g|png|bmp|gif|dwg|mdi|prn|tmp|md)",
     re.IGNORECASE,
 )
+_EMPTY = "untitled|unnamed|unknown|none|null|no title|ohne titel|unbenannt|sans titre|sin título|senza titolo|未命名|无标题|無標題|無題|名称未設定"
+_KIND = (
+    "title|titel|titre|título|titolo|标题|標題|document|dokument|documento|doc|file|datei|presentation|präsentation|"
+    "présentation|presentación|presentazione|workbook|book|mappe|arbeitsmappe|classeur|libro|sheet|tabelle|slide|folie|"
+    "diapositive|page|seite|layout|print|scan(ned)?( document| image)?|img|image|template|vorlage|文档|文件|文書|演示文稿|簡報|"
+    "幻灯片|工作簿|工作表|プレゼンテーション|présentation powerpoint|presentación de powerpoint|ppt演示文稿"
+)
 _TEMPLATE = re.compile(
-    r"(untitled|unnamed|unknown|none|null|title|titel|titre|título|titolo|no title|ohne titel|unbenannt|sans titre|sin título|"
-    r"senza titolo|未命名|无标题|無標題|無題|标题|標題|名称未設定|"
-    r"(new |neues )?(microsoft (office )?(word|excel|powerpoint)[- ]?)?(document|dokument|documento?|doc|file|datei|presentation|"
-    r"präsentation|présentation|presentación|powerpoint[- ]presentation|powerpoint[- ]präsentation|"
-    r"présentation powerpoint|presentación de powerpoint|"
-    r"workbook|book|mappe|arbeitsmappe|classeur|libro|sheet|tabelle|slide|folie|diapositive|page|seite|layout|print|scan(ned)?( document| image)?|"
-    r"img|image|template|vorlage|文档|文件|文書|演示文稿|簡報|幻灯片|工作簿|工作表|プレゼンテーション|ppt演示文稿|powerpoint 演示文稿|word 文档)"
+    rf"({_EMPTY}|microsoft (office )?(word|excel|powerpoint)|.*-vorlage"
+    rf"|((new|neue?s?|slide|{_EMPTY}|(microsoft )?(office )?(word|excel|powerpoint|power point))[- ]*)?({_KIND})s?"
     r"|(img|image|scan|dsc|doc|scn|kmbt|sharp)[-_ ]?\d[\d\W_]*)"
     r"[\s_-]*\(?\d{0,3}\)?",
     re.IGNORECASE,

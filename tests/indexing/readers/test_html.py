@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -80,10 +79,9 @@ def test_text_is_what_a_browser_shows(page, shown):
         "<p>first<p title=x " + " ".join(f"a{n}=1" for n in range(200_000)) + ">inner</p>last",
     ],
 )
+@pytest.mark.timeout(120)  # more than linear time would take far longer
 def test_no_depth_is_too_much(page):
-    began = time.perf_counter()
     assert texts(page) == ["first", "inner", "last"]
-    assert time.perf_counter() - began < 20
 
 
 @pytest.mark.parametrize("tags", ["<font><b>", "<div>", "<i>", "<center><x-y>"])

@@ -10,33 +10,13 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from reading import Reading, texts
 
 from indexing.sources import inflation
-from indexing.sources.document import Document, Note
 from indexing.sources.find_files import find_files
 from indexing.sources.read_documents import read_documents
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
-
-
-class Reading:
-    """What reading a file yields: documents, notes and rejects."""
-
-    def __init__(self, path: Path, *, rejecting: bool = False, **options):
-        self.notes: list[Note] = []
-        self.rejects = []
-        how = ReadOptions(
-            limits=None, on_note=self.notes.append, on_reject=self.rejects.append if rejecting else None, **options
-        )
-        self.documents = list(read_documents(find_files([path]), how))
-
-    @property
-    def said(self) -> list[str]:
-        return [note.text for note in self.notes]
-
-
-def texts(document: Document) -> list[str]:
-    return [block.text for block in document.blocks]
 
 
 def mail(path: Path, body: bytes | str, *headers: str) -> Path:
@@ -127,7 +107,7 @@ def test_attachments_are_files_of_their_own_or_named(tmp_path):
         ("rules.eml/note.txt", "first"),
         ("rules.eml/note (2).txt", "second"),
     ]
-    assert read.said == ["1 attachment in formats that are not read here: map.heic"]
+    assert read.notes == [("rules.eml", "1 attachment in formats that are not read here: map.heic")]
 
 
 def test_an_attachment_that_cannot_be_read_is_named(tmp_path):
@@ -232,7 +212,7 @@ def test_a_quotation_is_kept_once(tmp_path):
     read = Reading(tmp_path / "box.mbox")
     assert texts(read.documents[1])[1:] == ["Forty yuan.", "On Monday Ann wrote:"]
     assert texts(read.documents[2])[1:] == ["> Where is it?\nAt the pier.\n> And when?"]
-    assert read.said == ["1 quotation of messages that are in the mailbox themselves left out"]
+    assert read.notes == [("box.mbox", "1 quotation of messages that are in the mailbox themselves left out")]
 
 
 def test_a_damaged_message_is_named_by_its_number(tmp_path):

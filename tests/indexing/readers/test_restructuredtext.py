@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from reading import texts
 
 from indexing.sources.document import Block, Document, Note
 from indexing.sources.formats import read_path
@@ -28,10 +29,6 @@ def page(tmp_path, capfd):
         return document
 
     return read_whole
-
-
-def texts(document: Document) -> list[str]:
-    return [block.text for block in document.blocks]
 
 
 def test_sections_are_headings_and_an_only_one_is_the_title(page):

@@ -12,7 +12,7 @@ import pytest
 from indexing.sources.document import Document
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.office.list_numbers import list_number
+from indexing.sources.readers.list_numbers import list_number
 from memgpt_rag.errors import SourceError
 
 NAMESPACES = {

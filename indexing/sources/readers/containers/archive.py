@@ -17,6 +17,7 @@ from indexing.sources.formats import CONTAINERS, file_format
 from indexing.sources.inflation import Allowance, Counted, Readable
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.containers.members import MemberReader, member_reader
+from indexing.sources.readers.note_text import first_names
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted, shortened
 
@@ -132,11 +133,8 @@ class _Archive:
 
     def _notes(self) -> Iterator[Note]:
         if self._links:
-            more = len(self._links) - _MOST_NAMED
-            shown = ", ".join(self._links[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-            yield Note(
-                self._name, f"{counted(len(self._links), 'link or device', 'links or devices')} left out: {shown}"
-            )
+            count = counted(len(self._links), "link or device", "links or devices")
+            yield Note(self._name, f"{count} left out: {first_names(self._links, _MOST_NAMED)}")
 
 
 def _compressed_file(path: Path, name: str, members: MemberReader) -> Iterator[Document | Note]:

@@ -10,6 +10,7 @@ from indexing.sources.find_files import is_excluded
 from indexing.sources.formats import is_known
 from indexing.sources.readers.containers.members import MemberReader
 from indexing.sources.readers.containers.message import Attachment
+from indexing.sources.readers.note_text import first_names
 from memgpt_rag.io.printable import counted
 
 _MOST_NAMED = 5
@@ -48,8 +49,5 @@ class AttachmentReader:
     def notes(self) -> Iterator[Note]:
         """Yield a note about the attachments that were left out."""
         if self._count:
-            more = f" and {self._count - _MOST_NAMED:,} more" if self._count > _MOST_NAMED else ""
-            yield Note(
-                self._name,
-                f"{counted(self._count, 'attachment')} in formats that are not read here: {', '.join(self._left_out)}{more}",
-            )
+            names = first_names(self._left_out, _MOST_NAMED, self._count)
+            yield Note(self._name, f"{counted(self._count, 'attachment')} in formats that are not read here: {names}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,11 +17,10 @@ from indexing.sources.read_options import ReadOptions
 from indexing.sources.reading_errors import reading_error
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import shortened
+from memgpt_rag.io.system_errors import EXHAUSTED
 
 _MOST_NAMED = 20
 _BLOCK = 2**20
-# The machine is at its limits, not the member.
-_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 class MemberReader:
@@ -62,7 +60,7 @@ class MemberReader:
         except InflationLimitError:
             raise
         except Exception as error:  # each decompressor raises errors of its own
-            if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
                 raise
             reason = shortened(str(error) or type(error).__name__).rstrip(". ")
             self.refuse(name, f"{name} is damaged ({reason}); mend it, or leave it out with --exclude.")
@@ -78,7 +76,7 @@ class MemberReader:
         except InflationLimitError:
             raise
         except Exception as error:  # a reader's library raises errors of its own
-            if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
                 raise
             self.refuse(name, reading_error(error, name), begun=begun)
         if path is not None and path.stat().st_size > _BLOCK:

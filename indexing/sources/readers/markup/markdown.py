@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexing.sources.clean_text import is_wide
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
@@ -264,7 +264,7 @@ def _plain(inline: Token) -> str:
             broken = True
         if piece and broken:
             # A line break is a space, but not between Chinese characters.
-            if not (words and _is_wide(words[-1][-1]) and _is_wide(piece[0])):
+            if not (words and is_wide(words[-1][-1]) and is_wide(piece[0])):
                 words.append(" ")
             broken = False
         if piece:
@@ -276,7 +276,3 @@ def _in_brackets(token: Token) -> str:
     """Return the title of a link or of an image, to stand after its text; empty if it has none."""
     title = str(token.attrs.get("title", "")).strip()
     return f" ({title})" if title and title != token.content else ""
-
-
-def _is_wide(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in ("W", "F")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +15,8 @@ from markdown_it.rules_inline.state_inline import Scanned
 from markdown_it.token import Token
 from mdit_py_plugins.admon import admon_plugin
 from mdit_py_plugins.footnote import footnote_plugin
+
+from indexing.sources.clean_text import is_wide
 
 # A quotation is one level, a list two. The parser recurses on them, and drops what is nested deeper than it may go.
 _MAX_BLOCK_LEVELS = 60
@@ -66,7 +67,7 @@ class _CjkState(StateInline):  # type: ignore[misc]
         before = self.src[start - 1] if start else " "
         end = start + found.length
         after = self.src[end] if end < self.posMax else " "
-        if not (_is_cjk(before) or _is_cjk(after)):
+        if not (is_wide(before) or is_wide(after)):
             return found
         can_open = found.can_open or (canSplitWord and not after.isspace())
         can_close = found.can_close or (canSplitWord and not before.isspace())
@@ -80,10 +81,6 @@ class _CjkInline(ParserInline):  # type: ignore[misc]
         for rule in self.ruler2.getRules(""):
             rule(state)
         return state.tokens  # type: ignore[no-any-return]
-
-
-def _is_cjk(character: str) -> bool:
-    return unicodedata.east_asian_width(character) in ("W", "F")
 
 
 def _push_paragraph(state: StateBlock, content: str, first: int, end: int) -> None:

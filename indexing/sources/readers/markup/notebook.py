@@ -15,6 +15,7 @@ from indexing.sources.document import Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.markup import markdown
+from indexing.sources.readers.note_text import first_names
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted
 
@@ -25,7 +26,15 @@ _MOST_OUTPUT_CHARACTERS = 10_000
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _TABLE = re.compile(r"<table.*</table>", re.IGNORECASE | re.DOTALL)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_VERSION_3_OUTPUTS = {"text": "text/plain", "html": "text/html", "latex": "text/latex", "markdown": "text/markdown"}
+# Outputs of format 3: key → content type.
+_VERSION_3_OUTPUTS = {
+    "text": "text/plain",
+    "html": "text/html",
+    "latex": "text/latex",
+    "markdown": "text/markdown",
+    **{kind: f"image/{kind}" for kind in ("png", "jpeg", "svg", "pdf")},
+}
+_MOST_NAMED = 5
 
 
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
@@ -91,7 +100,7 @@ class _NotebookText:
         self._starts: list[int] = []  # of the cells, as positions in the lines
         self._pictures: list[int] = []
         self._cut: list[int] = []
-        self._others: dict[str, int] = {}
+        self._others: set[str] = set()  # types of outputs that are not read
 
     def cell_at(self, line: int) -> int:
         """Return the number of the cell of a line, both from 1."""
@@ -135,7 +144,7 @@ class _NotebookText:
             return
         data = output.get("data")
         if not isinstance(data, dict):
-            data = {_VERSION_3_OUTPUTS.get(key, f"image/{key}"): output[key] for key in output if key in _IN_VERSION_3}
+            data = {_VERSION_3_OUTPUTS[key]: output[key] for key in output if key in _VERSION_3_OUTPUTS}
         if any(type.startswith("image/") for type in data):
             self._pictures.append(len(self._starts))  # the text beside it is only a name such as "<Figure>"
         elif _TABLE.search(page := _text(data.get("text/html", ""))) and len(page) <= 10 * _MOST_OUTPUT_CHARACTERS:
@@ -145,7 +154,7 @@ class _NotebookText:
         elif text := _text(data.get("text/plain", data.get("text/latex", ""))):
             self._add_fenced(self._bounded(text))
         else:
-            self._others.update(dict.fromkeys(data, 1))
+            self._others.update(data)
 
     def _add_table(self, page: str) -> None:
         """Add the tables of an HTML output; a line that is not empty belongs to the HTML for Markdown, too."""
@@ -178,9 +187,6 @@ class _NotebookText:
             self.lines += ["", fence, *text.split("\n"), fence, ""]
 
 
-_IN_VERSION_3 = ("text", "html", "latex", "markdown", "png", "jpeg", "svg", "pdf")
-
-
 def _opens_comment(text: str) -> bool:
     return text.rfind("<!--") > text.rfind("-->")
 
@@ -194,5 +200,4 @@ def _text(value: Any) -> str:
 
 def _named(cells: list[int]) -> str:
     numbers = list(dict.fromkeys(cells))
-    more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
-    return f"{counted(len(numbers), 'cell')} ({', '.join(map(str, numbers[:5]))}{more})"
+    return f"{counted(len(numbers), 'cell')} ({first_names(numbers, _MOST_NAMED)})"

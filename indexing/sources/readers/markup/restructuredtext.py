@@ -10,6 +10,7 @@ from typing import Any
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.readers.list_numbers import list_number
 from indexing.sources.readers.text import plain_text
 from indexing.sources.readers.web.html import add_html
 
@@ -42,6 +43,8 @@ bullet_list enumerated_list block_quote line_block
 """
 _ENDS = _ADMONITIONS | set(_ENDS_NAMES.split())
 _LONG = 800  # characters of a list or a quotation, after which another block begins
+# Kind of numbers in docutils → format for `list_number`.
+_NUMBERS = {"loweralpha": "a", "upperalpha": "A", "lowerroman": "i", "upperroman": "I"}
 
 
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
@@ -191,16 +194,16 @@ class _Walk:
         elif name in _ADMONITIONS:
             self._marks.append(f"{name.capitalize()}:")
 
-    def _end(self, node: str) -> None:
-        """End an element with a name; a list item with no text is nothing, and a field is its name."""
-        if node == "field" and self._marks and self._marks[-1].lower() not in _SETTINGS:
+    def _end(self, name: str) -> None:
+        """End an element with a tag name; a list item without text is left out, and a field without text is its own name."""
+        if name == "field" and self._marks and self._marks[-1].lower() not in _SETTINGS:
             self._lines.append(" ".join(self._marks))
             self._first, self._last = (self._first, self._at) if len(self._lines) > 1 else (self._at, self._at)
-        if node in _MARKED:
+        if name in _MARKED:
             self._marks = []
-        if node in _ENDS or self._length > _LONG:
+        if name in _ENDS or self._length > _LONG:
             self._end_text()
-        self._sections -= node == "section"
+        self._sections -= name == "section"
 
     def _add_words(self, text: str, node: Any) -> None:
         if not text.strip():
@@ -273,7 +276,7 @@ class _Walk:
                 words.append(str(part))
             elif name == "substitution_reference":
                 words.append(self._substitutions.get(part.get("refname", ""), part.astext()))
-            elif name == "footnote_reference" or name == "citation_reference":
+            elif name in ("footnote_reference", "citation_reference"):
                 words.append(f"[{part.astext() or part.get('refname', '#')}]")
             elif name == "image":
                 words.append(str(part.get("alt", "")))
@@ -286,23 +289,5 @@ def _number(item: Any) -> str:
     """Return the number of an item of an enumerated list, as the list begins and counts."""
     around = item.parent
     place = int(around.get("start", 1)) + around.index(item)
-    kind = around.get("enumtype", "arabic")
-    if kind.endswith("alpha"):
-        text = chr(ord("a") + (place - 1) % 26)
-    elif kind.endswith("roman"):
-        text = _roman(place)
-    else:
-        text = str(place)
-    return f"{around.get('prefix', '')}{text.upper() if kind.startswith('upper') else text}{around.get('suffix', '.')}"
-
-
-def _roman(number: int) -> str:
-    numerals = zip(
-        (1000, 900, 500, 400, 100, 90, 50, 40, 10, 9, 5, 4, 1),
-        ["m", "cm", "d", "cd", "c", "xc", "l", "xl", "x", "ix", "v", "iv", "i"],
-    )
-    text = ""
-    for value, letters in numerals:
-        text += letters * (number // value)
-        number %= value
-    return text
+    number = list_number(place, _NUMBERS.get(around.get("enumtype", ""), "decimal"))
+    return f"{around.get('prefix', '')}{number}{around.get('suffix', '.')}"

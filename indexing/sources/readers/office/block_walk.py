@@ -1,6 +1,6 @@
 """Walk over the content of a word processor's document: paragraphs, text boxes, notes and tables, in reading order.
 
-The walk keeps a stack of its own and visits each element once. Which element is what, a subclass says.
+The walk keeps a stack of its own and visits each element once. A subclass says what each element stands for.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ class Container:
     """What holds paragraphs: the document, a text box, a note or a cell."""
 
     items: list[Text] = field(default_factory=list)
-    carried: list[str] = field(
-        default_factory=list
-    )  # words of a paragraph whose end was deleted, so that it goes on in the next one
+    # Words of a paragraph whose end was deleted, so that it goes on in the next one.
+    carried: list[str] = field(default_factory=list)
     span: int = 1  # of a cell, in columns
     is_continued: bool = False  # a cell that belongs to the one above it
 
@@ -117,7 +116,7 @@ class BlockWalk:
                 self.skip(child)
 
     def finish(self) -> None:
-        """Deliver what waits for a next paragraph that does not come."""
+        """Deliver the words that were carried to a next paragraph, where none follows."""
         container = self.containers[-1]
         text, container.carried = "".join(container.carried).strip(), []
         if text:
@@ -175,7 +174,7 @@ class BlockWalk:
         return count
 
     def start_table(self, columns: int) -> None:
-        """Begin a table with a number of columns, or what the file says of it."""
+        """Begin a table of so many columns; none of its cells spans more."""
         self.finish()
         if self._counts_paragraphs and len(self.containers) == 1:
             self.number += 1

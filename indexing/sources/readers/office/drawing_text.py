@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from indexing.sources.readers.office.list_numbers import list_number
+from indexing.sources.readers.list_numbers import list_number
 from indexing.sources.readers.office.package import OFFICE, Package, Relation
 from indexing.sources.readers.office.table_text import row_text
 

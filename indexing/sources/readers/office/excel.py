@@ -1,8 +1,8 @@
 """Excel: each visible sheet as a document of tables, its cells as people read them.
 
-An own walk over the cells of .xlsx files, which takes from openpyxl what the number formats mean: python-calamine knows no
-percentages and fills the area between two cells far apart; openpyxl refuses files with odd styles and Strict Open XML. Old
-.xls files are read by python-calamine.
+The cells of .xlsx files are walked without a library: python-calamine knows no percentages and fills the area between two
+cells far apart; openpyxl refuses files with odd styles and Strict Open XML, and only tells here what number formats mean.
+Old .xls files are read by python-calamine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from indexing.sources.document import Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.office.drawing_text import drawn_paragraphs
 from indexing.sources.readers.office.number_format import shown_date, shown_number
-from indexing.sources.readers.office.package import OFFICE, Package, counted
+from indexing.sources.readers.office.package import OFFICE, Package
 from indexing.sources.readers.office.sheet_tables import (
     MOST_CHARACTERS,
     Budget,
@@ -29,6 +29,7 @@ from indexing.sources.readers.office.sheet_tables import (
     sheet_notes,
 )
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import counted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

@@ -1,6 +1,6 @@
 """OpenDocument: texts, presentations and spreadsheets of LibreOffice and others.
 
-An own walk over content.xml: odfdo writes out every repetition of a cell, and knows no places of paragraphs.
+content.xml is walked without a library: odfdo writes out every repetition of a cell, and knows no places of paragraphs.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _refuse_encryption(package: Package) -> None:
 
 
 def _read_styles(package: Package, styles: OdfStyles) -> Counter[str]:
-    """Read the common styles; returns what of the page's frame is left out."""
+    """Read the common styles, and count headers and footers, which are left out."""
     root = package.tree("styles.xml")
     found = Counter[str]()
     if root is not None:

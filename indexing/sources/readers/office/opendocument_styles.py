@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from indexing.sources.readers.office.list_numbers import list_number
+from indexing.sources.readers.list_numbers import list_number
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -56,7 +56,7 @@ class OdfStyles:
     _counters: dict[str, list[int | None]] = field(default_factory=lambda: defaultdict(lambda: [None] * (_DEEPEST + 1)))
 
     def add(self, element: _Element) -> None:
-        """Take up a style:style, a text:list-style or a text:outline-style; a style comes behind the one that it is based on."""
+        """Add a style:style, a text:list-style or a text:outline-style; a style comes after the one that it is based on."""
         name = element.get(f"{STYLE}name", "")
         if element.tag == f"{STYLE}style":
             if element.get(f"{STYLE}parent-style-name") in self.titles:

@@ -45,10 +45,9 @@ class OpenDocumentWalk(BlockWalk):
         super().__init__(builder, counts_paragraphs=counts_paragraphs)
         self._styles = styles
         self._lists: list[str] = []  # style of each list that is open
-        self._of_id: dict[str, str] = {}  # id of a list → its style
-        self._item: tuple[bool, int | None] | None = (
-            None  # an item without text yet: whether it has a number, its start
-        )
+        self._style_by_id: dict[str, str] = {}  # id of a list → its style
+        # The list item that has no text yet: whether it has a number, and the number that it begins with.
+        self._item: tuple[bool, int | None] | None = None
         self._in_header = False
         self.starts |= {
             f"{TEXT}p": self.start_paragraph, f"{TEXT}h": self.start_paragraph,
@@ -123,12 +122,12 @@ class OpenDocumentWalk(BlockWalk):
         style = element.get(f"{TEXT}style-name") or (self._lists[-1] if self._lists else self._style_inside(element))
         continued = element.get(f"{TEXT}continue-list")
         if continued is not None:
-            style = self._of_id.get(continued, style)
+            style = self._style_by_id.get(continued, style)
         elif element.get(f"{TEXT}continue-numbering") != "true":
             self._styles.restart(style, len(self._lists) + 1)
         self._lists.append(style)
         if id := element.get("{http://www.w3.org/XML/1998/namespace}id"):
-            self._of_id[id] = style
+            self._style_by_id[id] = style
 
     def _style_inside(self, element: _Element) -> str:
         """Return the list style that the first paragraph of a list names in its own style."""
@@ -161,5 +160,5 @@ class OpenDocumentWalk(BlockWalk):
 
 
 def list_and_style_tags() -> set[str]:
-    """Return the tags of the elements that `OdfStyles.add` takes up."""
+    """Return the tags of the elements that `OdfStyles.add` takes."""
     return {f"{STYLE}style", f"{TEXT}list-style", f"{TEXT}outline-style"}

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
+from indexing.sources.readers.document_titles import own_title
+from indexing.sources.readers.note_text import numbered
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import counted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -36,15 +39,6 @@ MOST_BYTES = 128 * _MEGABYTE  # of all parts that are read; as XML trees they ta
 _MOST_BYTES_OF_A_TREE = 32 * _MEGABYTE
 _DEFLATED_OR_STORED = (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)
 _UNCOUNTED = {"hidden text", "table of contents", "headers and footers"}
-# Titles that programs put in by themselves.
-_AUTOMATIC_TITLE = re.compile(
-    r"microsoft (office )?(word|powerpoint|excel)\b.*|.*\.(do[ct][xm]?|pp[ts][xm]?|xls[xm]?|od[tsp]|rtf|tmp)|"
-    r"(word|powerpoint|excel|new|neue?s?|untitled|unbenannt|sans titre|sin título)?[ -]*"
-    r"(document|dokument|documento|doc|presentation|präsentation|présentation|presentación|presentazione|slide|folie|book|"
-    r"mappe|workbook|template|vorlage|untitled|unbenannt|title|titel|文档|文件|演示文稿|工作簿|簡報|文書|プレゼンテーション)[ _-]*\d*|"
-    r"((power)?point|word|slide)?[ -]*(presentation|document|slide|präsentation|template)s?|slide 1|.*-vorlage|无标题|標題|幻灯片 1",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,8 @@ class Package:
     Args:
         path: where it lies.
         name: its name in messages.
-        kind: the program whose file it is to be, for messages, such as "Word".
-        most_bytes: most bytes that the parts which are read may have in all.
+        kind: name of its program in messages, such as "Word".
+        most_bytes: most bytes of all parts that are read.
 
     Raises:
         SourceError: no ZIP archive, or a damaged one.
@@ -184,8 +178,7 @@ class Package:
     def title(self, part: str = "docProps/core.xml") -> str:
         """Return the title in the file's properties; empty if it has none but one that a program put in."""
         root = self.tree(part)
-        title = "" if root is None else " ".join("".join(root.findtext(f".//{_DUBLIN_CORE}title") or "").split())
-        return "" if is_automatic_title(title) else title
+        return "" if root is None else own_title(root.findtext(f".//{_DUBLIN_CORE}title") or "")
 
     @contextmanager
     def _open(self, part: str) -> Iterator[IO[bytes]]:
@@ -223,20 +216,10 @@ class Package:
             raise self.error(f"its part {part} declares a document type, which no office file does")
 
 
-def is_automatic_title(title: str) -> bool:
-    """Return whether a title is one that programs put in by themselves, such as "Microsoft Word - Document1.doc"."""
-    return _AUTOMATIC_TITLE.fullmatch(title) is not None
-
-
 def _parser() -> object:
     from lxml import etree
 
     return etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
-
-
-def counted(number: int, one: str, several: str = "") -> str:
-    """Return a number with its noun: "1 comment", "2 comments"."""
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def left_out_text(left_out: Counter[str]) -> str:
@@ -245,26 +228,10 @@ def left_out_text(left_out: Counter[str]) -> str:
     return f"left out: {', '.join(said)}" if said else ""
 
 
-def numbers(values: list[int]) -> str:
-    """Return ascending numbers as text: "2–4, 7"."""
-    spans: list[list[int]] = []
-    for value in values:
-        if spans and value == spans[-1][1] + 1:
-            spans[-1][1] = value
-        else:
-            spans.append([value, value])
-    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in spans)
-
-
-def slides(found: list[int]) -> str:
-    """Return slides by their numbers: "slides 2–4, 7"."""
-    return f"slide{'' if len(found) == 1 else 's'} {numbers(found)}"
-
-
 def slide_notes(only_pictures: list[int], hidden: list[int]) -> Iterator[str]:
     """Yield what is said of slides with pictures and no text, and of those that the show leaves out."""
     if only_pictures:
         verb = "holds a picture" if len(only_pictures) == 1 else "hold pictures"
-        yield f"{slides(only_pictures)} {verb} and no text"
+        yield f"{numbered('slide', only_pictures)} {verb} and no text"
     if hidden:
-        yield f"{slides(hidden)} {'is' if len(hidden) == 1 else 'are'} hidden in the show, and kept"
+        yield f"{numbered('slide', hidden)} {'is' if len(hidden) == 1 else 'are'} hidden in the show, and kept"

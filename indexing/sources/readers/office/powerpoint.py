@@ -1,6 +1,6 @@
 """PowerPoint: the text of each slide under its title, in PowerPoint's own reading order.
 
-An own walk over the XML: python-pptx inflates every picture, and reads neither diagrams nor Strict Open XML.
+The XML is walked without a library: python-pptx inflates every picture, and reads neither diagrams nor Strict Open XML.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.readers.note_text import numbered
 from indexing.sources.readers.office.drawing_text import (
     CHART,
     DIAGRAM,
@@ -20,8 +21,9 @@ from indexing.sources.readers.office.drawing_text import (
     graphic_rows,
     seen_children,
 )
-from indexing.sources.readers.office.package import OFFICE, Package, Relation, counted, slide_notes, slides
+from indexing.sources.readers.office.package import OFFICE, Package, Relation, slide_notes
 from indexing.sources.readers.office.table_text import cell_text, row_text
+from memgpt_rag.io.printable import counted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -78,7 +80,7 @@ def _notes(seen: _Seen, is_empty: bool) -> Iterator[str]:
     if is_empty:
         yield "holds no text"
     if seen.missing:
-        yield f"{slides(seen.missing)} cannot be read: the file has no such part"
+        yield f"{numbered('slide', seen.missing)} cannot be read: the file has no such part"
     yield from slide_notes(seen.only_pictures, seen.hidden)
     left_out = [
         counted(number, what)

@@ -1,6 +1,6 @@
 r"""Rich Text Format: paragraphs, headings, tables and notes.
 
-An own reader: striprtf drops footnotes, text boxes and headings, keeps deleted text, and leaves the halves of characters
+No library is used: striprtf drops footnotes, text boxes and headings, keeps deleted text, and leaves the halves of characters
 beyond 16 bits apart. Each token is looked at once.
 """
 
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.office.package import is_automatic_title, left_out_text
+from indexing.sources.readers.document_titles import own_title
+from indexing.sources.readers.office.package import left_out_text
 from indexing.sources.readers.office.rtf_encodings import DEFAULT, charset_encoding, joined_surrogates, page_encoding
 from indexing.sources.readers.office.table_text import cell_text, row_text, split_table
 from indexing.sources.readers.office.word_styles import heading_level, is_title
@@ -94,11 +95,11 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         )
     reader = _Reader(name)
     reader.read(content)
-    blocks, title = reader.builder.blocks(), reader.title or reader.head["title"].strip()
+    blocks, title = reader.builder.blocks(), reader.title or own_title(reader.head["title"])
     if not blocks and reader.title:
         reader.builder.text(reader.title, 1, 1)
         blocks = reader.builder.blocks()
-    yield Document(name, "", "" if is_automatic_title(title) else title, "paragraph", blocks)
+    yield Document(name, "", title, "paragraph", blocks)
     if not blocks:
         yield Note(name, "holds no text")
     if text := left_out_text(reader.left_out):
@@ -237,13 +238,13 @@ class _Reader:
             self._format(word, value)
 
     def _pass(self, word: str) -> None:
-        """Leave out a group that holds no text of the document, or nothing that is known."""
+        """Leave out the present group, which holds no text of the document or is of an unknown kind."""
         if word in _LEFT_OUT and not self._state.into:
             self.left_out[_LEFT_OUT[word]] += 1
         self._state.into = "nowhere"
 
     def _head(self, word: str, value: int | None) -> bool:
-        """Take up what stands in the head of a file; returns whether it was that."""
+        """Handle a control word of the file's header; returns whether it is one."""
         state = self._state
         if word == "ansicpg":
             self._page = page_encoding(value or 0)
@@ -264,7 +265,7 @@ class _Reader:
         return True
 
     def _format(self, word: str, value: int | None) -> None:
-        """Take up how text is formatted, and where paragraphs, cells and rows end."""
+        """Handle a control word that formats text, or that ends a paragraph, a cell or a row."""
         state = self._state
         if word in ("par", "sect"):
             self._end_paragraph()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from indexing.sources.document import BlockBuilder, Document, Note
+from indexing.sources.readers.note_text import first_names
 from indexing.sources.readers.office.table_text import row_text
 from memgpt_rag.errors import SourceError
 
@@ -15,6 +16,7 @@ _YEAR = re.compile(r"(19|20)\d\d")
 _MOST_HEADER_ROWS = 4
 _MOST_CELLS = 2_000_000
 MOST_CHARACTERS = 100_000_000
+_MOST_NAMED = 10
 # Names that programs give to sheets.
 _AUTOMATIC_NAME = re.compile(
     r"(sheet|tabelle|feuil|feuille|hoja|foglio|planilha|blad|ark|arkusz|лист|工作表|シート)[ _]*\d*", re.IGNORECASE
@@ -80,8 +82,8 @@ def sheet_notes(name: str, is_empty: bool, hidden: list[str], left_out: list[str
     if is_empty:
         yield Note(name, "holds no text")
     if hidden:
-        shown = ", ".join(hidden[:10]) + (f" and {len(hidden) - 10} more" if len(hidden) > 10 else "")
-        yield Note(name, f"left out: hidden {'sheet' if len(hidden) == 1 else 'sheets'} {shown}")
+        sheets = "sheet" if len(hidden) == 1 else "sheets"
+        yield Note(name, f"left out: hidden {sheets} {first_names(hidden, _MOST_NAMED)}")
     if left_out:
         yield Note(name, f"left out: {', '.join(left_out)}")
 

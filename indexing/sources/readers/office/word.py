@@ -1,7 +1,7 @@
 """Word: the final view of a document, in reading order.
 
-An own walk over the XML. mammoth gives HTML without numbers of lists and headings and without places; python-docx sees
-neither content controls nor footnotes, and inflates every picture.
+The XML is walked without a library: mammoth gives HTML without numbers of lists and headings and without places;
+python-docx sees neither content controls nor footnotes, and inflates every picture.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
 
 def _parts(package: Package, main: str, relations: dict[str, Relation]) -> dict[str, list[str]]:
-    """Return kind → names of the parts beside the main one; by their usual names where no relation tells."""
+    """Return kind → names of the parts beside the main one; a kind that no relation names is found by its usual name."""
     found: dict[str, list[str]] = {}
     for relation in relations.values():
         if relation.target in package and relation.target not in found.setdefault(relation.kind, []):

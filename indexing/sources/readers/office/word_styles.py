@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from indexing.sources.readers.office.list_numbers import list_number
+from indexing.sources.readers.list_numbers import list_number
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

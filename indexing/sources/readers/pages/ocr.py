@@ -83,7 +83,7 @@ def recognise(picture: np.ndarray[Any, Any]) -> Recognised:
 
 
 def _quarter_turns(engine: Any, picture: np.ndarray[Any, Any], boxes: Any) -> int:
-    """Return by how many quarter turns to the left a picture is to be turned so that most of its lines are upright."""
+    """Return the number of quarter turns to the left after which most lines of a picture are upright."""
     import numpy as np
 
     bounds = [[max(int(edge), 0) for edge in _bounds(box)] for box in boxes]

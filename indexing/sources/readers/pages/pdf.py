@@ -12,6 +12,7 @@ from indexing.sources.clean_text import join_wrapped_lines
 from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.document_titles import own_title
+from indexing.sources.readers.note_text import numbered
 from indexing.sources.readers.pages.lines import Line, join_divided_words, with_letters
 from indexing.sources.readers.pages.ocr import INSTALL, is_installed
 from indexing.sources.readers.pages.outline import Bookmark, bookmarks, sections
@@ -36,7 +37,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     """
     with _opened(path, name) as pdf:
         pages, damaged = _pages(pdf, name, options.on_progress)
-        notes = [] if not damaged else [f"{_numbers(damaged)} cannot be loaded"]
+        notes = [] if not damaged else [f"{numbered('page', damaged)} cannot be loaded"]
         notes += _unreadable(pages)
         notes += _read_scans(pdf, pages, name, options.on_progress)
         marks = bookmarks(pdf)
@@ -118,7 +119,7 @@ def _unreadable(pages: dict[int, Page]) -> list[str]:
     if not unknown or is_installed():
         return []
     verb = "is" if len(unknown) == 1 else "are"
-    return [f"{_numbers(unknown)} {verb} set in fonts that do not say which letters they show"]
+    return [f"{numbered('page', unknown)} {verb} set in fonts that do not say which letters they show"]
 
 
 def _read_scans(pdf: Any, pages: dict[int, Page], name: str, on_progress: Callable[[float], object]) -> list[str]:
@@ -145,10 +146,12 @@ def _read_scans(pdf: Any, pages: dict[int, Page], name: str, on_progress: Callab
     notes = []
     if bare:
         verb = "holds pictures" if len(bare) == 1 else "hold pictures"
-        notes.append(f"{_numbers(bare)} {verb} and no text; install the extra `ocr` to read them: {INSTALL}")
+        notes.append(f"{numbered('page', bare)} {verb} and no text; install the extra `ocr` to read them: {INSTALL}")
     if mixed:
         verb = "holds a picture" if len(mixed) == 1 else "hold pictures"
-        notes.append(f"{_numbers(mixed)} {verb} and little text; install the extra `ocr` to read them: {INSTALL}")
+        notes.append(
+            f"{numbered('page', mixed)} {verb} and little text; install the extra `ocr` to read them: {INSTALL}"
+        )
     return notes
 
 
@@ -171,7 +174,9 @@ def _recognise(
         pages[number].lines += [line for line in lines if line.text.casefold() not in own]
     notes = scan.notes()
     if empty:
-        notes.append(f"{_numbers(empty)} {'holds' if len(empty) == 1 else 'hold'} pictures in which no text was found")
+        notes.append(
+            f"{numbered('page', empty)} {'holds' if len(empty) == 1 else 'hold'} pictures in which no text was found"
+        )
     return notes
 
 
@@ -203,7 +208,7 @@ def _repeated(numbers: Sequence[int], running: Sequence[Running], contents: dict
         notes.append(f"{sum(line.pages for line in running):,} headers, footers and page numbers are left out: {shown}")
     if contents:
         notes.append(
-            f"a table of contents on {_numbers([numbers[index] for index in contents])} is left out "
+            f"a table of contents on {numbered('page', [numbers[index] for index in contents])} is left out "
             f"({sum(contents.values()):,} lines)"
         )
     return notes
@@ -229,18 +234,6 @@ def _with_paragraphs(lines: Sequence[Line]) -> str:
             texts.append("")
         texts.append(line.text)
     return "\n".join(texts)
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    """Return "page 3" or "pages 2–4, 7"."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    shown = ", ".join(str(one) if one == two else f"{one}–{two}" for one, two in runs[:20])
-    return f"{'page' if len(numbers) == 1 else 'pages'} {shown}{', …' if len(runs) > 20 else ''}"
 
 
 def _pages_of(count: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexing.sources.readers.pages.lines import Line
 from indexing.sources.readers.pages.ocr import MOST_PIXELS, recognise
+from memgpt_rag.io.printable import counted
 
 _POINTS_PER_INCH = 72
 _DOTS_PER_INCH = 200
@@ -27,7 +28,7 @@ class Scan:
         """Return a note if text was recognised, since letters may be wrong."""
         if not self.lines and not self.dropped:
             return []
-        text = f"the text of {self.pages:,} {'page' if self.pages == 1 else 'pages'} was recognised in pictures"
+        text = f"the text of {counted(self.pages, 'page')} was recognised in pictures"
         doubts = [f"{self.doubtful:,} of {self.lines:,} lines are doubtful"] if self.doubtful else []
         doubts += [f"{self.dropped:,} too unclear ones are left out"] if self.dropped else []
         return [text + (f" ({'; '.join(doubts)})" if doubts else "")]

@@ -14,14 +14,13 @@ from indexing.sources.document import Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.records.json_text import Item, structure_blocks
-from indexing.sources.readers.records.jsonl import distinct_keys, json_fault
+from indexing.sources.readers.records.jsonl import DECODER, json_fault
 from indexing.sources.readers.records.records import RecordReader, holds_text, kind_of
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted, shortened
 from memgpt_rag.limits import MOST_JSON_BYTES, MOST_JSON_CHARACTERS
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)
 _FIRST_ITEMS = 10  # by which it is decided whether a list holds records
 
 
@@ -103,7 +102,7 @@ class _Parser:
     def _value(self, at: int) -> tuple[Item, int]:
         first = self._line_at(at)
         try:
-            value, end = _DECODER.raw_decode(self._text, at)
+            value, end = DECODER.raw_decode(self._text, at)
         except json.JSONDecodeError as error:
             raise self._broken(error.msg, error.pos) from error
         except (ValueError, RecursionError) as error:

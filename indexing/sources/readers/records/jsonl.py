@@ -46,7 +46,7 @@ def _json_object(line: str | None, where: str) -> dict[str, Any]:
             f"{where}: has more than {MOST_RECORD_CHARACTERS:,} characters; divide its text into several records."
         )
     try:
-        record = _DECODER.decode(line.rstrip("\r\n"))
+        record = DECODER.decode(line.rstrip("\r\n"))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{where}: broken JSON ({json_fault(error)}); mend the line or remove it.") from error
     if not isinstance(record, dict):
@@ -58,7 +58,7 @@ class DuplicateKeyError(ValueError):
     """A key that an object of JSON has twice."""
 
 
-def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of JSON, as the parser's `object_pairs_hook`.
 
     Raises:
@@ -83,4 +83,4 @@ def json_fault(error: ValueError | RecursionError) -> str:
     return str(error) if isinstance(error, DuplicateKeyError) else "a number that is too long"
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=distinct_keys)
+DECODER = json.JSONDecoder(object_pairs_hook=_distinct_keys)

@@ -59,9 +59,10 @@ def page_furniture(lines: list[str]) -> set[int]:
 
 
 def _margin(page: list[int]) -> list[int]:
-    """Return which lines at the start of a page, or of one in reverse, may be a header: its first ones before a blank line.
+    """Return the lines at the start of a page that may be a header: those above a blank line, or else the first one.
 
-    Without a blank line below, only the first one.
+    Args:
+        page: numbers of its lines that are not blank; reversed to find a footer.
     """
     count = next((n for n in range(1, len(page)) if abs(page[n] - page[n - 1]) > 1), len(page))
     return page[: count if count <= _MARGIN_LINES else 1]
@@ -123,7 +124,9 @@ def _entry(line: str) -> tuple[str, str] | None:
 def entry_key(line: str) -> str | None:
     """Return the key under which a line may be in `Contents.entries`."""
     entry = _entry(line)
-    return bare(line) if entry is None and len(line) <= MOST_HEADING else entry and entry[0]
+    if entry is not None:
+        return entry[0]
+    return bare(line) if len(line) <= MOST_HEADING else None
 
 
 def _runs(lines: list[str], entries: list[tuple[str, str] | None]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.inflation import Allowance, Counted
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.readers.note_text import first_names
 from indexing.sources.readers.web.html import add_html
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted
@@ -27,6 +28,7 @@ _ENCRYPTION = "META-INF/encryption.xml"
 # A chapter, or a list of chapters, is parsed as a whole.
 _MOST_PART_BYTES = 32 * 2**20
 _MOST_TEXT_BYTES = 256 * 2**20
+_MOST_NAMED = 10
 _PAGES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 
 
@@ -75,10 +77,7 @@ class _Book:
         yield Document(self._name, "", title[0] if title else "", "chapter", tuple(blocks))
         for numbers, what in ((missing, "missing in the file"), (pictures, "no page of text")):
             if numbers:
-                shown = ", ".join(map(str, numbers[:10])) + (
-                    f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
-                )
-                yield Note(self._name, f"left out, since {what}: chapter {shown}")
+                yield Note(self._name, f"left out, since {what}: chapter {first_names(numbers, _MOST_NAMED)}")
         for kind, words in self._left_out.items():
             yield Note(self._name, f"{counted(words, 'word')} of {kind} left out")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.encodings import decode, text_codec
 from indexing.sources.read_options import ReadOptions
+from memgpt_rag.io.printable import counted
 
 # Browsers find a declaration anywhere in the head, which may begin with long scripts.
 _HEAD_BYTES = 2**16
@@ -52,7 +53,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     yield Document(name, "", title, "line", blocks)
     for kind, words in left_out.items():
         if words:
-            yield Note(name, f"{words:,} {'word' if words == 1 else 'words'} of {kind} left out")
+            yield Note(name, f"{counted(words, 'word')} of {kind} left out")
 
 
 def add_html(builder: BlockBuilder, text: str, first_line: int = 1, *, left_out: Counter[str] | None = None) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-_ROMAN = [(1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x")]
-_ROMAN += [(9, "ix"), (5, "v"), (4, "iv"), (1, "i")]
+from indexing.sources.readers.list_numbers import list_number
 
 
 class ListNumbers:
@@ -49,15 +48,11 @@ def _number(value: str | None) -> int | None:
 
 def _written(number: int, kind: str) -> str:
     if kind in ("a", "A") and number > 0:
-        letters = ""
+        letters = ""  # browsers go on with aa, ab; office programs with aa, bb
         while number:
             number, place = divmod(number - 1, 26)
             letters = chr(ord(kind) + place) + letters
         return letters
-    if kind in ("i", "I") and 0 < number < 4000:
-        roman = ""
-        for value, letters in _ROMAN:
-            times, number = divmod(number, value)
-            roman += letters * times
-        return roman if kind == "i" else roman.upper()
+    if kind in ("i", "I") and number > 0:
+        return list_number(number, kind)
     return str(number)

@@ -54,7 +54,7 @@ class HtmlWalk:
         self._builder, self._offset, self._keeps_menus = builder, line_offset, keeps_menus
         self._text = BlockText()
         self._lists = ListNumbers()
-        self._skipped, self._skipped_as = 0, ""  # depth within an element that is left out; as what its words count
+        self._skipped, self._skipped_as = 0, ""  # depth within an element that is left out; its kind, for a note
         self._in_title = False
         self._svg = self._preformatted = self._headings = 0  # depths
         self._tables: list[HtmlTable | None] = []  # None: one that lays out a page, or a table in a cell of another
@@ -215,7 +215,7 @@ class HtmlWalk:
         add(text, self._text.first, self._text.last)
 
     def _kind_left_out(self, tag: str, attributes: dict[str, str]) -> str | None:
-        """Return as what an element's words are left out: "" for no text to read; None to keep them."""
+        """Return the kind of text, for a note, as which an element is left out; "" without a note, None to keep it."""
         if tag in _NO_TEXT or (self._svg and tag in _NO_TEXT_IN_SVG):
             return ""
         if tag == "nav" and not self._keeps_menus:
