@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from memgpt_rag.answering.attention_trace import AttentionTrace, Span
 from memgpt_rag.answering.signals import Signals
 from memgpt_rag.choices import Mode
 from memgpt_rag.passage import Passage
@@ -17,11 +18,14 @@ class Citation:
         passage: the entry, with its source.
         score: its retrieval score.
         share: its share of the attention mass on memory, 0 to 1; None in prompt mode, which cannot tell.
+        spans: parts of the answer's text whose tokens gave it the greatest share of their attention to memory, as (start, end)
+            in characters; none where `Answer.trace` is None.
     """
 
     passage: Passage
     score: float
     share: float | None
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Answer:
         signals: what the confidence is computed from.
         nothing_found: whether the memory was searched and no entry was found, so that the answer comes from the language
             model alone.
+        trace: what each token of the text attended to, in the order of the citations; None where the text is not from memory, as
+            after abstaining, and where attention cannot be paired with it: with beams, or with a tokenizer that does not know
+            where its tokens stand.
     """
 
     question: str
@@ -61,3 +68,4 @@ class Answer:
     supported: bool | None = None
     signals: Signals = field(default_factory=Signals)
     nothing_found: bool = False
+    trace: AttentionTrace | None = field(default=None, repr=False, compare=False)

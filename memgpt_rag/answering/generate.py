@@ -12,6 +12,7 @@ from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.attention_trace import AttentionTrace, EntryTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import StatesSource, make_memory, require_room
@@ -28,6 +29,7 @@ from memgpt_rag.answering.route import reroute
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES
 from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
+from memgpt_rag.model.answer_text import written_spans
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.retriever import Retrieved
 
@@ -108,15 +110,32 @@ class Generator:
         )
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
         of_tokens = log_probs.of(generated.tokens)
-        for draft, tokens, mass, known in zip(drafts, generated.tokens, masses, of_tokens, strict=True):
+        for row, draft in enumerate(drafts):
             retrieved, clock = before - draft.began, generated.clock
-            draft.tokens, draft.log_probs, draft.mass = tokens, known, mass
+            draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
+            draft.text = self.prompt.answer_text(draft.tokens)
+            if draft.route == "memory" and draft.entries:
+                draft.trace = self._trace(draft, generated.memory, row)
             draft.timings = Timings(
                 retrieved,
                 retrieved + clock.states_ready,
                 retrieved + clock.first_token,
                 time.perf_counter() - draft.began,
             )
+
+    def _trace(self, draft: Draft, memory: AttendedMemory, row: int) -> AttentionTrace | None:
+        weights = memory.answer_attention(row, len(draft.tokens))
+        spans = [self.prompt.entry_spans(entry.passage) for entry in draft.entries]
+        if weights is None or None in spans:
+            return None
+        entries = [
+            # Trained vectors behind an entry are tokens without text.
+            EntryTrace(of_entry.numpy(), (*known, *[(known[-1][1],) * 2] * (of_entry.shape[1] - len(known))))
+            for of_entry, known in zip(weights, spans, strict=True)
+            if known is not None
+        ]
+        written = written_spans(self.model.tokenizer, draft.tokens, draft.text)
+        return AttentionTrace(tuple(written), tuple(entries))
 
     def generate_batch(
         self,

@@ -17,7 +17,7 @@ from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
 from memgpt_rag.passage import Passage
-from memgpt_rag.plain_text import control_tokens, plain_ids
+from memgpt_rag.plain_text import control_tokens, plain_readers
 
 HAN = r"\u3400-\u9fff\uf900-\ufaff"  # Chinese characters, as a class of a regular expression
 _HAN = re.compile(rf"[{HAN}]")
@@ -59,6 +59,11 @@ def language_of(text: str) -> str:
     return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
 
 
+def _entry(passage: Passage) -> str:
+    """A passage as it stands between prefix and question."""
+    return f"{passage.titled_text}\n\n"
+
+
 def _is_text(text: str) -> bool:
     """Whether a text can be written in UTF-8."""
     try:
@@ -97,13 +102,26 @@ class Prompt:
         Raises:
             MismatchError: it is longer than any that the index job makes.
         """
-        ids, found = self._counted(f"{passage.titled_text}\n\n", MOST_ENTRY_TOKENS)
+        ids, found = self._counted(_entry(passage), MOST_ENTRY_TOKENS)
         if ids is None:
             raise MismatchError(
                 f"The entry {shortened(passage.id)!r} has {found}; a language model is given at most {MOST_ENTRY_TOKENS:,} "
                 "tokens of one. Delete it, or build the memory again with a smaller --max-tokens."
             )
         return ids
+
+    def entry_spans(self, passage: Passage) -> list[tuple[int, int]] | None:
+        """The characters of the passage's text in each token of `entry_ids`, as (start, end); None where the tokenizer can't say.
+
+        Tokens of the title and of what stands around the text have none: their start is their end.
+        """
+        if (spans := self._readers[1]) is None:
+            return None
+        before, length = len(passage.titled_text) - len(passage.text), len(passage.text)
+        return [
+            (min(max(start - before, 0), length), min(max(end - before, 0), length))
+            for start, end in spans(_entry(passage))
+        ]
 
     def first_entry_ids(self, passage: Passage, most: int) -> tuple[int, ...]:
         """The first so many tokens of a passage under its title, however long it is."""
@@ -215,11 +233,15 @@ class Prompt:
         return ids if len(ids) <= most else None, f"{len(ids):,} tokens"
 
     @cached_property
+    def _readers(self) -> tuple[Callable[[str], list[int]], Callable[[str], list[tuple[int, int]]] | None]:
+        return plain_readers(self.tokenizer)
+
+    @cached_property
     def _ids(self) -> Callable[[str], tuple[int, ...]]:
         """Tokens of a text, in which no control token is one. The latest are remembered: reading entries anew costs as much
         as fetching their states.
         """
-        read = plain_ids(self.tokenizer)
+        read, _ = self._readers
 
         @lru_cache(maxsize=2048)
         def ids(text: str) -> tuple[int, ...]:
