@@ -17,12 +17,13 @@ from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import StatesSource, make_memory, require_room
 from memgpt_rag.answering.generation_hooks import (
+    AnswerStreamer,
+    BarRecital,
     Clock,
-    EndOfLine,
     HeldStreamer,
+    StopAtEnd,
     StopUnread,
     TokenLogProbs,
-    ends_line,
 )
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import reroute
@@ -155,12 +156,13 @@ class Generator:
             attended: entries that each question attends to.
             decide: is asked once, after the pass that reads the questions, which rows go on; the others end there.
         """
-        clock = Clock(streamer)
+        prompt, end = self.prompt, self.prompt.answer_end
+        clock = Clock(streamer if streamer is None or end.itself else AnswerStreamer(streamer, end))
         rows = [
-            self.prompt.question_row(question, [entry.passage for entry in entries])
+            prompt.question_row(question, [entry.passage for entry in entries])
             for question, entries in zip(questions, pasted, strict=True)
         ]
-        require_room(self.model, self.prompt, rows, attended, max_new_tokens)
+        require_room(self.model, prompt, rows, attended, max_new_tokens)
         memory = make_memory(self.model, self.states, attended)
         clock.states_ready = clock.elapsed()
         ids, mask = self.model.pad_left(rows)
@@ -170,8 +172,17 @@ class Generator:
             "pad_token_id": self.model.pad_token_id,
             **settings,
         }
-        if not self.prompt.is_chat:
-            settings.setdefault("stopping_criteria", StoppingCriteriaList([EndOfLine(self.model.tokenizer)]))
+        if not end.itself:
+            settings.setdefault("stopping_criteria", StoppingCriteriaList([StopAtEnd(end)]))
+        if prompt.example_answers:
+            read = [
+                "\n".join([question, *(entry.passage.titled_text for entry in (*one, *other))])
+                if one or other
+                else None
+                for question, one, other in zip(questions, pasted, attended, strict=True)
+            ]
+            bar = BarRecital(prompt.example_answers, self.model.tokenizer.decode, read)
+            settings["logits_processor"] = [*settings.get("logits_processor", ()), bar]
         if decide is not None:
             stop = StopUnread(lambda: decide(memory))
             settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), stop])
@@ -183,10 +194,8 @@ class Generator:
     def _until_end(self, token_ids: list[int]) -> list[int]:
         end = self.model.decoder.generation_config.eos_token_id
         ends = set(end) if isinstance(end, list) else {end}
-        for place, token in enumerate(token_ids):
-            if token in ends or (not self.prompt.is_chat and ends_line(self.model.tokenizer, token)):
-                return token_ids[:place]
-        return token_ids
+        place = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
+        return self.prompt.answer_end.tokens(token_ids[:place])
 
 
 class _Decision:

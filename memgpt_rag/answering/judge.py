@@ -8,6 +8,7 @@ from memgpt_rag.answering.answer import Answer, Citation
 from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.quote import quote
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
 
 
@@ -30,7 +31,11 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     probability = 0.0 if draft.nothing_found or not text else confidence.supported(signals)
     says_so = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
     supported = 0 < probability >= confidence.supported.threshold and not says_so
+    best = None
+    if citations and not says_so:
+        best = quote(draft.question, text, citations[0].passage, trace and trace.entries[0])
     if abstain and not supported:
+        best = None
         text, trace = NOT_IN_MEMORY[language_of(draft.question)], None
         citations = [replace(citation, spans=()) for citation in citations]
     return Answer(
@@ -45,6 +50,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
         signals,
         nothing_found=draft.nothing_found,
         trace=trace,
+        quote=best,
     )
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
+from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.passage import Passage
 from memgpt_rag.plain_text import control_tokens, plain_readers
 
@@ -174,10 +175,23 @@ class Prompt:
         """Whether the model takes turns, as its tokenizer's chat template says."""
         return bool(self.tokenizer.chat_template)
 
+    @cached_property
+    def answer_end(self) -> AnswerEnd:
+        """Where an answer ends in the model's output.
+
+        A model that takes turns, or was trained to read, ends its answers itself; others are shown worked examples.
+        """
+        return AnswerEnd(self.tokenizer, self.is_chat)
+
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """The answer in a model's output: its first line, or all of it from a chat model."""
-        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text.strip() if self.is_chat else text.strip().split("\n", 1)[0].strip()
+        """The answer in a model's output."""
+        return self.answer_end.text(token_ids)
+
+    @cached_property
+    def example_answers(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens of the answers in the worked examples, with and without a space before them; none where there are no examples."""
+        answers = [] if self.is_chat else [told.strip() for _, _, told in _EXAMPLES]
+        return tuple(self._ids(space + answer) for answer in answers for space in ("", " "))
 
     @cached_property
     def _turn(self) -> tuple[str, str]:
