@@ -20,9 +20,8 @@ ITEM = re.compile(
 _COMMAND = re.compile(r"\s*(?:[$#%>]|C:\\\S*>)\s+\S|(?: {4}|\t)\s*\S")  # after a prompt sign, or indented
 FENCE = re.compile(r"\s*(```|~~~)")  # around code
 _BEGINNING = 12  # characters of a line that show what it is
-_LATEST = (
-    16  # tokens in which a line break matters: later ones have shown long ago whether the answer goes on behind it
-)
+# Tokens in which a line break matters: later ones have shown whether the answer goes on behind it.
+_LATEST = 64
 
 
 @dataclass(frozen=True)
