@@ -149,7 +149,9 @@ class _Asking:
         streamer = _terminal_streamer(self._rag) if is_terminal() else None
         answer = self._rag.answer(question, self._options, streamer=streamer)
         shown = "" if streamer is None else streamer.shown
-        if shown and (answer.leads == "answer" or not take_back(shown)):
+        if shown and answer.leads == "quote" and take_back(shown):
+            shown = ""
+        if shown:
             echo()
         for line in _words(answer, shown):
             echo(line)
@@ -263,7 +265,7 @@ def _words(answer: Answer, shown: str) -> Iterator[str]:
     """The model's words and the quote, what leads first.
 
     Args:
-        shown: words that stand on the terminal already, unless the quote leads.
+        shown: words that stand on the terminal already, and stay there.
     """
     quote = None if answer.quote is None else f"From the memory: {answer.quote.text}"
     if quote is None or answer.leads == "answer":
@@ -273,7 +275,7 @@ def _words(answer: Answer, shown: str) -> Iterator[str]:
             yield indent(quote, "  ")
         return
     yield quote
-    if answer.text:
+    if answer.text and not shown:
         yield indent(f"The model wrote: {answer.text}", "  ")
 
 
