@@ -33,7 +33,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     supported = 0 < probability >= confidence.supported.threshold and not says_so
     best = None
     if citations and not says_so:
-        best = quote(draft.question, text, citations[0].passage, trace and trace.entries[0])
+        best = quote(draft.question, text, citations[0].passage, None if trace is None else trace.entries[0])
     if abstain and not supported:
         best = None
         text, trace = NOT_IN_MEMORY[language_of(draft.question)], None

@@ -57,7 +57,7 @@ def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     if answer.citations:
         entries = (citation.passage.titled_text for citation in answer.citations)
         values[FOUND] = max(holds_any(entry, gold) for entry in entries)
-    return JudgedAnswer(asked, answer.text, language, values, answer.quote and answer.quote.text)
+    return JudgedAnswer(asked, answer.text, language, values, None if answer.quote is None else answer.quote.text)
 
 
 def evaluate_answers(

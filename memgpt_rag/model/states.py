@@ -156,7 +156,7 @@ class AttendedMemory:
         if len(given) != tokens or given.shape[1] != 1:
             return None
         lengths = torch.bincount(self.entry_of_token[row, self.present[row]], minlength=self.num_entries[row])
-        return list(given[:, 0].split(lengths.tolist(), dim=1))
+        return list(torch.split(given[:, 0], lengths.tolist(), dim=1))
 
 
 def batch_memory(
