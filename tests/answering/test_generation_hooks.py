@@ -7,6 +7,7 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answering.generation_hooks import AnswerStreamer, BarRecital, StopAtEnd
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
@@ -76,3 +77,16 @@ def test_each_row_stops_at_its_own_end():
         stopped.append(stop(torch.tensor([(row + ids(".....\n"))[:place] for row in rows]), None).tolist())
     assert stopped[0] == [False] * 3
     assert stopped[3] == [True, False, False], stopped
+
+
+@pytest.mark.offline_models
+def test_what_no_entry_holds_is_not_recited_and_what_one_holds_is_said(rag, monkeypatch):
+    options = AskOptions(max_new_tokens=8)
+    for question, is_held in (("Who won the 1998 World Cup?", False), ("Who can borrow a kite?", True)):
+        said = rag.answer(question, options).text
+        examples = tuple(rag.prompt.token_ids(space + said) for space in ("", " "))
+        with monkeypatch.context() as patch:
+            patch.setitem(rag.prompt.__dict__, "example_answers", examples)
+            assert (rag.answer(question, options).text == said) == is_held
+            closed = AskOptions(mode="closed_book", max_new_tokens=8)
+            assert rag.answer(said, closed).text, "nothing is barred where nothing is read"
