@@ -7,6 +7,7 @@ from typing import Literal, get_args
 # How a question is answered.
 Mode = Literal["memory", "prompt", "closed_book"]
 UseMemory = Literal["always", "never", "auto"]
+Lead = Literal["answer", "quote"]  # what of an answer is shown first
 Preset = Literal["quality", "compact"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 USES_OF_MEMORY: tuple[UseMemory, ...] = get_args(UseMemory)

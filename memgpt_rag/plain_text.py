@@ -76,11 +76,22 @@ def plain_tokenizer(tokenizer: Any, *, keep: Iterable[str] = ()) -> Tokenizer:
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], list[int]]:
     """Return a function that reads a text as plain text and returns its token ids, without special tokens around them."""
+    return plain_readers(tokenizer)[0]
+
+
+def plain_readers(
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[Callable[[str], list[int]], Callable[[str], list[tuple[int, int]]] | None]:
+    """Return the function of `plain_ids`, and one that returns the characters of each of these tokens, as (start, end).
+
+    Tokens that share a character, of which each has some bytes, all have its place. The second function is None where the
+    tokenizer does not run in Rust: only those know places.
+    """
     if backend_of(tokenizer) is not None:
-        return partial(_ids, plain_tokenizer(tokenizer))
-    return partial(
-        _ids_of_parts, tokenizer, re.compile("|".join(map(_first_letter, control_tokens(tokenizer))) or "(?!)")
-    )
+        plain = plain_tokenizer(tokenizer)
+        return partial(_ids, plain), partial(_spans, plain)
+    cut = re.compile("|".join(map(_first_letter, control_tokens(tokenizer))) or "(?!)")
+    return partial(_ids_of_parts, tokenizer, cut), None
 
 
 def read_plain_text(model: Any, *, keep: Iterable[str] = ()) -> None:
@@ -138,6 +149,11 @@ def backend_of(tokenizer: Any) -> Tokenizer | None:
 def _ids(plain: Tokenizer, text: str) -> list[int]:
     plain.encode_special_tokens = True  # again, since a pickled tokenizer loses it
     return list(plain.encode(text, add_special_tokens=False).ids)
+
+
+def _spans(plain: Tokenizer, text: str) -> list[tuple[int, int]]:
+    plain.encode_special_tokens = True
+    return list(plain.encode(text, add_special_tokens=False).offsets)
 
 
 def _ids_of_parts(tokenizer: PreTrainedTokenizerBase, cut: re.Pattern[str], text: str) -> list[int]:

@@ -170,13 +170,9 @@ class RAG:
         held = HeldStreamer(streamer) if streamer is not None and options.may_withhold else None
         route(drafts, options, self.confidence)
         self.generator.generate(drafts, options, self.confidence, held or streamer, **settings)
-        texts = [self.prompt.answer_text(draft.tokens) for draft in drafts]
-        answers = [
-            judge(draft, text, self.confidence, abstain=options.abstain)
-            for draft, text in zip(drafts, texts, strict=True)
-        ]
+        answers = [judge(draft, self.confidence, abstain=options.abstain) for draft in drafts]
         if held is not None:
-            abstained = answers[0].text != texts[0]
+            abstained = answers[0].text != drafts[0].text
             ids = self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"] if abstained else None
             held.release(None if ids is None else torch.tensor(ids))
         return answers

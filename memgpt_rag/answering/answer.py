@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from memgpt_rag.answering.attention_trace import AttentionTrace, Span
+from memgpt_rag.answering.quote import Quote, is_given_back
 from memgpt_rag.answering.signals import Signals
-from memgpt_rag.choices import Mode
+from memgpt_rag.choices import Lead, Mode
 from memgpt_rag.passage import Passage
 
 
@@ -17,11 +19,14 @@ class Citation:
         passage: the entry, with its source.
         score: its retrieval score.
         share: its share of the attention mass on memory, 0 to 1; None in prompt mode, which cannot tell.
+        spans: parts of the answer's text whose tokens gave it the greatest share of their attention to memory, as (start, end)
+            in characters; none where `Answer.trace` is None.
     """
 
     passage: Passage
     score: float
     share: float | None
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class Answer:
         signals: what the confidence is computed from.
         nothing_found: whether the memory was searched and no entry was found, so that the answer comes from the language
             model alone.
+        trace: what each token of the text attended to, in the order of the citations; None where the text is not from memory, as
+            after abstaining, and where attention cannot be paired with it: with beams, or with a tokenizer that does not know
+            where its tokens stand.
+        quote: the sentence or lines of the entry cited first that attention went to while the text was written; None where the
+            text is not from memory, as after abstaining, or says itself that the memory does not hold the answer.
     """
 
     question: str
@@ -61,3 +71,15 @@ class Answer:
     supported: bool | None = None
     signals: Signals = field(default_factory=Signals)
     nothing_found: bool = False
+    trace: AttentionTrace | None = field(default=None, repr=False, compare=False)
+    quote: Quote | None = None
+
+    @property
+    def leads(self) -> Lead:
+        """What helps more and is to be shown first: the quote where the text is empty, only gives a phrase of the question back,
+        or is not supported.
+        """
+        if self.quote is None:
+            return "answer"
+        helps = bool(self.text) and self.supported is not False and not is_given_back(self.question, self.text)
+        return "answer" if helps else "quote"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.signals import Signals, search_signals
 from memgpt_rag.choices import Mode
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -25,7 +26,9 @@ class Draft:
         route: how the question is answered; set by `memgpt_rag.answering.route`.
         nothing_found: whether the memory was to be read and the search found no entry; set likewise.
         tokens: the answer, and `log_probs` of each token, not known of beams; set by `memgpt_rag.answering.generate`.
+        text: what the tokens say.
         mass: attention mass of each entry that was read, averaged over the answer's tokens.
+        trace: what each token of the answer attended to, entry by entry; None where it is not known, as of beams.
         timings: of the batch that the question was answered in.
     """
 
@@ -38,7 +41,9 @@ class Draft:
     entries: Sequence[Retrieved] = ()
     tokens: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    text: str = ""
     mass: list[float] = field(default_factory=list)
+    trace: AttentionTrace | None = None
     timings: Timings | None = None
 
     def __post_init__(self) -> None:

@@ -12,22 +12,25 @@ from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.attention_trace import AttentionTrace, EntryTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import StatesSource, make_memory, require_room
 from memgpt_rag.answering.generation_hooks import (
+    AnswerStreamer,
+    BarRecital,
     Clock,
-    EndOfLine,
     HeldStreamer,
+    StopAtEnd,
     StopUnread,
     TokenLogProbs,
-    ends_line,
 )
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import reroute
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES
 from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
+from memgpt_rag.model.answer_text import written_spans
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.retriever import Retrieved
 
@@ -108,15 +111,32 @@ class Generator:
         )
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
         of_tokens = log_probs.of(generated.tokens)
-        for draft, tokens, mass, known in zip(drafts, generated.tokens, masses, of_tokens, strict=True):
+        for row, draft in enumerate(drafts):
             retrieved, clock = before - draft.began, generated.clock
-            draft.tokens, draft.log_probs, draft.mass = tokens, known, mass
+            draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
+            draft.text = self.prompt.answer_text(draft.tokens)
+            if draft.route == "memory" and draft.entries:
+                draft.trace = self._trace(draft, generated.memory, row)
             draft.timings = Timings(
                 retrieved,
                 retrieved + clock.states_ready,
                 retrieved + clock.first_token,
                 time.perf_counter() - draft.began,
             )
+
+    def _trace(self, draft: Draft, memory: AttendedMemory, row: int) -> AttentionTrace | None:
+        weights = memory.answer_attention(row, len(draft.tokens))
+        spans = [self.prompt.entry_spans(entry.passage) for entry in draft.entries]
+        if weights is None or None in spans:
+            return None
+        entries = [
+            # Trained vectors behind an entry are tokens without text.
+            EntryTrace(of_entry.numpy(), (*known, *[(known[-1][1],) * 2] * (of_entry.shape[1] - len(known))))
+            for of_entry, known in zip(weights, spans, strict=True)
+            if known is not None
+        ]
+        written = written_spans(self.model.tokenizer, draft.tokens, draft.text)
+        return AttentionTrace(tuple(written), tuple(entries))
 
     def generate_batch(
         self,
@@ -136,12 +156,13 @@ class Generator:
             attended: entries that each question attends to.
             decide: is asked once, after the pass that reads the questions, which rows go on; the others end there.
         """
-        clock = Clock(streamer)
+        prompt, end = self.prompt, self.prompt.answer_end
+        clock = Clock(streamer if streamer is None or end.itself else AnswerStreamer(streamer, end))
         rows = [
-            self.prompt.question_row(question, [entry.passage for entry in entries])
+            prompt.question_row(question, [entry.passage for entry in entries])
             for question, entries in zip(questions, pasted, strict=True)
         ]
-        require_room(self.model, self.prompt, rows, attended, max_new_tokens)
+        require_room(self.model, prompt, rows, attended, max_new_tokens)
         memory = make_memory(self.model, self.states, attended)
         clock.states_ready = clock.elapsed()
         ids, mask = self.model.pad_left(rows)
@@ -151,8 +172,17 @@ class Generator:
             "pad_token_id": self.model.pad_token_id,
             **settings,
         }
-        if self.prompt.ends_at_line:
-            settings.setdefault("stopping_criteria", StoppingCriteriaList([EndOfLine(self.model.tokenizer)]))
+        if not end.itself:
+            settings.setdefault("stopping_criteria", StoppingCriteriaList([StopAtEnd(end)]))
+        if prompt.example_answers:
+            read = [
+                "\n".join([question, *(entry.passage.titled_text for entry in (*one, *other))])
+                if one or other
+                else None
+                for question, one, other in zip(questions, pasted, attended, strict=True)
+            ]
+            bar = BarRecital(prompt.example_answers, self.model.tokenizer.decode, read)
+            settings["logits_processor"] = [*settings.get("logits_processor", ()), bar]
         if decide is not None:
             stop = StopUnread(lambda: decide(memory))
             settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), stop])
@@ -164,10 +194,8 @@ class Generator:
     def _until_end(self, token_ids: list[int]) -> list[int]:
         end = self.model.decoder.generation_config.eos_token_id
         ends = set(end) if isinstance(end, list) else {end}
-        for place, token in enumerate(token_ids):
-            if token in ends or (self.prompt.ends_at_line and ends_line(self.model.tokenizer, token)):
-                return token_ids[:place]
-        return token_ids
+        place = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
+        return self.prompt.answer_end.tokens(token_ids[:place])
 
 
 class _Decision:

@@ -1,5 +1,5 @@
-"""What looks on while a model writes: a clock, the end of a line, the likelihood of tokens, the decision to go on reading
-memory, and a streamer that waits for it.
+"""What looks on while a model writes: a clock, the end of the answer, the likelihood of tokens, the decision to go on reading
+memory, and streamers that wait for it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,68 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from memgpt_rag.model.answer_text import AnswerEnd
 
-class EndOfLine(StoppingCriteria):  # type: ignore[misc]
-    """Stops a row at the end of its first line: a model without chat turns would go on to a next question."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
+class StopAtEnd(StoppingCriteria):  # type: ignore[misc]
+    """Stops a row where its answer ends: a model that was shown worked examples would go on to a next question."""
+
+    def __init__(self, end: AnswerEnd):
+        self._end = end
+        self._asked: int | None = None  # tokens of a row that stand before its answer
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        return torch.tensor([ends_line(self._tokenizer, int(row[-1])) for row in input_ids], device=input_ids.device)
+        if self._asked is None:
+            self._asked = input_ids.shape[1] - 1  # it is called with the first token of the answer
+        rows = input_ids[:, self._asked :].tolist()
+        return torch.tensor([self._end.is_reached(row) for row in rows], device=input_ids.device)
 
 
-def ends_line(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
-    """Whether a token ends a line."""
-    return "\n" in tokenizer.decode([token])
+class BarRecital(LogitsProcessor):  # type: ignore[misc]
+    """Keeps a model from reciting an answer of the worked examples in place of its own.
+
+    At the beginning of an answer, a token that goes on with an example's answer is barred as soon as nothing that was read holds
+    what would then be written of it: "18" of "1891年" may stand where an entry holds 18.
+
+    Args:
+        examples: tokens of each of these answers, in every form that may be written.
+        decode: returns the text of tokens.
+        read: of each question, everything that may be quoted: the question and the texts of its entries; None where it has none.
+    """
+
+    def __init__(
+        self, examples: Sequence[Sequence[int]], decode: Callable[[Sequence[int]], str], read: Sequence[str | None]
+    ):
+        self._barred = [_barred(examples, decode, text) for text in read]
+        self._longest = max(map(len, examples), default=0)
+        self._asked: int | None = None
+
+    def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        if self._asked is None:
+            self._asked = input_ids.shape[1]
+        if input_ids.shape[1] - self._asked >= self._longest:
+            return scores
+        beams = input_ids.shape[0] // len(self._barred)
+        for row, written in enumerate(input_ids[:, self._asked :].tolist()):
+            if barred := self._barred[row // beams].get(tuple(written)):
+                scores = scores.clone()
+                scores[row, barred] = -torch.inf
+        return scores
+
+
+def _barred(
+    examples: Sequence[Sequence[int]], decode: Callable[[Sequence[int]], str], text: str | None
+) -> dict[tuple[int, ...], list[int]]:
+    """Return the tokens that must not follow what was written: what both say is how an example begins, and not in the text."""
+    barred: dict[tuple[int, ...], list[int]] = {}
+    for ids in examples if text is not None else ():
+        for place, token in enumerate(ids):
+            if decode(ids[: place + 1]).strip() not in (text or ""):
+                barred.setdefault(tuple(ids[:place]), []).append(token)
+    return barred
 
 
 class StopUnread(StoppingCriteria):  # type: ignore[misc]
@@ -104,6 +149,30 @@ class Clock(BaseStreamer):  # type: ignore[misc]
     def end(self) -> None:
         if self._streamer is not None:
             self._streamer.end()
+
+
+class AnswerStreamer(BaseStreamer):  # type: ignore[misc]
+    """Passes on the tokens of an answer, and not those behind its end, which show that it is over."""
+
+    def __init__(self, streamer: BaseStreamer, end: AnswerEnd):
+        self._streamer, self._end = streamer, end
+        self._asked = False
+        self._written: list[int] = []
+        self._passed = 0
+
+    def put(self, value: Tensor) -> None:
+        if not self._asked:  # the first ones are those of the question
+            self._asked = True
+            self._streamer.put(value)
+            return
+        self._written += value.flatten().tolist()
+        settled = self._end.settled(self._written)
+        if settled > self._passed:
+            self._streamer.put(torch.tensor(self._written[self._passed : settled]))
+            self._passed = settled
+
+    def end(self) -> None:
+        self._streamer.end()
 
 
 class HeldStreamer(BaseStreamer):  # type: ignore[misc]

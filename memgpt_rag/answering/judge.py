@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memgpt_rag.answering.answer import Answer, Citation
+from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.quote import quote
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
 
 
-def judge(draft: Draft, text: str, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
+def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
     """Return the answer with its citations and its confidence.
 
     An entry's share is the part of all attention to memory that went to its tokens while the answer was generated. What was
     generated although no entry was found is supported by nothing, and so is an answer that says nothing.
 
     Args:
-        text: of the answer that was generated.
         abstain: answer "not in memory" where the memory does not support the text.
     """
     assert draft.timings is not None, "generate comes before judge"
-    total = sum(draft.mass)
+    total, text = sum(draft.mass), draft.text
     reads = draft.route == "memory"
-    shares = [mass / total for mass in draft.mass] if reads else [None] * len(draft.entries)
-    citations = [
-        Citation(entry.passage, entry.score, share) for entry, share in zip(draft.entries, shares, strict=True)
-    ]
-    citations.sort(key=lambda citation: -(citation.share or 0.0))
+    citations, trace = _cite(draft, total if reads else None)
     if not (reads and draft.mass) and not draft.nothing_found:
         return Answer(draft.question, text, draft.route, citations, total, draft.timings)
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
     probability = 0.0 if draft.nothing_found or not text else confidence.supported(signals)
     says_so = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
     supported = 0 < probability >= confidence.supported.threshold and not says_so
+    best = None
+    if citations and not says_so:
+        best = quote(draft.question, text, citations[0].passage, None if trace is None else trace.entries[0])
     if abstain and not supported:
-        text = NOT_IN_MEMORY[language_of(draft.question)]
+        best = None
+        text, trace = NOT_IN_MEMORY[language_of(draft.question)], None
+        citations = [replace(citation, spans=()) for citation in citations]
     return Answer(
         draft.question,
         text,
@@ -45,4 +49,25 @@ def judge(draft: Draft, text: str, confidence: ConfidenceModel, *, abstain: bool
         supported,
         signals,
         nothing_found=draft.nothing_found,
+        trace=trace,
+        quote=best,
     )
+
+
+def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionTrace | None]:
+    """Return the entries that were read, the one with the largest share first, and the trace in the same order.
+
+    Args:
+        total: attention mass of all entries; None where they were not attended to.
+    """
+    shares = [
+        None if total is None else mass / total if total else 0.0 for mass in draft.mass or [0.0] * len(draft.entries)
+    ]
+    order = sorted(range(len(draft.entries)), key=lambda place: -(shares[place] or 0.0))
+    entries = [draft.entries[place] for place in order]
+    trace = draft.trace and replace(draft.trace, entries=tuple(draft.trace.entries[place] for place in order))
+    citations = [
+        Citation(entry.passage, entry.score, shares[place], tuple(trace.spans_of(rank)) if trace else ())
+        for rank, (place, entry) in enumerate(zip(order, entries, strict=True))
+    ]
+    return citations, trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +14,14 @@ from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, USES_OF_MEMORY, Mo
 from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries, reader_option
+from memgpt_rag.io.console import echo, is_terminal, no_cache_option, quiet_libraries, reader_option, take_back
 from memgpt_rag.io.printable import counted, printable, printable_json
 from memgpt_rag.limits import MOST_NEW_TOKENS
 
 if TYPE_CHECKING:
     from memgpt_rag.answering.answer import Answer, Citation
     from memgpt_rag.answering.options import AskOptions
+    from memgpt_rag.answering.quote import Quote
     from memgpt_rag.rag import RAG
 
 
@@ -138,7 +140,15 @@ class _Asking:
         if self._as_json:
             echo(printable_json(answer_json(self._rag.answer(question, self._options))))
             return
-        answer = self._rag.answer(question, self._options, streamer=_terminal_streamer(self._rag))
+        streamer = _terminal_streamer(self._rag) if is_terminal() else None
+        answer = self._rag.answer(question, self._options, streamer=streamer)
+        shown = "" if streamer is None else streamer.shown
+        if shown and answer.leads == "quote" and take_back(shown):
+            shown = ""
+        if shown:
+            echo()
+        for line in _words(answer, shown):
+            echo(line)
         for line in _summary(answer, self._show_passages):
             echo(line)
 
@@ -164,6 +174,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "confidence": answer.confidence,
         "supported": answer.supported,
         "nothing_found": answer.nothing_found,
+        "leads": answer.leads,
+        "quote": quote_json(answer.quote),
         "memory_mass": answer.memory_mass,
         "citations": [_citation_json(citation) for citation in answer.citations],
         "timings": {
@@ -186,6 +198,22 @@ def _citation_json(citation: Citation) -> dict[str, Any]:
         "place": passage.place,
         "score": citation.score,
         "share": citation.share,
+        "spans": [list(span) for span in citation.spans],
+    }
+
+
+def quote_json(quote: Quote | None) -> dict[str, Any] | None:
+    """Return a quote as `memgpt-rag ask --json` prints it; `start` and `end` in characters of the passage's text."""
+    if quote is None:
+        return None
+    passage = quote.passage
+    return {
+        "text": quote.text,
+        "id": passage.id,
+        "source": passage.source,
+        "place": passage.place,
+        "start": quote.start,
+        "end": quote.end,
     }
 
 
@@ -212,18 +240,37 @@ def _terminal_streamer(rag: RAG) -> Any:
     from transformers import TextStreamer
 
     class Trimmed(TextStreamer):  # type: ignore[misc]
-        """Prints an answer as it comes, without the space before it and the line break behind it."""
+        """Prints an answer as it comes, without the white space around it; `shown` is what was printed."""
 
-        blank, begun = "", False
+        blank, shown = "", ""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             text = self.blank + text
-            shown = text.rstrip()
-            self.blank = text[len(shown) :]
-            echo(shown if self.begun else shown.lstrip(), nl=stream_end)
-            self.begun = self.begun or bool(shown)
+            new = text.rstrip()
+            self.blank = text[len(new) :]
+            new = new if self.shown else new.lstrip()
+            echo(new, nl=False)
+            self.shown += new
 
     return Trimmed(rag.model.tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+def _words(answer: Answer, shown: str) -> Iterator[str]:
+    """The model's words and the quote, what leads first.
+
+    Args:
+        shown: words that stand on the terminal already, and stay there.
+    """
+    quote = None if answer.quote is None else f"From the memory: {answer.quote.text}"
+    if quote is None or answer.leads == "answer":
+        if not shown:
+            yield answer.text
+        if quote is not None:
+            yield indent(quote, "  ")
+        return
+    yield quote
+    if answer.text and not shown:
+        yield indent(f"The model wrote: {answer.text}", "  ")
 
 
 def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:

@@ -33,6 +33,7 @@ class JudgedAnswer:
 
     Attributes:
         language: language of the question: "en" is measured in words, "zh" in characters.
+        quote: words of the entry cited first that are shown beside the answer; None where there are none.
         values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them contains a gold answer.
     """
 
@@ -40,6 +41,7 @@ class JudgedAnswer:
     text: str
     language: str
     values: dict[str, float]
+    quote: str | None = None
 
 
 def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
@@ -55,7 +57,7 @@ def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     if answer.citations:
         entries = (citation.passage.titled_text for citation in answer.citations)
         values[FOUND] = max(holds_any(entry, gold) for entry in entries)
-    return JudgedAnswer(asked, answer.text, language, values)
+    return JudgedAnswer(asked, answer.text, language, values, None if answer.quote is None else answer.quote.text)
 
 
 def evaluate_answers(
@@ -130,7 +132,10 @@ def answers_report(
                 "question": asked.asked.question,
                 "golden_answers": list(asked.asked.answers),
                 "language": asked.language,
-                "modes": {mode: {"answer": told[place].text, **told[place].values} for mode, told in answers.items()},
+                "modes": {
+                    mode: {"answer": told[place].text, "quote": told[place].quote, **told[place].values}
+                    for mode, told in answers.items()
+                },
             }
             for place, asked in enumerate(answers[first])
         ],

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import select
+import shutil
 import sys
 import traceback
 import warnings
@@ -55,6 +56,24 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     except OSError as error:
         error.filename = error.filename or f"standard {'error' if err else 'output'}"
         raise
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal on which a line can be written anew."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def take_back(shown: str) -> bool:
+    """Remove a text from the terminal that was printed last, without a line break behind it.
+
+    Returns:
+        Whether it could be: it stands in one line.
+    """
+    # Chinese characters are two columns wide.
+    is_one_line = "\n" not in shown and 2 * len(printable(shown)) < shutil.get_terminal_size().columns
+    if is_one_line and shown:
+        click.echo("\r\x1b[2K", nl=False)
+    return is_one_line
 
 
 def progress_bar(*, desc: str | None = None, shown: bool = True, **settings: Any) -> tqdm[Any]:

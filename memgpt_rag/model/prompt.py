@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
+from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.passage import Passage
-from memgpt_rag.plain_text import control_tokens, plain_ids
+from memgpt_rag.plain_text import control_tokens, plain_readers
 
 HAN = r"\u3400-\u9fff\uf900-\ufaff"  # Chinese characters, as a class of a regular expression
 _HAN = re.compile(rf"[{HAN}]")
@@ -57,6 +58,11 @@ def language_of(text: str) -> str:
     """ "zh" where at least a third of the letters are Chinese characters, else "en"."""
     letters = len(_LETTER.findall(text))
     return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
+
+
+def _entry(passage: Passage) -> str:
+    """A passage as it stands between prefix and question."""
+    return f"{passage.titled_text}\n\n"
 
 
 def _is_text(text: str) -> bool:
@@ -110,13 +116,26 @@ class Prompt:
         Raises:
             MismatchError: it is longer than any that the index job makes.
         """
-        ids, found = self._counted(f"{passage.titled_text}\n\n", MOST_ENTRY_TOKENS)
+        ids, found = self._counted(_entry(passage), MOST_ENTRY_TOKENS)
         if ids is None:
             raise MismatchError(
                 f"The entry {shortened(passage.id)!r} has {found}; a language model is given at most {MOST_ENTRY_TOKENS:,} "
                 "tokens of one. Delete it, or build the memory again with a smaller --max-tokens."
             )
         return ids
+
+    def entry_spans(self, passage: Passage) -> list[tuple[int, int]] | None:
+        """The characters of the passage's text in each token of `entry_ids`, as (start, end); None where the tokenizer can't say.
+
+        Tokens of the title and of what stands around the text have none: their start is their end.
+        """
+        if (spans := self._readers[1]) is None:
+            return None
+        before, length = len(passage.titled_text) - len(passage.text), len(passage.text)
+        return [
+            (min(max(start - before, 0), length), min(max(end - before, 0), length))
+            for start, end in spans(_entry(passage))
+        ]
 
     def first_entry_ids(self, passage: Passage, most: int) -> tuple[int, ...]:
         """The first so many tokens of a passage under its title, however long it is."""
@@ -165,19 +184,27 @@ class Prompt:
         return self._ids(space + answer), self._ids("\n\n") if self.worked_examples else (self.tokenizer.eos_token_id,)
 
     @property
-    def ends_at_line(self) -> bool:
-        """Whether an answer ends with its first line, as those of the worked examples do."""
-        return not self.is_chat and self.worked_examples
-
-    @property
     def is_chat(self) -> bool:
         """Whether the model takes turns, as its tokenizer's chat template says."""
         return bool(self.tokenizer.chat_template)
 
+    @cached_property
+    def answer_end(self) -> AnswerEnd:
+        """Where an answer ends in the model's output.
+
+        A model that takes turns, or was trained to read, ends its answers itself; others are shown worked examples.
+        """
+        return AnswerEnd(self.tokenizer, self.is_chat or not self.worked_examples)
+
     def answer_text(self, token_ids: Sequence[int]) -> str:
-        """The answer in a model's output: its first line where `ends_at_line`, else all of it."""
-        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text.strip().split("\n", 1)[0].strip() if self.ends_at_line else text.strip()
+        """The answer in a model's output."""
+        return self.answer_end.text(token_ids)
+
+    @cached_property
+    def example_answers(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens of the answers in the worked examples, with and without a space before them; none where there are no examples."""
+        answers = [] if self.is_chat or not self.worked_examples else [told.strip() for _, _, told in _EXAMPLES]
+        return tuple(self._ids(space + answer) for answer in answers for space in ("", " "))
 
     @cached_property
     def _turn(self) -> tuple[str, str]:
@@ -233,11 +260,15 @@ class Prompt:
         return ids if len(ids) <= most else None, f"{len(ids):,} tokens"
 
     @cached_property
+    def _readers(self) -> tuple[Callable[[str], list[int]], Callable[[str], list[tuple[int, int]]] | None]:
+        return plain_readers(self.tokenizer)
+
+    @cached_property
     def _ids(self) -> Callable[[str], tuple[int, ...]]:
         """Tokens of a text, in which no control token is one. The latest are remembered: reading entries anew costs as much
         as fetching their states.
         """
-        read = plain_ids(self.tokenizer)
+        read, _ = self._readers
 
         @lru_cache(maxsize=2048)
         def ids(text: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memgpt_rag.limits import MOST_TRACED_WEIGHTS
 from memgpt_rag.model.attention import MemoryValues, MemoryWeights
 
 
@@ -85,6 +86,9 @@ class AttendedMemory:
     prefix_tokens: int
     on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
     _given: list[list[MemoryWeights]] = field(default_factory=list)  # of the last query; forward pass, then layer
+    _of_passes: list[Float[Tensor, "rows tokens"]] = field(
+        default_factory=list
+    )  # the same, averaged over layers and heads
 
     @property
     def is_empty(self) -> bool:
@@ -106,25 +110,53 @@ class AttendedMemory:
         tokens = None if given.tokens is None else given.tokens[:, :, -1]
         self._given[-1].append(MemoryWeights(given.weights[:, :, -1].detach(), tokens))
 
+    def token_mass(self, row: int, passes: int | None = None) -> Float[Tensor, "passes beams tokens"]:
+        """What the last query of each forward pass gave to each token of a row's entries, side by side.
+
+        Each weight is the mean over the layers that attend to memory and over their heads.
+
+        Args:
+            passes: how many forward passes count; None for all. The first one reads the question and chooses the first token.
+        """
+        for of_layers in self._given[len(self._of_passes) :]:
+            width = self.present.shape[1]
+            self._of_passes.append(torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0))
+        rows, here = len(self.num_entries), self.present[row]
+        counted = [of_pass.view(rows, -1, len(here))[row][:, here] for of_pass in self._of_passes[:passes]]
+        return torch.stack(counted).cpu() if counted else torch.zeros(0, 1, int(here.sum()))
+
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
 
         Args:
             steps: how many forward passes count in each row; None for all. The first one reads the question.
         """
-        width = self.present.shape[1]
-        counted = self._given[: None if steps is None else max(steps, default=0)]
-        passes = [torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0) for of_layers in counted]
         masses = []
         for row, count in enumerate(self.num_entries):
             total = torch.zeros(count)
-            if passes and count:
-                here, last = self.present[row], None if steps is None else steps[row]
-                of_beams = [of_pass.view(len(self.num_entries), -1, here.shape[0])[row] for of_pass in passes[:last]]
-                mass = torch.cat(of_beams).mean(0)[here]
-                total.index_add_(0, self.entry_of_token[row, here].cpu(), mass.cpu())
+            given = self.token_mass(row, None if steps is None else steps[row])
+            if len(given):
+                total.index_add_(0, self.entry_of_token[row, self.present[row]].cpu(), given.mean((0, 1)))
             masses.append(total.tolist())
         return masses
+
+    def answer_attention(self, row: int, tokens: int) -> list[Float[Tensor, "answer_tokens entry_tokens"]] | None:
+        """What each token of a row's answer gave to each token of each entry, as `token_mass`.
+
+        Args:
+            tokens: how many tokens the answer has.
+
+        Returns:
+            One tensor per entry; None where forward passes and answer tokens do not pair, as with beams and assisted generation,
+            and where there are more than `memgpt_rag.limits` allow.
+        """
+        if tokens * int(self.present[row].sum()) > MOST_TRACED_WEIGHTS:
+            return None
+        given = self.token_mass(row, tokens)
+        if len(given) != tokens or given.shape[1] != 1:
+            return None
+        lengths = torch.bincount(self.entry_of_token[row, self.present[row]], minlength=self.num_entries[row])
+        return list(torch.split(given[:, 0], lengths.tolist(), dim=1))
 
 
 def batch_memory(

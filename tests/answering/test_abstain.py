@@ -82,9 +82,10 @@ def test_abstaining_says_so_in_the_questions_language(rag):
 def test_a_model_that_says_so_itself_is_believed(rag):
     draft = Draft(SUPPORTED[0], rag.retriever.retrieve(SUPPORTED[:1], 8)[0])
     (answer,) = rag.answer_from([draft], AskOptions(max_new_tokens=12))
-    assert judge(draft, answer.text, rag.confidence, abstain=False) == answer
+    assert judge(draft, rag.confidence, abstain=False) == answer
     for words in ("Not in memory.", "记忆中没有。"):
-        denied = judge(draft, words, rag.confidence, abstain=False)
+        draft.text = words
+        denied = judge(draft, rag.confidence, abstain=False)
         assert (denied.text, denied.supported, denied.confidence) == (words, False, answer.confidence)
 
 
@@ -308,6 +309,7 @@ def test_what_is_not_searched_is_not_said_to_find_nothing(rag):
 def test_an_empty_answer_is_supported_by_nothing(rag):
     draft = Draft(SUPPORTED[0], rag.retriever.retrieve(SUPPORTED[:1], 8)[0])
     rag.answer_from([draft], AskOptions(max_new_tokens=4))
-    empty = judge(draft, "", rag.confidence, abstain=False)
+    draft.text = ""
+    empty = judge(draft, rag.confidence, abstain=False)
     assert (empty.text, empty.confidence, empty.supported, empty.nothing_found) == ("", 0.0, False, False)
-    assert judge(draft, "", rag.confidence, abstain=True).text == "not in memory"
+    assert judge(draft, rag.confidence, abstain=True).text == "not in memory"

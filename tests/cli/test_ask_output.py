@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.cli.ask import _summary
 from memgpt_rag.cli.main import main
+from memgpt_rag.io.console import take_back
 from memgpt_rag.rag import RAG
 
 pytestmark = pytest.mark.offline_models
@@ -49,6 +50,29 @@ def test_json_is_one_object_with_everything(ask, rag):
     )
     assert sum(one["share"] for one in told["citations"]) == pytest.approx(1)
     assert 0 < told["timings"]["first_token"] < told["timings"]["complete"]
+
+
+def test_the_quote_stands_below_an_answer_that_helps_and_above_one_that_does_not(ask):
+    lines = ask(QUESTION).splitlines()
+    assert "40" in lines[0]
+    assert lines[1] == "  From the memory: Rowing boats are rented at the east gate for 40 yuan an hour."
+    told = json.loads(ask(QUESTION, "--json"))
+    quote, first = told["quote"], told["citations"][0]
+    assert (told["leads"], quote["id"], quote["place"]) == ("answer", first["id"], first["place"])
+    assert first["text"][quote["start"] : quote["end"]] == quote["text"] == lines[1].split(": ", 1)[1]
+    assert first["spans"][0][0] == 0
+    unsupported = "Who won the 1998 World Cup?"
+    told, lines = json.loads(ask(unsupported, "--json")), ask(unsupported).splitlines()
+    assert told["leads"] == "quote"
+    assert "\n".join(lines).startswith(f"From the memory: {told['quote']['text']}\n  The model wrote: {told['text']}\n")
+    told, lines = json.loads(ask(unsupported, "--json", "--abstain")), ask(unsupported, "--abstain").splitlines()
+    assert (told["quote"], told["leads"], lines[0]) == (None, "answer", "not in memory")
+
+
+def test_words_that_stand_in_one_line_of_the_terminal_are_taken_back(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert [take_back(shown) for shown in ("Foo", "x" * 10, "a\nb", "")] == [True, False, False, True]
+    assert capsys.readouterr().out == "\r\x1b[2K"
 
 
 def test_json_of_many_questions_is_a_line_each(ask):

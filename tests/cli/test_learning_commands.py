@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import KNOWN, refused, run
 
-TRAINED = r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps?; the adapter is in (.*), for.*\n"
+TRAINED = r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps?; the reader is in (.*), for.*\n"
 
 
 @pytest.mark.offline_models

@@ -64,6 +64,18 @@ def test_a_chat_model_gets_its_own_turns():
     assert pieces.endswith("Title 3\nFact number 3.\n\nQuestion: Why?<|end|><|assistant|>")
 
 
+def test_the_answers_of_worked_examples_are_known_in_each_form():
+    prompt = Prompt(tokenizer())
+    told = [prompt.tokenizer.decode(ids) for ids in prompt.example_answers]
+    assert {"about 6,400 km", " about 6,400 km", "1891年", " 1891年"} < set(told)
+    assert all(
+        f"Answer:{one}\n" in prompt.tokenizer.decode(prompt.prefix_ids)
+        for one in told
+        if one[1:2].islower() and one[0] == " "
+    )
+    assert Prompt(tokenizer(TEMPLATE)).example_answers == ()
+
+
 def test_the_answer_of_a_base_model_is_its_first_line():
     base, chat = Prompt(tokenizer()), Prompt(tokenizer(TEMPLATE))
     ids = base.tokenizer(" four\nQuestion: and", add_special_tokens=False)["input_ids"]

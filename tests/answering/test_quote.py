@@ -1,0 +1,159 @@
+"""The quote of an answer: whole sentences, lines or items, chosen by attention and words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import passage
+
+from memgpt_rag.answering.attention_trace import EntryTrace
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.quote import Quote, attention_shares, is_given_back, quote
+from memgpt_rag.answering.text_units import completed, text_units
+
+LISTED = """Some common ways to use it are:
+
+* To find packages:
+
+apt search word
+
+* To show one:
+
+apt show package
+
+More is in the manual. It is long."""
+
+
+def units(text: str) -> list[str]:
+    return [text[start:end] for start, end in text_units(text)]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("It opens at six. It closes at ten!", ["It opens at six.", "It closes at ten!"]),
+        (
+            "Dr. J. R. Smith, e.g. of the U.S. army, paid 3.5 m. He left (early).",
+            ["Dr. J. R. Smith, e.g. of the U.S. army, paid 3.5 m. He left (early)."],
+        ),
+        ('He said "Hi." Then he left.', ['He said "Hi."', "Then he left."]),
+        ("Run foo.sh now. See 3.2. Then stop.", ["Run foo.sh now.", "See 3.2.", "Then stop."]),
+        ("3.2. Where is it? Here.", ["3.2. Where is it?", "Here."]),
+        (
+            "公园六点开门。他说：“好。”然后走了！真的？是",
+            ["公园六点开门。", "他说：“好。”", "然后走了！", "真的？", "是"],
+        ),
+        ("版本 3.5 很好。See it. 好。", ["版本 3.5 很好。", "See it.", "好。"]),
+        ("- Open it. Wait.\n- Close it.\n  Lock it.\nGo.", ["- Open it. Wait.", "- Close it.\n  Lock it.", "Go."]),
+        ("1、打开。等。\n2、关闭", ["1、打开。等。", "2、关闭"]),
+        ("Run:\n\n    apt update\n    apt upgrade\n\nWait.", ["Run:", "    apt update\n    apt upgrade", "Wait."]),
+        ("Run:\n```\na. B\n\nc\n```\nWait.", ["Run:", "```\na. B\n\nc\n```", "Wait."]),
+        ("$ apt update\n$ apt upgrade", ["$ apt update", "$ apt upgrade"]),
+        (" \n\n ", []),
+        ("", []),
+    ],
+)
+def test_units_are_sentences_lines_items_and_code(text, expected):
+    assert units(text) == expected
+
+
+def test_nothing_but_white_space_stands_between_units():
+    text = f"{LISTED}\n\n公园六点开门。 十点关门。\n```\nx\n```\n"
+    found = text_units(text)
+    assert found == sorted(found)
+    between = [text[end:start] for (_, end), (start, _) in zip([(0, 0), *found], [*found, (len(text), 0)], strict=True)]
+    assert "".join(between).strip() == ""
+
+
+def test_a_long_list_item_is_quoted_by_the_sentence():
+    item = "- " + "It is open every day of the week. " * 20
+    assert len(units(item)) == 20
+
+
+def test_a_line_with_a_colon_is_quoted_with_what_it_introduces():
+    found = text_units(LISTED)
+
+    def whole(place: int) -> str:
+        start, end = completed(LISTED, found, place)
+        return LISTED[start:end]
+
+    assert whole(2) == "* To find packages:\n\napt search word", "the command with the item before it"
+    assert whole(3) == whole(4) == "* To show one:\n\napt show package"
+    assert whole(0) == LISTED.split("\n\nMore")[0]
+    assert whole(5) == "More is in the manual."
+    steps = "Do this:\n1. Open it.\n2. Close it.\nThen go."
+    start, end = completed(steps, text_units(steps), 0)
+    assert steps[start:end] == "Do this:\n1. Open it.\n2. Close it."
+    long = "Do this:\n" + "\n".join(f"{number}. Open it and close it." for number in range(1, 60))
+    start, end = completed(long, text_units(long), 0)
+    assert long.startswith("Do this:\n1. ") and 400 < end - start <= 600
+
+
+def traced(text: str, weights: dict[str, float]) -> EntryTrace:
+    """A trace with a token a character, of which those of some words got weight."""
+    row = np.zeros(len(text))
+    for word, weight in weights.items():
+        at = text.index(word)
+        row[at : at + len(word)] = weight / len(word)
+    return EntryTrace(row[None], tuple((place, place + 1) for place in range(len(text))))
+
+
+TEXT = "Boats cost 40 yuan. Kites are free. Dogs stay out."
+
+
+def test_the_unit_with_the_most_attention_is_quoted():
+    for said in ("Boats", "Kites", "Dogs"):
+        found = quote("What?", "nothing of it", passage(1, TEXT), traced(TEXT, {said: 0.5, "are": 0.1}))
+        assert found.text.startswith(said)
+        assert TEXT[found.start : found.end] == found.text
+        assert found.passage == passage(1, TEXT)
+
+
+def test_punctuation_and_line_breaks_do_not_count():
+    shares = attention_shares(TEXT, text_units(TEXT), traced(TEXT, {".": 0.9, "Kites": 0.1}))
+    np.testing.assert_allclose(shares, [0, 1, 0])
+
+
+def test_words_decide_where_attention_is_not_known():
+    assert quote("What do boats cost?", "", passage(1, TEXT), None).text == "Boats cost 40 yuan."
+    assert quote("What?", "free", passage(1, TEXT), None).text == "Kites are free."
+    assert quote("狗？", "", passage(1, " \n"), None) is None
+
+
+def test_a_phrase_of_the_question_is_no_answer_unless_it_was_offered():
+    assert is_given_back("Who can borrow a kite?", "a kite.")
+    assert is_given_back("公园几点开门？", "公园")
+    assert not is_given_back("Is it red or blue?", "Blue")
+    assert not is_given_back("是红的还是蓝的？", "蓝的")
+    assert not is_given_back("Who can borrow a kite?", "children")
+    assert not is_given_back("Who?", "")
+
+
+@pytest.mark.offline_models
+def test_answers_from_memory_have_a_quote_that_supports_them(rag):
+    asked = [
+        ("How much does it cost to rent a rowing boat?", "40 yuan"),
+        ("Who can borrow a kite?", "under twelve"),
+        ("遛狗必须怎么做？", "牵绳"),
+        ("Who won the 1998 World Cup?", ""),
+    ]
+    answers = rag.answer_all([question for question, _ in asked], AskOptions(max_new_tokens=12))
+    for (_, holds), answer in zip(asked, answers, strict=True):
+        found = answer.quote
+        assert isinstance(found, Quote)
+        assert found.passage == answer.citations[0].passage
+        assert holds in found.text
+        assert len(found.text) < len(found.passage.text)
+    assert [answer.leads for answer in answers] == ["answer"] * 3 + ["quote"]
+
+
+@pytest.mark.offline_models
+def test_what_is_not_from_memory_has_no_quote(rag):
+    question, few = "Who can borrow a kite?", {"max_new_tokens": 4}
+    for options in ({"mode": "prompt"}, {"mode": "closed_book"}, {"use_memory": "never"}):
+        answer = rag.answer(question, AskOptions(**options, **few))
+        assert (answer.quote, answer.leads) == (None, "answer")
+    abstained = rag.answer("Who won the 1998 World Cup?", AskOptions(abstain=True, **few))
+    assert (abstained.text, abstained.quote, abstained.leads) == ("not in memory", None, "answer")
+    beams = rag.answer(question, AskOptions(**few), num_beams=2)
+    assert beams.quote is not None, "by words alone"
