@@ -36,7 +36,7 @@ from memgpt_rag.encoders.load import load_encoder, load_memory_encoder
 from memgpt_rag.evaluation.document_memory import embed_documents
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.memory import Memory, add_lexical_index
+from memgpt_rag.memory import Memory
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retriever, Search
 
@@ -80,13 +80,10 @@ def questions_of(
         ]
     else:
         records, of_set = read_set(arguments.data, name, arguments.articles)
-        memory = build(name, folder, encoder, records)
+        memory = build(name, folder, encoder, records, words=True)
         asked = [
             Asked(one.text, answer_in(partial(is_gold, one))) for one in sample(of_set, REPORTING, arguments.questions)
         ]
-    if memory.manifest.words is None:
-        add_lexical_index(memory)
-        memory = Memory.open(memory.path)
     return memory, asked
 
 
