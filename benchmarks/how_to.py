@@ -1,6 +1,6 @@
 """Does memory answer how-to questions usably, in one line or by a quote?
 
-    python benchmarks/how_to.py --answers before.jsonl                      the default: quality, hybrid search, no reader
+    python benchmarks/how_to.py --answers before.jsonl                      quality, hybrid search, no reader
     python benchmarks/how_to.py --answers after.jsonl --readers trained     with the reader that was trained
     python benchmarks/how_to.py --compare before.jsonl after.jsonl          what changed, question by question
 
