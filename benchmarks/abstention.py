@@ -1,13 +1,19 @@
-"""Is it known when the memory does not hold an answer, which entry an answer rests on, and which inputs need no memory?
+"""Is it known when the memory does not hold an answer or an answer is wrong, which entry it rests on, and what needs no memory?
 
     python benchmarks/abstention.py fit --save       fits both decisions on one half of the articles
     python benchmarks/abstention.py report           says how well they hold on the other half
 
-Each question is answered twice: from the four entries found, and from the four that are found when all entries of its
-paragraph are gone. "Not in memory" is right in the second case. Area is that under the ROC curve: how often an answer
-without support gets the lower number of a pair. Intervals are 95 %, by bootstrap over questions. A citation is right where
-the first cited entry is of the question's paragraph; only questions whose paragraph was found count. With --query auto,
-questions with support ought to be read and small talk, sums and everyday statements ought not; those without may or not.
+    --sets xquad-en xquad-zh cmrc2018 covid_qa news --reader trained --search hybrid --answers FILE
+
+Each question is asked of a memory with its paragraph and of one or two without (benchmarks/observed_answers.py): "easy", without that
+paragraph, and "same topic", with nothing but other passages of the same article. Labels are "supported", whether the memory holds the
+answer, and "right", whether the answer is right. Area is that under the ROC curve of each label: how often an answer with it gets
+the higher number of a pair. Intervals are 95 %, by bootstrap over questions. "Reliability" gives, in ten bins, how likely answers were
+said to be supported, and the share that had the label. A citation is right where the first cited entry is of the question's
+paragraph; only questions whose paragraph was found count. With --query auto, questions with support ought to be read and small talk,
+sums and everyday statements ought not; those without may or not.
+
+Answers are kept in --answers: a fit to other signals, or a run that was stopped, does not ask again.
 """
 
 from __future__ import annotations
@@ -21,113 +27,89 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
-from benchmarks.question_sets import DATA, LANGUAGES, Question, read_set, sample
+from benchmarks.decision_figures import area, area_interval, decided, reliability
+from benchmarks.how_to import NO_READER, load_model
+from benchmarks.kept_answers import KeptAnswers
+from benchmarks.observed_answers import (
+    ASKED_SETS,
+    EASY,
+    NEGATIVES,
+    WITH,
+    Observed,
+    language_of_set,
+    observe,
+    read_asked_set,
+    signals_of_inputs,
+)
+from benchmarks.question_sets import DATA, sample
 from benchmarks.small_talk import inputs_without_need
-from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
     best_threshold,
-    precision_recall,
     read_confidence,
     save_confidence,
 )
-from memgpt_rag.answering.draft import Draft
-from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.answering.signals import SCORED_CANDIDATES
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, PRESETS
+from memgpt_rag.answering.signals import SIGNALS, Signals
+from memgpt_rag.choices import PRESETS, SEARCH_KINDS
 from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
-from memgpt_rag.evaluation.metrics.answer_measures import holds_any
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model import DEFAULT_GENERATOR
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieval.retriever import Retrieved
-from memgpt_rag.training.fit_confidence import (
-    SUPPORTED,
-    Fit,
-    Observation,
-    fit,
-)
+from memgpt_rag.retrieval.retriever import Search
+from memgpt_rag.training.fit_confidence import SUPPORTED, Fit, Observation, fit
 
 NEEDED = ("score", "lead", "overlap", "overlap_lead", "question_mass")
 # What means something with one encoder, or one model and preset, only: general decisions do without.
 PARTICULAR = ("score", "mass", "question_mass")
-BATCH = 8
+# What may tell an answer among passages of one topic, besides.
+CANDIDATES = (*SUPPORTED, *(name for name in SIGNALS if name not in (*SUPPORTED, *NEEDED)))
+LABELS = ("supported", "right")
 
-Found = Sequence[list[Retrieved]]
-
-
-def without_support(questions: Sequence[Question], found: Found) -> Found:
-    """What is left without the entries of each question's paragraph."""
-    return [
-        [entry for entry in of if entry.passage.record != question.record]
-        for question, of in zip(questions, found, strict=True)
-    ]
+Seen = dict[str, tuple[list[Observed], dict[str, list[Signals]]]]
 
 
-def answers_from(
-    rag: RAG, questions: Sequence[str], found: Found, what: str, max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
-) -> list[Answer]:
-    drafts = [Draft(question, entries) for question, entries in zip(questions, found, strict=True)]
-    answers: list[Answer] = []
-    for start in tqdm(range(0, len(questions), BATCH), desc=what, disable=None):
-        answers += rag.answer_from(drafts[start : start + BATCH], AskOptions(k=K, max_new_tokens=max_new_tokens))
-    return answers
+def label_of(one: Observed, label: str) -> bool:
+    return one.right if label == "right" else one.kind == WITH
 
 
-def observe(rag: RAG, questions: Sequence[Question], language: str, half: int, data: Path) -> dict[str, Any]:
-    """Both kinds of answers, and what "auto" looks at for questions with and without support and for other inputs."""
-    texts = [question.text for question in questions]
-    found = rag.retriever.retrieve(texts, 4 * SCORED_CANDIDATES)
-    supported = answers_from(rag, texts, found, f"{language} with support")
-    unsupported = answers_from(rag, texts, without_support(questions, found), f"{language} without")
-    auto = {
-        kind: [answer.signals for answer in of]
-        for kind, of in (("questions", supported), ("questions without support", unsupported))
-    }
-    for kind, inputs in inputs_without_need(language, half, data).items():
-        answers = answers_from(
-            rag,
-            inputs,
-            rag.retriever.retrieve(inputs, SCORED_CANDIDATES),
-            f"{language} {kind}",
-            max_new_tokens=1,
-        )
-        auto[kind] = [answer.signals for answer in answers]
-    return {"with": supported, "without": unsupported, "auto": auto}
+def chosen(observed: Sequence[Observed], negatives: Sequence[str]) -> list[Observed]:
+    """Answers with support, and those of some negatives; questions that lack one of them are left out."""
+    kinds: dict[int, set[str]] = {}
+    for one in observed:
+        kinds.setdefault(id(one.question), set()).add(one.kind)
+    wanted = {WITH, *negatives}
+    return [one for one in observed if one.kind in wanted and wanted <= kinds[id(one.question)]]
 
 
-def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Path, save: bool) -> None:
-    """Fit both decisions on both languages at once, for these models and, where memory is read in all layers, in general."""
+def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
+    """Fit both decisions on all sets at once, for these models and, where memory is read in all layers, in general."""
     supported: list[Observation] = []
     needed: list[Observation] = []
-    for language, asked in questions.items():
-        seen = observe(rags[language], asked, language, CHOOSING, data)
-        for kind in ("with", "without"):
-            for question, answer in zip(asked, seen[kind], strict=True):
-                supported.append(Observation(answer.signals, kind == "with", (f"article {question.article}", "")))
-        for kind, figures in seen["auto"].items():
-            if kind == "questions without support":
-                continue  # the memory cannot help them: read or not, both are right
-            for number, of in enumerate(figures):
-                asks = kind == "questions"
-                document = f"article {asked[number].article}" if asks else f"{language} {kind} {number}"
-                needed.append(Observation(of, asks, (document, "")))
-    rag, summary = next(iter(rags.values())), {}
+    for name, (observed, auto) in seen.items():
+        for one in observed:
+            if one.kind in (WITH, *arguments.negatives):
+                document = (f"{name} article {one.question.article}", "")
+                supported.append(Observation(one.signals, label_of(one, arguments.label), document))
+            if one.kind == WITH:  # the memory cannot help the others: read or not, both are right
+                needed.append(Observation(one.signals, True, (f"{name} article {one.question.article}", "")))
+        needed += [
+            Observation(signals, False, (f"{name} {kind} {place}", ""))
+            for kind, of in auto.items()
+            for place, signals in enumerate(of)
+        ]
+    summary = {}
     keys: dict[str, tuple[str, ...]] = {rag.confidence_key: ()}
     if rag.model.config.layers == "all":
         keys[GENERAL] = PARTICULAR
     for key, left_out in keys.items():
         fits: dict[str, Fit] = {
             "needed": fit(needed, [name for name in NEEDED if name not in left_out]),
-            "supported": fit(supported, [name for name in SUPPORTED if name not in left_out]),
+            "supported": fit(supported, [name for name in arguments.signals if name not in left_out]),
         }
         for name, got in fits.items():
             weights = ", ".join(f"{figure} {of.weight:+.2f}" for figure, of in got.decision.weights.items())
@@ -135,136 +117,157 @@ def fit_all(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Pa
                 f"{key}, {name}: precision {got.precision:.3f} and recall {got.recall:.3f} of no, held out; "
                 f"threshold {got.decision.threshold}; {weights}"
             )
-        if save:
+        if arguments.save:
             save_confidence(FITTED, key, **{name: got.decision for name, got in fits.items()})
-        summary[key] = {name: {"precision": got.precision, "recall": got.recall} for name, got in fits.items()}
+        summary[key] = {
+            name: {"precision": got.precision, "recall": got.recall, "decision": got.decision.to_dict()}
+            for name, got in fits.items()
+        }
     print(json.dumps(summary))
 
 
-def report(rags: dict[str, RAG], questions: dict[str, list[Question]], data: Path) -> None:
-    results = {}
-    for language, asked in questions.items():
-        rag = rags[language]
-        seen = observe(rag, asked, language, REPORTING, data)
-        results[language] = {
-            "questions": len(asked),
-            "abstention": abstention(rag, seen["with"], seen["without"]),
-            "citation": citation(asked, seen["with"], language),
-            "auto": {
-                kind: round(statistics.fmean(rag.confidence.needs_memory(of) for of in figures), 3)
-                for kind, figures in seen["auto"].items()
-            },
-        }
-        print_table(language, results[language])
+def report(rag: RAG, seen: Seen) -> None:
+    results: dict[str, Any] = {}
+    parts = {name: observed for name, (observed, _) in seen.items()}
+    if len(parts) > 1:
+        parts["all"] = [one for observed in parts.values() for one in observed]
+    for name, observed in parts.items():
+        results[name] = {"questions": sum(one.kind == WITH for one in observed), **abstention(rag, observed)}
+        if name in seen:
+            results[name]["citation"] = citation(observed)
+            results[name]["auto"] = {
+                kind: round(statistics.fmean(rag.confidence.needs_memory(one) for one in of), 3)
+                for kind, of in {
+                    "questions": [one.signals for one in observed if one.kind == WITH],
+                    "questions without support": [one.signals for one in observed if one.kind == EASY],
+                    **seen[name][1],
+                }.items()
+            }
+        print_table(name, results[name])
     print(json.dumps(results, ensure_ascii=False))
 
 
-def abstention(rag: RAG, supported: Sequence[Answer], unsupported: Sequence[Answer]) -> dict[str, Any]:
-    """How well each way of judging tells answers without support: the fitted one, the general one, single figures.
+def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
+    """How well each way of judging tells answers apart: the fitted one, the general one, single signals.
 
-    A single figure gets the threshold that is best for the very answers it is judged by, which flatters it.
+    A single signal gets the direction and the threshold that are best for the very answers it is judged by, which flatters it.
     """
-    figures = [answer.signals for answer in (*supported, *unsupported)]
-    labels = [True] * len(supported) + [False] * len(unsupported)
     general = read_confidence(FITTED)[GENERAL]["supported"]
-    rows = {
-        "fitted": judged([rag.confidence.supported(of) for of in figures], labels, rag.confidence.supported.threshold),
-        "general": judged([general(of) for of in figures], labels, general.threshold),
-    }
-    for name in SUPPORTED:
-        values = [getattr(of, name) for of in figures]
-        values = [0.0 if value != value else value for value in values]  # not known
-        sign = 1 if area(values, labels) >= 0.5 else -1
-        values = [sign * value for value in values]
-        rows[f"{name} alone"] = judged(values, labels, best_threshold(values, labels))
-    return rows
+    found: dict[str, Any] = {"areas": {}, "reliability": {}}
+    for negatives in NEGATIVES:
+        of = chosen(observed, [negatives])
+        for label in LABELS:
+            labels = [label_of(one, label) for one in of]
+            title = f"{label}, {negatives}"
+            if len(set(labels)) < 2:
+                continue
+            groups = [id(one.question) for one in of]
+            rows: dict[str, Any] = {}
+            for way, decision in (("fitted", rag.confidence.supported), ("general", general)):
+                values = [decision(one.signals) for one in of]
+                rows[way] = {
+                    "area": area_interval(values, labels, groups),
+                    **decided(values, labels, decision.threshold),
+                }
+                found["reliability"][f"{title}, {way}"] = reliability(values, labels)
+            for name in CANDIDATES:
+                rows[f"{name} alone"] = alone([getattr(one.signals, name) for one in of], labels)
+            found["areas"][title] = {"answers": len(of), "yes": sum(labels), "ways": rows}
+    return found
 
 
-def judged(values: Sequence[float], labels: Sequence[bool], threshold: float) -> dict[str, Any]:
-    no, truly = np.asarray(values) < threshold, ~np.asarray(labels)
-    precision, recall = precision_recall(no.tolist(), truly.tolist())
-    half, rng = len(labels) // 2, np.random.default_rng(0)  # the first half is the second one with support
-    drawn = rng.integers(0, half, (2000, half))
-    drawn = np.concatenate([drawn, drawn + half], axis=1)
-    both, said = (no & truly)[drawn].sum(1), no[drawn].sum(1)
-    return {
-        "precision": round(precision, 3),
-        "recall": round(recall, 3),
-        "area": round(area(values, labels), 3),
-        "precision 95 %": np.percentile(both / np.maximum(1, said), [2.5, 97.5]).round(3).tolist(),
-        "recall 95 %": np.percentile(both / half, [2.5, 97.5]).round(3).tolist(),
-    }
+def alone(values: Sequence[float], labels: Sequence[bool]) -> dict[str, Any]:
+    """The area of a single signal; what is not known counts as the mean of the others."""
+    known = [value for value in values if value == value]
+    if not known:
+        return {"area": [float("nan")], "precision": float("nan"), "recall": float("nan")}
+    mean = statistics.fmean(known)
+    values = [value if value == value else mean for value in values]
+    sign = 1 if area(values, labels) >= 0.5 else -1
+    values = [sign * value for value in values]
+    return {"area": [round(area(values, labels), 3)], **decided(values, labels, best_threshold(values, labels))}
 
 
-def area(values: Sequence[float], labels: Sequence[bool]) -> float:
-    """Area under the ROC curve: how often a supported answer has the higher value; ties count half."""
-    yes, no = (
-        np.asarray([value for value, label in zip(values, labels, strict=True) if label is kind])
-        for kind in (True, False)
-    )
-    return float((yes[:, None] > no).mean() + (yes[:, None] == no).mean() / 2)
-
-
-def citation(questions: Sequence[Question], answers: Sequence[Answer], language: str) -> dict[str, Any]:
+def citation(observed: Sequence[Observed]) -> dict[str, Any]:
     """Of questions whose paragraph was read, how often it is cited first; also of those answered correctly."""
-    cited = [
-        (
-            answer.citations[0].passage.record == question.record,
-            holds_any(answer.text, question.answers),
-        )
-        for question, answer in zip(questions, answers, strict=True)
-        if any(one.passage.record == question.record for one in answer.citations)
-    ]
-    best = [
-        max(answer.citations, key=lambda one: one.score).passage.record == question.record
-        for question, answer in zip(questions, answers, strict=True)
-        if any(one.passage.record == question.record for one in answer.citations)
-    ]
-    right = [first for first, correct in cited if correct]
+    read = [one for one in observed if one.kind == WITH and one.question.record in one.records]
+    first = [one.records[0] == one.question.record for one in read]
+    right = [is_first for is_first, one in zip(first, read, strict=True) if one.right]
     return {
-        "paragraph read": len(cited),
-        "cited first": round(statistics.fmean(first for first, _ in cited), 3),
-        "retrieved first": round(statistics.fmean(best), 3),
+        "paragraph read": len(read),
+        "cited first": round(statistics.fmean(first), 3) if first else None,
+        "retrieved first": round(statistics.fmean(one.best == one.question.record for one in read), 3)
+        if read
+        else None,
         "answered correctly": len(right),
-        "cited first where correct": round(statistics.fmean(right), 3),
+        "cited first where correct": round(statistics.fmean(right), 3) if right else None,
     }
 
 
-def print_table(language: str, result: dict[str, Any]) -> None:
-    print(f"\n{language}: {result['questions']} questions, each with and without its paragraph in the memory")
-    print(f"{'not in memory, by':<20}{'precision':>24}{'recall':>24}{'area':>8}")
-    for name, row in result["abstention"].items():
-        shares = ["{:.3f} [{:.3f}, {:.3f}]".format(row[of], *row[f"{of} 95 %"]) for of in ("precision", "recall")]
-        print(f"{name:<20}{shares[0]:>24}{shares[1]:>24}{row['area']:>8.3f}")
-    print("citation: " + ", ".join(f"{name} {value}" for name, value in result["citation"].items()))
-    print("read by auto: " + ", ".join(f"{kind} {share:.1%}" for kind, share in result["auto"].items()), flush=True)
+def print_table(name: str, result: dict[str, Any]) -> None:
+    print(
+        f"\n{name}: {result['questions']} questions, each asked of a memory with its paragraph and of memories without"
+    )
+    for title, of in result["areas"].items():
+        print(f"{title}: {of['answers']} answers, {of['yes']} of them {title.split(',')[0]}")
+        print(f"    {'by':<22}{'area':>24}{'precision of no':>18}{'recall of no':>14}")
+        for way, row in of["ways"].items():
+            shown = (
+                "{:.3f}".format(*row["area"])
+                if len(row["area"]) == 1
+                else "{:.3f} [{:.3f}, {:.3f}]".format(*row["area"])
+            )
+            print(f"    {way:<22}{shown:>24}{row['precision']:>18.3f}{row['recall']:>14.3f}")
+    for title, curve in result["reliability"].items():
+        bins = "  ".join("{said:.2f}→{true:.2f} ({answers})".format(**one) for one in curve["bins"])
+        print(f"reliability, {title}: error {curve['error']:.3f}; {bins}")
+    for part in ("citation", "auto"):
+        if part in result:
+            print(f"{part}: " + ", ".join(f"{name} {value}" for name, value in result[part].items()), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["fit", "report"])
-    parser.add_argument("--questions", type=int, default=300, help="questions per language")
-    parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
+    parser.add_argument("--questions", type=int, default=300, help="questions per set")
+    parser.add_argument("--inputs", type=int, default=100, help="inputs without need per kind and language")
+    parser.add_argument("--sets", nargs="+", default=["xquad-en", "xquad-zh"], choices=ASKED_SETS)
+    parser.add_argument("--articles", type=int, help="articles, or events, per half of a set; all without it")
+    parser.add_argument("--negatives", nargs="+", default=list(NEGATIVES), choices=NEGATIVES, help="what to fit on")
+    parser.add_argument("--label", default="supported", choices=LABELS, help="what the confidence is to say")
+    parser.add_argument("--signals", nargs="+", default=list(SUPPORTED), choices=CANDIDATES, help="what to fit")
     parser.add_argument("--preset", default="quality", choices=PRESETS)
+    parser.add_argument("--reader", default=NO_READER, help=f"{NO_READER}, trained, or the folder of an adapter")
+    parser.add_argument("--search", default="dense", choices=SEARCH_KINDS)
     parser.add_argument("--save", action="store_true", help="what was fitted becomes what holds for these models")
+    parser.add_argument("--answers", type=Path, help="file that keeps the answers for the next time")
+    parser.add_argument("--memories", type=Path, help="folder to keep the memories in for the next time")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     quiet_libraries()
-    encoder = load_encoder(arguments.encoder)
-    model = MemoryDecoder.from_pretrained(arguments.model, config=arguments.preset)
+    encoder, model = load_encoder(arguments.encoder), load_model(arguments.preset, arguments.reader, arguments.model)
     half = CHOOSING if arguments.what == "fit" else REPORTING
+    kept, seen = KeptAnswers(arguments.answers), {}
+    words = arguments.search != "dense"
     with tempfile.TemporaryDirectory() as scratch:
-        rags, questions = {}, {}
-        for language in arguments.languages:
-            records, of_language = read_set(arguments.data, f"xquad-{language}")
-            rags[language] = RAG(build(language, Path(scratch), encoder, records), encoder, model)
-            questions[language] = sample(of_language, half, arguments.questions)
+        folder = arguments.memories or Path(scratch)
+        for name in arguments.sets:
+            records, questions = read_asked_set(arguments.data, name, arguments.articles)
+            memory = build(name, folder, encoder, records, words=words)
+            rag = RAG(memory, encoder, model, search=Search(arguments.search))
+            key = f"{rag.confidence_key}, reader {arguments.reader}, k {K}"
+            observed = observe(rag, name, sample(questions, half, arguments.questions), kept, key)
+            language = language_of_set(name)
+            first = language not in map(language_of_set, seen)  # its inputs are the same in every set
+            inputs = inputs_without_need(language, half, arguments.data) if first else {}
+            inputs = {kind: texts[: arguments.inputs] for kind, texts in inputs.items()}
+            seen[name] = observed, signals_of_inputs(rag, inputs, kept, f"{key}; {name}, half {half}")
         if arguments.what == "fit":
-            fit_all(rags, questions, arguments.data, arguments.save)
+            fit_all(rag, seen, arguments)
         else:
-            report(rags, questions, arguments.data)
+            report(rag, seen)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, decoder_key, general_preset, preset
 from memgpt_rag.model.tokenizer import load_tokenizer
@@ -60,8 +60,14 @@ K = 4
 STATES_BYTES = 6 * 2**30
 
 
-def build(name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str, str]]) -> Memory:
-    """One memory of all paragraphs of a set, by the index job itself; one that is there already is opened."""
+def build(
+    name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str, str]], *, words: bool = False
+) -> Memory:
+    """One memory of all paragraphs of a set, by the index job itself; one that is there already is opened.
+
+    Args:
+        words: with a lexical index.
+    """
     if not (folder / name).exists():
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / f"{name}.jsonl"
@@ -80,7 +86,11 @@ def build(name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str,
             log=JobLog("build", progress=True),
         )
         print(f"{name}: {report.sentence()}", file=sys.stderr)
-    return Memory.open(folder / name)
+    memory = Memory.open(folder / name)
+    if words and memory.manifest.words is None:
+        add_lexical_index(memory)
+        memory = Memory.open(folder / name)
+    return memory
 
 
 def examples_of(questions: Sequence[Question], found: Sequence[list[Retrieved]]) -> list[Example]:

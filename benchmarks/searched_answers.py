@@ -35,7 +35,7 @@ from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.memory import Memory, add_lexical_index
+from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.rag import RAG
@@ -147,10 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name, articles in zip(args.sets, cycle(args.articles), strict=False):
             records, of_set = read_set(args.data, name, articles)
-            memory = build(name, args.memories or Path(scratch), encoder, records)
-            if memory.manifest.words is None:
-                add_lexical_index(memory)
-                memory = Memory.open(memory.path)
+            memory = build(name, args.memories or Path(scratch), encoder, records, words=True)
             asked = sample(of_set, REPORTING, args.questions)
             fitting = sample(of_set, CHOOSING, args.fitting)
             factors, rows = measure_set(memory, encoder, model, fitting, asked, args, SETS[name].language)

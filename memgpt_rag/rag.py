@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,7 @@ class RAG:
         if misplaced := {field.name for field in fields(AskOptions)} & settings.keys():
             name = min(misplaced)
             raise TypeError(f"{name} is an option: give AskOptions({name}=…) after the question.")
+        self._add_rare_overlap([draft for draft in drafts if draft.retrieved])
         held = HeldStreamer(streamer) if streamer is not None and options.may_withhold else None
         route(drafts, options, self.confidence)
         self.generator.generate(drafts, options, self.confidence, held or streamer, **settings)
@@ -176,6 +177,12 @@ class RAG:
             ids = self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"] if abstained else None
             held.release(None if ids is None else torch.tensor(ids))
         return answers
+
+    def _add_rare_overlap(self, drafts: Sequence[Draft]) -> None:
+        best = [draft.retrieved[0].passage.titled_text for draft in drafts]
+        shares = self.retriever.rare_overlaps([draft.question for draft in drafts], best)
+        for draft, share in zip(drafts, shares, strict=True):
+            draft.signals = replace(draft.signals, rare_overlap=share)
 
     @property
     def confidence(self) -> ConfidenceModel:

@@ -28,6 +28,8 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     if not (reads and draft.mass) and not draft.nothing_found:
         return Answer(draft.question, text, draft.route, citations, total, draft.timings)
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
+    if text and citations:
+        signals = signals.with_text(draft.question, text, citations[0].passage.titled_text)
     probability = 0.0 if draft.nothing_found or not text else confidence.supported(signals)
     says_so = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
     supported = 0 < probability >= confidence.supported.threshold and not says_so

@@ -29,7 +29,14 @@ class Signals:
         question_mass: attention mass of memory when the question was read.
         mass: attention mass of memory while the answer was generated.
         share: the largest share of it that went to one entry.
+        entropy: entropy of the entries' shares of it, in nats; 0 where all of it went to one entry.
         log_prob: mean log-probability of the answer's tokens.
+        min_log_prob: that of the least likely one.
+        first_log_prob: that of the first one.
+        rare_overlap: like overlap, of terms of the lexical index weighted by their inverse document frequency.
+        cited_overlap: share of the answer's words that stand in the entry cited first, 0 to 1.
+        repeated: share of the answer's words that stand in the question, 0 to 1.
+        length: number of the answer's words, pairs of characters in Chinese; as a natural logarithm, with one added.
     """
 
     score: float = UNKNOWN
@@ -40,6 +47,13 @@ class Signals:
     mass: float = UNKNOWN
     share: float = UNKNOWN
     log_prob: float = UNKNOWN
+    entropy: float = UNKNOWN
+    min_log_prob: float = UNKNOWN
+    first_log_prob: float = UNKNOWN
+    rare_overlap: float = UNKNOWN
+    cited_overlap: float = UNKNOWN
+    repeated: float = UNKNOWN
+    length: float = UNKNOWN
 
     def with_answer(self, mass: Sequence[float], log_probs: Sequence[float]) -> Signals:
         """Add what the generation of an answer tells.
@@ -49,8 +63,30 @@ class Signals:
             log_probs: of each token of the answer; empty where they are not known.
         """
         total = sum(mass)
-        share = max(mass) / total if total else UNKNOWN
-        return replace(self, mass=total, share=share, log_prob=_mean(log_probs))
+        shares = [of_entry / total for of_entry in mass] if total else []
+        return replace(
+            self,
+            mass=total,
+            share=max(shares, default=UNKNOWN),
+            entropy=-sum(share * math.log(share) for share in shares if share) if shares else UNKNOWN,
+            log_prob=_mean(log_probs),
+            min_log_prob=min(log_probs, default=UNKNOWN),
+            first_log_prob=log_probs[0] if log_probs else UNKNOWN,
+        )
+
+    def with_text(self, question: str, answer: str, cited: str) -> Signals:
+        """Add what the words of an answer tell.
+
+        Args:
+            cited: title and text of the entry cited first.
+        """
+        words = _words(answer)
+        return replace(
+            self,
+            cited_overlap=_share(words, _words(cited)) if language_of(answer) == language_of(cited) else UNKNOWN,
+            repeated=_share(words, _words(question)),
+            length=math.log1p(len(words)),
+        )
 
 
 SIGNALS = tuple(field.name for field in fields(Signals))
@@ -85,10 +121,25 @@ def overlap(question: str, text: str) -> float:
     Words of less than four letters say little and are left out, and only the first four count, so that "boat" is in
     "boats". Chinese counts by pairs of characters.
     """
-    asked = _content(question)
-    if not asked or language_of(question) != language_of(text):
+    if language_of(question) != language_of(text):
         return UNKNOWN
-    return len(asked & _content(text)) / len(asked)
+    return _share(_content(question), _content(text))
+
+
+def _share(words: set[str], others: set[str]) -> float:
+    """Return the share of words that are among others; NaN of none."""
+    return len(words & others) / len(words) if words else UNKNOWN
+
+
+def _words(text: str) -> set[str]:
+    """Return all words of a text, and of Chinese the pairs of characters, or single ones that stand alone."""
+    words: set[str] = set()
+    for word in _WORDS.findall(text.casefold()):
+        if _HAN.match(word) and len(word) > 1:
+            words.update(word[at : at + 2] for at in range(len(word) - 1))
+        else:
+            words.add(word)
+    return words
 
 
 def _mean(values: Sequence[float]) -> float:

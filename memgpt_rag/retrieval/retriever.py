@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +20,8 @@ from memgpt_rag.limits import (
     require_between,
 )
 from memgpt_rag.memory import Candidates, Searchable
+from memgpt_rag.memory.lexical.analysis import query_terms, terms
+from memgpt_rag.memory.lexical.bm25 import weighted_overlap
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.adjacent_passages import with_adjacent
 from memgpt_rag.retrieval.fusion import fuse, lexical_share
@@ -157,6 +161,24 @@ class Retriever:
         if self.search.diversity:
             ranked = [self._diversified(ranking, k) for ranking in ranked]
         return [self._entries(ranking, k) for ranking in ranked]
+
+    def rare_overlaps(self, questions: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """Return the share of each question's terms that a text has, 0 to 1, each term weighted by how rare it is in the memory.
+
+        NaN in a dense search, which needs no lexical index.
+
+        Args:
+            texts: one for each question.
+        """
+        if self.search.kind == "dense":
+            return [math.nan for _ in questions]
+        analysis = self.memory.manifest.words
+        assert analysis is not None, "setting a lexical search requires one"
+        statistics = self.memory.term_statistics(questions)
+        return [
+            weighted_overlap(Counter(query_terms(question, analysis)), set(terms(text, analysis)), statistics)
+            for question, text in zip(questions, texts, strict=True)
+        ]
 
     def _ranked(self, questions: Sequence[str], k: int, where: str | None) -> list[_Ranked]:
         """Search, and return the ranking of each question, as deep as the later stages need."""

@@ -125,14 +125,36 @@ def test_entries_in_another_language_are_not_compared_by_their_words():
 
 
 def test_signals_of_an_answer_by_hand():
-    assert known(Signals(lead=0.5).with_answer([0.1, 0.3], [-1.0, -2.0])) == {
+    assert known(Signals(lead=0.5).with_answer([0.1, 0.3], [-1.0, -2.0, -0.3])) == {
         "lead": 0.5,
         "mass": pytest.approx(0.4),
         "share": pytest.approx(0.75),
-        "log_prob": -1.5,
+        "entropy": pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75)),
+        "log_prob": pytest.approx(-1.1),
+        "min_log_prob": -2.0,
+        "first_log_prob": -1.0,
     }
-    assert known(Signals().with_answer([0.2], [])) == {"mass": 0.2, "share": 1}
+    assert known(Signals().with_answer([0.2, 0.0], [])) == {"mass": 0.2, "share": 1, "entropy": 0}
     assert known(Signals().with_answer([0.0], [])) == {"mass": 0.0}
+
+
+@pytest.mark.parametrize(
+    "question, answer, cited, cited_overlap, repeated, words",
+    [
+        ("How much is a boat?", "40 yuan a boat", "Boats cost 40 yuan.", 2 / 4, 2 / 4, 4),
+        ("How much is a boat?", "40, 40, 40", "Boats cost 40 yuan.", 1, 0, 1),
+        ("划船多少钱？", "四十元", "划船每小时四十元。", 1, 0, 2),
+        ("划船多少钱？", "划船五元", "划船每小时四十元。", 1 / 3, 1 / 3, 3),
+        ("How much is a boat?", "40 yuan", "划船每小时40元。", UNKNOWN, 0, 2),
+        ("How much is a boat?", "…", "Boats cost 40 yuan.", UNKNOWN, UNKNOWN, 0),
+    ],
+)
+def test_signals_of_an_answer_text_by_hand(question, answer, cited, cited_overlap, repeated, words):
+    signals = Signals(lead=0.5).with_text(question, answer, cited)
+    assert signals.cited_overlap == pytest.approx(cited_overlap, nan_ok=True)
+    assert signals.repeated == pytest.approx(repeated, nan_ok=True)
+    assert math.expm1(signals.length) == pytest.approx(words)
+    assert signals.lead == 0.5
 
 
 @pytest.mark.parametrize(

@@ -92,16 +92,28 @@ def test_a_search_by_words_goes_by_bm25_and_finds_no_strangers(memory, by_words)
         np.testing.assert_allclose([entry.score for entry in of], [scores[entry.row] for entry in of], rtol=1e-5)
 
 
+def idf(term):
+    holding = sum(term in terms(text) for text in TEXTS)
+    return np.log(1 + (len(TEXTS) - holding + 0.5) / (holding + 0.5))
+
+
 @pytest.fixture(scope="module")
 def limits():
     """What BM25 would be of an entry that said nothing but the question's terms, for ever."""
-    of_texts = [set(terms(text)) for text in TEXTS]
-
-    def idf(term):
-        holding = sum(term in of for of in of_texts)
-        return np.log(1 + (len(TEXTS) - holding + 0.5) / (holding + 0.5))
-
     return np.array([[sum(map(idf, terms(question)))] for question in QUESTIONS])
+
+
+def test_rare_words_count_more_in_what_a_question_shares_with_a_text(memory):
+    retriever = Retriever(memory, ENCODER, Search("hybrid"))
+    questions = ["Is the island's ferry painted green?", "公园几点开门？", "Zebras?", "Is it?"]
+    shares = retriever.rare_overlaps(questions, [TEXTS[0], TEXTS[3], TEXTS[0], TEXTS[0]])
+    asked = set(terms(questions[0]))
+    both = sum(map(idf, asked & set(terms(TEXTS[0])))) / sum(map(idf, asked))
+    assert shares[0] == pytest.approx(both)
+    assert 0 < both < len(asked & set(terms(TEXTS[0]))) / len(asked)
+    assert 0 < shares[1] < 1 and shares[2] == 0
+    assert np.isnan(shares[3])  # none of its words is a term
+    assert np.isnan(Retriever(memory, ENCODER).rare_overlaps(["ferry"], ["ferry"])).all()
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,13 @@ class TermStatistics:
 
 def word_limit(query: Mapping[str, int], statistics: TermStatistics) -> float:
     """Return an upper bound of BM25 for a query, Σ_t times(t in q) · idf(t): the factor tf / (tf + …) stays below 1."""
-    return sum(times * _idf(statistics, term) for term, times in query.items())
+    return sum(times * idf(statistics, term) for term, times in query.items())
+
+
+def weighted_overlap(query: Mapping[str, int], text: Collection[str], statistics: TermStatistics) -> float:
+    """Return the share of a query's terms that a text has, each weighted by its idf, 0 to 1; NaN of a query without terms."""
+    weights = {term: idf(statistics, term) for term in query}
+    return sum(weights[term] for term in query if term in text) / sum(weights.values()) if weights else math.nan
 
 
 def bm25_scores(
@@ -59,12 +65,13 @@ def bm25_scores(
         if not len(rows) or not statistics.containing.get(term, 0):
             continue
         scores[rows] += (
-            times * _idf(statistics, term) * counts / (counts + K1 * (1 - B + B * words.lengths[rows] / mean))
+            times * idf(statistics, term) * counts / (counts + K1 * (1 - B + B * words.lengths[rows] / mean))
         )
     return scores
 
 
-def _idf(statistics: TermStatistics, term: str) -> float:
+def idf(statistics: TermStatistics, term: str) -> float:
+    """Return the inverse document frequency of a term, above 0."""
     holding = statistics.containing.get(term, 0)
     return math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
 
