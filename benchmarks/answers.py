@@ -183,17 +183,19 @@ def report(
     model: MemoryDecoder,
     modes: Sequence[str],
     readers: dict[str, MemoryDecoder],
+    batch_size: int = 1,
 ) -> None:
-    """Every question in every mode, question by question, so that what is compared is measured side by side."""
+    """Every question in every mode, batch by batch, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
     for name, asked in questions.items():
         rags = {mode: RAG(memories[name], encoder, with_config(model, mode, readers)) for mode in modes}
         found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
         warm(rags, found)
         rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
-        for question, entries in zip(tqdm(asked, desc=name, disable=None), found, strict=True):
+        for start in tqdm(range(0, len(asked), batch_size), desc=name, disable=None):
+            part = slice(start, start + batch_size)
             for mode, rag in rags.items():
-                rows[mode].append(measure(rag, question, entries, mode, SETS[name].language))
+                rows[mode] += measure(rag, asked[part], found[part], mode, SETS[name].language)
         places = [gold_of(question, entries) for question, entries in zip(asked, found, strict=True)]
         results[name] = {
             "questions": len(asked),
@@ -238,24 +240,32 @@ def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
             rag.model.states_of([rag.prompt.entry_ids(entry.passage) for of_question in found for entry in of_question])
 
 
-def measure(rag: RAG, question: Question, found: list[Retrieved], mode: str, language: str) -> dict[str, float]:
-    pasted = found[: PASTED.get(mode.rpartition(", ")[2], 0)]
-    attended = found if attends(mode) else []
-    generated = rag.generator.generate_batch([question.text], [pasted], [attended])
-    text = rag.prompt.answer_text(generated.tokens[0])
+def measure(
+    rag: RAG, asked: Sequence[Question], found: Sequence[list[Retrieved]], mode: str, language: str
+) -> list[dict[str, float]]:
+    """Figures of each question; the time to the first token is that of the batch."""
+    count, nothing = PASTED.get(mode.rpartition(", ")[2], 0), [[] for _ in asked]
+    pasted, attended = [entries[:count] for entries in found], found if attends(mode) else nothing
+    generated = rag.generator.generate_batch([question.text for question in asked], pasted, attended)
     with torch.no_grad():
-        (words,), _ = answer_losses(rag, examples_of([question], [attended]), pasted=[pasted])
-    measured = {
-        "nll": float(words),
-        "em": exact_match(text, question.answers, language),
-        "f1": f1(text, question.answers, language),
-        "contains": holds_any(text, question.answers),
-        "first_token": generated.clock.first_token,
-    }
-    if gold := gold_of(question, attended):
-        (mass,) = generated.memory.entry_mass([max(1, len(generated.tokens[0]))])
-        measured["cites"] = float(mass.index(max(mass)) in gold)
-    return measured
+        losses, _ = answer_losses(rag, examples_of(asked, attended), pasted=pasted)
+    masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
+    rows = []
+    for question, tokens, loss, entries, mass in zip(
+        asked, generated.tokens, losses.tolist(), attended, masses, strict=True
+    ):
+        text = rag.prompt.answer_text(tokens)
+        row = {
+            "nll": loss,
+            "em": exact_match(text, question.answers, language),
+            "f1": f1(text, question.answers, language),
+            "contains": holds_any(text, question.answers),
+            "first_token": generated.clock.first_token,
+        }
+        if gold := gold_of(question, entries):
+            row["cites"] = float(mass.index(max(mass)) in gold)
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
@@ -277,6 +287,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="steps of each fit")
     parser.add_argument(
         "--save", action="store_true", help="what was chosen becomes the presets of this language model"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=1, help="questions at once, to report; times are those of one question with 1 only"
     )
     parser.add_argument("--memories", type=Path, default=None, help="folder to keep the memories in for the next time")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
@@ -300,7 +313,7 @@ def main() -> None:
         else:
             modes = [mode for mode in (*MODES, *READER_MODES) if mode in (*ALWAYS, *arguments.modes)]
             readers = {mode: with_reader(arguments.model, mode) for mode in modes if mode in READER_MODES}
-            report(memories, questions, encoder, model, modes, readers)
+            report(memories, questions, encoder, model, modes, readers, arguments.batch)
 
 
 if __name__ == "__main__":
