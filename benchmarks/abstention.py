@@ -3,7 +3,7 @@
     python benchmarks/abstention.py fit --save       fits both decisions on one half of the articles
     python benchmarks/abstention.py report           says how well they hold on the other half
 
-    --sets xquad-en xquad-zh cmrc2018 covid_qa news --reader trained --search hybrid --answers FILE
+    --sets xquad-en xquad-zh cmrc2018 covid_qa news --reader auto --search hybrid --answers FILE
 
 Each question is asked of a memory with its paragraph and of one or two without (benchmarks/observed_answers.py): "easy", without that
 paragraph, and "same topic", with nothing but other passages of the same article. Labels are "supported", whether the memory holds the
@@ -31,7 +31,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answers import CHOOSING, REPORTING, K, build
 from benchmarks.decision_figures import area, area_interval, decided, reliability
-from benchmarks.how_to import NO_READER, load_model
+from benchmarks.how_to import load_model
 from benchmarks.kept_answers import KeptAnswers
 from benchmarks.observed_answers import (
     ASKED_SETS,
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--label", default="supported", choices=LABELS, help="what the confidence is to say")
     parser.add_argument("--signals", nargs="+", default=list(SUPPORTED), choices=CANDIDATES, help="what to fit")
     parser.add_argument("--preset", default="quality", choices=PRESETS)
-    parser.add_argument("--reader", default=NO_READER, help=f"{NO_READER}, trained, or the folder of an adapter")
+    parser.add_argument("--reader", default="auto", help="auto, none, or the folder of a reader")
     parser.add_argument("--search", default="dense", choices=SEARCH_KINDS)
     parser.add_argument("--save", action="store_true", help="what was fitted becomes what holds for these models")
     parser.add_argument("--answers", type=Path, help="file that keeps the answers for the next time")

@@ -1,7 +1,7 @@
 """Does memory answer how-to questions usably, in one line or by a quote?
 
     python benchmarks/how_to.py --answers before.jsonl                      quality, hybrid search, no reader
-    python benchmarks/how_to.py --answers after.jsonl --readers trained     with the reader that was trained
+    python benchmarks/how_to.py --answers after.jsonl --readers auto        with the reader that ships
     python benchmarks/how_to.py --compare before.jsonl after.jsonl          what changed, question by question
 
 Sixty questions in people's words over four manuals of Debian in English and Chinese (benchmarks/how_to_set.py), all in one memory.
@@ -10,7 +10,7 @@ usable quote; "entry", the entry cited first holds the reference answer; "found"
 nothing; "empty, supported", such an answer that is judged to be supported. Answers are kept in --answers as they come, by mode,
 preset and reader: a run that was stopped goes on there. Prints a table, and one JSON line last; intervals are 95 %, by bootstrap.
 
-Modes are memory, prompt and closed_book; readers are "none", "trained" for the one in benchmarks/readers, and folders of adapters.
+Modes are memory, prompt and closed_book; readers are "none", "auto" for the one that ships, and folders.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from benchmarks.answers import K
 from benchmarks.how_to_set import HowTo, build_manuals, read_questions
 from benchmarks.kept_answers import KeptAnswers, known
 from benchmarks.question_sets import DATA
-from benchmarks.trained_reader import load_trained_reader
 from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, PRECISIONS, PRESETS, SEARCH_KINDS
@@ -43,13 +42,10 @@ from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Search
 
 FIGURES = ("line", "quote", "entry", "found", "empty", "empty, supported")
-NO_READER, TRAINED = "none", "trained"
 
 
 def load_model(preset: str, reader: str, name: str) -> MemoryDecoder:
-    if reader == TRAINED:
-        return load_trained_reader(preset)
-    return MemoryDecoder.from_pretrained(name, config=preset, adapter=None if reader == NO_READER else reader)
+    return MemoryDecoder.from_pretrained(name, config=preset, reader=reader)
 
 
 def judged(question: HowTo, answer: Answer) -> dict[str, Any]:
@@ -182,7 +178,7 @@ def main() -> None:
     )
     parser.add_argument("--modes", nargs="+", default=["memory"], choices=MODES)
     parser.add_argument("--presets", nargs="+", default=["quality"], choices=PRESETS)
-    parser.add_argument("--readers", nargs="+", default=[NO_READER], help=f"{NO_READER}, {TRAINED}, or folders")
+    parser.add_argument("--readers", nargs="+", default=["none"], help="none, auto, or folders")
     parser.add_argument("--search", default="hybrid", choices=SEARCH_KINDS)
     parser.add_argument("-k", type=int, default=K, help="entries per question")
     parser.add_argument("--tokens", type=int, default=DEFAULT_MAX_NEW_TOKENS, help="longest answer")

@@ -48,8 +48,8 @@ class Answer:
         mode: how it came about; "closed_book" where the memory was left out.
         citations: the entries retrieved, the one with the largest share first.
         memory_mass: how much of all attention went to memory, averaged over attended layers, heads and tokens, 0 to 1.
-        confidence: how likely it is that the memory supports the answer, 0 to 1; 0 where nothing was found or the answer is
-            empty; None where attention did not read it.
+        confidence: how likely it is that the memory supports the answer, 0 to 1; 0 where nothing was found, the answer is
+            empty, or the reader says that it is not in memory; None where attention did not read it.
         supported: whether the confidence is high enough; None where there is none.
         signals: what the confidence is computed from.
         nothing_found: whether the memory was searched and no entry was found, so that the answer comes from the language

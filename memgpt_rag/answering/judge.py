@@ -30,11 +30,13 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
     if text and citations:
         signals = signals.with_text(draft.question, text, citations[0].passage.titled_text)
-    probability = 0.0 if draft.nothing_found or not text else confidence.supported(signals)
-    says_so = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a model may have learned to
-    supported = 0 < probability >= confidence.supported.threshold and not says_so
+    declined = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a reader has learned to say so
+    likely = confidence.supported(signals)
+    probability = 0.0 if draft.nothing_found or not text or declined else likely
+    supported = 0 < probability >= confidence.supported.threshold
     best = None
-    if citations and not says_so:
+    # Where the reader found no answer, and search and attention point to one entry, the quote may hold it.
+    if citations and not (declined and likely < confidence.supported.threshold):
         best = quote(draft.question, text, citations[0].passage, None if trace is None else trace.entries[0])
     if abstain and not supported:
         best = None

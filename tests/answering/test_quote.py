@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import passage
+from hashing import passage
 
 from memgpt_rag.answering.attention_trace import EntryTrace
 from memgpt_rag.answering.options import AskOptions
