@@ -9,7 +9,7 @@ Each question is asked of a memory with its paragraph and of one or two without 
 paragraph, and "same topic", with nothing but other passages of the same article. Labels are "supported", whether the memory holds the
 answer, and "right", whether the answer is right. Area is that under the ROC curve of each label: how often an answer with it gets
 the higher number of a pair. Intervals are 95 %, by bootstrap over questions. "Reliability" gives, in ten bins, how likely answers were
-said to be supported, and the share that had the label. A citation is right where the first cited entry is of the question's
+said to be supported, and the share that had the label. Where the reader declines to answer, that is said with 0 and not fitted. A citation is right where the first cited entry is of the question's
 paragraph; only questions whose paragraph was found count. With --query auto, questions with support ought to be read and small talk,
 sums and everyday statements ought not; those without may or not.
 
@@ -92,7 +92,7 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
     needed: list[Observation] = []
     for name, (observed, auto) in seen.items():
         for one in observed:
-            if one.kind in (WITH, *arguments.negatives):
+            if one.kind in (WITH, *arguments.negatives) and not one.declined:
                 document = (f"{name} article {one.question.article}", "")
                 supported.append(Observation(one.signals, label_of(one, arguments.label), document))
             if one.kind == WITH:  # the memory cannot help the others: read or not, both are right
@@ -104,7 +104,7 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
         ]
     summary = {}
     keys: dict[str, tuple[str, ...]] = {rag.confidence_key: ()}
-    if rag.model.config.layers == "all":
+    if rag.model.config.layers == "all" and rag.model.reader is None:
         keys[GENERAL] = PARTICULAR
     for key, left_out in keys.items():
         fits: dict[str, Fit] = {
@@ -164,7 +164,7 @@ def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
             groups = [id(one.question) for one in of]
             rows: dict[str, Any] = {}
             for way, decision in (("fitted", rag.confidence.supported), ("general", general)):
-                values = [decision(one.signals) for one in of]
+                values = [0.0 if one.declined else decision(one.signals) for one in of]
                 rows[way] = {
                     "area": area_interval(values, labels, groups),
                     **decided(values, labels, decision.threshold),

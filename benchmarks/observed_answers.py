@@ -20,6 +20,7 @@ from benchmarks.kept_answers import KeptAnswers, known
 from benchmarks.news_events import NEWS, read_news
 from benchmarks.question_sets import SETS, Question, is_gold, read_set
 from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.judge import declines
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.signals import SCORED_CANDIDATES, Signals
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS
@@ -42,6 +43,7 @@ class Observed:
     Attributes:
         kind: what the memory held: "with", "easy" or "same topic".
         right: whether the answer holds a gold answer.
+        declined: whether the reader itself says that the memory does not hold the answer.
         records: those of the entries read, the one cited first at the beginning.
         best: record of the entry that the search put first.
     """
@@ -50,6 +52,7 @@ class Observed:
     kind: str
     signals: Signals
     right: bool
+    declined: bool
     records: tuple[str, ...]
     best: str
 
@@ -116,7 +119,15 @@ def observe(rag: RAG, name: str, questions: Sequence[Question], kept: KeptAnswer
 
         rows = kept.fill(items, answer, f"{name} {start + len(block)} of {len(questions)}")
         observed += [
-            Observed(question, kind, Signals(**row["signals"]), row["right"], tuple(row["records"]), row["best"])
+            Observed(
+                question,
+                kind,
+                Signals(**row["signals"]),
+                row["right"],
+                declines(row["answer"]),
+                tuple(row["records"]),
+                row["best"],
+            )
             for (_, (question, kind, _)), row in zip(items, rows, strict=True)
         ]
     return observed

@@ -30,7 +30,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
     if text and citations:
         signals = signals.with_text(draft.question, text, citations[0].passage.titled_text)
-    declined = text.casefold().strip(" .。") in NOT_IN_MEMORY.values()  # a reader has learned to say so
+    declined = declines(text)
     likely = confidence.supported(signals)
     probability = 0.0 if draft.nothing_found or not text or declined else likely
     supported = 0 < probability >= confidence.supported.threshold
@@ -56,6 +56,11 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
         trace=trace,
         quote=best,
     )
+
+
+def declines(text: str) -> bool:
+    """Whether an answer says that it is not in memory, as a reader has learned to."""
+    return text.casefold().strip(" .。") in NOT_IN_MEMORY.values()
 
 
 def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionTrace | None]:
