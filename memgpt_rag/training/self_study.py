@@ -23,7 +23,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 _ASK = {"en": "Question:", "zh": "问题："}
 _LINE = re.compile(r"[^\n]*")
 _QUESTION_TOKENS, _ANSWER_TOKENS = 40, 48
-_LEAST_WORDS = 3  # of a question; shorter ones ask for nothing in particular
+_LEAST_WORDS = 3  # of a question, or pairs of Chinese characters; shorter ones ask for nothing in particular
 _LEAST_PAIRS = 8
 
 
@@ -117,7 +117,7 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
 
 
 def _is_question(text: str) -> bool:
-    words = len(text) if language_of(text) == "zh" else len(text.split())
+    words = (len(text) - 1) // 2 if language_of(text) == "zh" else len(text.split())
     return text.endswith(("?", "？")) and words >= _LEAST_WORDS
 
 

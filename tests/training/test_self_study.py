@@ -1,0 +1,78 @@
+"""Questions that a model makes about a memory: which are kept, and that what is kept can be trained on."""
+
+from __future__ import annotations
+
+import pytest
+from hashing import passage
+from hats import build_hats, open_rag
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.training.questions import read_questions, write_questions
+from memgpt_rag.training.self_study import _is_answer, _is_question, self_study
+
+KITES = "Children under twelve may borrow a kite at the tea house. 借书证每年收费三十元。"
+
+
+@pytest.mark.parametrize(
+    "text, is_one",
+    [
+        ("Where can children borrow a kite?", True),
+        ("借书证每年多少钱？", True),
+        ("Who?", False),
+        ("为何？", False),
+        ("Where can children borrow a kite", False),
+        ("", False),
+    ],
+)
+def test_a_question_has_words_and_ends_as_one(text, is_one):
+    assert _is_question(text) is is_one
+
+
+@pytest.mark.parametrize(
+    "answer, is_one",
+    [
+        ("at the tea house", True),
+        ("Children under twelve", True),
+        ("三十元", True),
+        ("at the east gate", False),
+        ("borrow a kite", False),  # words of the question
+        ("not in memory", False),
+        ("记忆中没有", False),
+        ("...", False),
+        ("", False),
+    ],
+)
+def test_an_answer_stands_in_the_passage_and_not_in_the_question(answer, is_one):
+    assert _is_answer("Where can one borrow a kite?", answer, passage(1, KITES)) is is_one
+
+
+def test_a_model_that_asks_nothing_is_refused_with_the_remedy(tmp_path):
+    rag = open_rag(build_hats(tmp_path))
+    looked_at: list[int] = []
+    with pytest.raises(ModelError, match=r"made 0 questions .*; expected at least 8\. Give questions with answers"):
+        self_study(rag, 8, batch_size=3, on_entries=looked_at.append)
+    assert looked_at == [3, 3, 2], "every entry was tried once"
+
+
+def test_questions_come_back_from_their_file(tmp_path):
+    pairs = [("Where can one borrow a kite?", 'at "the" tea house'), ("借书证每年多少钱？", "三十元")]
+    write_questions(tmp_path / "new" / "questions.jsonl", pairs)
+    assert read_questions(tmp_path / "new" / "questions.jsonl") == pairs
+
+
+@pytest.mark.offline_models
+@pytest.mark.slow
+def test_the_default_model_asks_about_a_memory_what_it_holds(memory):
+    from memgpt_rag.answering.answer_match import holds_answer
+    from memgpt_rag.rag import RAG
+
+    rag = RAG.open(memory, keep_states=False)
+    pairs: dict[str, str] = {}
+    for seed in range(6):
+        try:
+            pairs |= dict(self_study(rag, 8, seed=seed))
+        except ModelError:  # eleven entries may give fewer than eight
+            continue
+    assert len(pairs) >= 8
+    texts = [one.titled_text for one in rag.retriever.memory.passages(range(len(rag.retriever.memory)))]
+    assert all(any(holds_answer(text, answer) for text in texts) for answer in pairs.values())
