@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -81,31 +82,22 @@ def answers(
     from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.evaluation.answers import answers_report, answers_table, comparisons_table, evaluate_answers
     from memgpt_rag.evaluation.reports.tables import to_plain
-    from memgpt_rag.rag import RAG
 
     quiet_libraries()
-    rag = RAG.open(
+    rag = search.open(
         memory,
         model=model,
         reader=reader,
         config=preset,
         encoder=encoder,
-        search=search.load(),
         keep_states=not no_cache,
         int8_weights=True,
     )
-    search.add_own_model(rag)
     options = AskOptions(k=k, max_new_tokens=max_new_tokens)
     with progress_bar(total=len(asked) * len(modes), unit="answer") as bar:
         judged = evaluate_answers(rag, asked, modes=modes, options=options, on_answers=bar.update)
-    about = {
-        "memory": str(memory),
-        "model": model,
-        "reader": reader,
-        "preset": preset,
-        "k": k,
-        "max_new_tokens": max_new_tokens,
-    }
+    about: dict[str, Any] = {"memory": str(memory), "model": model, "reader": reader, "preset": preset, "k": k}
+    about["max_new_tokens"] = max_new_tokens
     about["encoder"] = rag.retriever.memory.manifest.encoder.name
     about["search"] = rag.retriever.search.key or "dense"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,6 +56,14 @@ class SearchOptions:
             diversity=self.diversity,
             adjacent=self.adjacent,
         )
+
+    def open(self, memory: Path, **settings: Any) -> RAG:
+        """Open a memory to be searched in this way; `settings` go to `RAG.open`."""
+        from memgpt_rag.rag import RAG
+
+        rag = RAG.open(memory, search=self.load(), **settings)
+        self.add_own_model(rag)
+        return rag
 
     def add_own_model(self, rag: RAG) -> None:
         """Let the language model of `rag` rerank, where that was asked for."""

@@ -63,23 +63,13 @@ def calibrate(
     """
     pairs = _questions(questions, memory, "a few hundred")
     from memgpt_rag.model.presets import save_calibrated
-    from memgpt_rag.rag import RAG
     from memgpt_rag.training.answer_likelihood import examples_of, hold_out
     from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
 
     quiet_libraries()
     before, swept = _preset_of(preset, model, reader)
     config = "quality" if swept else before
-    rag = RAG.open(
-        memory,
-        model=model,
-        reader=reader,
-        config=config,
-        encoder=encoder,
-        search=search.load(),
-        keep_states=not no_cache,
-    )
-    search.add_own_model(rag)
+    rag = search.open(memory, model=model, reader=reader, config=config, encoder=encoder, keep_states=not no_cache)
     fitting, held_out = hold_out(examples_of(rag, pairs, k))
     if swept:
         _sweep_layers(rag, fitting[:: len(fitting) // 64 + 1])
@@ -170,20 +160,10 @@ def confidence(
     Memory.open(memory)
     from memgpt_rag.answering.confidence import save_confidence
     from memgpt_rag.model.presets import confidence_file
-    from memgpt_rag.rag import RAG
     from memgpt_rag.training.fit_confidence import fit_confidence
 
     quiet_libraries()
-    rag = RAG.open(
-        memory,
-        model=model,
-        reader=reader,
-        config=preset,
-        encoder=encoder,
-        search=search.load(),
-        keep_states=not no_cache,
-    )
-    search.add_own_model(rag)
+    rag = search.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
     with progress_bar(total=2 * len(pairs), unit="answer") as bar:
         fitted = fit_confidence(rag, pairs, k=k, on_answers=bar.update)
     file = confidence_file(model)
@@ -314,28 +294,27 @@ def train(
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
     train, rate = (train_adapter, 3e-4) if what == "adapter" else (train_delimiters, LEARNING_RATE)
     with at_path(output):
-        tuning = train(
-            rag,
-            fitting,
-            held_out,
-            output,
-            options,
-            resume=resume,
-            disable_tqdm=not sys.stderr.isatty(),
-            num_train_epochs=settings.pop("epochs"),
-            per_device_train_batch_size=settings["batch_size"],
-            per_device_eval_batch_size=settings.pop("batch_size"),
-            gradient_accumulation_steps=settings.pop("accumulate"),
-            lr_scheduler_type=settings.pop("schedule"),
-            max_grad_norm=settings.pop("clip"),
-            learning_rate=settings.pop("learning_rate") or rate,
-            **settings,
-        )
+        tuning = train(rag, fitting, held_out, output, options, resume=resume, **_trainer_arguments(settings, rate))
     told = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
         echo(f"{told}; the reader is in {output}, for memgpt-rag ask --reader.")
     else:
         echo(f"{told}; no reader was kept.")
+
+
+def _trainer_arguments(settings: dict[str, Any], learning_rate: float) -> dict[str, Any]:
+    """Return the options of a training as transformers names them."""
+    return {
+        "disable_tqdm": not sys.stderr.isatty(),
+        "num_train_epochs": settings["epochs"],
+        "per_device_train_batch_size": settings["batch_size"],
+        "per_device_eval_batch_size": settings["batch_size"],
+        "gradient_accumulation_steps": settings["accumulate"],
+        "lr_scheduler_type": settings["schedule"],
+        "max_grad_norm": settings["clip"],
+        "weight_decay": settings["weight_decay"],
+        "learning_rate": settings["learning_rate"] or learning_rate,
+    }
 
 
 def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str, str]]:
