@@ -25,6 +25,7 @@ from memgpt_rag.answering.generation_hooks import (
 )
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import reroute
+from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES
 from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
@@ -95,17 +96,26 @@ class Generator:
         settings: dict[str, Any],
     ) -> None:
         before, log_probs = time.perf_counter(), TokenLogProbs()
+        rows = ControlledRows([draft.control for draft in drafts], self._is_end)
+        stopping = [*(settings.get("stopping_criteria") or ()), *rows.stopping()]
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
         from_memory = decide is not None
         generated = self.generate_batch(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
             entries if from_memory else nothing,
+            contexts=[draft.context for draft in drafts],
             max_new_tokens=max_new_tokens,
             decide=decide,
             streamer=streamer,
-            **{**settings, "logits_processor": [*settings.get("logits_processor", ()), log_probs]},
+            **{
+                **settings,
+                # A row that is sampled leaves one token to choose from: likelihoods are noted before.
+                "logits_processor": [*settings.get("logits_processor", ()), log_probs, *rows.processors()],
+                **({"stopping_criteria": StoppingCriteriaList(stopping)} if stopping else {}),
+            },
         )
+        rows.cut(generated.tokens)
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
         of_tokens = log_probs.of(generated.tokens)
         for draft, tokens, mass, known in zip(drafts, generated.tokens, masses, of_tokens, strict=True):
@@ -124,6 +134,7 @@ class Generator:
         pasted: Sequence[Sequence[Retrieved]],
         attended: Sequence[Sequence[Retrieved]],
         *,
+        contexts: Sequence[str] | None = None,
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         decide: Callable[[AttendedMemory], Sequence[bool]] | None = None,
         streamer: BaseStreamer | None = None,
@@ -134,12 +145,13 @@ class Generator:
         Args:
             pasted: entries that stand in the prompt of each question, best first.
             attended: entries that each question attends to.
+            contexts: what stands as text right before each question; None for nothing.
             decide: is asked once, after the pass that reads the questions, which rows go on; the others end there.
         """
         clock = Clock(streamer)
         rows = [
-            self.prompt.question_row(question, [entry.passage for entry in entries])
-            for question, entries in zip(questions, pasted, strict=True)
+            self.prompt.question_row(question, [entry.passage for entry in entries], context)
+            for question, entries, context in zip(questions, pasted, contexts or [""] * len(questions), strict=True)
         ]
         require_room(self.model, self.prompt, rows, attended, max_new_tokens)
         memory = make_memory(self.model, self.states, attended)
@@ -162,12 +174,16 @@ class Generator:
         return Generated([self._until_end(row) for row in sequences[:, ids.shape[1] :].tolist()], memory, clock)
 
     def _until_end(self, token_ids: list[int]) -> list[int]:
-        end = self.model.decoder.generation_config.eos_token_id
-        ends = set(end) if isinstance(end, list) else {end}
         for place, token in enumerate(token_ids):
-            if token in ends or (not self.prompt.is_chat and ends_line(self.model.tokenizer, token)):
+            if self._is_end(token):
                 return token_ids[:place]
         return token_ids
+
+    def _is_end(self, token: int) -> bool:
+        """Whether a token ends an answer, and is no part of it."""
+        end = self.model.decoder.generation_config.eos_token_id
+        ends = set(end) if isinstance(end, list) else {end}
+        return token in ends or (not self.prompt.is_chat and ends_line(self.model.tokenizer, token))
 
 
 class _Decision:
