@@ -1,0 +1,33 @@
+"""Runs the application on uvicorn until a signal stops it."""
+
+from __future__ import annotations
+
+import uvicorn
+from fastapi import FastAPI
+
+from memgpt_rag.serving.settings import ServerSettings
+
+_SHUTDOWN_SECONDS = 30
+
+
+def http_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
+    """Return a server for an application; `run` of it returns when it was stopped.
+
+    A stopped server takes no more connections, ends the answers that are on their way, and closes.
+    """
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        h11_max_incomplete_event_size=2**16,
+        http="h11",
+        ws="none",
+        lifespan="on",
+    )
+    return uvicorn.Server(config)
