@@ -96,6 +96,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if (fault := getattr(request.state, "fault", None)) is not None:
+        return _response(fault)
     sentences = {
         404: f"There is no {request.method} {request.url.path[:100]} here.",
         405: f"{request.url.path[:100]} does not take {request.method}.",

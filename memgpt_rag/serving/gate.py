@@ -115,7 +115,7 @@ class Gate:
         if length.isdigit() and int(length) > most:
             raise _too_large(int(length), most)
         if upload:
-            return _limited(receive, most, self._settings.body_seconds)
+            return _limited(scope, receive, most, self._settings.body_seconds)
         try:
             body = await asyncio.wait_for(_read(receive, most), self._settings.body_seconds)
         except asyncio.TimeoutError:
@@ -166,8 +166,11 @@ def _given(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _limited(receive: Receive, most: int, seconds: float) -> Receive:
-    """Return a `receive` that refuses more than so many bytes, and a client that sends nothing for so long."""
+def _limited(scope: Scope, receive: Receive, most: int, seconds: float) -> Receive:
+    """Return a `receive` that refuses more than so many bytes, and a client that sends nothing for so long.
+
+    The refusal is kept as `fault` of the request's state, since FastAPI reports every fault of a form as the same.
+    """
     total, complete = 0, False
 
     async def limited() -> Message:
@@ -177,10 +180,12 @@ def _limited(receive: Receive, most: int, seconds: float) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), seconds)
         except asyncio.TimeoutError:
-            raise ApiError(408, "The file did not arrive in time; send it again.") from None
+            scope["state"]["fault"] = fault = ApiError(408, "The file did not arrive in time; send it again.")
+            raise fault from None
         total += len(message.get("body", b""))
         if total > most:
-            raise _too_large(total, most)
+            scope["state"]["fault"] = fault = _too_large(total, most)
+            raise fault
         complete = not message.get("more_body")
         return message
 

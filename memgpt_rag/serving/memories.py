@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MemgptRagError
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Memory, list_versions
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search
@@ -132,13 +132,15 @@ class Memories:
 
     def is_stale(self, name: str) -> bool:
         """Whether the folder of a memory holds another version than the one that is open, or cannot be read any more."""
-        folder, opened = self._folders[name], self._opened.get(name)
-        if opened is None:
-            return folder.exists() or name in self._faults
+        folder, opened = self._folders.get(name), self._opened.get(name)
+        if folder is None or name in self._faults:
+            return folder is not None
         try:
-            return name in self._faults or not opened.memory.is_current()
+            if opened is None:
+                return bool(list_versions(folder))
+            return not opened.memory.is_current()
         except (MemgptRagError, OSError):
-            return True
+            return opened is not None  # what was never open may be on its way
 
     def open(self, name: str) -> None:
         """Open the present version of a memory. The engine's thread calls this, since it uses the language model."""
@@ -186,6 +188,4 @@ class Memories:
 
 def search_with(search: Search, kind: str) -> Search:
     """Return search settings of another kind."""
-    from dataclasses import replace
-
     return replace(search, kind=kind)  # type: ignore[arg-type]  # the request was checked

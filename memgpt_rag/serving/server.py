@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from memgpt_rag.serving.settings import ServerSettings
 
 _SHUTDOWN_SECONDS = 30
+_MOST_OTHERS = 512  # connections beside those that wait for an answer
 
 
 def http_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
@@ -23,6 +24,7 @@ def http_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        limit_concurrency=settings.max_waiting + _MOST_OTHERS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=2**16,

@@ -28,6 +28,22 @@ def send(server, **settings):
     return connection
 
 
+def status_of(connection):
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def numbers(server):
+    """The server's numbers, by name and labels."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=30)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
 def test_what_cannot_wait_is_told_when_to_come_again(server):
     with server.held():
         waiting = [send(server) for _ in range(3)]
@@ -36,8 +52,7 @@ def test_what_cannot_wait_is_told_when_to_come_again(server):
             server.client().chat.completions.create(**BODY)
         assert int(refused.value.response.headers["retry-after"]) >= 1
     for connection in waiting:
-        assert connection.getresponse().status == 200
-        connection.close()
+        assert status_of(connection) == 200
     assert server.service.engine.waiting == 0
 
 
@@ -49,8 +64,7 @@ def test_a_client_that_goes_while_it_waits_is_forgotten(server, stream):
         (task, _) = server.service.engine._waiting
         gone.close()
         wait_until(lambda: task.cancelled)
-    assert stays.getresponse().status == 200
-    stays.close()
+    assert status_of(stays) == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -58,13 +72,13 @@ def test_a_client_that_goes_ends_its_generation(server, stream):
     engine = server.service.engine
     connection = send(server, stream=stream, max_tokens=4000)
     wait_until(lambda: engine.running == 1)
-    if stream:
-        assert connection.getresponse().read1(100)
-    began = time.monotonic()
+    response = connection.getresponse() if stream else None
+    if response is not None:
+        assert response.read1(100)
+        response.close()
     connection.close()
     wait_until(lambda: engine.running == 0)
-    whole = 4000 * 0.001  # far less than what so many tokens take
-    assert time.monotonic() - began < 20 and whole > 0
+    assert numbers(server).get(f'memgpt_rag_tokens_total{{kind="completion"}}', 0) < 4000
 
 
 def test_a_request_that_waits_too_long_is_refused(tmp_path):
@@ -76,6 +90,7 @@ def test_a_request_that_waits_too_long_is_refused(tmp_path):
         response = connection.getresponse()
         assert response.status == 504
         assert "time was up" in json.loads(response.read())["error"]["message"]
+        connection.close()
         # One that has begun ends where it is.
         answer = server.client().chat.completions.create(**{**BODY, "max_tokens": 4000})
         assert answer.choices[0].finish_reason == "length"
@@ -109,16 +124,9 @@ def test_a_server_that_stops_refuses_what_waits_and_ends_what_runs(tmp_path):
 
 
 def test_numbers_are_counted(server):
-    def numbers():
-        connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=20)
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-        connection.close()
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
-
-    before = numbers()
+    before = numbers(server)
     answer = server.client().chat.completions.create(**BODY)
-    after = numbers()
+    after = numbers(server)
     for kind, count in (
         ("completion", answer.usage.completion_tokens),
         ("memory", answer.usage.prompt_tokens_details.cached_tokens),

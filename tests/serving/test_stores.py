@@ -87,18 +87,20 @@ def test_a_memory_of_the_start_is_searched_as_a_store(client, server):
         client.vector_stores.delete("park")
 
 
+@pytest.mark.slow
 def test_an_upload_is_indexed_asked_searched_and_deleted(client, server):
     """The whole way of a document, and what is said of it at each step is so."""
     file = uploaded(client, "../park.md", PARK)
     assert (file.filename, file.bytes) == ("park.md", len(PARK))
     assert client.files.content(file.id).read() == PARK
     empty = uploaded(client, "blank.md", b" \n")
-    store = client.vector_stores.create(name="Parks", metadata={"for": "tests"}, file_ids=[file.id])
-    assert store.status == "in_progress"
+    store = client.vector_stores.create(name="Parks", metadata={"for": "tests"})
     assert client.vector_stores.search(store.id, query="kite").data == []
-    batch = client.vector_stores.file_batches.create_and_poll(
-        store.id, file_ids=[file.id, empty.id], poll_interval_ms=50
-    )
+    batch = client.vector_stores.file_batches.create(store.id, file_ids=[file.id, empty.id])
+    assert client.vector_stores.retrieve(store.id).status == batch.status == "in_progress"
+    with pytest.raises(openai.ConflictError, match="being indexed"):
+        client.vector_stores.files.delete(file.id, vector_store_id=store.id)
+    batch = client.vector_stores.file_batches.poll(batch.id, vector_store_id=store.id, poll_interval_ms=50)
     assert (batch.file_counts.completed, batch.file_counts.failed) == (1, 1)
     failed = client.vector_stores.files.retrieve(empty.id, vector_store_id=store.id)
     assert "holds no text" in failed.last_error.message
@@ -119,7 +121,9 @@ def test_an_upload_is_indexed_asked_searched_and_deleted(client, server):
     assert answer.memory["entries"][0]["source"] == f"{file.id}/park.md"
 
     second = uploaded(client, "more.txt", b"The tea house opens at nine.")
-    added = client.vector_stores.files.create_and_poll(second.id, vector_store_id=store.id, attributes={"year": 2024})
+    added = client.vector_stores.files.create_and_poll(
+        second.id, vector_store_id=store.id, attributes={"year": 2024}, poll_interval_ms=50
+    )
     assert (added.status, added.attributes) == ("completed", {"year": 2024})
     with pytest.raises(openai.ConflictError, match="delete it there first"):
         client.files.delete(second.id)

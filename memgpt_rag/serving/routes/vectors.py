@@ -20,6 +20,7 @@ from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.service import Service, access_of, service_of
 
 router = APIRouter(tags=["embeddings"])
+_BLOCK = 32
 Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 
 
@@ -69,10 +70,14 @@ async def create_embeddings(request: Request, body: EmbeddingRequest) -> dict[st
         raise ApiError(400, f"The encoder gives {size} numbers; leave dimensions out.", param="dimensions")
 
     def embed() -> tuple[np.ndarray, int]:
-        with service.memories.lock:
-            query = body.input_type in ("query", "search_query")
-            vectors = encoder.encode_queries(texts) if query else encoder.encode_passages(texts)
-            return np.asarray(vectors, np.float32), sum(map(encoder.count_tokens, texts))
+        encode = encoder.encode_queries if body.input_type in ("query", "search_query") else encoder.encode_passages
+        vectors, tokens = [], 0
+        for start in range(0, len(texts), _BLOCK):  # questions to the memories need not wait for all of them
+            block = texts[start : start + _BLOCK]
+            with service.memories.lock:
+                vectors.append(np.asarray(encode(block), np.float32))
+                tokens += sum(map(encoder.count_tokens, block))
+        return np.concatenate(vectors), tokens
 
     vectors, tokens = await asyncio.to_thread(embed)
     return {
