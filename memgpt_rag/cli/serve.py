@@ -79,6 +79,46 @@ _limit_options = gathered(
 )
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where the server listens and who may use it, as the options say."""
+
+    host: str
+    port: int
+    keys_file: Path | None
+    is_open: bool
+    public_url: str
+    files: Path | None
+
+
+_place_options = gathered(
+    _Place,
+    "place",
+    [
+        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
+        click.option(
+            "--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen at."
+        ),
+        click.option(
+            "--keys",
+            "keys_file",
+            type=click.Path(path_type=Path),
+            help='JSON list of bearer keys: [{"key": "…", "name": "reader", "read": ["manuals"], "write": []}]; "*" is every '
+            "memory. The environment variable MEMGPT_RAG_API_KEY holds one more, which may do everything.",
+        ),
+        click.option("--open", "is_open", is_flag=True, help="Serve other machines without any key."),
+        click.option(
+            "--public-url", default="", metavar="URL", help="Address of this server in citations, behind a proxy."
+        ),
+        click.option(
+            "--files",
+            type=click.Path(path_type=Path),
+            help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
+        ),
+    ],
+)
+
+
 @click.command()
 @click.option(
     "--memory",
@@ -87,22 +127,7 @@ _limit_options = gathered(
     metavar="[NAME=]DIR",
     help="Folder that memgpt-index build wrote, and the name that requests use; may be given again. The first one is the default.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen at.")
-@click.option(
-    "--keys",
-    "keys_file",
-    type=click.Path(path_type=Path),
-    help='JSON list of bearer keys: [{"key": "…", "name": "reader", "read": ["manuals"], "write": []}]; "*" is every memory. '
-    "The environment variable MEMGPT_RAG_API_KEY holds one more, which may do everything.",
-)
-@click.option(
-    "--files",
-    type=click.Path(path_type=Path),
-    help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
-)
-@click.option("--open", "is_open", is_flag=True, help="Serve other machines without any key.")
-@click.option("--public-url", default="", metavar="URL", help="Address of this server in citations, behind a proxy.")
+@_place_options
 @model_option
 @preset_option
 @encoder_option
@@ -112,12 +137,7 @@ _limit_options = gathered(
 @no_cache_option
 def serve(
     memories: tuple[str, ...],
-    host: str,
-    port: int,
-    keys_file: Path | None,
-    files: Path | None,
-    is_open: bool,
-    public_url: str,
+    place: _Place,
     model: str,
     preset: Preset,
     encoder: str | None,
@@ -128,49 +148,54 @@ def serve(
 ) -> None:
     """Serve memories over HTTP, in the form of the OpenAI API.
 
-    Answers, searches and embeddings for any client of that API: chat completions with citations, streamed or not. A new
-    version of a memory is taken over as soon as a job has committed it.
+    Answers, searches, embeddings and uploads for any client of that API. A new version of a memory is taken over as soon as a
+    job has committed it.
     """
     _require_packages()
     from memgpt_rag.memory import Memory
     from memgpt_rag.serving.access import load_keys
-    from memgpt_rag.serving.settings import ServerSettings, named_memories
 
-    settings = ServerSettings(
-        named_memories(memories),
-        host=host,
-        port=port,
-        public_url=public_url,
-        files=files,
-        index_arguments=() if encoder is None else ("--encoder", encoder),
-        max_rows=limits.max_rows,
-        max_waiting=limits.max_waiting,
-        deadline_seconds=limits.deadline,
-        max_new_tokens=limits.max_new_tokens,
-        max_upload_bytes=limits.max_upload,
-    )
-    if not memories and files is None:
-        raise click.UsageError("Name the memories to serve, --memory DIR, or a folder for uploads, --files DIR.")
-    keys = load_keys(keys_file)
-    if not (settings.is_local or keys or is_open):
+    settings = _settings(memories, place, limits, encoder)
+    keys = load_keys(place.keys_file)
+    if not (settings.is_local or keys or place.is_open):
         raise click.UsageError(
-            f"At {host}, every machine that reaches this one could read the memories; give --keys FILE, or --open to allow it."
+            f"At {place.host}, every machine that reaches this one could read the memories; give --keys FILE, or --open to "
+            "allow it."
         )
     for folder in settings.memories.values():  # a wrong folder is reported before a model is loaded
         Memory.open(folder)
     quiet_libraries()
     from memgpt_rag.serving.app import create_app
     from memgpt_rag.serving.log import start_log
-    from memgpt_rag.serving.server import http_server
+    from memgpt_rag.serving.server import http_server, run_until_stopped
 
-    models = _load_models(settings, model, preset, encoder, adapter, search, no_cache)
-    app = create_app(settings, models, keys)
+    app = create_app(settings, _load_models(settings, model, preset, encoder, adapter, search, no_cache), keys)
     start_log()
-    echo(f"Serving {', '.join(settings.memories)} at http://{host}:{port}/v1; Ctrl-C ends.", err=True)
+    echo(f"Serving at http://{place.host}:{place.port}/v1; Ctrl-C ends.", err=True)
     server = http_server(app, settings)
-    server.run()
+    run_until_stopped(server)
     if not server.started:
-        raise click.ClickException(f"{host}:{port} cannot be listened at; name another --port.")
+        raise click.ClickException(f"{place.host}:{place.port} cannot be listened at; name another --port.")
+
+
+def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder: str | None) -> ServerSettings:
+    from memgpt_rag.serving.settings import ServerSettings, named_memories
+
+    if not memories and place.files is None:
+        raise click.UsageError("Name the memories to serve, --memory DIR, or a folder for uploads, --files DIR.")
+    return ServerSettings(
+        named_memories(memories),
+        host=place.host,
+        port=place.port,
+        public_url=place.public_url,
+        files=place.files,
+        max_rows=limits.max_rows,
+        max_waiting=limits.max_waiting,
+        deadline_seconds=limits.deadline,
+        max_new_tokens=limits.max_new_tokens,
+        max_upload_bytes=limits.max_upload,
+        index_arguments=() if encoder is None else ("--encoder", encoder),
+    )
 
 
 def _require_packages() -> None:

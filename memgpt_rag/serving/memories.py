@@ -151,6 +151,9 @@ class Memories:
             memory = Memory.open(folder)
             opened = ServedMemory(name, folder, memory, self.models.rag(memory))
         except Exception as error:
+            if name not in self._opened and not folder.exists():  # it was emptied in the meantime
+                self._faults.pop(name, None)
+                return
             if str(self._faults.get(name)) != str(error):
                 log_event("memory_unavailable", memory=name, reason=type(error).__name__)
             self._faults[name] = error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import uvicorn
 from fastapi import FastAPI
 
@@ -33,3 +35,13 @@ def http_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
         lifespan="on",
     )
     return uvicorn.Server(config)
+
+
+def run_until_stopped(server: uvicorn.Server) -> None:
+    """Run a server until SIGINT or SIGTERM, which uvicorn would raise once more when it has ended in order."""
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

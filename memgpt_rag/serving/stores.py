@@ -279,8 +279,10 @@ class VectorStores:
     async def _delete_entries(self, store: VectorStore, file: FileInStore) -> None:
         left = [one for one in store.files.values() if one.status == "completed" and one is not file]
         if store.managed and not left:  # no memory is without entries
+            gone = self._home(store) / f"deleted-{secrets.token_hex(4)}"
             self._memories.empty(store.id)
-            await asyncio.to_thread(shutil.rmtree, self._memory(store), ignore_errors=True)
+            self._memory(store).rename(gone)  # in one step, so that nobody opens a part of it
+            await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
             return
         result = await self._jobs.delete(self._memory(store), file.source)
         if result.problem:

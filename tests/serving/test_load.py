@@ -78,7 +78,7 @@ def test_a_client_that_goes_ends_its_generation(server, stream):
         response.close()
     connection.close()
     wait_until(lambda: engine.running == 0)
-    assert numbers(server).get(f'memgpt_rag_tokens_total{{kind="completion"}}', 0) < 4000
+    assert numbers(server).get('memgpt_rag_tokens_total{kind="completion"}', 0) < 4000
 
 
 def test_a_request_that_waits_too_long_is_refused(tmp_path):
