@@ -47,6 +47,7 @@ class Served:
         self.app = create_app(self.settings, self.models, keys or Keys({}))
         self.server = http_server(self.app, self.settings)
         self.url = f"http://127.0.0.1:{port}"
+        self._clients: list[openai.OpenAI] = []
         self._thread = threading.Thread(target=self.server.run, daemon=True)
 
     @property
@@ -60,19 +61,23 @@ class Served:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for client in self._clients:
+            client.close()
         self.server.should_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
 
     def client(self, key: str = "none", **settings: Any) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **settings)
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **settings)
+        self._clients.append(client)
+        return client
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep the engine from beginning anything inside the block."""
         go, waits = threading.Event(), threading.Event()
-        self.service.engine.call(lambda: (waits.set(), go.wait(60)))
-        assert waits.wait(10)
+        self.service.engine.call(lambda: (waits.set(), go.wait(120)))
+        assert waits.wait(60)
         try:
             yield
         finally:
@@ -88,7 +93,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_until(holds: Any, seconds: float = 20.0) -> None:
+def wait_until(holds: Any, seconds: float = 60.0) -> None:
     """Wait for a condition that must come true."""
     end = time.monotonic() + seconds
     while not holds():

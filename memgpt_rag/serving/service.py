@@ -25,6 +25,7 @@ from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.row import Piece, Sampling
 from memgpt_rag.serving.settings import ServerSettings
+from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores
 
 Result = TypeVar("Result")
@@ -115,7 +116,8 @@ class Service:
             )
         if choices > self.settings.max_rows:
             raise ApiError(400, f"n is {choices}; expected at most {self.settings.max_rows}.", param="n")
-        where = condition(fields.filter, "memory.filter")
+        attributes = StoreAttributes(served, self.stores.known(served.name))
+        where = condition(fields.filter, "memory.filter", attributes)
         options = AskOptions(
             fields.mode, fields.k or DEFAULT_K, where, fields.use_memory, fields.abstain, sampling.max_tokens
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from memgpt_rag.memory.storage.layout import values_schema
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
@@ -28,7 +30,7 @@ async def search_store(
         ApiError: 400 for a filter or a search that does not fit.
     """
     search = ranked_search(memories, served, wanted.search, wanted.ranking_options)
-    where = condition(wanted.filters, "filters")
+    where = condition(wanted.filters, "filters", StoreAttributes(served, store))
     best: dict[str, Retrieved] = {}
     for query in wanted.queries:
         found = await asyncio.to_thread(memories.retrieve, served, query, wanted.max_num_results, where, search)
@@ -46,6 +48,28 @@ async def search_store(
         "has_more": False,
         "next_page": None,
     }
+
+
+class StoreAttributes:
+    """The attributes of a store's files, for filters."""
+
+    def __init__(self, served: ServedMemory, store: VectorStore | None):
+        self._memory, self._files = served.memory, list(store.files.values()) if store is not None else []
+
+    def has(self, key: str) -> bool:
+        """Return whether a filter of this key goes by attributes: it is no column, and a file has it."""
+        columns = values_schema(self._memory.manifest.metadata).names
+        return key not in columns and any(key in file.attributes for file in self._files)
+
+    def sources(self, matches: Callable[[str | float | bool], bool], key: str) -> list[str]:
+        """Return the sources of the files whose attribute matches; those inside an archive are sources, too."""
+        found = []
+        for file in self._files:
+            if key in file.attributes and matches(file.attributes[key]):
+                inside = self._memory.rows(pc.starts_with(pc.field("source"), f"{file.source}/"))
+                members = {passage.source for passage in self._memory.passages(inside)}
+                found += [file.source, *sorted(members)]
+        return found
 
 
 def ranked_search(memories: Memories, served: ServedMemory, kind: str | None, ranking: RankingOptions | None) -> Search:

@@ -45,9 +45,9 @@ def test_a_server_is_started_asked_and_stopped(memory):
 
         try:
             wait_until(ready, 300)
-            client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=120)
             question = [{"role": "user", "content": "How much does it cost to rent a rowing boat?"}]
-            answer = client.chat.completions.create(model="park", messages=question)
+            with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=300) as client:
+                answer = client.chat.completions.create(model="park", messages=question)
             assert "40 yuan" in answer.choices[0].message.content
             assert answer.memory["entries"][0]["source"] == "park.md"
             assert answer.choices[0].message.annotations[0].url_citation.title
@@ -57,5 +57,5 @@ def test_a_server_is_started_asked_and_stopped(memory):
         assert server.returncode == 0
         events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
         assert events.count("request") >= 2
-        assert events[-1] in ("stopped", "Finished server process [%d]") or "stopped" in events
+        assert "stopped" in events
         assert "Traceback" not in log

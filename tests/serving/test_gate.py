@@ -39,7 +39,7 @@ def locked(tmp_path_factory):
 
 def request(server, method, path, body=None, headers=None):
     """Send a request as it is; return status, headers and the parsed body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=60)
     try:
         connection.request(method, path, body, {"content-type": "application/json", **(headers or {})})
         response = connection.getresponse()
@@ -105,7 +105,7 @@ def test_what_comes_in_another_way_is_refused(server, method, path, headers, sta
 
 
 def test_a_body_that_does_not_come_ends_with_a_status(server):
-    with socket.create_connection(("127.0.0.1", server.settings.port), timeout=20) as sent:
+    with socket.create_connection(("127.0.0.1", server.settings.port), timeout=60) as sent:
         sent.sendall(b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{" % CHAT.encode())
         assert b" 408 " in sent.recv(4096)
 

@@ -17,13 +17,13 @@ BODY = {"model": "park", "messages": [{"role": "user", "content": "When does the
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Served(tmp_path_factory.mktemp("served"), max_waiting=3, deadline_seconds=30) as served:
+    with Served(tmp_path_factory.mktemp("served"), max_waiting=3, deadline_seconds=300) as served:
         yield served
 
 
 def send(server, **settings):
     """Send a request and wait for nothing."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=120)
     connection.request("POST", CHAT, json.dumps({**BODY, **settings}), {"content-type": "application/json"})
     return connection
 
@@ -37,7 +37,7 @@ def status_of(connection):
 
 def numbers(server):
     """The server's numbers, by name and labels."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=120)
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     connection.close()
