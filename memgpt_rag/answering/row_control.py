@@ -10,6 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
+# Latest tokens among which an end is looked for.
+_WINDOW = 64
+
 
 class RowControl(Protocol):
     """Chooses the tokens of one answer, and says when it ends."""
@@ -29,39 +32,35 @@ class ControlledRows:
 
     Args:
         controls: of each row; None for a row that the settings of the whole batch govern.
-        is_end: whether a token ends every answer, and is no part of it.
+        until_end: returns the tokens of an answer without what ends it and what follows.
     """
 
-    def __init__(self, controls: Sequence[RowControl | None], is_end: Callable[[int], bool]):
-        self._controls, self._is_end = controls, is_end
-        self._any = any(control is not None for control in controls)
+    def __init__(self, controls: Sequence[RowControl | None], until_end: Callable[[list[int]], list[int]]):
+        self.controls = {number: control for number, control in enumerate(controls) if control is not None}
+        self._until_end = until_end
+        self._tokens: dict[int, list[int]] = {number: [] for number in self.controls}
         self._ended = [False] * len(controls)
-        self._lengths = [0] * len(controls)
-        for control in controls:
-            if control is not None:
-                control.begin()
+        for control in self.controls.values():
+            control.begin()
 
     def processors(self) -> list[LogitsProcessor]:
-        """Return what chooses tokens; nothing where no row has a control."""
-        return [_Choice(self)] if self._any else []
+        """Return what chooses tokens."""
+        return [_Choice(self)]
 
     def stopping(self) -> list[StoppingCriteria]:
-        """Return what ends rows; nothing where no row has a control."""
-        return [_End(self)] if self._any else []
+        """Return what ends rows."""
+        return [_End(self)]
 
     def cut(self, rows: list[list[int]]) -> None:
         """Remove what fills rows behind the token at which their control ended them."""
-        for number, control in enumerate(self._controls):
-            if control is not None:
-                del rows[number][self._lengths[number] :]
+        for number, tokens in self._tokens.items():
+            del rows[number][len(tokens) :]
 
     def chosen(self, scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
         """Return scores in which a token that a control has chosen is the only possible one."""
         fixed = scores
-        for number, control in enumerate(self._controls):
-            if control is None or self._ended[number]:
-                continue
-            token = control.choose(scores[number])
+        for number, control in self.controls.items():
+            token = None if self._ended[number] else control.choose(scores[number])
             if token is not None:
                 if fixed is scores:
                     fixed = scores.clone()
@@ -69,16 +68,19 @@ class ControlledRows:
                 fixed[number, token] = 0
         return fixed
 
-    def ended(self, tokens: Sequence[int]) -> list[bool]:
+    def ended(self, latest: Sequence[int]) -> list[bool]:
         """Note the latest token of each row, and return which rows have ended."""
-        for number, (control, token) in enumerate(zip(self._controls, tokens, strict=True)):
+        for number, control in self.controls.items():
             if self._ended[number]:
                 continue
-            if self._is_end(token):
+            tokens = self._tokens[number]
+            tokens.append(latest[number])
+            window = tokens[-_WINDOW:]
+            if len(self._until_end(window)) < len(window):
+                tokens.pop()
                 self._ended[number] = True
-            elif control is not None:
-                self._lengths[number] += 1
-                self._ended[number] = not control.goes_on(token)
+            else:
+                self._ended[number] = not control.goes_on(latest[number])
         return self._ended
 
 

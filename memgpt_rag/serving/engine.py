@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -259,9 +259,15 @@ class Engine:
 
         on_piece = give if task.streams and not task.options.may_withhold else None
         tokenizer = self.memories.models.decoder.tokenizer
-        is_over = lambda: task.is_over() or self._closed  # noqa: E731
+        # Where the answers of a model may have several lines, its prompt knows what of them is certain.
+        end = getattr(task.memory.rag.prompt, "answer_end", None)
+        settled: Callable[[Sequence[int]], int] = len if end is None else end.settled
+
+        def is_over() -> bool:
+            return task.is_over() or self._closed
+
         return [
-            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over)
+            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=settled)
             for choice in range(task.choices)
         ]
 

@@ -74,10 +74,10 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _matches(own: str | float | bool, kind: str, values: Sequence[Any]) -> bool:
     if kind in ("in", "nin"):
-        return (own in values) == (kind == "in")
+        return bool((own in values) == (kind == "in"))
     value = values[0]
     if kind in ("eq", "ne"):
-        return (own == value) == (kind == "eq")
+        return bool((own == value) == (kind == "eq"))
     if isinstance(own, str) != isinstance(value, str):
         return False
     return bool(_ORDER[kind](own, value))

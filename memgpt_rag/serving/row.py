@@ -62,6 +62,7 @@ class AnswerRow:
         choice: number of the answer among those of its request.
         on_piece: receives the text as it comes; None to keep all of it back.
         is_over: whether the request has ended, because its client has gone or its time is up.
+        settled: returns how many of the first tokens are part of the answer for certain, while it is being written.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class AnswerRow:
         *,
         on_piece: Callable[[Piece], None] | None,
         is_over: Callable[[], bool],
+        settled: Callable[[Sequence[int]], int] = len,
     ):
         self.sampling, self.choice = sampling, choice
         self._tokenizer, self._on_piece, self._is_over = tokenizer, on_piece, is_over
+        self._settled = settled
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed + choice
         self._seed = seed % 2**63
         self.emitted = ""
@@ -149,12 +152,15 @@ class AnswerRow:
 
         A token is read after the ones before it, since some tokenizers leave out the space before a first word.
         """
+        settled = self._settled(self._tokens)
+        if settled <= self._read:
+            return
         before = self._decoded(self._tokens[self._prefix : self._read])
-        after = self._decoded(self._tokens[self._prefix :])
-        if after.endswith("\ufffd") and len(self._tokens) - self._read < _MOST_HELD:
+        after = self._decoded(self._tokens[self._prefix : settled])
+        if after.endswith("\ufffd") and settled - self._read < _MOST_HELD:
             return
         self._text += after[len(before) :]
-        self._prefix, self._read = self._read, len(self._tokens)
+        self._prefix, self._read = self._read, settled
 
     def _decoded(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
