@@ -9,6 +9,7 @@ from urllib.parse import quote
 from memgpt_rag.answering.answer import Citation
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.engine import Choice
+from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.viewer import signature
 
@@ -58,7 +59,7 @@ def url_citations(choice: Choice, memory: ServedMemory, links: Links) -> list[di
             "url_citation": {
                 "start_index": start,
                 "end_index": end,
-                "title": passage.title or passage.place,
+                "title": passage.title or shown_name(passage.place),
                 "url": links.entry(memory, passage),
             },
         }
@@ -85,7 +86,7 @@ def memory_fields(choice: Choice, memory: ServedMemory, links: Links) -> dict[st
                 "id": citation.passage.id,
                 "title": citation.passage.title,
                 "source": citation.passage.source,
-                "place": citation.passage.place,
+                "place": shown_name(citation.passage.place),
                 "text": citation.passage.text,
                 "url": links.entry(memory, citation.passage),
                 "score": citation.score,

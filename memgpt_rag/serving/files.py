@@ -17,7 +17,7 @@ from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
 
-FILE_ID = re.compile(r"file-[0-9a-f]{24}")
+_PREFIX = re.compile(r"file-[0-9a-f]{24}/")
 _MOST_RECORD_BYTES = 2**16
 _MOST_NAME_BYTES = 200
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -144,3 +144,8 @@ def safe_name(name: str | None) -> str:
         stem, suffix = (stem[:-1], suffix) if stem else ("", suffix[:-1])
         shown = f"{stem}{dot}{suffix}"
     return shown
+
+
+def shown_name(source: str) -> str:
+    """Return a source, or a place in it, for people: that of an uploaded file without its id."""
+    return _PREFIX.sub("", source, count=1) if _PREFIX.match(source) else source

@@ -12,6 +12,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.chat_response import log_probs_json, usage
 from memgpt_rag.serving.citations import Links, memory_fields, spans_of
 from memgpt_rag.serving.engine import Choice, Task
+from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.responses_request import RESULTS, ResponseRequest
 from memgpt_rag.serving.row import Piece
 from memgpt_rag.serving.store_search import result
@@ -197,7 +198,7 @@ class ResponseForm:
                     "type": "url_citation",
                     "start_index": start,
                     "end_index": end,
-                    "title": passage.title or passage.place,
+                    "title": passage.title or shown_name(passage.place),
                     "url": self.links.entry(self.task.memory, passage),
                 }
             )

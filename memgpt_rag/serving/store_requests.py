@@ -12,7 +12,7 @@ from memgpt_rag.serving.chat_request import Strict
 
 Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 Attributes = Annotated[
-    dict[Annotated[str, Field(max_length=64)], bool | float | Annotated[str, Field(max_length=512)]],
+    dict[Annotated[str, Field(max_length=64)], bool | int | float | Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
 ]
 

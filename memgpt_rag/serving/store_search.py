@@ -15,6 +15,7 @@ from memgpt_rag.memory.storage.layout import values_schema
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import Memories, ServedMemory, search_with
 from memgpt_rag.serving.store_requests import RankingOptions, SearchStore
@@ -99,7 +100,7 @@ def result(store: VectorStore, entry: Retrieved) -> dict[str, Any]:
         "score": entry.score,
         "attributes": dict(passage.metadata) | ({} if file is None else file.attributes),
         "content": [{"type": "text", "text": passage.text}],
-        "entry": {"id": passage.id, "title": passage.title, "place": passage.place},
+        "entry": {"id": passage.id, "title": passage.title, "place": shown_name(passage.place)},
     }
 
 

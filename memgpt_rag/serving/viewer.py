@@ -17,6 +17,7 @@ from memgpt_rag.memory import Memory
 from memgpt_rag.model.prompt import language_of
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
 
 _AROUND = 100  # entries before and behind the cited one
@@ -92,13 +93,13 @@ def _page(passages: Sequence[Passage], cited: Passage, version: int, served: Ser
         parts.insert(0, f'<p class="note">{begin:,} passages stand before.</p>')
     if end < len(passages):
         parts.append(f'<p class="note">{len(passages) - end:,} passages follow.</p>')
-    title = _shown(cited.title or cited.source)
+    title = _shown(cited.title or shown_name(cited.source))
     language = language_of(cited.text)
     return (
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f'<p class="note">{_shown(cited.source)} · {_shown(served.name)}, {version}</p>\n'
+        f'<p class="note">{_shown(shown_name(cited.source))} · {_shown(served.name)}, {version}</p>\n'
         + "\n".join(parts)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -107,7 +108,7 @@ def _page(passages: Sequence[Passage], cited: Passage, version: int, served: Ser
 def _section(passage: Passage, is_cited: bool) -> str:
     text = f"<p>{_shown(passage.text, lines=True)}</p>"
     text = f'<mark id="cited">{text}</mark>' if is_cited else text
-    return f"<section>\n<h2>{_shown(passage.place)}</h2>\n{text}\n</section>"
+    return f"<section>\n<h2>{_shown(shown_name(passage.place))}</h2>\n{text}\n</section>"
 
 
 def _shown(text: str, *, lines: bool = False) -> str:

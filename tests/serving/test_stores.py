@@ -119,6 +119,7 @@ def test_an_upload_is_indexed_asked_searched_and_deleted(client, server):
         model=store.id, messages=[{"role": "user", "content": "Who may borrow a kite?"}], max_tokens=3
     )
     assert answer.memory["entries"][0]["source"] == f"{file.id}/park.md"
+    assert answer.memory["entries"][0]["place"].startswith("park.md, line ")
 
     second = uploaded(client, "more.txt", b"The tea house opens at nine.")
     added = client.vector_stores.files.create_and_poll(
