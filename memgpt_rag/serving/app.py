@@ -21,6 +21,7 @@ from memgpt_rag.serving.index_jobs import IndexJobs
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories, Models
 from memgpt_rag.serving.metrics import Metrics
+from memgpt_rag.serving.openapi import openapi_of
 from memgpt_rag.serving.routes import chat, files, memory, responses, status, store_files, vector_stores, vectors, view
 from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
@@ -75,6 +76,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
         app.include_router(routes.router)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.openapi = openapi_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     app.add_middleware(Gate, settings=settings, keys=keys, metrics=metrics)
     return app
 

@@ -181,3 +181,20 @@ def test_the_log_has_a_line_for_each_request_without_texts_or_keys(locked, caplo
     told = next(line for line in map(json.loads, lines) if line.get("request") == "mine-1")
     assert (told["status"], told["path"], told["client"]) == (200, CHAT, "reader")
     assert all(secret not in line and READER not in line for line in lines)
+
+
+def test_the_openapi_document_says_what_is_answered(server):
+    status, _, document = request(server, "GET", "/openapi.json")
+    assert status == 200
+    operations = {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert {("post", CHAT), ("post", "/v1/responses"), ("get", "/view/{memory}")} <= operations.keys()
+    for operation in operations.values():
+        assert "422" not in operation["responses"]
+        assert {"4XX", "5XX"} <= operation["responses"].keys()
+        assert operation["description"].endswith(".")
+    schema = document["components"]["schemas"]["ChatRequest"]
+    assert {"model", "messages"} == set(schema["required"])
