@@ -73,7 +73,7 @@ def test_an_answer_is_the_same_alone_and_in_a_batch(server, client):
 
     settings = [{"seed": seed, "temperature": 1.0, "max_tokens": 4 + seed} for seed in range(6)]
     alone = [ask(client, **one).choices[0].message.content for one in settings]
-    with server.held(), ThreadPoolExecutor(6) as pool:
+    with ThreadPoolExecutor(6) as pool, server.held():
         asked = [pool.submit(ask, client, **one) for one in settings]
         server.wait_for_waiting(6)
     assert [one.result().choices[0].message.content for one in asked] == alone

@@ -100,7 +100,7 @@ def test_a_request_that_waits_too_long_is_refused(tmp_path):
 def test_one_bad_request_does_not_spoil_its_batch(server):
     """Each is told what is wrong with it, and the others are answered."""
     long = [{"role": "user", "content": "word " * 3000}]
-    with server.held(), ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, server.held():
         client = server.client()
         good = [pool.submit(client.chat.completions.create, **BODY) for _ in range(2)]
         bad = pool.submit(client.chat.completions.create, **{**BODY, "messages": long})
