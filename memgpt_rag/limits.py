@@ -26,6 +26,14 @@ MOST_RECORD_CHARACTERS = 2**24  # of a record's text, and of the line of JSON or
 MOST_JSON_BYTES = 2**28  # of a .json file, whose records are read one at a time
 MOST_JSON_CHARACTERS = 2**25  # of a .json file that holds no records: it is parsed at once
 MOST_JSON_DEPTH = 100  # of objects and lists in each other
+# Of one HTTP request.
+MOST_BODY_BYTES = 2**22  # of JSON
+MOST_UPLOAD_BYTES = 2**29  # of a file
+MOST_MESSAGES = 1_000
+MOST_CHOICES = 16
+MOST_STOPS = 16
+MOST_TOP_LOGPROBS = 20
+MOST_DOCUMENTS = 1_000  # to embed or to rerank
 
 
 def require_between(name: str, value: int, least: int, most: int) -> None:

@@ -54,7 +54,8 @@ class RAG:
         self.retriever = Retriever(memory, encoder, search)
         self.model = model
         self.prompt = prompt = model.prompt
-        model.prefix_ids = prompt.prefix_ids
+        if model.prefix_ids != prompt.prefix_ids:  # states that were read after the same prefix stay
+            model.prefix_ids = prompt.prefix_ids
         self._confidence: dict[str, ConfidenceModel] = {}
         states: StatesSource = ComputedStates(model, prompt)
         if (stored := memory.manifest.states) is not None:
@@ -139,21 +140,43 @@ class RAG:
 
         Where the search finds no entry, and for a question of punctuation only, `Answer.nothing_found` is true.
         """
+        return self.answer_from(self.drafts(questions, options), options, streamer=streamer, **settings)
+
+    def drafts(
+        self,
+        questions: Sequence[str],
+        options: AskOptions = AskOptions(),
+        *,
+        contexts: Sequence[str] | None = None,
+        queries: Sequence[str] | None = None,
+    ) -> list[Draft]:
+        """Retrieve the entries of questions, which `answer_from` answers.
+
+        Args:
+            contexts: what the language model reads before each question: instructions, earlier turns.
+            queries: what to search for instead of each question.
+
+        Raises:
+            ValueError: an empty question or query, or one that is too long.
+        """
         began = time.perf_counter()
-        if not questions or not all(question.strip() for question in questions):
+        contexts, queries = contexts or [""] * len(questions), queries or questions
+        if not questions or not all(text.strip() for text in (*questions, *queries)):
             raise ValueError("A question is empty; ask something.")
-        for question in questions:
-            self.prompt.question_ids(question)  # one that is too long is told before anything is searched
+        for question, context in zip(questions, contexts, strict=True):
+            self.prompt.question_row(question, [], context)  # what is too long is refused before anything is searched
         found: list[list[Retrieved]] = [[] for _ in questions]
         # A search by meaning would find some entries even for punctuation.
-        searched = [place for place, question in enumerate(questions) if options.searches and says_something(question)]
+        searched = [place for place, query in enumerate(queries) if options.searches and says_something(query)]
         if searched:
-            asked, most = [questions[place] for place in searched], max(options.k, SCORED_CANDIDATES)
+            asked, most = [queries[place] for place in searched], max(options.k, SCORED_CANDIDATES)
             retrieved = self.retriever.retrieve(asked, most, where=options.where)
             for place, entries in zip(searched, retrieved, strict=True):
                 found[place] = entries
-        drafts = [Draft(question, entries, began) for question, entries in zip(questions, found, strict=True)]
-        return self.answer_from(drafts, options, streamer=streamer, **settings)
+        return [
+            Draft(question, entries, began, context=context)
+            for question, entries, context in zip(questions, found, contexts, strict=True)
+        ]
 
     def answer_from(
         self,

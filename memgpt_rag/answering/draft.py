@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from memgpt_rag.answering.answer import Timings
 from memgpt_rag.answering.attention_trace import AttentionTrace
+from memgpt_rag.answering.row_control import RowControl
 from memgpt_rag.answering.signals import Signals, search_signals
 from memgpt_rag.choices import Mode
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -19,6 +20,8 @@ class Draft:
 
     Attributes:
         question: as it was asked.
+        context: instructions and earlier turns, which the language model reads before the question; may be empty.
+        control: what chooses the answer's tokens and says when it ends; None for what `generate` is asked for.
         began: when it arrived, in seconds of `time.perf_counter`.
         retrieved: entries found for it, best first; more of them than are read, since the scores of the others tell how far
             the best stand out.
@@ -45,6 +48,8 @@ class Draft:
     mass: list[float] = field(default_factory=list)
     trace: AttentionTrace | None = None
     timings: Timings | None = None
+    context: str = ""
+    control: RowControl | None = None
 
     def __post_init__(self) -> None:
         if self.retrieved:

@@ -13,6 +13,7 @@ from memgpt_rag.io.option_groups import gathered
 from memgpt_rag.limits import MOST_ADJACENT, MOST_ENTRIES
 
 if TYPE_CHECKING:
+    from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.rag import RAG
     from memgpt_rag.retrieval.retriever import Search
 
@@ -68,10 +69,22 @@ class SearchOptions:
     def add_own_model(self, rag: RAG) -> None:
         """Let the language model of `rag` rerank, where that was asked for."""
         if self.rerank == OWN_MODEL:
-            from memgpt_rag.retrieval.rerankers import LikelihoodReranker
+            rag.retriever.search = self._with_own_model(rag.retriever.search, rag.model)
 
-            reranker = LikelihoodReranker(rag.model, rag.prompt)
-            rag.retriever.search = replace(rag.retriever.search, reranker=reranker)
+    def load_with(self, model: MemoryDecoder) -> Search:
+        """The search, with the language model as a reranker where that was asked for.
+
+        Raises:
+            ModelError: no such reranker.
+        """
+        search = self.load()
+        return self._with_own_model(search, model) if self.rerank == OWN_MODEL else search
+
+    @staticmethod
+    def _with_own_model(search: Search, model: MemoryDecoder) -> Search:
+        from memgpt_rag.retrieval.rerankers import LikelihoodReranker
+
+        return replace(search, reranker=LikelihoodReranker(model, model.prompt))
 
 
 _KIND = click.option(

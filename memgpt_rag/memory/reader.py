@@ -106,6 +106,14 @@ class MemoryReader:
             manifest.encoder.require_match(encoder)
         return cls(path, manifest, segments)
 
+    def is_current(self) -> bool:
+        """Return whether the folder holds no later version than this one.
+
+        Raises:
+            MemoryFormatError: the folder holds no memory any more, or a damaged one.
+        """
+        return layout.read_manifest(self.path) == self.manifest
+
     def __len__(self) -> int:
         """Return the number of entries, without deleted ones."""
         return self.manifest.entries

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from memgpt_rag.errors import MismatchError, ModelError, first_line
 from memgpt_rag.io.printable import shortened
-from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_QUESTION_TOKENS
+from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRY_TOKENS, MOST_PROMPT_TOKENS, MOST_QUESTION_TOKENS
 from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.passage import Passage
 from memgpt_rag.plain_text import control_tokens, plain_readers
@@ -155,16 +155,38 @@ class Prompt:
         Raises:
             ValueError: it is too long, or no text.
         """
-        asked = _ASK[language_of(question)].format(question.strip())
+        asked = self.asked_text(question)
         if not self.is_chat:
             return self._question(asked)
         text, control = self._end_of_turn
         return self._question(asked.rsplit("\n", 1)[0] + text, control)
 
-    def question_row(self, question: str, pasted: Sequence[Passage]) -> list[int]:
-        """Tokens of a question after the passages that stand in the prompt as text, best first; the best one stands last."""
+    def question_row(self, question: str, pasted: Sequence[Passage], context: str = "") -> list[int]:
+        """Tokens of a question after what stands in the prompt as text: passages, best first, then the question's context.
+
+        The best passage stands last, nearest to the question.
+        """
         before = [token for passage in reversed(pasted) for token in self.entry_ids(passage)]
-        return [*before, *self.question_ids(question)]
+        return [*before, *self.context_ids(context), *self.question_ids(question)]
+
+    def context_ids(self, context: str) -> tuple[int, ...]:
+        """Tokens of instructions and earlier turns, which stand between the entries and the question; none for no text.
+
+        Raises:
+            ValueError: it is too long, or no text.
+        """
+        if not context.strip():
+            return ()
+        ids, found = self._counted(f"{context.strip()}\n\n", MOST_PROMPT_TOKENS)
+        if ids is None:
+            raise ValueError(
+                f"What stands before the question has {found}; expected at most {MOST_PROMPT_TOKENS:,} tokens."
+            )
+        return ids
+
+    def asked_text(self, question: str) -> str:
+        """A question in the words of the prompt, up to where its answer begins: "Question: …\\nAnswer:"."""
+        return _ASK[language_of(question)].format(question.strip())
 
     def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What stands before a question's own words, and these words.

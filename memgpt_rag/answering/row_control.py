@@ -1,0 +1,100 @@
+"""Rows of a batch that are generated each by rules of its own: how tokens are chosen, and where the answer ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+# Latest tokens among which an end is looked for.
+_WINDOW = 64
+
+
+class RowControl(Protocol):
+    """Chooses the tokens of one answer, and says when it ends."""
+
+    def begin(self) -> None:
+        """A generation begins, perhaps once more: tokens of an earlier one do not count."""
+
+    def choose(self, scores: Float[Tensor, " vocabulary"]) -> int | None:
+        """Return the next token; None for the likeliest one."""
+
+    def goes_on(self, token: int) -> bool:
+        """Return whether the answer goes on behind a token, which is part of it."""
+
+
+class ControlledRows:
+    """Applies the controls of a batch's rows while `generate` of transformers runs.
+
+    Args:
+        controls: of each row; None for a row that the settings of the whole batch govern.
+        until_end: returns the tokens of an answer without what ends it and what follows.
+    """
+
+    def __init__(self, controls: Sequence[RowControl | None], until_end: Callable[[list[int]], list[int]]):
+        self.controls = {number: control for number, control in enumerate(controls) if control is not None}
+        self._until_end = until_end
+        self._tokens: dict[int, list[int]] = {number: [] for number in self.controls}
+        self._ended = [False] * len(controls)
+        for control in self.controls.values():
+            control.begin()
+
+    def processors(self) -> list[LogitsProcessor]:
+        """Return what chooses tokens."""
+        return [_Choice(self)]
+
+    def stopping(self) -> list[StoppingCriteria]:
+        """Return what ends rows."""
+        return [_End(self)]
+
+    def cut(self, rows: list[list[int]]) -> None:
+        """Remove what fills rows behind the token at which their control ended them."""
+        for number, tokens in self._tokens.items():
+            del rows[number][len(tokens) :]
+
+    def chosen(self, scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
+        """Return scores in which a token that a control has chosen is the only possible one."""
+        fixed = scores
+        for number, control in self.controls.items():
+            token = None if self._ended[number] else control.choose(scores[number])
+            if token is not None:
+                if fixed is scores:
+                    fixed = scores.clone()
+                fixed[number] = -torch.inf
+                fixed[number, token] = 0
+        return fixed
+
+    def ended(self, latest: Sequence[int]) -> list[bool]:
+        """Note the latest token of each row, and return which rows have ended."""
+        for number, control in self.controls.items():
+            if self._ended[number]:
+                continue
+            tokens = self._tokens[number]
+            tokens.append(latest[number])
+            window = tokens[-_WINDOW:]
+            if len(self._until_end(window)) < len(window):
+                tokens.pop()
+                self._ended[number] = True
+            else:
+                self._ended[number] = not control.goes_on(latest[number])
+        return self._ended
+
+
+class _Choice(LogitsProcessor):  # type: ignore[misc]
+    def __init__(self, rows: ControlledRows):
+        self._rows = rows
+
+    def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        return self._rows.chosen(scores)
+
+
+class _End(StoppingCriteria):  # type: ignore[misc]
+    def __init__(self, rows: ControlledRows):
+        self._rows = rows
+
+    def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Any, **kwargs: Any) -> Tensor:
+        return torch.tensor(self._rows.ended(input_ids[:, -1].tolist()), device=input_ids.device)

@@ -1,0 +1,109 @@
+"""Citations of an answer: which span of it rests on which entry, and where that entry can be looked up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+from urllib.parse import quote
+
+from memgpt_rag.answering.answer import Citation
+from memgpt_rag.passage import Passage
+from memgpt_rag.serving.engine import Choice
+from memgpt_rag.serving.files import shown_name
+from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.viewer import signature
+
+
+@dataclass(frozen=True)
+class Links:
+    """Makes addresses of the document viewer.
+
+    Args:
+        base_url: what stands before its path.
+        secret: signs the addresses of a server with keys, so that a browser can open them; None where there are none.
+    """
+
+    base_url: str
+    secret: bytes | None = None
+
+    def entry(self, memory: ServedMemory, passage: Passage) -> str:
+        """Return the address of the document viewer at an entry."""
+        query = f"entry={quote(passage.id, safe='')}&version={memory.version}"
+        if self.secret is not None:
+            query += f"&signed={signature(self.secret, memory.name, passage.id)}"
+        return f"{self.base_url.rstrip('/')}/view/{quote(memory.name, safe='')}?{query}#cited"
+
+
+def spans_of(choice: Choice) -> list[tuple[Citation, list[tuple[int, int]]]]:
+    """Return the spans of the answer's text for which each entry has the greatest share of attention, in code points.
+
+    Where attention is not known token by token, the entry with the largest share has the whole answer.
+    """
+    citations, length = choice.answer.citations, len(choice.text)
+    spans: list[tuple[Citation, list[tuple[int, int]]]] = []
+    for number, citation in enumerate(citations):
+        own = getattr(citation, "spans", None)
+        if own is None:
+            own = [(0, length)] if number == 0 and citation.share is not None else []
+        cut = [(start, min(end, length)) for start, end in own if start < min(end, length)]
+        spans.append((citation, [] if choice.abstained else cut))
+    return spans
+
+
+def url_citations(choice: Choice, memory: ServedMemory, links: Links) -> list[dict[str, Any]]:
+    """Return the citations as OpenAI's clients read them, in the order of the text."""
+    cited = [(start, end, citation.passage) for citation, spans in spans_of(choice) for start, end in spans]
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": start,
+                "end_index": end,
+                "title": passage.title or shown_name(passage.place),
+                "url": links.entry(memory, passage),
+            },
+        }
+        for start, end, passage in sorted(cited, key=lambda one: one[:2])
+    ]
+
+
+def memory_fields(choice: Choice, memory: ServedMemory, links: Links) -> dict[str, Any]:
+    """Return what the memory gave to an answer: the extension object `memory`."""
+    answer = choice.answer
+    return {
+        "name": memory.name,
+        "version": memory.version,
+        "mode": answer.mode,
+        "mass": answer.memory_mass,
+        "null_mass": getattr(answer, "null_mass", None),
+        "confidence": answer.confidence,
+        "supported": answer.supported,
+        "abstained": choice.abstained,
+        "nothing_found": answer.nothing_found,
+        "quote": _quote(getattr(answer, "quote", None)),
+        "entries": [
+            {
+                "id": citation.passage.id,
+                "title": citation.passage.title,
+                "source": citation.passage.source,
+                "place": shown_name(citation.passage.place),
+                "text": citation.passage.text,
+                "url": links.entry(memory, citation.passage),
+                "score": citation.score,
+                "share": citation.share,
+                "spans": [list(span) for span in spans],
+            }
+            for citation, spans in spans_of(choice)
+        ],
+        "timings": {
+            "retrieved": answer.timings.retrieved,
+            "states_ready": answer.timings.states_ready,
+            "first_token": answer.timings.first_token,
+            "complete": answer.timings.complete,
+        },
+    }
+
+
+def _quote(quote: Any) -> Any:
+    """Return a quotation in JSON, whatever fields it has."""
+    return asdict(quote) if is_dataclass(quote) and not isinstance(quote, type) else quote

@@ -1,0 +1,131 @@
+"""Indexing jobs in processes of their own: `memgpt-index add`, `build` and `delete`, as a user would run them.
+
+A process cannot take the server with it, whatever a document does to its reader, and the library never imports the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from memgpt_rag.io.printable import shortened
+
+_REJECTS_STATUS = 3  # the job went on without what it could not read
+_NO_TEXT = "holds no text"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job.
+
+    Attributes:
+        problem: the sentence why nothing was committed; empty where it was.
+        faults: file id → why nothing of it was read.
+    """
+
+    problem: str = ""
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+class IndexJobs:
+    """Runs indexing jobs, one at a time.
+
+    Args:
+        arguments: further arguments of the jobs that read files, such as --encoder NAME.
+    """
+
+    def __init__(self, arguments: Sequence[str] = ()):
+        self._arguments = list(arguments)
+        self._one = asyncio.Lock()
+
+    async def add(self, memory: Path, files: Mapping[str, Path], scratch: Path) -> JobResult:
+        """Add files to a memory, or build it from them where there is none.
+
+        Args:
+            files: id of each file, under which its entries are cited, → its path.
+            scratch: folder on the same device for what the job needs while it runs.
+        """
+        async with self._one:
+            work = Path(tempfile.mkdtemp(prefix="job-", dir=scratch))
+            try:
+                for id, path in files.items():
+                    (work / "stage" / id).mkdir(parents=True)
+                    _link(path, work / "stage" / id / path.name)
+                command = "add" if memory.exists() else "build"
+                further = ["--lexical"] if command == "build" else []
+                status, said = await self._run(
+                    command,
+                    str(work / "stage"),
+                    *("--memory", str(memory), "--log", str(work / "log"), "--rejects", str(work / "rejects")),
+                    *further,
+                    *self._arguments,
+                )
+                faults = _faults(work)
+                if status in (0, _REJECTS_STATUS):
+                    return JobResult(faults=faults)
+                return JobResult(problem=said.replace(f"{work / 'stage'}/", ""), faults=faults)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+
+    async def delete(self, memory: Path, source: str) -> JobResult:
+        """Delete the entries of a file from a memory."""
+        async with self._one:
+            status, said = await self._run("delete", "--memory", str(memory), "--source", source)
+            return JobResult(problem="" if status == 0 else said)
+
+    async def _run(self, *arguments: str) -> tuple[int, str]:
+        """Run a job; return its exit status and the sentence of its error. It ends with whoever waits for it."""
+        environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "indexing", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+        try:
+            _, said = await process.communicate()
+        except asyncio.CancelledError:
+            process.terminate()
+            await process.wait()
+            raise
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        sentence = next((line for line in reversed(lines) if line.startswith("Error: ")), "")
+        problem = sentence.removeprefix("Error: ") or f"The indexing job ended with status {process.returncode}."
+        return process.returncode or 0, shortened(problem, 500)
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, to)
+
+
+def _faults(work: Path) -> dict[str, str]:
+    """Return the files of which nothing was read, with the reason, from the job's log and its rejects."""
+    faults = {}
+    for line in _lines(work / "log"):
+        if line.get("event") == "note" and line.get("note") == _NO_TEXT:
+            faults[_id(line["file"])] = "The file holds no text."
+    for line in _lines(work / "rejects"):
+        if not line.get("position"):
+            faults[_id(line["source"])] = str(line["reason"])
+    return faults
+
+
+def _lines(file: Path) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _id(source: str) -> str:
+    return source.partition("/")[0]

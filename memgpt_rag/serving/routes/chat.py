@@ -1,0 +1,72 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from memgpt_rag.serving.api_errors import api_error
+from memgpt_rag.serving.chat_request import ChatRequest
+from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, server_event
+from memgpt_rag.serving.dialogue import question_and_context
+from memgpt_rag.serving.log import log_event
+from memgpt_rag.serving.row import Piece
+from memgpt_rag.serving.service import Answers, links_of, service_of
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/v1/chat/completions")
+async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
+    """Answer the last message of a conversation from a memory, with citations."""
+    service, answers = service_of(request), Answers()
+    task = service.task(
+        request,
+        body.model,
+        body.memory,
+        question_and_context(body.messages, service.prompt),
+        body.sampling(),
+        body.n or 1,
+        bool(body.stream),
+        answers.put,
+    )
+    answers.task = task
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
+    form = ChatForm(body.model, task, links_of(request), include_usage)
+    service.engine.submit(task)
+    events = answers.events()
+    if not body.stream:
+        return JSONResponse(form.completion(await answers.choices(request, events)))
+    # Nothing is sent before the first event: an error that comes instead of it has a status.
+    began = await answers.first(request, events)
+    return StreamingResponse(
+        _stream(form, began, events, request.state.request_id),
+        media_type="text/event-stream",
+        headers=STREAM_HEADERS,
+    )
+
+
+async def _stream(form: ChatForm, began: Any, events: AsyncIterator[Any], request_id: str) -> AsyncIterator[str]:
+    try:
+        for chunk in form.opening():
+            yield server_event(chunk)
+        event = began
+        while True:
+            if isinstance(event, Piece):
+                yield server_event(form.piece(event))
+            else:
+                for chunk in form.ending(event):
+                    yield server_event(chunk)
+                yield DONE
+                return
+            event = await anext(events)
+    except Exception as error:
+        fault = api_error(error, request_id)
+        if fault.status == 500:
+            log_event("failed", level=40, error=error, request=request_id)
+        yield server_event(fault.body)
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]

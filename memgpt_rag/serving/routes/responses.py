@@ -1,0 +1,73 @@
+"""POST /v1/responses, with the tool `file_search`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from memgpt_rag.serving.api_errors import api_error
+from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
+from memgpt_rag.serving.dialogue import question_and_context
+from memgpt_rag.serving.engine import Found
+from memgpt_rag.serving.log import log_event
+from memgpt_rag.serving.responses_form import ResponseForm
+from memgpt_rag.serving.responses_request import ResponseRequest
+from memgpt_rag.serving.row import Piece
+from memgpt_rag.serving.service import Answers, access_of, links_of, service_of
+from memgpt_rag.serving.store_search import ranked_search
+
+router = APIRouter(tags=["responses"])
+
+
+@router.post("/v1/responses")
+async def create_response(request: Request, body: ResponseRequest) -> Response:
+    """Answer from a vector store, with citations of files; nothing of it is stored."""
+    service, answers, tool = service_of(request), Answers(), body.tool
+    store = None if tool is None else service.stores.get(tool.vector_store_ids[0], access_of(request))
+    question = question_and_context(body.messages, service.prompt)
+    task = service.task(
+        request, body.model, body.fields(), question, body.sampling(), 1, bool(body.stream), answers.put
+    )
+    if tool is not None:
+        kind = body.memory.search
+        task.search = ranked_search(service.memories, task.memory, kind, tool.ranking_options)
+    task.tells_found = True
+    answers.task = task
+    form = ResponseForm(body, task, links_of(request), store)
+    service.engine.submit(task)
+    events = answers.events()
+    found = await answers.first(request, events)
+    assert isinstance(found, Found)
+    if body.stream:
+        return StreamingResponse(
+            _stream(form, found, events, request.state.request_id),
+            media_type="text/event-stream",
+            headers=STREAM_HEADERS,
+        )
+    (choice,) = await answers.choices(request, events)
+    return JSONResponse(form.response(choice, found.entries))
+
+
+async def _stream(form: ResponseForm, found: Found, events: AsyncIterator[Any], request_id: str) -> AsyncIterator[str]:
+    def sent(event: dict[str, Any]) -> str:
+        return server_event(event, event["type"])
+
+    try:
+        for event in form.opening(found.entries):
+            yield sent(event)
+        async for event in events:
+            if isinstance(event, Piece):
+                yield sent(form.piece(event))
+            else:
+                for last in form.ending(event[0]):
+                    yield sent(last)
+    except Exception as error:
+        fault = api_error(error, request_id)
+        if fault.status == 500:
+            log_event("failed", level=40, error=error, request=request_id)
+        yield sent(form.failure(fault.message, fault.code))
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]

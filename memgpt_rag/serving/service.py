@@ -1,0 +1,229 @@
+"""What the endpoints share: the memories, the engine, and how a request waits for its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+from fastapi import Request
+
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.choices import DEFAULT_K
+from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.serving.access import NOTHING, Access
+from memgpt_rag.serving.api_errors import ApiError, ClientGoneError
+from memgpt_rag.serving.chat_request import MemoryFields
+from memgpt_rag.serving.citations import Links
+from memgpt_rag.serving.engine import Choice, Engine, Event, Found, Task
+from memgpt_rag.serving.filters import condition
+from memgpt_rag.serving.memories import Memories
+from memgpt_rag.serving.metrics import Metrics
+from memgpt_rag.serving.row import Piece, Sampling
+from memgpt_rag.serving.settings import ServerSettings
+from memgpt_rag.serving.store_search import StoreAttributes
+from memgpt_rag.serving.stores import VectorStores
+
+Result = TypeVar("Result")
+_DISCONNECT_SECONDS = 0.25  # between two looks whether the client is still there
+
+
+@dataclass
+class Service:
+    """A server's memories and engine, as the endpoints use them.
+
+    Attributes:
+        secret: signs addresses of the document viewer; None where the server has no keys.
+    """
+
+    settings: ServerSettings
+    memories: Memories
+    engine: Engine
+    stores: VectorStores
+    secret: bytes | None
+    metrics: Metrics
+    started: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """Return what puts questions into words for the language model."""
+        return self.memories.models.decoder.prompt
+
+    @property
+    def model_name(self) -> str:
+        """Return the name of the language model."""
+        return self.memories.models.decoder.name.rstrip("/").rpartition("/")[2]
+
+    async def refresh(self, name: str) -> None:
+        """Open the present version of a memory, between two batches."""
+        await refresh(self.engine, self.memories, name)
+
+    def memory_name(self, model: str, given: str | None, access: Access) -> str:
+        """Return the memory that a request is for.
+
+        Args:
+            model: the request's `model`: the name of a memory, or of the language model for the first memory.
+            given: the name that the request gives apart from it.
+
+        Raises:
+            ApiError: 404 for a model that is not here.
+        """
+        if given is not None:
+            return given
+        if model in self.memories and access.reads(model):
+            return model
+        if model == self.model_name:
+            if (name := next((name for name in self.memories if access.reads(name)), None)) is not None:
+                return name
+            raise ApiError(404, "There is no memory that you may read; create a vector store.", code="memory_not_found")
+        raise ApiError(
+            404,
+            f"There is no model {model[:80]!r} here; expected the name of a memory, or {self.model_name!r}.",
+            param="model",
+            code="model_not_found",
+        )
+
+    def task(
+        self,
+        request: Request,
+        model: str,
+        fields: MemoryFields,
+        question: tuple[str, str],
+        sampling: Sampling,
+        choices: int,
+        streams: bool,
+        on_event: Callable[[Event], None],
+    ) -> Task:
+        """Return a request for the engine.
+
+        Args:
+            question: the question, and what is read before it.
+
+        Raises:
+            ApiError: a memory that is not here, or settings that do not fit it.
+            ValueError: settings that exclude each other.
+        """
+        served = self.memories.get(self.memory_name(model, fields.name, access_of(request)), access_of(request))
+        if sampling.max_tokens > self.settings.max_new_tokens:
+            raise ApiError(
+                400,
+                f"max_tokens is {sampling.max_tokens:,}; expected at most {self.settings.max_new_tokens:,}.",
+                param="max_tokens",
+            )
+        if choices > self.settings.max_rows:
+            raise ApiError(400, f"n is {choices}; expected at most {self.settings.max_rows}.", param="n")
+        attributes = StoreAttributes(served, self.stores.known(served.name))
+        where = condition(fields.filter, "memory.filter", attributes)
+        options = AskOptions(
+            fields.mode, fields.k or DEFAULT_K, where, fields.use_memory, fields.abstain, sampling.max_tokens
+        )
+        return Task(
+            memory=served,
+            question=question[0],
+            context=question[1],
+            query=(fields.query or "").strip(),
+            options=options,
+            search=self.memories.search_of(served, fields.search),
+            sampling=sampling,
+            choices=choices,
+            streams=streams,
+            deadline=time.monotonic() + self.settings.deadline_seconds,
+            on_event=on_event,
+        )
+
+
+async def refresh(engine: Engine, memories: Memories, name: str) -> None:
+    """Open the present version of a memory in the engine's thread."""
+    await asyncio.wrap_future(engine.call(partial(memories.open, name)))
+
+
+def service_of(request: Request) -> Service:
+    """Return the service that a request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+def access_of(request: Request) -> Access:
+    """Return what the client of a request may do."""
+    return visitor_of(request) or NOTHING
+
+
+def visitor_of(request: Request) -> Access | None:
+    """Return what the client of a request may do; None for one without a key, at an endpoint that may need none."""
+    access: Access | None = request.state.access
+    return access
+
+
+def links_of(request: Request) -> Links:
+    """Return what makes addresses of the document viewer, as the client of a request reaches it."""
+    service = service_of(request)
+    return Links(service.settings.public_url or str(request.base_url), service.secret)
+
+
+class Answers:
+    """The events of one task, for the request that waits for them."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.task: Task | None = None
+
+    def put(self, event: Event) -> None:
+        """Take an event from the engine's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended with the server
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def events(self) -> AsyncIterator[Found | Piece | list[Choice]]:
+        """Yield what comes, and the choices last; the task ends with whoever waits for it.
+
+        Raises:
+            Exception: the one that ended the task.
+        """
+        assert self.task is not None
+        try:
+            while True:
+                event = await self._events.get()
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+                if isinstance(event, list):
+                    return
+        finally:
+            self.task.cancel()
+
+    async def first(self, request: Request, events: AsyncIterator[Any]) -> Any:
+        """Return the first event; a client that goes before it comes stops the task."""
+        return await self._watched(request, anext(events))
+
+    async def choices(self, request: Request, events: AsyncIterator[Any]) -> list[Choice]:
+        """Return the choices; a client that goes before they come stops the task.
+
+        Raises:
+            Exception: the one that ended the task.
+        """
+
+        async def last() -> list[Choice]:
+            async for event in events:
+                if isinstance(event, list):
+                    return event
+            raise AssertionError("the choices come last")
+
+        return await self._watched(request, last())
+
+    async def _watched(self, request: Request, waiting: Awaitable[Result]) -> Result:
+        work = asyncio.ensure_future(waiting)
+        try:
+            while not work.done():
+                await asyncio.wait([work], timeout=_DISCONNECT_SECONDS)
+                if not work.done() and await request.is_disconnected():
+                    raise ClientGoneError
+            return work.result()
+        except BaseException:
+            work.cancel()
+            if self.task is not None:
+                self.task.cancel()
+            raise

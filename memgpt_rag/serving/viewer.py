@@ -1,0 +1,115 @@
+"""The document viewer: a document's text as it was indexed, with the cited passage marked, as HTML without scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from html import escape
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from memgpt_rag.errors import MemoryFormatError
+from memgpt_rag.io.printable import printable
+from memgpt_rag.memory import Memory
+from memgpt_rag.model.prompt import language_of
+from memgpt_rag.passage import Passage
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.files import shown_name
+from memgpt_rag.serving.memories import ServedMemory
+
+_AROUND = 100  # entries before and behind the cited one
+_STYLE = """
+:root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif; }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.3rem; } h2 { font-size: 0.85rem; font-weight: 600; opacity: 0.7; margin: 1.5rem 0 0.2rem; }
+p { white-space: pre-wrap; margin: 0; } .note { opacity: 0.7; }
+mark { background: #ffe58a; color: #000; display: block; padding: 0.5rem; border-radius: 0.3rem; }
+"""
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+HEADERS = {
+    "content-security-policy": (
+        f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "private, no-store",
+}
+
+
+def signature(secret: bytes, memory: str, entry: str) -> str:
+    """Return what an address must end with where the server has keys: it opens one document, without a key."""
+    return hmac.new(secret, f"{memory}\n{entry}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+
+def document_page(served: ServedMemory, entry: str, version: int | None) -> str:
+    """Return the page of the document that holds an entry.
+
+    Args:
+        version: of the memory that was cited; another one is looked at where the present one has the entry no more.
+
+    Raises:
+        ApiError: 404 where no version that is kept has the entry.
+    """
+    memory: Memory = served.memory
+    cited = _entry(memory, entry)
+    if cited is None and version is not None and version != served.version:
+        try:
+            memory = Memory.open(served.folder, version=version)
+        except MemoryFormatError:
+            raise _gone(entry) from None
+        cited = _entry(memory, entry)
+    if cited is None:
+        raise _gone(entry)
+    same = (pc.field("source") == _text(cited.source)) & (pc.field("record") == _text(cited.record))
+    passages = memory.passages(memory.rows(same))
+    passages.sort(key=lambda passage: (passage.start, passage.first))
+    return _page(passages, cited, memory.manifest.commit, served)
+
+
+def _entry(memory: Memory, entry: str) -> Passage | None:
+    rows = memory.rows(pc.field("id") == _text(entry))
+    return memory.passages(rows[:1])[0] if len(rows) else None
+
+
+def _text(text: str) -> pa.Scalar:
+    try:
+        return pa.scalar(text, pa.string())
+    except (pa.ArrowException, UnicodeEncodeError):
+        raise ApiError(400, "The id of the entry is no text.", param="entry") from None
+
+
+def _gone(entry: str) -> ApiError:
+    return ApiError(404, f"No version that is kept has the entry {entry[:80]!r}.", code="entry_not_found")
+
+
+def _page(passages: Sequence[Passage], cited: Passage, version: int, served: ServedMemory) -> str:
+    place = next(number for number, passage in enumerate(passages) if passage.id == cited.id)
+    begin, end = max(0, place - _AROUND), place + _AROUND + 1
+    parts = [_section(passage, passage.id == cited.id) for passage in passages[begin:end]]
+    if begin:
+        parts.insert(0, f'<p class="note">{begin:,} passages stand before.</p>')
+    if end < len(passages):
+        parts.append(f'<p class="note">{len(passages) - end:,} passages follow.</p>')
+    title = _shown(cited.title or shown_name(cited.source))
+    language = language_of(cited.text)
+    return (
+        f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+        f'<p class="note">{_shown(shown_name(cited.source))} · {_shown(served.name)}, {version}</p>\n'
+        + "\n".join(parts)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _section(passage: Passage, is_cited: bool) -> str:
+    text = f"<p>{_shown(passage.text, lines=True)}</p>"
+    text = f'<mark id="cited">{text}</mark>' if is_cited else text
+    return f"<section>\n<h2>{_shown(shown_name(passage.place))}</h2>\n{text}\n</section>"
+
+
+def _shown(text: str, *, lines: bool = False) -> str:
+    return escape(printable(text, lines=lines))

@@ -1,0 +1,110 @@
+"""Rows of a batch with rules of their own, text before a question, and other words to search for; with a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tiny import HashEncoder, TinyReader
+
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.memory import Memory
+from memgpt_rag.rag import RAG
+
+QUESTIONS = ["When does it open?", "Who may borrow a kite in this park?", "What costs 40?"]
+OPTIONS = AskOptions(k=2, max_new_tokens=10)
+
+
+@pytest.fixture(scope="module")
+def tiny_rag(tmp_path_factory):
+    texts = ["A boat costs 40 yuan.", "The park opens at six.", "Children may borrow a kite."]
+    memory = Memory.create(tmp_path_factory.mktemp("rows") / "memory", texts, encoder := HashEncoder())
+    return RAG(memory, encoder, TinyReader()())
+
+
+class Control:
+    """Gives the tokens that it is told, or the likeliest, and ends after so many."""
+
+    def __init__(self, most=100, given=()):
+        self.most, self.given, self.seen, self.begun = most, list(given), [], 0
+
+    def begin(self):
+        self.begun += 1
+        self.seen = []
+
+    def choose(self, scores):
+        return self.given[len(self.seen)] if self.given else None
+
+    def goes_on(self, token):
+        self.seen.append(token)
+        return len(self.seen) < self.most
+
+
+def answered(rag, controls, options=OPTIONS):
+    drafts = [
+        replace(draft, control=control) for draft, control in zip(rag.drafts(QUESTIONS, options), controls, strict=True)
+    ]
+    return drafts, rag.answer_from(drafts, options)
+
+
+def test_a_row_that_chooses_nothing_is_answered_as_without_a_control(tiny_rag):
+    plain, before = answered(tiny_rag, [None] * 3)
+    controls = [Control(), None, Control()]
+    drafts, after = answered(tiny_rag, controls)
+    for one, other in zip(plain, drafts, strict=True):
+        assert other.tokens == one.tokens
+        assert other.log_probs == pytest.approx(one.log_probs)
+        assert other.mass == pytest.approx(one.mass)
+    assert [answer.text for answer in after] == [answer.text for answer in before]
+    assert controls[0].seen == drafts[0].tokens and controls[0].begun == 1
+
+
+def test_rows_end_each_on_its_own(tiny_rag):
+    plain, _ = answered(tiny_rag, [None] * 3)
+    drafts, answers = answered(tiny_rag, [Control(2), Control(5), None])
+    assert [draft.tokens for draft in drafts] == [plain[0].tokens[:2], plain[1].tokens[:5], plain[2].tokens]
+    for draft, answer in zip(drafts, answers, strict=True):
+        assert len(draft.log_probs) == len(draft.tokens)
+        assert sum(citation.share for citation in answer.citations) == pytest.approx(1)
+
+
+def test_chosen_tokens_keep_the_likelihoods_that_the_model_gave_them(tiny_rag):
+    given = tiny_rag.model.tokenizer("boat", add_special_tokens=False)["input_ids"]
+    drafts, answers = answered(tiny_rag, [Control(len(given), given), None, None])
+    assert drafts[0].tokens == given
+    assert answers[0].text == "boat"
+    assert all(log_prob < -0.01 for log_prob in drafts[0].log_probs)  # none is certain to a random model
+
+
+def test_a_route_that_is_taken_again_begins_again(tiny_rag):
+    """What reads no memory after all is generated twice, and only the second time counts."""
+    control = Control(4)
+    options = AskOptions(k=2, max_new_tokens=10, use_memory="auto")
+    drafts, _ = answered(tiny_rag, [control, Control(3), Control(2)], options)
+    for draft, most in zip(drafts, (4, 3, 2), strict=True):
+        assert len(draft.tokens) <= most
+        if draft.control is control:
+            assert control.seen[: len(draft.tokens)] == draft.tokens
+
+
+def test_text_before_a_question_is_read_right_before_it(tiny_rag):
+    prompt = tiny_rag.prompt
+    context = "Speak plainly."
+    row = prompt.question_row("Why?", [], context)
+    assert row == [*prompt.context_ids(context), *prompt.question_ids("Why?")]
+    assert prompt.question_row("Why?", [], " \n") == list(prompt.question_ids("Why?"))
+    with_context, without = (
+        tiny_rag.answer_from(tiny_rag.drafts(["Why?"], OPTIONS, contexts=[one]), OPTIONS)[0].text
+        for one in (context, "")
+    )
+    assert with_context != without
+    with pytest.raises(ValueError, match=r"before the question has 4\d,\d{3} tokens; expected at most 16,384"):
+        tiny_rag.drafts(["Why?"], contexts=["much " * 8_000])
+
+
+def test_other_words_are_searched_for_and_the_question_is_asked(tiny_rag):
+    (draft,) = tiny_rag.drafts(["And then?"], AskOptions(k=1), queries=["borrow a kite"])
+    assert draft.question == "And then?"
+    assert draft.retrieved[0].passage.text == "Children may borrow a kite."
+    with pytest.raises(ValueError, match="empty"):
+        tiny_rag.drafts(["And then?"], queries=[" "])

@@ -1,0 +1,61 @@
+"""memgpt-rag serve: what it refuses before anything is loaded, and a server that is started, asked and stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+
+import openai
+import pytest
+from commands import environment, refused, words_of
+from served import free_port, wait_until
+
+
+def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.delenv("MEMGPT_RAG_API_KEY", raising=False)
+    assert "--memory DIR" in refused("memgpt-rag", "serve", status=2)
+    where = f"park={tmp_path / 'park'}"
+    assert "--keys FILE" in refused("memgpt-rag", "serve", "--memory", where, "--host", "0.0.0.0", status=2)
+    assert "does not exist" in refused("memgpt-rag", "serve", "--memory", where)
+    assert "Two memories are called 'park'" in refused("memgpt-rag", "serve", "--memory", where, "--memory", where)
+    assert "cannot be the name" in refused("memgpt-rag", "serve", "--memory", f"my park={tmp_path}")
+    (tmp_path / "keys.json").write_text('[{"key": "short"}]')
+    found = refused("memgpt-rag", "serve", "--memory", where, "--keys", tmp_path / "keys.json")
+    assert "at least 16 characters" in found
+
+
+@pytest.mark.slow
+@pytest.mark.offline_models
+def test_a_server_is_started_asked_and_stopped(memory):
+    """The bundled models: the right answer, its citation, and an end without a trace."""
+    port = free_port()
+    command = words_of("memgpt-rag", "serve", "--memory", f"park={memory}", "--port", str(port), "--no-cache")
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as server:
+
+        def ready():
+            assert server.poll() is None
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as response:
+                    return response.status == 200
+            except urllib.error.URLError:
+                return False
+
+        try:
+            wait_until(ready, 300)
+            question = [{"role": "user", "content": "How much does it cost to rent a rowing boat?"}]
+            with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=300) as client:
+                answer = client.chat.completions.create(model="park", messages=question)
+            assert "40 yuan" in answer.choices[0].message.content
+            assert answer.memory["entries"][0]["source"] == "park.md"
+            assert answer.choices[0].message.annotations[0].url_citation.title
+        finally:
+            server.send_signal(signal.SIGTERM)
+            _, log = server.communicate(timeout=60)
+        assert server.returncode == 0
+        events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
+        assert events.count("request") >= 2
+        assert "stopped" in events
+        assert "Traceback" not in log

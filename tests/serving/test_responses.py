@@ -1,0 +1,87 @@
+"""The Responses API with file search: the official client, streamed and not."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from served import TEXTS, Served
+
+TOOL = {"type": "file_search", "vector_store_ids": ["park"], "max_num_results": 2}
+ASKED = {"model": "park", "input": TEXTS[2], "tools": [TOOL], "max_output_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with Served(tmp_path_factory.mktemp("served")) as served:
+        yield served.client()
+
+
+def test_a_response_has_its_search_and_its_text(client):
+    response = client.responses.create(**ASKED, include=["file_search_call.results"])
+    search, message = response.output
+    assert search.type == "file_search_call"
+    assert search.queries == [TEXTS[2]]
+    assert search.results[0].text == TEXTS[2]
+    assert len(search.results) == 2
+    assert message.content[0].text == response.output_text != ""
+    assert response.status == ("incomplete" if response.incomplete_details else "completed")
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
+    kinds = {annotation.type for annotation in message.content[0].annotations}
+    assert kinds == {"file_citation", "url_citation"}
+    assert client.responses.create(**ASKED).output[0].results is None
+
+
+def test_a_stream_adds_up_to_the_response(client):
+    whole = client.responses.create(**ASKED)
+    text, kinds, numbers, last = "", [], [], None
+    for event in client.responses.create(**ASKED, stream=True):
+        kinds.append(event.type)
+        numbers.append(event.sequence_number)
+        if event.type == "response.output_text.delta":
+            text += event.delta
+        last = event
+    assert text == whole.output_text
+    assert numbers == list(range(len(numbers)))
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds.index("response.file_search_call.completed") < kinds.index("response.output_text.delta")
+    assert kinds[-1] == f"response.{whole.status}"
+    assert last.response.output[1].content == whole.output[1].content
+    assert kinds.count("response.output_text.annotation.added") == len(whole.output[1].content[0].annotations)
+
+
+def test_the_clients_own_stream_helper_reads_it(client):
+    with client.responses.stream(**ASKED) as stream:
+        assert "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+
+
+def test_turns_and_instructions_are_read(client):
+    alone = client.responses.create(**ASKED)
+    turns = [
+        {"role": "user", "content": "When does the park open?"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "At six."}]},
+        {"role": "user", "content": [{"type": "input_text", "text": TEXTS[2]}]},
+    ]
+    after = client.responses.create(**{**ASKED, "input": turns, "instructions": "Be brief."})
+    assert after.usage.input_tokens > alone.usage.input_tokens + 30
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"previous_response_id": "resp_1"}, openai.BadRequestError, "previous_response_id is not supported"),
+        ({"background": True}, openai.BadRequestError, "background is not supported"),
+        ({"tools": [{"type": "web_search"}]}, openai.BadRequestError, "tools"),
+        ({"tools": [{**TOOL, "vector_store_ids": ["none"]}]}, openai.NotFoundError, "no vector store 'none'"),
+        ({"input": ""}, openai.BadRequestError, "empty"),
+        ({"max_output_tokens": 10**6}, openai.BadRequestError, "at most"),
+        (
+            {"tools": [{**TOOL, "filters": {"type": "eq", "key": "colour", "value": "x"}}]},
+            openai.BadRequestError,
+            "colour",
+        ),
+    ],
+)
+def test_bad_requests_are_refused(client, settings, error, says):
+    for stream in (False, True):
+        with pytest.raises(error, match=says):
+            client.responses.create(**{**ASKED, **settings}, stream=stream)
