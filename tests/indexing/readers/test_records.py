@@ -545,3 +545,16 @@ def test_yaml_is_never_expanded_nor_executed(tmp_path, content):
 def test_yaml_tags_make_no_objects(tmp_path):
     documents = read(tmp_path, "a.yaml", "- text: !!python/name:os.system x\n- text: !!int 7\n")
     assert [text for _, _, text in texts(documents)] == ["x", "7"]
+
+
+@pytest.mark.parametrize(
+    "name, line", [("a.jsonl", '{"text": "Kayaks are free."}\n'), ("a.csv", "Kayaks are free.,1\n")]
+)
+def test_the_share_of_a_long_file_that_was_read_is_reported(tmp_path, name, line):
+    shares: list[float] = []
+    header = "text,number\n" if name == "a.csv" else ""
+    read(tmp_path, name, header + line * 2000, on_progress=shares.append)
+    assert shares == sorted(shares) and len(set(shares)) > 2 and shares[-1] == 1
+    inside: list[float] = []
+    read(tmp_path, name, header + line * 3, on_progress=inside.append, depth=1)
+    assert inside == [], "a file in another one says nothing about that one"
