@@ -5,9 +5,9 @@ Nothing is guessed: a file that is not in its encoding is an error, which says w
 
 from __future__ import annotations
 
-import io
 import codecs
 import fnmatch
+import io
 import re
 from collections.abc import Iterator
 from functools import partial
