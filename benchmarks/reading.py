@@ -181,7 +181,7 @@ def measure(folder: Path, options: list[str]) -> tuple[list[Sample], str]:
     """Read the folder as a job does, on a terminal of its own; returns samples, and what the job printed in the end."""
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # a bar fills the width of its terminal
-    command = [sys.executable, "-m", "indexing", "build", folder, "--dry-run", "--no-cache", *options]
+    command = [sys.executable, "-m", "indexing", "build", str(folder), "--dry-run", "--no-cache", *options]
     job = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=end, cwd=folder.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )

@@ -36,7 +36,7 @@ FORMATS = ("md", "html", "pdf", "docx", "pptx", "xlsx", "odt", "epub", "rst", "t
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 _CONTENT = re.compile(r"ppt/slides/slide|xl/(sharedStrings|worksheets/sheet)|content\.xml")
 _NOTES = 'pdf:impress_pdf_Export:{"ExportNotesPages":{"type":"boolean","value":"true"},"ExportOnlyNotesPages":{"type":"boolean","value":"true"}}'
-_CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
+_CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,true,false,false,-1"
 # Prints, for each file, a line of JSON: its path, the text of its documents and the notes about what was left out.
 _READ = """
 import json, sys
