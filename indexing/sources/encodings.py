@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import fnmatch
+import io
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -56,7 +57,8 @@ def text_codec(label: str) -> str | None:
 def decoded_lines(path: Path, name: str, options: ReadOptions, newline: str) -> Iterator[str]:
     """Yield the lines of a file with their line ends, one at a time; the whole file is validated before the first one.
 
-    A line longer than `MOST_RECORD_CHARACTERS` comes in pieces of that length, so that no line fills the memory.
+    A line longer than `MOST_RECORD_CHARACTERS` comes in pieces of that length, so that no line fills the memory. The share of the
+    file that was read is reported to `options.on_progress`, unless it lies in another file.
 
     Args:
         newline: line end, as for `open`.
@@ -68,8 +70,11 @@ def decoded_lines(path: Path, name: str, options: ReadOptions, newline: str) -> 
         encoding = _marked(file.read(4)) or named_encoding(name, options) or "utf-8"
     if not _is_text(path, encoding):
         decode(path, name, options)  # raises an error with the position
-    with path.open(encoding=encoding, newline=newline) as text:
+    size = path.stat().st_size
+    with path.open("rb") as file, io.TextIOWrapper(file, encoding, newline=newline) as text:
         for number, line in enumerate(iter(partial(text.readline, MOST_RECORD_CHARACTERS), "")):
+            if not options.depth:  # else the share of a member, not of the file that holds it
+                options.on_progress(file.tell() / size)
             yield line if number else line.removeprefix("\ufeff")
 
 

@@ -54,7 +54,7 @@ class ReadOptions:
         allowance: what those archives may still inflate to; None outside of an archive.
         on_note: called with each note about what was left out.
         on_progress: called with the share of the present file that was read, from 0 to 1, by readers that work long on one
-            document.
+            file.
         on_reject: called with each record or file that cannot be read; None to fail instead.
     """
 

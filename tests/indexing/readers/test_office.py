@@ -286,7 +286,16 @@ def test_an_opendocument_text_in_its_final_view(tmp_path):
         ("", "2. Press.", 7), ("", "Hold.", 8), ("", "3. Go on.", 9), ("", "1. Anew.", 10), ("", "• point", 11),
         ("Boat |  | Day", "Canoe | x | 30", 12), ("", "Beside it.", 13), ("", "In a box.", 13),
     ]  # fmt: skip
-    assert notes == ["left out: 1 comment"]
+    assert notes == ["left out: 1 comment, 1 tracked deletion"]
+
+
+def test_a_document_of_openoffice_2_whose_manifest_names_a_document_type(tmp_path):
+    path = opendocument(tmp_path / "a.odt", "<text:p>Boats</text:p>")
+    with zipfile.ZipFile(path, "a") as archive:
+        named = '<!DOCTYPE m:manifest PUBLIC "-//OpenOffice.org//DTD Manifest 1.0//EN" "Manifest.dtd">'
+        archive.writestr("META-INF/manifest.xml", f'{named}<m:manifest xmlns:m="http://openoffice.org/2001/manifest"/>')
+    (document,), _ = read(path)
+    assert [block.text for block in document.blocks] == ["Boats"]
 
 
 def test_an_opendocument_presentation(tmp_path):

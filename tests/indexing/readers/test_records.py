@@ -183,3 +183,16 @@ def test_a_text_that_is_too_long_is_an_error_of_its_record(tmp_path, small_bound
     assert rejects == [
         Reject("a.parquet", "row 2", "its text has 1,001 characters, more than 1,000; divide it into several records.")
     ]
+
+
+@pytest.mark.parametrize(
+    "name, line", [("a.jsonl", '{"text": "Kayaks are free."}\n'), ("a.csv", "Kayaks are free.,1\n")]
+)
+def test_the_share_of_a_long_file_that_was_read_is_reported(tmp_path, name, line):
+    shares: list[float] = []
+    header = "text,number\n" if name == "a.csv" else ""
+    read(tmp_path, name, header + line * 2000, on_progress=shares.append)
+    assert shares == sorted(shares) and len(set(shares)) > 2 and shares[-1] == 1
+    inside: list[float] = []
+    read(tmp_path, name, header + line * 3, on_progress=inside.append, depth=1)
+    assert inside == [], "a file in another one says nothing about that one"

@@ -200,6 +200,12 @@ def test_rows_that_are_marked_as_headers_and_rows_that_are_deleted(tmp_path):
     assert (block.header, block.text, block.kind) == ("Boat | 2024\n | Day", "Canoe | 30", "row")
 
 
+def test_the_description_of_a_table_stands_above_it(tmp_path):
+    described = '<w:tblPr><w:tblCaption w:val="Prices"/><w:tblDescription w:val="What a boat costs"/></w:tblPr>'
+    prices = table(["boat", "price"], ["kayak", "8 EUR"]).replace("<w:tbl>", f"<w:tbl>{described}", 1)
+    assert texts(word(tmp_path / "a.docx", prices)) == ["Prices", "What a boat costs", "kayak | 8 EUR"]
+
+
 def test_a_table_of_one_column_is_a_frame_around_paragraphs(tmp_path):
     inner = para("Rules", style("H1")) + para("No fishing.") + para("No fires.")
     path = word(tmp_path / "a.docx", table([cell(inner)], columns=1), styles=STYLES)

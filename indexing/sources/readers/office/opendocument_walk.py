@@ -20,7 +20,7 @@ OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 AUTOMATIC_STYLES = frozenset({f"{OFFICE}automatic-styles"})
 _SVG = "{urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0}"
 _UNSEEN = {
-    f"{TEXT}tracked-changes", f"{TEXT}note-citation", f"{TEXT}sequence-decls", f"{TEXT}variable-decls",
+    f"{TEXT}note-citation", f"{TEXT}sequence-decls", f"{TEXT}variable-decls",
     f"{TEXT}user-field-decls", f"{OFFICE}forms", f"{OFFICE}event-listeners", f"{_SVG}title", f"{_SVG}desc",
     f"{TABLE}table-source", f"{TABLE}covered-table-cell", f"{TABLE}desc", f"{TABLE}title", f"{OFFICE}annotation-end",
     f"{DRAW}glue-point", f"{OFFICE}binary-data",
@@ -70,6 +70,10 @@ class OpenDocumentWalk(BlockWalk):
         """Return whether an element is shown."""
         if element.tag in _LEFT_OUT:
             self.left_out[_LEFT_OUT[element.tag]] += 1
+            return False
+        if element.tag == f"{TEXT}tracked-changes":
+            deletions = sum(1 for _ in element.iterfind(f"{TEXT}changed-region/{TEXT}deletion"))
+            self.left_out.update({"tracked deletion": deletions} if deletions else {})
             return False
         if element.tag == f"{TEXT}section" and element.get(f"{TEXT}display") == "none":
             self.left_out["hidden text"] += 1

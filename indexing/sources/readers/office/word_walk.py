@@ -217,6 +217,10 @@ class WordWalk(BlockWalk):
 
     def _start_table(self, element: _Element) -> None:
         grid = element.find(f"{W}tblGrid")
+        for name in ("tblCaption", "tblDescription"):  # what stands for the table where it cannot be seen
+            text = element.find(f"{W}tblPr/{W}{name}")
+            if text is not None and (words := text.get(VAL, "").strip()):
+                self.deliver(Text(words))
         self.start_table(1 if grid is None else min(len(grid), _WIDEST_TABLE))
 
     def _start_row(self, element: _Element) -> None:
