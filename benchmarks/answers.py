@@ -63,11 +63,12 @@ STATES_BYTES = 6 * 2**30
 def build(
     name: str, folder: Path, encoder: Encoder, records: Sequence[dict[str, str]], *, words: bool = False
 ) -> Memory:
-    """One memory of all paragraphs of a set, by the index job itself; one that is there already is opened.
+    """One memory of the paragraphs of a set, by the index job itself; one of as many that is there already is opened.
 
     Args:
         words: with a lexical index.
     """
+    name = f"{name}-{len(records)}"
     if not (folder / name).exists():
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / f"{name}.jsonl"

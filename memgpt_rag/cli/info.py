@@ -68,4 +68,8 @@ def _search_of(manifest: Manifest) -> str:
 def _states_of(states: StatesFingerprint | None) -> str:
     if states is None:
         return "none; computed when first asked for"
-    return f"{states.dtype}, {counted(len(states.layers), 'layer')} of {states.model}, after a prefix of {counted(len(states.prefix_ids), 'token')}"
+    delimiters = f", with the delimiters {states.delimiters}" if states.delimiters else ""
+    return (
+        f"{states.dtype}, {counted(len(states.layers), 'layer')} of {states.model}, after a prefix of "
+        f"{counted(len(states.prefix_ids), 'token')}{delimiters}"
+    )
