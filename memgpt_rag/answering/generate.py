@@ -185,12 +185,7 @@ class Generator:
         if not end.itself:
             settings.setdefault("stopping_criteria", StoppingCriteriaList([StopAtEnd(end)]))
         if prompt.example_answers:
-            read = [
-                "\n".join([context, question, *(entry.passage.titled_text for entry in (*one, *other))])
-                if one or other
-                else None
-                for context, question, one, other in zip(contexts, questions, pasted, attended, strict=True)
-            ]
+            read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
             bar = BarRecital(prompt.example_answers, self.model.tokenizer.decode, read)
             settings["logits_processor"] = [*settings.get("logits_processor", ()), bar]
         if decide is not None:
@@ -211,6 +206,12 @@ class Generator:
         ends = set(end) if isinstance(end, list) else {end}
         place = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
         return self.prompt.answer_end.tokens(token_ids[:place])
+
+
+def _text_read(context: str, question: str, pasted: Sequence[Retrieved], attended: Sequence[Retrieved]) -> str | None:
+    """Return all text that a question is answered from; None without entries, where a model knows what it knows."""
+    entries = (*pasted, *attended)
+    return "\n".join([context, question, *(entry.passage.titled_text for entry in entries)]) if entries else None
 
 
 class _Decision:

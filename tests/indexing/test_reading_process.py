@@ -122,7 +122,8 @@ def test_a_process_and_this_one_read_the_same(folder):
         [read_file(file, ReadOptions(limits=limits), rejecting=True) for file in find_files([folder])]
         for limits in (None, ReadLimits())
     ]
-    here, there = [[list(items) for items in files] for files in found]
+    # Only a process of its own tells how far it is.
+    here, there = [[[item for item in items if not isinstance(item, Progress)] for items in files] for files in found]
     assert here == there
     assert [len(items) for items in here] == [1, 1, 3]
 
