@@ -68,9 +68,10 @@ def _barred(
 ) -> dict[tuple[int, ...], list[int]]:
     """Return the tokens that must not follow what was written: what both say is how an example begins, and not in the text."""
     barred: dict[tuple[int, ...], list[int]] = {}
+    held = (text or "").casefold()  # an entry that begins with "Children" holds the answer "children", too
     for ids in examples if text is not None else ():
         for place, token in enumerate(ids):
-            if decode(ids[: place + 1]).strip() not in (text or ""):
+            if decode(ids[: place + 1]).strip().casefold() not in held:
                 barred.setdefault(tuple(ids[:place]), []).append(token)
     return barred
 

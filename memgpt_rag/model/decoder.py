@@ -111,7 +111,9 @@ class MemoryDecoder(nn.Module):
         decoder = load_decoder(name, dtype, device, settings)
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
-        model = cls(decoder, tokenizer, config=config, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
+        # A preset is known once the reader is: it may have been trained with another one than this model has otherwise.
+        known = MemoryAttentionConfig() if isinstance(config, str) else config
+        model = cls(decoder, tokenizer, config=known, prefix_ids=prefix_ids, states_cache_bytes=states_cache_bytes)
         model.name = str(name)
         if (folder := reader_folder(reader, name)) is not None:
             load_reader(model, folder)
