@@ -72,7 +72,7 @@ def take_back(shown: str) -> bool:
     # Chinese characters are two columns wide.
     is_one_line = "\n" not in shown and 2 * len(printable(shown)) < shutil.get_terminal_size().columns
     if is_one_line and shown:
-        click.echo("\r\x1b[2K", nl=False)
+        click.echo("\r\x1b[2K", nl=False, color=True)  # as it is: the caller has looked for a terminal
     return is_one_line
 
 
