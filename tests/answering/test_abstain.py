@@ -86,7 +86,10 @@ def test_a_model_that_says_so_itself_is_believed(rag):
     for words in ("Not in memory.", "记忆中没有。"):
         draft.text = words
         denied = judge(draft, rag.confidence, abstain=False)
-        assert (denied.text, denied.supported, denied.confidence) == (words, False, answer.confidence)
+        assert (denied.text, denied.supported, denied.confidence) == (words, False, 0)
+        # Search and attention point to the right entry all the same: its words come first.
+        assert denied.quote is not None and denied.quote.passage == answer.citations[0].passage
+        assert denied.leads == "quote"
 
 
 def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
