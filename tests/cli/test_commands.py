@@ -209,8 +209,9 @@ def test_a_build_stores_states_where_it_is_told_to(tmp_path):
 def test_ask_answers_and_cites(memory):
     done = run_in_shell("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
     assert done.returncode == 0, done.stderr
-    first, *rest = done.stdout.splitlines()
+    first, quote, *rest = done.stdout.splitlines()
     assert first.startswith("40 yuan")
+    assert quote == "  From the memory: Rowing boats are rented at the east gate for 40 yuan an hour."
     assert "park.md, lines 14–15" in rest[0]
     assert rest[0].startswith("  [1]")
     assert "%" in rest[0]
