@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +29,7 @@ from memgpt_rag.answering.generation_hooks import (
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import reroute
 from memgpt_rag.answering.row_control import ControlledRows
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES
+from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, Mode
 from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.answer_text import written_spans
@@ -61,6 +62,15 @@ class Generator:
     def __init__(self, model: MemoryDecoder, prompt: Prompt, states: StatesSource):
         self.model, self.prompt, self.states = model, prompt, states
 
+    def on_route(self, route: Mode) -> Generator:
+        """Return what generates on a route: a reader was trained to read memory, so prompts and closed book go without it."""
+        return self if route == "memory" or self.model.reader is None else self._pretrained
+
+    @cached_property
+    def _pretrained(self) -> Generator:
+        model = self.model.without_reader()
+        return Generator(model, model.prompt, self.states)
+
     def generate(
         self,
         drafts: Sequence[Draft],
@@ -88,7 +98,7 @@ class Generator:
             if route != "memory" and isinstance(streamer, HeldStreamer):
                 streamer.start_again()
             decide = _Decision(batch, options, confidence, streamer) if route == "memory" else None
-            self._generate(batch, options.max_new_tokens, decide, streamer, settings)
+            self.on_route(route)._generate(batch, options.max_new_tokens, decide, streamer, settings)
 
     def _generate(
         self,

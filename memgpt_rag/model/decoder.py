@@ -149,6 +149,12 @@ class MemoryDecoder(nn.Module):
         self.read_with(self.writer)
         self.delimiters = None if reader is None else reader.delimiters
 
+    def without_reader(self) -> MemoryDecoder:
+        """Return the model as it was pretrained, behind its own prefix; all weights are shared."""
+        plain = MemoryDecoder(self.writer, self.tokenizer, config=self.config)
+        plain.name, plain.prefix_ids = self.name, plain.prompt.prefix_ids
+        return plain
+
     @property
     def prompt(self) -> Prompt:
         """How passages and questions are put into words for this model and its reader; may be set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -260,19 +260,18 @@ class Engine:
         on_piece = give if task.streams and not task.options.may_withhold else None
         tokenizer = self.memories.models.decoder.tokenizer
         # Where the answers of a model may have several lines, its prompt knows what of them is certain.
-        end = getattr(task.memory.rag.prompt, "answer_end", None)
-        settled: Callable[[Sequence[int]], int] = len if end is None else end.settled
+        end = task.memory.rag.generator.on_route(task.options.mode).prompt.answer_end
 
         def is_over() -> bool:
             return task.is_over() or self._closed
 
         return [
-            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=settled)
+            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=end.settled)
             for choice in range(task.choices)
         ]
 
     def _choice(self, task: Task, draft: Draft, answer: Answer, row: AnswerRow) -> Choice:
-        prompt = task.memory.rag.prompt
+        prompt = task.memory.rag.generator.on_route(task.options.mode).prompt
         entries = [entry.passage for entry in draft.entries]
         pasted = entries if draft.route == "prompt" else []
         asked = len(prompt.question_row(draft.question, pasted, draft.context))

@@ -21,7 +21,6 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.own_folder import first_link
-from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.reader import save_reader
@@ -165,8 +164,7 @@ class AdapterOptions:
 
 def teacher_of(rag: RAG) -> RAG:
     """Return the same memory with the model and its reader as they are now, which training does not change."""
-    model = MemoryDecoder(rag.model.writer, rag.model.tokenizer, config=rag.model.config)
-    model.name = rag.model.name
+    model = rag.model.without_reader()
     model.reader = rag.model.reader
     model.read_with(rag.model.decoder)
     return RAG(rag.retriever.memory, rag.retriever.encoder, model)

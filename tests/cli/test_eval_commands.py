@@ -137,7 +137,7 @@ def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("How right answers are\nmode ")
     report = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
-    means = {mode: parts["all"]["contains"]["mean"] for mode, parts in report["modes"].items()}
+    means = {mode: parts["all"]["f1"]["mean"] for mode, parts in report["modes"].items()}
     assert means["memory"] > 0.5 > means["closed_book"]
     assert [one["question"] for one in report["answers"]] == [asked for asked, _ in KNOWN]
     assert report["about"]["encoder"] == "multilingual-e5-small-4bit"

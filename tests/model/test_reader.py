@@ -75,6 +75,10 @@ def test_every_part_of_a_reader_comes_back(saved):
     assert torch.equal(model.delimiters.entry, delimiters_of(plain).entry)
     assert model.prefix_tokens == 3 + 3 and model.entry_tokens(ENTRIES[0]) == 7 + 2
     assert model.states_of(ENTRIES)[0].num_tokens == 7 + 2
+    alone = model.without_reader()
+    assert alone.prefix_ids == alone.prompt.prefix_ids and alone.reader is None and model.reader is reader
+    alone.prefix_ids = plain.prefix_ids
+    assert torch.equal(read(alone), read(plain))
     model.reader = None
     assert torch.equal(read(model), read(plain)), "without its reader the model is as it was pretrained"
 
