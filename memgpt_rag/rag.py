@@ -124,7 +124,7 @@ class RAG:
         Example:
             >>> rag = RAG.open("my-memory")
             >>> rag.answer("How much is a rowing boat?", AskOptions(k=2)).text
-            '40 yuan an hour'
+            '40 yuan'
         """
         return self.answer_all([question], options, streamer=streamer, **settings)[0]
 
