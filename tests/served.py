@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from tiny import HashEncoder, TinyReader
+from hashing import HashEncoder
+from tiny import TinyReader
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import Memory

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tiny import HashEncoder, TinyReader
+from hashing import HashEncoder
+from tiny import TinyReader
 
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Memory
