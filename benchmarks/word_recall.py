@@ -4,16 +4,20 @@
     python benchmarks/word_recall.py FOLDER --before CHECKOUT --markitdown PYTHON
 
 Recall: the share of the words that the reference tool shows which are in the documents that a job reads, each as often. Wanted: the
-same without what a note of the job names as left out: tables of contents of text and PDF files, page headers and footers of these. Distinct: recall
-with each word counted once. Precision: the share of the words read that the tool shows. The tools are pandoc, LibreOffice and
-pdftotext; nothing is installed here. `--before` reads with another checkout of this project, `--markitdown` with that package, in an
-environment of its own. Prints a table of means by format, the files that fall behind, and one JSON line.
+same without what a note of the job names as left out: tables of contents of text and PDF files, page headers and footers of PDF files.
+Distinct: recall with each word counted once. Precision: the share of the words read that the tool shows. Tracked changes count as
+accepted; numbers and dates of workbooks and slides are compared by value. The tools are pandoc, LibreOffice and pdftotext; nothing is
+installed here. `--before` reads with another checkout of this project, `--markitdown` with that package, in an environment of its own.
+Prints a table of means by format, the files that fall behind, and one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -28,6 +32,9 @@ from hashlib import blake2b
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
+from urllib.parse import unquote
+
+from lxml import etree
 
 ROOT = Path(__file__).parents[1]
 _AT_ONCE = 5  # files in one run of a tool
@@ -35,7 +42,11 @@ FORMATS = ("md", "html", "pdf", "docx", "pptx", "xlsx", "odt", "epub", "rst", "t
 # Words; each Chinese or Japanese character is a word.
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
 _CONTENT = re.compile(r"ppt/slides/slide|xl/(sharedStrings|worksheets/sheet)|content\.xml")
-_NOTES = 'pdf:impress_pdf_Export:{"ExportNotesPages":{"type":"boolean","value":"true"},"ExportOnlyNotesPages":{"type":"boolean","value":"true"}}'
+_TEXT = "txt:Text (encoded):UTF8"
+_ODF = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_DELETION = re.compile(
+    rb"<text:changed-region\b(?:(?!</text:changed-region>).)*?<text:deletion>.*?</text:changed-region>", re.S
+)
 _CSV = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,true,false,false,-1"
 # Prints, for each file, a line of JSON: its path, the text of its documents and the notes about what was left out.
 _READ = """
@@ -52,7 +63,7 @@ for path in sys.argv[1:]:
     lines, notes = [], []
     try:
         for document in read_documents(find_files([Path(path)]), ReadOptions(**options)):
-            lines.append(document.title)
+            lines.append(document.title.removeprefix(Path(path).stem))  # a workbook's title is its file's name and the sheet's
             header, headings = "", ()
             for block in document.blocks:
                 same = 0
@@ -95,6 +106,14 @@ def words(text: str) -> Counter[str]:
     return Counter(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
+def by_value(text: str) -> str:
+    """Return text with its numbers and dates in one form: LibreOffice writes 1,254 and 2/27/2020, the reader 1254 and 2020-02-27."""
+    text = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", text)
+    text = re.sub(r"\b(\d{1,2})/(\d{1,2})/((?:19|20)\d\d)\b", r"\3 \1 \2", text)
+    text = re.sub(r"\b\d+\.\d{9,}\b", lambda number: f"{float(number[0]):.9g}", text)
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", text)
+
+
 def run(command: list[str | Path], *, seconds: float = 300, path: Path | None = None) -> str:
     """Run a command and return what it prints, until it fails or its time is up."""
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": tempfile.gettempdir(), "LANG": "C.UTF-8"}
@@ -115,7 +134,10 @@ def by_office(paths: Sequence[Path], to: str) -> dict[Path, str]:
     with tempfile.TemporaryDirectory() as folder:
         copies = {path: Path(folder) / f"{number}{path.suffix}" for number, path in enumerate(paths)}
         for path, copy in copies.items():
-            shutil.copyfile(path, copy)
+            if path.suffix.lower() == ".odt":
+                write_accepted(path, copy)
+            else:
+                shutil.copyfile(path, copy)
         profile = f"-env:UserInstallation=file://{folder}/profile"
         run(
             ["soffice", profile, "--headless", "--convert-to", to, "--outdir", f"{folder}/out", *copies.values()],
@@ -140,19 +162,75 @@ def references(paths: Sequence[Path]) -> dict[Path, Counter[str]]:
     """Return the words that the reference tool shows of files of one format; one that it cannot read is missing."""
     suffix = paths[0].suffix.lower()[1:]
     if suffix in ("pptx", "odp"):
-        slides, notes = by_office(paths, "pdf"), by_office(paths, _NOTES)
-        # A page of notes shows its slide once more, as a picture with text.
-        return {path: words(text) + (words(notes.get(path, "")) - words(text)) for path, text in slides.items()}
-    if suffix in ("xlsx", "ods", "odt"):
-        shown = by_office(paths, "txt:Text (encoded):UTF8" if suffix == "odt" else _CSV)
+        shown = {path: by_value(slides_text(text)) for path, text in by_office(paths, "fodp").items()}
+    elif suffix in ("xlsx", "ods"):
+        shown, again = (
+            {path: by_value(cells_text(text)) for path, text in by_office(paths, _CSV).items()} for _ in range(2)
+        )
+        # LibreOffice computes some formulas anew, forecasts by chance: what differs between two runs is no reference.
+        shown = {path: text for path, text in shown.items() if again.get(path) == text}
+    elif suffix == "odt":
+        shown = by_office(paths, _TEXT)
     elif suffix == "txt":
         shown = {path: path.read_text(encoding="utf-8", errors="replace") for path in paths}
     elif suffix == "pdf":
         shown = {path: run(["pdftotext", path, "-"]) for path in paths}
+    elif suffix == "epub":
+        shown = {path: book_text(path) for path in paths}
     else:
-        reader = {"md": "gfm", "rst": "rst", "html": "html", "docx": "docx", "epub": "epub"}[suffix]
+        reader = {"md": "gfm", "rst": "rst", "html": "html", "docx": "docx"}[suffix]
         shown = {path: run(["pandoc", "-f", reader, "-t", "plain", "--wrap=none", path]) for path in paths}
     return {path: words(text) for path, text in shown.items()}
+
+
+def book_text(path: Path) -> str:
+    """Return what pandoc shows of the pages of a book, each by itself: of a whole book it may leave out most of them."""
+    with zipfile.ZipFile(path) as book, tempfile.TemporaryDirectory() as folder:
+        packages = [name for name in book.namelist() if name.endswith(".opf")]
+        if not packages:
+            return ""
+        package = etree.fromstring(book.read(packages[0]))
+        root = posixpath.dirname(packages[0])
+        places = {
+            one.get("id"): posixpath.normpath(posixpath.join(root, unquote(one.get("href", "")).partition("#")[0]))
+            for one in package.iterfind("{*}manifest/{*}item")
+            if "nav" not in one.get("properties", "").split()  # the table of contents
+        }
+        read = [places.get(one.get("idref")) for one in package.iterfind("{*}spine/{*}itemref")]
+        pages = []
+        for number, place in enumerate(dict.fromkeys(place for place in read if place)):
+            pages.append(Path(folder) / f"{number}.html")
+            pages[-1].write_bytes(book.read(place))
+        return "\n".join(run(["pandoc", "-f", "html", "-t", "plain", "--wrap=none", page]) for page in pages)
+
+
+def cells_text(table: str) -> str:
+    """Return the cells of a CSV file, each on lines of its own."""
+    return "\n".join(cell for row in csv.reader(io.StringIO(table)) for cell in row)
+
+
+def slides_text(saved: str) -> str:
+    """Return the paragraphs of slides and notes as LibreOffice has read them, without the date of today and page numbers.
+
+    A PDF of the slides would show more, the numbers of a chart's axes, and letters set apart as words of their own.
+    """
+    body = etree.fromstring(saved.encode(), etree.XMLParser(huge_tree=True)).find("{*}body")
+    for field in body.iter("{*}date", "{*}time", "{*}page-number", "{*}binary-data"):
+        field.text = ""
+    for space in body.iter("{*}line-break", "{*}tab", "{*}s"):
+        space.text = " "
+    outermost = [one for one in body.iter(f"{_ODF}p") if not any(True for _ in one.iterancestors(f"{_ODF}p"))]
+    return "\n".join("".join(paragraph.itertext()) for paragraph in outermost)
+
+
+def write_accepted(path: Path, copy: Path) -> None:
+    """Copy an OpenDocument text with its tracked changes accepted, as pandoc shows those of Word: LibreOffice prints deleted text."""
+    with zipfile.ZipFile(path) as given, zipfile.ZipFile(copy, "w") as made:
+        for name in given.namelist():
+            content = given.read(name)
+            if name == "content.xml":
+                content = _DELETION.sub(b"", content)
+            made.writestr(name, content)
 
 
 def holds_text(path: Path, characters: int) -> bool:
@@ -235,7 +313,8 @@ def _form(line: str) -> str:
 
 def measured(path: Path, shown: Counter[str], text: str, notes: Sequence[str]) -> Figures:
     """Compare the words that the tool shows of a file with those that a reader found."""
-    found, left = words(text), wanted(path, shown, notes)
+    found = words(by_value(text) if path.suffix.lower() in (".pptx", ".odp", ".xlsx", ".ods") else text)
+    left = wanted(path, shown, notes)
     shared = (shown & found).total()
     return Figures(
         shared / shown.total(),
