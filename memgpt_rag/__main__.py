@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 from importlib import import_module
@@ -14,6 +16,8 @@ def start(module: str) -> None:
     )  # else the caller wants interrupts to be ignored
     if own:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The last collection would look at each object of the libraries, for up to 2 s; the process ends and frees them all.
+    atexit.register(gc.freeze)
     command = import_module(module)
     if own:
         signal.signal(signal.SIGINT, signal.default_int_handler)
