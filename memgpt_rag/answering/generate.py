@@ -15,6 +15,7 @@ from transformers.generation.streamers import BaseStreamer
 from memgpt_rag.answering.answer import Timings
 from memgpt_rag.answering.attention_trace import AttentionTrace, EntryTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
+from memgpt_rag.answering.declining import Declining
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import StatesSource, make_memory, require_room
 from memgpt_rag.answering.generation_hooks import (
@@ -112,6 +113,11 @@ class Generator:
         rows = ControlledRows([draft.control for draft in drafts], self._until_end)
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
         from_memory = decide is not None
+        processors = [*settings.get("logits_processor", ()), log_probs]
+        declining = None
+        if from_memory and self.model.reader is not None:
+            declining = Declining(self.prompt, [draft.question for draft in drafts], self.model.reader.declining)
+            processors.append(declining)
         generated = self.generate_batch(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
@@ -121,7 +127,7 @@ class Generator:
             decide=decide,
             streamer=streamer,
             rows=rows,
-            **{**settings, "logits_processor": [*settings.get("logits_processor", ()), log_probs]},
+            **{**settings, "logits_processor": processors},
         )
         rows.cut(generated.tokens)
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
@@ -130,6 +136,8 @@ class Generator:
             retrieved, clock = before - draft.began, generated.clock
             draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
             draft.text = self.prompt.answer_text(draft.tokens)
+            if declining is not None:
+                draft.signals = replace(draft.signals, declining=declining.log_odds[row])
             if draft.route == "memory" and draft.entries:
                 draft.trace = self._trace(draft, generated.memory, row)
             draft.timings = Timings(

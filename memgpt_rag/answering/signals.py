@@ -37,6 +37,7 @@ class Signals:
         cited_overlap: share of the answer's words that stand in the entry cited first, 0 to 1.
         repeated: share of the answer's words that stand in the question, 0 to 1.
         length: number of the answer's words, pairs of characters in Chinese; as a natural logarithm, with one added.
+        declining: log-odds, by the reader, that the answer begins as "not in memory"; known with a reader only.
     """
 
     score: float = UNKNOWN
@@ -54,6 +55,7 @@ class Signals:
     cited_overlap: float = UNKNOWN
     repeated: float = UNKNOWN
     length: float = UNKNOWN
+    declining: float = UNKNOWN
 
     def with_answer(self, mass: Sequence[float], log_probs: Sequence[float]) -> Signals:
         """Add what the generation of an answer tells.
