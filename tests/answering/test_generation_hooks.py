@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers.generation.streamers import BaseStreamer
 
+from memgpt_rag.answering.declining import Declining
 from memgpt_rag.answering.generation_hooks import AnswerStreamer, BarRecital, StopAtEnd
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.model.answer_text import AnswerEnd
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -39,6 +41,22 @@ def test_an_example_is_not_recited_further_than_an_entry_goes_with_it():
     assert barred(["Nothing."], "x") == [""], "only at the beginning of an answer"
     assert barred(["Nothing."], "x1") == [""]
     assert barred(["Nothing."], "12345678901") == [""], "longer than any example"
+
+
+def test_declining_is_noted_before_its_offset_is_added_and_at_the_first_token_alone():
+    prompt = Prompt(TOKENIZER, worked_examples=False)
+    declining = Declining(prompt, ["Where is it?", "在哪里？"], {"zh": -2.5})
+    asked, scores = torch.zeros(4, 3, dtype=torch.int64), torch.randn(4, 256, generator=torch.manual_seed(0))
+    first = [ids(" not in memory")[0]] * 2 + [ids("记忆中没有")[0]] * 2  # two beams each
+    changed = declining(asked, scores)
+
+    chances = scores.softmax(-1)[torch.arange(4), first][::2]
+    assert declining.log_odds == pytest.approx((chances / (1 - chances)).log().tolist(), abs=1e-5)
+    expected = scores.clone()
+    expected[2:, first[2]] -= 2.5
+    torch.testing.assert_close(changed, expected)
+    longer = torch.zeros(4, 4, dtype=torch.int64)
+    assert declining(longer, scores) is scores and len(declining.log_odds) == 2
 
 
 class Collect(BaseStreamer):
