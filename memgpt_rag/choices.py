@@ -17,8 +17,12 @@ DEFAULT_MAX_NEW_TOKENS = 48
 
 # How entries are searched.
 SearchKind = Literal["dense", "bm25", "hybrid"]
+SearchChoice = Literal[
+    "auto", "dense", "bm25", "hybrid"
+]  # auto: hybrid where the memory has a lexical index, else dense
 Fusion = Literal["scores", "ranks"]
 SEARCH_KINDS: tuple[SearchKind, ...] = get_args(SearchKind)
+SEARCH_CHOICES: tuple[SearchChoice, ...] = get_args(SearchChoice)
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 DEFAULT_LEXICAL_WEIGHT = 0.25  # of BM25 beside cosines, 0 to 1
 DEFAULT_DEPTH = 20  # entries that a reranker reads

@@ -100,7 +100,7 @@ def ask(
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None:
         opened.rows(where)
-    if search.kind != "dense":
+    if search.kind in ("bm25", "hybrid"):
         opened.term_statistics([])
     quiet_libraries()
     loaded = search.load()

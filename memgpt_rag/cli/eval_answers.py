@@ -76,7 +76,7 @@ def answers(
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
-    if search.kind != "dense":
+    if search.kind in ("bm25", "hybrid"):
         Memory.open(memory).term_statistics([])
     Memory.open(memory)
     from memgpt_rag.answering.options import AskOptions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_KINDS, Fusion, SearchKind
+from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_CHOICES, Fusion, SearchChoice
 from memgpt_rag.io.option_groups import gathered
 from memgpt_rag.limits import MOST_ADJACENT, MOST_ENTRIES
 
@@ -32,7 +32,7 @@ class SearchOptions:
     depth: int
     diversity: float
     adjacent: int
-    kind: SearchKind = "dense"
+    kind: SearchChoice = "auto"
 
     def load(self) -> Search:
         """The search, without the language model as a reranker, which `add_own_model` adds.
@@ -90,10 +90,11 @@ class SearchOptions:
 _KIND = click.option(
     "--search",
     "kind",
-    default="dense",
+    default="auto",
     show_default=True,
-    type=click.Choice(SEARCH_KINDS),
-    help="Search by vectors (dense), by words (BM25), or by both (hybrid); words need memgpt-index lexical.",
+    type=click.Choice(SEARCH_CHOICES),
+    help="Search by vectors (dense), by words (BM25), or by both (hybrid); words need a lexical index. auto is hybrid where the "
+    "memory has one, else dense.",
 )
 _REFINING = [
     click.option(

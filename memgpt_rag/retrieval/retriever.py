@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_KINDS, Fusion, SearchKind
+from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_CHOICES, Fusion, SearchChoice
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.limits import (
     MOST_ADJACENT,
     MOST_ENTRIES,
@@ -39,7 +40,8 @@ class Search:
     """Search settings.
 
     Attributes:
-        kind: "dense" by the cosine of keys, "bm25" by the lexical index, "hybrid" by both.
+        kind: "dense" by the cosine of keys, "bm25" by the lexical index, "hybrid" by both; "auto" is hybrid in a memory with a
+            lexical index, else dense.
         fusion: fusion of the two rankings in "hybrid", see `memgpt_rag.retrieval.fusion`.
         lexical_weight: weight of BM25 relative to cosine in "hybrid" by scores, 0 to 1.
         reranker: rescores the best entries; None for no reranking.
@@ -52,7 +54,7 @@ class Search:
         ValueError: a setting has an invalid value.
     """
 
-    kind: SearchKind = "dense"
+    kind: SearchChoice = "auto"
     fusion: Fusion = "scores"
     lexical_weight: float = DEFAULT_LEXICAL_WEIGHT
     reranker: Reranker | None = None
@@ -62,8 +64,8 @@ class Search:
     adjacent: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in SEARCH_KINDS:
-            raise ValueError(f"There is no search {self.kind!r}; expected one of {', '.join(SEARCH_KINDS)}.")
+        if self.kind not in SEARCH_CHOICES:
+            raise ValueError(f"There is no search {self.kind!r}; expected one of {', '.join(SEARCH_CHOICES)}.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"There is no fusion {self.fusion!r}; expected one of {', '.join(FUSIONS)}.")
         for name in ("lexical_weight", "rerank_weight", "diversity"):
@@ -71,6 +73,22 @@ class Search:
                 raise ValueError(f"{name} is {value}; expected 0 to 1.")
         require_between("depth", self.depth, 1, MOST_ENTRIES)
         require_between("adjacent", self.adjacent, 0, MOST_ADJACENT)
+
+    def resolved(self, memory: Searchable) -> Search:
+        """Return these settings with the kind that "auto" stands for in a memory.
+
+        Raises:
+            MemoryFormatError: a lexical search in a memory without a lexical index.
+        """
+        if self.kind == "dense":
+            return self
+        try:
+            memory.term_statistics([])  # raises where the lexical index is missing or unusable
+        except MemoryFormatError:
+            if self.kind != "auto":
+                raise
+            return replace(self, kind="dense")
+        return replace(self, kind="hybrid") if self.kind == "auto" else self
 
     @property
     def weight_of_reranker(self) -> float:
@@ -142,9 +160,7 @@ class Retriever:
 
     @search.setter
     def search(self, search: Search) -> None:
-        if search.kind != "dense":
-            self.memory.term_statistics([])  # raises now if the lexical index is missing or unusable
-        self._search = search
+        self._search = search.resolved(self.memory)
 
     def retrieve(self, questions: Sequence[str], k: int, *, where: str | None = None) -> list[list[Retrieved]]:
         """Retrieve the k best entries of each question, best first, among those that a filter matches, if given.

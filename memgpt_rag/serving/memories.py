@@ -53,7 +53,7 @@ class Models:
         """Return what answers from a memory."""
         # A lexical search is checked where it is asked for: one memory without an index is no reason not to serve it.
         rag = RAG(memory, self.encoder_of(memory), self.decoder, states_folder=self.states_folder)
-        if self.search.kind == "dense" or memory.manifest.words is not None:
+        if self.search.kind in ("auto", "dense") or memory.manifest.words is not None:
             rag.retriever.search = self.search
         return rag
 

@@ -76,7 +76,7 @@ def order(scores, k):
 
 
 def test_a_dense_search_goes_by_cosine(memory, by_key):
-    found = Retriever(memory, ENCODER).retrieve(QUESTIONS, 4)
+    found = Retriever(memory, ENCODER, Search("dense")).retrieve(QUESTIONS, 4)
     assert rows(found) == order(by_key, 4)
     for of, scores in zip(found, by_key, strict=True):
         for entry in of:
@@ -113,7 +113,7 @@ def test_rare_words_count_more_in_what_a_question_shares_with_a_text(memory):
     assert 0 < both < len(asked & set(terms(TEXTS[0]))) / len(asked)
     assert 0 < shares[1] < 1 and shares[2] == 0
     assert np.isnan(shares[3])  # none of its words is a term
-    assert np.isnan(Retriever(memory, ENCODER).rare_overlaps(["ferry"], ["ferry"])).all()
+    assert np.isnan(Retriever(memory, ENCODER, Search("dense")).rare_overlaps(["ferry"], ["ferry"])).all()
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -144,14 +144,14 @@ def test_words_that_nobody_shares_change_nothing():
 
 
 def test_a_reranker_alone_orders_what_it_looks_at_and_leaves_the_rest_behind(memory, by_key):
-    search = Search(reranker=Shortest(), rerank_weight=1, depth=3)
+    search = Search("dense", reranker=Shortest(), rerank_weight=1, depth=3)
     for of, near in zip(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 6), order(by_key, 6), strict=True):
         assert [entry.row for entry in of] == [*sorted(near[:3], key=lambda row: len(TEXTS[row])), *near[3:]]
         assert (np.diff([entry.normalized_score for entry in of]) <= 0).all()
 
 
 def test_a_reranker_is_weighed_against_the_search(memory, by_key):
-    search = Search(reranker=Shortest(), depth=7)  # with the weight that it says itself
+    search = Search("dense", reranker=Shortest(), depth=7)  # with the weight that it says itself
     lengths = np.array([len(text) for text in TEXTS])
     expected = 0.75 * by_key / ENCODER.fingerprint.score_scale - 0.25 * lengths
     assert rows(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 7)) == order(expected, 7)
@@ -178,9 +178,9 @@ def test_diversity_is_maximal_marginal_relevance(rng):
 
 
 def test_diverse_entries_say_different_things(memory):
-    plain = Retriever(memory, ENCODER).retrieve(TEXTS[:1], 2)
+    plain = Retriever(memory, ENCODER, Search("dense")).retrieve(TEXTS[:1], 2)
     assert rows(plain) == [[0, 1]], "two of the same ferry"
-    diverse = Retriever(memory, ENCODER, Search(diversity=0.9)).retrieve(TEXTS[:1], 2)
+    diverse = Retriever(memory, ENCODER, Search("dense", diversity=0.9)).retrieve(TEXTS[:1], 2)
     assert rows(diverse)[0][0] == 0 and rows(diverse)[0][1] != 1
 
 
@@ -195,7 +195,7 @@ def test_a_condition_holds_in_every_search(memory, settings):
 
 def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
     for settings, match in [
-        ({"kind": "sparse"}, "no search 'sparse'; expected one of dense, bm25, hybrid"),
+        ({"kind": "sparse"}, "no search 'sparse'; expected one of auto, dense, bm25, hybrid"),
         ({"fusion": "sum"}, "no fusion 'sum'; expected one of scores, ranks"),
         ({"lexical_weight": 2}, "lexical_weight is 2; expected 0 to 1"),
         ({"diversity": -1}, "diversity is -1; expected 0 to 1"),
@@ -208,8 +208,19 @@ def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
         for block in writer.value_blocks(1):
             writer.add_keys(ENCODER.encode_passages([one.titled_text for one in block]))
         writer.commit(ENCODER.fingerprint, splitting={"tokenizer": "hash", "max_tokens": 9}, job={"name": "build"})
+    without = Memory.open(tmp_path / "m")
     with pytest.raises(MemoryFormatError, match="has no lexical index"):
-        Retriever(Memory.open(tmp_path / "m"), ENCODER, Search("hybrid"))
+        Retriever(without, ENCODER, Search("hybrid"))
+    assert Retriever(without, ENCODER).search == Search("dense")
+
+
+def test_by_default_a_search_is_hybrid_where_there_is_a_lexical_index(memory):
+    usual, hybrid = Retriever(memory, ENCODER), Retriever(memory, ENCODER, Search("hybrid"))
+    assert usual.search == Search("hybrid") and usual.search.key == hybrid.search.key != ""
+    assert usual.retrieve(QUESTIONS, 5) == hybrid.retrieve(QUESTIONS, 5)
+    settings = Search(diversity=0.5)
+    assert settings.resolved(memory) == Search("hybrid", diversity=0.5)
+    assert settings.kind == "auto", "the settings serve other memories, too"
 
 
 @pytest.fixture(scope="module")
