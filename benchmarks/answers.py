@@ -36,7 +36,7 @@ from benchmarks.answer_figures import PASTED, print_table, summarise
 from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
-from indexing.jobs.build_memory import build_memory
+from indexing.jobs.build_memory import NewMemory, build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from memgpt_rag.choices import PRESETS
@@ -83,7 +83,7 @@ def build(
                 encoder, PassageSplitter(lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]))
             ),
             tokenizer_name=DEFAULT_GENERATOR,
-            replace=True,
+            new=NewMemory(replace=True),
             log=JobLog("build", progress=True),
         )
         print(f"{name}: {report.sentence()}", file=sys.stderr)

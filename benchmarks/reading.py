@@ -58,7 +58,9 @@ def sentences(folder: Path) -> list[str]:
         if path.suffix == ".html":
             text = html.unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S))
         for sentence in re.split(r"(?<=[.!?])\s+|\n\s*\n", text):
-            joined = " ".join(sentence.split())
+            joined = re.sub(
+                r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", "", " ".join(sentence.split())
+            )  # XML holds none of these
             if 40 <= len(joined) <= 400:
                 found[joined] = None
     return list(found)

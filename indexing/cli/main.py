@@ -110,7 +110,11 @@ def main() -> None:
     metavar="NAME:TYPE",
     help=f"Field of a record to keep as a column ({', '.join(COLUMN_TYPES)}); may be given again.",
 )
-@click.option("--lexical", is_flag=True, help="Add a lexical index (BM25), as memgpt-index lexical does.")
+@click.option(
+    "--lexical/--no-lexical",
+    default=None,
+    help="Whether the memory has a lexical index (BM25); a new one has unless you say no, an existing one keeps what it has.",
+)
 @index_option
 @recall_option
 @latency_option
@@ -136,7 +140,7 @@ def build(
     preset: str | None,
     metric: Metric,
     metadata: dict[str, str],
-    lexical: bool,
+    lexical: bool | None,
     kind: IndexKind,
     recall: float,
     latency: float,
@@ -154,7 +158,7 @@ def build(
     is written. Run again, the job embeds only what is new, and a job that
     was stopped goes on where it was.
     """
-    from indexing.jobs.build_memory import PassageStream, build_memory
+    from indexing.jobs.build_memory import NewMemory, PassageStream, build_memory
     from indexing.planning.forecast import require_memory
 
     (files, left_out), options = reading.find(sources), reading.options(metadata)
@@ -171,15 +175,14 @@ def build(
             caching.engine(engine),
             tokenizer_name=generator or embedding.encoder_name,
             options=options,
-            metric=metric,
-            replace=replace,
+            new=NewMemory(metric, lexical is not False, replace),
             log=log,
         )
     _print_report(report, memory, left_out)
     if report.commit is not None:
         chosen = kind != "auto"
         index(memory, kind, recall, latency, anew=chosen, memory_limit=memory_limit, report_exact=chosen)
-    if lexical:
+    if lexical:  # where the folder held a memory without one
         changes.add_lexical_index_to(memory)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", execution, "auto")

@@ -9,7 +9,7 @@ from pathlib import Path
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
-from indexing.jobs.build_memory import BuildReport, build_memory
+from indexing.jobs.build_memory import BuildReport, NewMemory, build_memory
 from indexing.jobs.choose_index import index_memory
 from indexing.sources.find_files import SourceFile, find_files
 from indexing.sources.read_options import ReadOptions
@@ -40,7 +40,7 @@ class BuildOptions:
         exclude: patterns of files to leave out, such as "*.png", also in archives.
         follow_links: also follow links that lead out of a folder.
         metric: metric of the search.
-        lexical: add a lexical index (BM25).
+        lexical: whether the memory has a lexical index (BM25); None for one in a new memory, and what an existing one has.
         index: kind of index over the keys; "auto" scans all of them while that takes no longer than `latency`.
         recall: recall@10 that an approximate index must reach.
         latency: target latency of one search in milliseconds.
@@ -55,7 +55,7 @@ class BuildOptions:
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
     metric: Metric = "cosine"
-    lexical: bool = False
+    lexical: bool | None = None
     index: IndexKind = "auto"
     recall: float = DEFAULT_RECALL
     latency: float = DEFAULT_LATENCY
@@ -105,8 +105,7 @@ def build(
         LocalEngine(encoder, splitter),
         tokenizer_name=options.generator or config.name,
         options=replace(options.read, exclude=(*options.read.exclude, *options.exclude)),
-        metric=options.metric,
-        replace=options.replace,
+        new=NewMemory(options.metric, options.lexical is not False, options.replace),
         log=JobLog("build", progress=progress),
     )
     if report.commit is not None:

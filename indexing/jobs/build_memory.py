@@ -176,6 +176,21 @@ def _without_text(names: Sequence[str], notes: Sequence[Note]) -> str:
     return f"None of the {len(names):,} files holds any text{why}; name sources that do."
 
 
+@dataclass(frozen=True)
+class NewMemory:
+    """What a new memory is like; one that the folder holds keeps what it has.
+
+    Attributes:
+        metric: metric of its search.
+        lexical: whether it has a lexical index (BM25).
+        replace: replace the memory in the folder by a new one, and embed everything again.
+    """
+
+    metric: Metric = "cosine"
+    lexical: bool = False
+    replace: bool = False
+
+
 def build_memory(
     files: Sequence[SourceFile],
     memory: Path,
@@ -183,15 +198,14 @@ def build_memory(
     *,
     tokenizer_name: str,
     options: ReadOptions = ReadOptions(),
-    metric: Metric = "cosine",
-    replace: bool = False,
+    new: NewMemory = NewMemory(),
     log: JobLog | None = None,
 ) -> BuildReport:
     """Build the memory of these files in a folder, atomically: on an error, the folder is unchanged.
 
     Args:
         engine: reads, splits and embeds; the result is the same for every engine.
-        replace: replace the memory in the folder, and embed everything again.
+        new: what a new memory is like.
         log: log of the job.
 
     Raises:
@@ -202,10 +216,12 @@ def build_memory(
     """
     began = time.perf_counter()
     splitting = {"tokenizer": tokenizer_name, "max_tokens": engine.max_tokens}
-    with MemoryWriter(memory, metric=metric, metadata=options.metadata, replace=replace) as writer:
+    with MemoryWriter(
+        memory, metric=new.metric, metadata=options.metadata, replace=new.replace, lexical=new.lexical
+    ) as writer:
         known = None
         if writer.base is not None:
-            require_same_way(memory, writer.base.manifest, engine.encoder, metric, splitting, options.metadata)
+            require_same_way(memory, writer.base.manifest, engine.encoder, new.metric, splitting, options.metadata)
             known = KnownEntries(writer.base)
         stream = PassageStream(files, engine, options, log=log)
         gone = () if known is None else known.rows

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from memgpt_rag.answering.signals import SIGNALS, Signals
+from memgpt_rag.answering.signals import BEFORE_ANSWER, SIGNALS, Signals
 from memgpt_rag.errors import ModelError
 from memgpt_rag.io.cache_folder import is_there
 from memgpt_rag.io.json_file import number, read_json, replace_json
@@ -138,6 +138,13 @@ class ConfidenceModel:
     def needs_memory(self, signals: Signals) -> bool:
         """Whether a question needs the memory, by its search and by the attention that memory got when it was read."""
         return self.needed(signals) >= self.needed.threshold
+
+    def declines(self, signals: Signals) -> bool | None:
+        """Whether a reader is to say "not in memory", by what is known before its first token; None if that was not fitted."""
+        weighed = self.supported.weights.keys()
+        if "declining" not in weighed or not weighed <= set(BEFORE_ANSWER):
+            return None
+        return self.supported(signals) < self.supported.threshold
 
     def may_need_memory(self, signals: Signals) -> bool:
         """The same by its search alone: false where it cannot need it, whatever attention memory will get."""

@@ -114,10 +114,8 @@ class Generator:
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
         from_memory = decide is not None
         processors = [*settings.get("logits_processor", ()), log_probs]
-        declining = None
-        if from_memory and self.model.reader is not None:
-            declining = Declining(self.prompt, [draft.question for draft in drafts], self.model.reader.declining)
-            processors.append(declining)
+        if decide is not None and self.model.reader is not None:
+            processors.append(Declining(self.prompt, [draft.question for draft in drafts], decide.declines))
         generated = self.generate_batch(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
@@ -136,8 +134,6 @@ class Generator:
             retrieved, clock = before - draft.began, generated.clock
             draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
             draft.text = self.prompt.answer_text(draft.tokens)
-            if declining is not None:
-                draft.signals = replace(draft.signals, declining=declining.log_odds[row])
             if draft.route == "memory" and draft.entries:
                 draft.trace = self._trace(draft, generated.memory, row)
             draft.timings = Timings(
@@ -249,3 +245,15 @@ class _Decision:
         if isinstance(self._streamer, HeldStreamer) and not self._options.abstain and all(goes_on):
             self._streamer.release()
         return goes_on
+
+    def declines(self, log_odds: Sequence[float]) -> list[bool | None]:
+        """Whether each answer is to be "not in memory", where that was fitted; None leaves it to the reader.
+
+        Args:
+            log_odds: by the reader, that each answer begins that way.
+        """
+        decided: list[bool | None] = []
+        for draft, odds in zip(self._drafts, log_odds, strict=True):
+            draft.signals = replace(draft.signals, declining=odds)
+            decided.append(self._confidence.declines(draft.signals))
+        return decided

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
 from memgpt_rag.memory import versions
-from memgpt_rag.memory.lexical.analysis import require_analysis
+from memgpt_rag.memory.lexical.analysis import ANALYSIS, require_analysis
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.storage import files, layout
@@ -42,6 +42,7 @@ class MemoryWriter:
         metric: metric of a new memory; an existing memory keeps its own.
         metadata: metadata columns of a new memory, likewise.
         replace: start from an empty memory; the versions in the folder are removed when this one commits.
+        lexical: give a new memory a lexical index; an existing memory keeps its own, or none.
 
     Attributes:
         base: the current version, opened; None where there is none, or it is to be replaced.
@@ -58,6 +59,7 @@ class MemoryWriter:
         metric: layout.Metric = "cosine",
         metadata: dict[str, str] | None = None,
         replace: bool = False,
+        lexical: bool = False,
     ):
         if memory.exists() and not memory.is_dir():
             raise MemoryFormatError(f"{memory} is a file; name a folder for the memory.")
@@ -66,7 +68,7 @@ class MemoryWriter:
             raise MemoryFormatError(f"{memory} holds files that are no memory; name a new or an empty folder.")
         self.memory, self._replace = memory, replace
         self.base: MemoryReader | None = None
-        self.metric, self.metadata = metric, metadata or {}
+        self.metric, self.metadata, self._lexical = metric, metadata or {}, lexical
         self._missing_folders = [folder for folder in (memory, *memory.parents) if not folder.exists()]
         self._held = ExitStack()
         self._values: ValuesWriter | None = None
@@ -180,7 +182,7 @@ class MemoryWriter:
         keys = 0 if self._keys is None else self._keys.written
         if keys != self.entries:
             raise ValueError(f"{self.entries} values have {keys} keys; every value needs exactly one key.")
-        states, words, segments = None, None, []
+        states, words, segments = None, ANALYSIS if self._lexical else None, []
         if self.base is not None:
             states, words = self._states if compacted else self.base.manifest.states, self.base.manifest.words
             segments = [] if compacted else self._with_deletions(self.base)

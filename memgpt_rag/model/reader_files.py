@@ -29,7 +29,6 @@ READER, DELIMITERS = "reader.json", "delimiters.safetensors"
 FILES = (READER, SETTINGS, WEIGHTS, DELIMITERS)
 _MAX_BYTES = 2**22  # of reader.json; a probe of ten thousand numbers has a tenth of a million
 _MAX_DELIMITERS = 256
-_MOST_OFFSET = 30.0
 _Part = TypeVar("_Part")
 
 
@@ -53,7 +52,6 @@ class Reader:
         worked_examples: whether the prefix of a model without a chat template holds worked examples, as untrained models
             need them; without them an answer ends with the end-of-text token.
         presets: how memory and local context share attention, by name of the preset; those of the model where none is here.
-        declining: what is added to the score of an answer that begins as "not in memory", by language.
         adapter: changes to the decoder's linear maps; None for none.
         delimiters: vectors behind the prefix and every entry; None for none.
     """
@@ -64,7 +62,6 @@ class Reader:
     digest: str
     worked_examples: bool
     presets: dict[str, MemoryAttentionConfig]
-    declining: dict[str, float]
     adapter: Adapter | None
     delimiters: Delimiters | None
 
@@ -82,7 +79,6 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
         fields: Any = read_json(folder / READER, max_bytes=_MAX_BYTES)
         model, probe = str(fields["model"]), torch.tensor(fields["probe"], dtype=torch.float32)
         examples, presets = fields.get("worked_examples", True), _presets(fields.get("presets", {}))
-        declining = _declining(fields.get("declining", {}))
         if not isinstance(examples, bool):
             raise ValueError("worked_examples is neither true nor false")
     except FileNotFoundError as error:
@@ -102,7 +98,7 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
     if (folder / DELIMITERS).exists():
         hidden = int(decoder.get_input_embeddings().weight.shape[1])
         delimiters = _part(folder, DELIMITERS, lambda file: _read_delimiters(file, hidden))
-    return Reader(folder, model, probe, _digest(folder), examples, presets, declining, adapter, delimiters)
+    return Reader(folder, model, probe, _digest(folder), examples, presets, adapter, delimiters)
 
 
 def write_reader(
@@ -150,15 +146,6 @@ def _presets(fields: Any) -> dict[str, MemoryAttentionConfig]:
     if not isinstance(fields, dict) or not fields.keys() <= set(PRESETS):
         raise ValueError(f"presets are not an object with the names {', '.join(PRESETS)}")
     return {name: MemoryAttentionConfig.from_dict(values) for name, values in fields.items()}
-
-
-def _declining(fields: Any) -> dict[str, float]:
-    if not isinstance(fields, dict) or not fields.keys() <= {"en", "zh"}:
-        raise ValueError("declining is not an object with the names en, zh")
-    numbers = {language: float(number) for language, number in fields.items()}
-    if not all(abs(number) <= _MOST_OFFSET for number in numbers.values()):
-        raise ValueError(f"declining holds a number beyond {_MOST_OFFSET:g}")
-    return numbers
 
 
 def _read_delimiters(file: Path, hidden: int) -> Delimiters:

@@ -43,20 +43,37 @@ def test_an_example_is_not_recited_further_than_an_entry_goes_with_it():
     assert barred(["Nothing."], "12345678901") == [""], "longer than any example"
 
 
-def test_declining_is_noted_before_its_offset_is_added_and_at_the_first_token_alone():
+def test_a_reader_declines_where_it_is_decided_and_answers_where_it_is_not():
     prompt = Prompt(TOKENIZER, worked_examples=False)
-    declining = Declining(prompt, ["Where is it?", "在哪里？"], {"zh": -2.5})
-    asked, scores = torch.zeros(4, 3, dtype=torch.int64), torch.randn(4, 256, generator=torch.manual_seed(0))
-    first = [ids(" not in memory")[0]] * 2 + [ids("记忆中没有")[0]] * 2  # two beams each
-    changed = declining(asked, scores)
+    asked, scores = torch.zeros(8, 3, dtype=torch.int64), torch.randn(8, 256, generator=torch.manual_seed(0))
+    texts = [" not in memory", "记忆中没有", " not in memory", "记忆中没有"]
+    seen: list[float] = []
 
-    chances = scores.softmax(-1)[torch.arange(4), first][::2]
-    assert declining.log_odds == pytest.approx((chances / (1 - chances)).log().tolist(), abs=1e-5)
-    expected = scores.clone()
-    expected[2:, first[2]] -= 2.5
-    torch.testing.assert_close(changed, expected)
-    longer = torch.zeros(4, 4, dtype=torch.int64)
-    assert declining(longer, scores) is scores and len(declining.log_odds) == 2
+    def decide(log_odds):
+        seen.extend(log_odds)
+        return [True, False, None, True]
+
+    declining = Declining(prompt, ["Where?", "在哪里？", "Where?", "在哪里？"], decide)
+    changed = declining(asked, scores)
+    firsts = [ids(text)[0] for text in texts]
+    chances = scores[::2].softmax(-1)[torch.arange(4), firsts]
+    assert seen == pytest.approx((chances / (1 - chances)).log().tolist(), abs=1e-5)
+    for beam in range(8):
+        row = beam // 2
+        possible = changed[beam].isfinite()
+        if row in (0, 3):
+            assert possible.nonzero().flatten().tolist() == [firsts[row]]
+        else:
+            assert possible.sum() == (255 if row == 1 else 256) and possible[firsts[row]] == (row == 2)
+            assert torch.equal(changed[beam][possible], scores[beam][possible])
+
+    written = ids(texts[0])
+    for place in range(1, len(written) + 1):
+        later = declining(torch.zeros(8, 3 + place, dtype=torch.int64), scores)
+        assert torch.equal(later[2:6], scores[2:6]), "others are free behind their first token"
+        if place < len(written):
+            assert later[0].isfinite().nonzero().flatten().tolist() == [written[place]]
+    assert torch.equal(later[0], scores[0]) and len(seen) == 4
 
 
 class Collect(BaseStreamer):

@@ -15,7 +15,7 @@ from hashing import HashEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
-from indexing.jobs.build_memory import PassageStream, build_memory
+from indexing.jobs.build_memory import NewMemory, PassageStream, build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.planning import forecast as forecasts
 from indexing.planning import forecast_index
@@ -65,7 +65,7 @@ def planned(sources: Path) -> Plan:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_every_row_pairs_a_text_with_its_own_key(sources, tmp_path, metric):
     encoder = HashEncoder(dimension=512, normalized=metric == "cosine")
-    report = build(sources, tmp_path / "memory", encoder, metric=metric)
+    report = build(sources, tmp_path / "memory", encoder, new=NewMemory(metric))
     assert (report.files, report.documents, report.passages, report.entries) == (2, 702, 703, 702)
     assert (report.exact_duplicates, report.near_duplicates) == (1, 0)
     assert (

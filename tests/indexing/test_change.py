@@ -16,7 +16,7 @@ from hashing import HashEncoder
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
 from indexing.jobs import encode_passages
-from indexing.jobs.build_memory import build_memory
+from indexing.jobs.build_memory import NewMemory, build_memory
 from indexing.jobs.change_memory import add_sources, compact, delete_entries
 from indexing.jobs.export_memory import export_memory
 from indexing.jobs.verify_memory import difference, verify_memory
@@ -135,7 +135,10 @@ def test_what_was_built_in_another_way_is_refused(sources, tmp_path):
         )
     with pytest.raises(MismatchError, match="was embedded with 'hash' and this job embeds with 'other'"):
         build(sources, tmp_path / "memory", HashEncoder(dimension=64, name="other"))
-    assert build(sources, tmp_path / "memory", HashEncoder(dimension=64, name="other"), replace=True).added == 42
+    assert (
+        build(sources, tmp_path / "memory", HashEncoder(dimension=64, name="other"), new=NewMemory(replace=True)).added
+        == 42
+    )
     assert [one.commit for one in list_versions(tmp_path / "memory")] == [2]
 
 

@@ -25,6 +25,7 @@ from jobs import build, contents, write_sources
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs import encode_passages
+from indexing.jobs.build_memory import NewMemory
 from indexing.jobs.change_memory import add_sources, compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory
 from indexing.passages.split_passages import PassageSplitter
@@ -93,7 +94,7 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
     return {
         "build": lambda memory: build(first, memory),
         "build again": lambda memory: build(later, memory),
-        "replace": lambda memory: build(later, memory, replace=True),
+        "replace": lambda memory: build(later, memory, new=NewMemory(replace=True)),
         "add": lambda memory: change(beside, memory, update=False),
         "update": lambda memory: change(later, memory, update=True),
         "delete": delete,

@@ -163,8 +163,6 @@ def resave(folder, change) -> None:
 SPOILT = {
     "presets of another name": (lambda f: rewrite(f, presets={"fast": {}}), "reader.json: presets are not an object with"),
     "presets that are none": (lambda f: rewrite(f, presets=[1]), "reader.json: presets are not an object with"),
-    "an offset without bounds": (lambda f: rewrite(f, declining={"en": 31}), "declining holds a number beyond 30"),
-    "an offset of no language": (lambda f: rewrite(f, declining={"fr": 1.0}), "declining is not an object"),
     "examples neither true nor false": (lambda f: rewrite(f, worked_examples="no"), "worked_examples is neither"),
     "no object": (lambda f: (f / "reader.json").write_text("[]"), "reader.json: "),
     "vectors of another width": (
