@@ -9,7 +9,8 @@ Each question is asked of a memory with its paragraph and of one or two without 
 paragraph, and "same topic", with nothing but other passages of the same article. Labels are "supported", whether the memory holds the
 answer, and "right", whether the answer is right. Area is that under the ROC curve of each label: how often an answer with it gets
 the higher number of a pair. Intervals are 95 %, by bootstrap over questions. "Reliability" gives, in ten bins, how likely answers were
-said to be supported, and the share that had the label. Where the reader declines to answer, that is said with 0 and not fitted. A citation is right where the first cited entry is of the question's
+said to be supported, and the share that had the label. Where the reader declines to answer, that is said with 0, and fitted only to signals
+that are known before its first token, which then decide whether it declines. A citation is right where the first cited entry is of the question's
 paragraph; only questions whose paragraph was found count. With --query auto, questions with support ought to be read and small talk,
 sums and everyday statements ought not; those without may or not.
 
@@ -53,7 +54,7 @@ from memgpt_rag.answering.confidence import (
     read_confidence,
     save_confidence,
 )
-from memgpt_rag.answering.signals import SIGNALS, Signals
+from memgpt_rag.answering.signals import BEFORE_ANSWER, SIGNALS, Signals
 from memgpt_rag.choices import PRESETS, SEARCH_KINDS
 from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
@@ -88,11 +89,13 @@ def chosen(observed: Sequence[Observed], negatives: Sequence[str]) -> list[Obser
 
 def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
     """Fit both decisions on all sets at once, for these models and, where memory is read in all layers, in general."""
+    # What is known before the first token decides whether a reader declines; signals of the answer are those of its words.
+    before = set(arguments.signals) <= set(BEFORE_ANSWER)
     supported: list[Observation] = []
     needed: list[Observation] = []
     for name, (observed, auto) in seen.items():
         for one in observed:
-            if one.kind in (WITH, *arguments.negatives) and not one.declined:
+            if one.kind in (WITH, *arguments.negatives) and (before or not one.declined):
                 document = (f"{name} article {one.question.article}", "")
                 supported.append(Observation(one.signals, label_of(one, arguments.label), document))
             if one.kind == WITH:  # the memory cannot help the others: read or not, both are right
@@ -235,7 +238,9 @@ def main() -> None:
     parser.add_argument("--articles", type=int, help="articles, or events, per half of a set; all without it")
     parser.add_argument("--negatives", nargs="+", default=list(NEGATIVES), choices=NEGATIVES, help="what to fit on")
     parser.add_argument("--label", default="supported", choices=LABELS, help="what the confidence is to say")
-    parser.add_argument("--signals", nargs="+", default=list(SUPPORTED), choices=CANDIDATES, help="what to fit")
+    parser.add_argument(
+        "--signals", nargs="+", choices=CANDIDATES, help="what to fit; by default what fits a reader, or none"
+    )
     parser.add_argument("--preset", default="quality", choices=PRESETS)
     parser.add_argument("--reader", default="auto", help="auto, none, or the folder of a reader")
     parser.add_argument("--search", default="dense", choices=SEARCH_KINDS)
@@ -248,6 +253,7 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     encoder, model = load_encoder(arguments.encoder), load_model(arguments.preset, arguments.reader, arguments.model)
+    arguments.signals = arguments.signals or (SUPPORTED if model.reader is None else BEFORE_ANSWER)
     half = CHOOSING if arguments.what == "fit" else REPORTING
     kept, seen = KeptAnswers(arguments.answers), {}
     words = arguments.search != "dense"
