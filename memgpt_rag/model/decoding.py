@@ -5,7 +5,6 @@ A row is generated as `generate` of transformers does it alone, by the same sett
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,7 +26,8 @@ class DecodingRow:
         ids: tokens of the question and of the answer so far.
         length: tokens that are in the cache, the prefix included.
         memory: what it attends to; collects its weights.
-        ended: whether the answer is complete.
+        ended: whether the answer is complete, or has failed.
+        error: why it failed.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class DecodingRow:
     ):
         self.ids, self.memory, self.ended = ids, memory, False
         self.length = 0
+        self.error: Exception | None = None
         self._processors, self._stopping, self._streamer = processors, stopping, streamer
         self._cache: DynamicCache | None = None
 
@@ -144,19 +145,28 @@ class DecodingBatch:
         memory = self._attended
         mask = self._cache.begin_step([row.length for row in self._rows])
         # Windows go by position here, also where no row has a memory: rows of a batch are padded on the right.
-        with use_memory(memory, {} if memory.is_empty else self.model.layer_settings):
-            output = self.model.decoder(
-                input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
-                attention_mask=mask,
-                position_ids=memory.local_position(mask.bool())[:, -1:],
-                past_key_values=self._cache.cache,
-            )
+        try:
+            with use_memory(memory, {} if memory.is_empty else self.model.layer_settings):
+                output = self.model.decoder(
+                    input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
+                    attention_mask=mask,
+                    position_ids=memory.local_position(mask.bool())[:, -1:],
+                    past_key_values=self._cache.cache,
+                )
+        except Exception as error:  # such as no memory left
+            for row in self._rows:
+                row.ended, row.error = True, error
+            self._leave()
+            return
         passes = memory.take_passes()
         for number, row in enumerate(self._rows):
             row.length += 1
             for weights in passes if row.memory.num_entries[0] else ():
                 row.memory.add_pass(weights[number : number + 1, : row.memory.present.shape[1]])
-            row.take(output.logits[number : number + 1, -1])
+            try:
+                row.take(output.logits[number : number + 1, -1])
+            except Exception as error:  # its own settings are at fault, and the others go on
+                row.ended, row.error = True, error
         self._leave()
 
     def _leave(self) -> None:

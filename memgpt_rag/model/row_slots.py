@@ -16,6 +16,7 @@ from transformers import Cache, DynamicCache, DynamicLayer
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.states import AttendedMemory
 
+
 class RowSlots:
     """One tensor of shape [slots, heads, tokens, …] whose slots hold rows of different lengths, filled with zeros."""
 
@@ -143,7 +144,7 @@ class MemorySlots:
         width, count = self._size[1], len(rows)
 
         def padded(name: str) -> Tensor:
-            tensors = [getattr(row, name)[0] for row in rows]
+            tensors: list[Tensor] = [getattr(row, name)[0] for row in rows]
             stacked = tensors[0].new_zeros(count, width)
             for one, tensor in zip(stacked, tensors, strict=True):
                 one[: len(tensor)] = tensor

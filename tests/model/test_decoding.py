@@ -10,10 +10,8 @@ from tiny import ARCHITECTURES, random_ids, tiny_decoder
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.decoding import DecodingBatch, read_question
-from memgpt_rag.model.states import EntryStates
 
 
 class Silent(BaseStreamer):
@@ -58,7 +56,12 @@ def memory_of(model, entries):
 def alone(model, ids, entries, tokens):
     memory, scores = memory_of(model, entries), Scores()
     found = model.generate(
-        torch.tensor([ids]), memory=memory, max_new_tokens=tokens, do_sample=False, logits_processor=[scores], pad_token_id=0
+        torch.tensor([ids]),
+        memory=memory,
+        max_new_tokens=tokens,
+        do_sample=False,
+        logits_processor=[scores],
+        pad_token_id=0,
     )
     return found[0, len(ids) :].tolist(), scores.steps, memory.token_mass(0)
 
