@@ -203,8 +203,8 @@ class Engine:
                 self._changed.wait()
             calls, task = list(self._calls), self._next_task()
             self._calls.clear()
-            refused = list(self._waiting) if self._closed else []
-            if self._closed:
+            stopping, refused = self._closed, list(self._waiting) if self._closed else []
+            if stopping:
                 self._waiting.clear()
         for future, work in calls:
             _finish(future, work)
@@ -217,7 +217,7 @@ class Engine:
                 task.on_event(error)
         for answer, result in self._batches.step():
             self._ended(*self._running.pop(answer), result)
-        return bool(self._running) or not self._closed
+        return bool(self._running) or not stopping
 
     def _next_task(self) -> Task | None:
         """Take the task that waits longest, once there is room for it and no question is still to be read. Ended ones go."""
