@@ -116,6 +116,11 @@ class DecodingBatch:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the caches and memories of the rows take, room for more included."""
+        return self._memory.num_bytes + (0 if self._cache is None else self._cache.num_bytes)
+
     def join(self, row: DecodingRow) -> None:
         """Let a row take part from the next step on."""
         cache = row.take_cache()

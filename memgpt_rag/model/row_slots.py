@@ -73,6 +73,11 @@ class CacheSlots:
     def _slots(self) -> list[RowSlots]:
         return [slots for layer in self._layers for slots in (layer.key_slots, layer.value_slots)]
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all slots."""
+        return sum(one.tensor.nbytes for one in self._slots)
+
     def resize(self, slots: int, tokens: int) -> None:
         """Have room for so many rows and tokens."""
         for one in self._slots:
@@ -114,6 +119,11 @@ class MemorySlots:
         self._codes: dict[int, RowSlots] = {}
         self._scales: dict[int, RowSlots] = {}
         self._size = 0, 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all slots."""
+        return sum(one.tensor.nbytes for one in self._all())
 
     def resize(self, slots: int, tokens: int) -> None:
         """Have room for so many rows and tokens."""
