@@ -15,8 +15,9 @@ from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.confidence import ConfidenceModel, confidence_key, load_confidence
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import CachedStates, ComputedStates, MemoryStates, StatesSource
-from memgpt_rag.answering.generate import Generator
+from memgpt_rag.answering.generate import OngoingAnswer, generate
 from memgpt_rag.answering.generation_hooks import HeldStreamer
+from memgpt_rag.answering.generator import Generator
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import route
@@ -190,16 +191,27 @@ class RAG:
         if misplaced := {field.name for field in fields(AskOptions)} & settings.keys():
             name = min(misplaced)
             raise TypeError(f"{name} is an option: give AskOptions({name}=…) after the question.")
-        self._add_rare_overlap([draft for draft in drafts if draft.retrieved])
         held = HeldStreamer(streamer) if streamer is not None and options.may_withhold else None
-        route(drafts, options, self.confidence)
-        self.generator.generate(drafts, options, self.confidence, held or streamer, **settings)
+        self._route(drafts, options)
+        generate(self.generator, drafts, options, self.confidence, held or streamer, **settings)
         answers = [judge(draft, self.confidence, abstain=options.abstain) for draft in drafts]
         if held is not None:
             abstained = answers[0].text != drafts[0].text
             ids = self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"] if abstained else None
             held.release(None if ids is None else torch.tensor(ids))
         return answers
+
+    def begin(self, draft: Draft, options: AskOptions = AskOptions()) -> OngoingAnswer:
+        """Begin the answer to a question whose entries are retrieved already, to be generated token by token with others.
+
+        Once it is done it equals that of `answer_from`.
+        """
+        self._route([draft], options)
+        return OngoingAnswer(self.generator, draft, options, self.confidence)
+
+    def _route(self, drafts: Sequence[Draft], options: AskOptions) -> None:
+        self._add_rare_overlap([draft for draft in drafts if draft.retrieved])
+        route(drafts, options, self.confidence)
 
     def _add_rare_overlap(self, drafts: Sequence[Draft]) -> None:
         best = [draft.retrieved[0].passage.titled_text for draft in drafts]

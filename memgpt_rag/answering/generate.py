@@ -3,137 +3,165 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-from transformers import StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.answer import Answer, Timings
 from memgpt_rag.answering.attention_trace import AttentionTrace, EntryTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.declining import Declining
 from memgpt_rag.answering.draft import Draft
-from memgpt_rag.answering.entry_states import StatesSource, make_memory, require_room
-from memgpt_rag.answering.generation_hooks import (
-    AnswerStreamer,
-    BarRecital,
-    Clock,
-    HeldStreamer,
-    StopAtEnd,
-    StopUnread,
-    TokenLogProbs,
-)
+from memgpt_rag.answering.generation_hooks import HeldStreamer, TokenLogProbs
+from memgpt_rag.answering.generator import Generated, Generator
+from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import reroute
 from memgpt_rag.answering.row_control import ControlledRows
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, Mode
+from memgpt_rag.choices import MODES, Mode
 from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.answer_text import written_spans
-from memgpt_rag.model.prompt import Prompt
-from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.model.decoding import DecodingRow
 
 
-@dataclass(frozen=True)
-class Generated:
-    """What was generated for a batch of questions.
-
-    Attributes:
-        tokens: of each answer, without what ends it.
-        memory: what the questions attended to.
-        clock: when the states were ready and when the first token came.
-    """
-
-    tokens: list[list[int]]
-    memory: AttendedMemory
-    clock: Clock
-
-
-class Generator:
-    """Generates answers with a language model, from entries in its attention or in its prompt.
+def generate(
+    generator: Generator,
+    drafts: Sequence[Draft],
+    options: AskOptions,
+    confidence: ConfidenceModel,
+    streamer: BaseStreamer | None = None,
+    **settings: Any,
+) -> None:
+    """Generate the answer of each draft on its route.
 
     Args:
-        states: where the states of entries come from.
+        streamer: receives tokens as they come; one that is held is let go once it is known that they stay.
+        settings: passed on to `generate` of the language model, such as do_sample, temperature or num_beams.
+
+    Raises:
+        ValueError: a question asks for more than `memgpt_rag.limits` allow, alone or with its entries.
+        MismatchError: an entry is longer than a language model is given.
+    """
+    for name in ("num_beams", "num_return_sequences"):
+        require_between(name, settings.get(name) or 1, 1, MOST_BEAMS)
+    for route in MODES:  # closed book comes last, with what was sent there from memory
+        batch = [draft for draft in drafts if draft.route == route]
+        if not batch:
+            continue
+        if route != "memory" and isinstance(streamer, HeldStreamer):
+            streamer.start_again()
+        decision = _Decision(batch, options, confidence, streamer)
+        together = _DraftBatch(generator.on_route(route), batch, options.max_new_tokens, decision, streamer, settings)
+        together.note(together.generator.generate(together.prepared))
+
+
+class OngoingAnswer:
+    """An answer that is generated a token at a time, in batches with others: see `memgpt_rag.model.decoding`.
+
+    Its question is read, its row decoded until it ends, and then it is finished, or its question is read once more on another
+    route.
+
+    Args:
+        draft: with its route.
     """
 
-    def __init__(self, model: MemoryDecoder, prompt: Prompt, states: StatesSource):
-        self.model, self.prompt, self.states = model, prompt, states
+    def __init__(self, generator: Generator, draft: Draft, options: AskOptions, confidence: ConfidenceModel):
+        self._generator, self._draft, self._options, self._confidence = generator, draft, options, confidence
+        self._batch: _DraftBatch | None = None
+        self._row: DecodingRow | None = None
+        self._route: Mode | None = None  # on which the question was read
 
-    def on_route(self, route: Mode) -> Generator:
-        """Return what generates on a route: a reader was trained to read memory, so prompts and closed book go without it."""
-        return self if route == "memory" or self.model.reader is None else self._pretrained
+    @property
+    def draft(self) -> Draft:
+        """Return the question with what is known of its answer."""
+        return self._draft
 
-    @cached_property
-    def _pretrained(self) -> Generator:
-        model = self.model.without_reader()
-        return Generator(model, model.prompt, self.states)
+    @property
+    def model(self) -> MemoryDecoder:
+        """Return the model that reads the question on its route."""
+        return self._generator.on_route(self._draft.route).model
 
-    def generate(
-        self,
-        drafts: Sequence[Draft],
-        options: AskOptions,
-        confidence: ConfidenceModel,
-        streamer: BaseStreamer | None = None,
-        **settings: Any,
-    ) -> None:
-        """Generate the answer of each draft on its route.
+    @property
+    def row(self) -> DecodingRow:
+        """Return the row of the question, once it is read."""
+        assert self._row is not None, "the question is read first"
+        return self._row
 
-        Args:
-            streamer: receives tokens as they come; one that is held is let go once it is known that they stay.
-            settings: passed on to `generate` of the language model, such as do_sample, temperature or num_beams.
+    def read(self) -> DecodingRow:
+        """Read the question, and return its row with the first token of the answer.
 
         Raises:
-            ValueError: a question asks for more than `memgpt_rag.limits` allow, alone or with its entries.
+            ValueError: it asks for more than `memgpt_rag.limits` allow, alone or with its entries.
             MismatchError: an entry is longer than a language model is given.
         """
-        for name in ("num_beams", "num_return_sequences"):
-            require_between(name, settings.get(name) or 1, 1, MOST_BEAMS)
-        for route in MODES:  # closed book comes last, with what was sent there from memory
-            batch = [draft for draft in drafts if draft.route == route]
-            if not batch:
-                continue
-            if route != "memory" and isinstance(streamer, HeldStreamer):
-                streamer.start_again()
-            decide = _Decision(batch, options, confidence, streamer) if route == "memory" else None
-            self.on_route(route)._generate(batch, options.max_new_tokens, decide, streamer, settings)
+        draft, self._route = self._draft, self._draft.route
+        generator = self._generator.on_route(draft.route)
+        decision = _Decision([draft], self._options, self._confidence, None)
+        self._batch = _DraftBatch(generator, [draft], self._options.max_new_tokens, decision, None, {})
+        self._row = generator.read(self._batch.prepared)
+        return self._row
 
-    def _generate(
+    def finish(self) -> Answer | None:
+        """Return the answer, once its row has ended; None where the question is to be read on another route.
+
+        Raises:
+            Exception: the one with which its row failed.
+        """
+        assert self._batch is not None
+        if self.row.error is not None:
+            raise self.row.error
+        batch, self._batch = self._batch, None
+        batch.note(batch.generator.generated(batch.prepared, self.row))
+        self._row = None
+        if self._draft.route != self._route:
+            return None
+        return judge(self._draft, self._confidence, abstain=self._options.abstain)
+
+
+class _DraftBatch:
+    """Drafts whose answers are generated together on one route."""
+
+    def __init__(
         self,
-        drafts: list[Draft],
+        generator: Generator,
+        drafts: Sequence[Draft],
         max_new_tokens: int,
-        decide: _Decision | None,
+        decision: _Decision,
         streamer: BaseStreamer | None,
         settings: dict[str, Any],
-    ) -> None:
-        before, log_probs = time.perf_counter(), TokenLogProbs()
-        rows = ControlledRows([draft.control for draft in drafts], self._until_end)
+    ):
+        self.generator, self._drafts = generator, drafts
+        self._began, self._log_probs = time.perf_counter(), TokenLogProbs()
+        self._rows = ControlledRows([draft.control for draft in drafts], generator.until_end)
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
-        from_memory = decide is not None
-        processors = [*settings.get("logits_processor", ()), log_probs]
-        if decide is not None and self.model.reader is not None:
-            processors.append(Declining(self.prompt, [draft.question for draft in drafts], decide.declines))
-        generated = self.generate_batch(
+        from_memory = drafts[0].route == "memory"
+        processors = [*settings.get("logits_processor", ()), self._log_probs]
+        if from_memory and generator.model.reader is not None:
+            processors.append(Declining(generator.prompt, [draft.question for draft in drafts], decision.declines))
+        self.prepared = generator.prepare(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
             entries if from_memory else nothing,
             contexts=[draft.context for draft in drafts],
             max_new_tokens=max_new_tokens,
-            decide=decide,
+            decide=decision if from_memory else None,
             streamer=streamer,
-            rows=rows,
+            rows=self._rows,
             **{**settings, "logits_processor": processors},
         )
-        rows.cut(generated.tokens)
+
+    def note(self, generated: Generated) -> None:
+        """Note what was generated in the drafts."""
+        self._rows.cut(generated.tokens)
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
-        of_tokens = log_probs.of(generated.tokens)
-        for row, draft in enumerate(drafts):
-            retrieved, clock = before - draft.began, generated.clock
+        of_tokens = self._log_probs.of(generated.tokens)
+        for row, draft in enumerate(self._drafts):
+            retrieved, clock = self._began - draft.began, generated.clock
             draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
-            draft.text = self.prompt.answer_text(draft.tokens)
+            draft.text = self.generator.prompt.answer_text(draft.tokens)
             if draft.route == "memory" and draft.entries:
                 draft.trace = self._trace(draft, generated.memory, row)
             draft.timings = Timings(
@@ -145,7 +173,7 @@ class Generator:
 
     def _trace(self, draft: Draft, memory: AttendedMemory, row: int) -> AttentionTrace | None:
         weights = memory.answer_attention(row, len(draft.tokens))
-        spans = [self.prompt.entry_spans(entry.passage) for entry in draft.entries]
+        spans = [self.generator.prompt.entry_spans(entry.passage) for entry in draft.entries]
         if weights is None or None in spans:
             return None
         entries = [
@@ -154,78 +182,8 @@ class Generator:
             for of_entry, known in zip(weights, spans, strict=True)
             if known is not None
         ]
-        written = written_spans(self.model.tokenizer, draft.tokens, draft.text)
+        written = written_spans(self.generator.model.tokenizer, draft.tokens, draft.text)
         return AttentionTrace(tuple(written), tuple(entries))
-
-    def generate_batch(
-        self,
-        questions: Sequence[str],
-        pasted: Sequence[Sequence[Retrieved]],
-        attended: Sequence[Sequence[Retrieved]],
-        *,
-        contexts: Sequence[str] | None = None,
-        max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
-        decide: Callable[[AttendedMemory], Sequence[bool]] | None = None,
-        streamer: BaseStreamer | None = None,
-        rows: ControlledRows | None = None,
-        **settings: Any,
-    ) -> Generated:
-        """Generate an answer to each question from given entries.
-
-        Args:
-            pasted: entries that stand in the prompt of each question, best first.
-            attended: entries that each question attends to.
-            contexts: what stands as text right before each question; None for nothing.
-            decide: is asked once, after the pass that reads the questions, which rows go on; the others end there.
-            rows: controls of rows that are generated by rules of their own; None where no row is.
-        """
-        prompt, end = self.prompt, self.prompt.answer_end
-        clock = Clock(streamer if streamer is None or end.itself else AnswerStreamer(streamer, end))
-        contexts = contexts or [""] * len(questions)
-        asked = [
-            prompt.question_row(question, [entry.passage for entry in entries], context)
-            for question, entries, context in zip(questions, pasted, contexts, strict=True)
-        ]
-        require_room(self.model, prompt, asked, attended, max_new_tokens)
-        memory = make_memory(self.model, self.states, attended)
-        clock.states_ready = clock.elapsed()
-        ids, mask = self.model.pad_left(asked)
-        settings = {
-            "do_sample": False,
-            "max_new_tokens": max_new_tokens,
-            "pad_token_id": self.model.pad_token_id,
-            **settings,
-        }
-        if not end.itself:
-            settings.setdefault("stopping_criteria", StoppingCriteriaList([StopAtEnd(end)]))
-        if prompt.example_answers:
-            read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
-            bar = BarRecital(prompt.example_answers, self.model.tokenizer.decode, read)
-            settings["logits_processor"] = [*settings.get("logits_processor", ()), bar]
-        if decide is not None:
-            stop = StopUnread(lambda: decide(memory))
-            settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), stop])
-        if rows is not None and rows.controls:
-            # Last of all: a control leaves one token to choose from, which no later processor may rule out.
-            settings["logits_processor"] = [*settings.get("logits_processor", ()), *rows.processors()]
-            stopping = [*(settings.get("stopping_criteria") or ()), *rows.stopping()]
-            settings["stopping_criteria"] = StoppingCriteriaList(stopping)
-        if settings.get("num_beams", 1) == 1:
-            settings["streamer"] = clock
-        sequences: Tensor = self.model.generate(ids, mask, memory=memory, **settings)
-        return Generated([self._until_end(row) for row in sequences[:, ids.shape[1] :].tolist()], memory, clock)
-
-    def _until_end(self, token_ids: list[int]) -> list[int]:
-        end = self.model.decoder.generation_config.eos_token_id
-        ends = set(end) if isinstance(end, list) else {end}
-        place = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
-        return self.prompt.answer_end.tokens(token_ids[:place])
-
-
-def _text_read(context: str, question: str, pasted: Sequence[Retrieved], attended: Sequence[Retrieved]) -> str | None:
-    """Return all text that a question is answered from; None without entries, where a model knows what it knows."""
-    entries = (*pasted, *attended)
-    return "\n".join([context, question, *(entry.passage.titled_text for entry in entries)]) if entries else None
 
 
 class _Decision:

@@ -85,10 +85,9 @@ class AttendedMemory:
     num_entries: tuple[int, ...]
     prefix_tokens: int
     on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
-    _given: list[list[MemoryWeights]] = field(default_factory=list)  # of the last query; forward pass, then layer
-    _of_passes: list[Float[Tensor, "rows tokens"]] = field(
-        default_factory=list
-    )  # the same, averaged over layers and heads
+    # Of the last query: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
+    _given: list[list[MemoryWeights]] = field(default_factory=list)
+    _of_passes: list[Float[Tensor, "rows tokens"]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -118,12 +117,26 @@ class AttendedMemory:
         Args:
             passes: how many forward passes count; None for all. The first one reads the question and chooses the first token.
         """
-        for of_layers in self._given[len(self._of_passes) :]:
+        rows, here = len(self.num_entries), self.present[row]
+        counted = [of_pass.view(rows, -1, len(here))[row][:, here] for of_pass in self._passes()[:passes]]
+        return torch.stack(counted).cpu() if counted else torch.zeros(0, 1, int(here.sum()))
+
+    def add_pass(self, weights: Float[Tensor, "rows tokens"]) -> None:
+        """Note the weights of a forward pass that these rows shared with others, averaged over layers and heads."""
+        self._passes().append(weights)
+
+    def take_passes(self) -> list[Float[Tensor, "rows tokens"]]:
+        """Return the weights of the forward passes so far, averaged over layers and heads, and forget them."""
+        passes, self._of_passes = self._passes(), []
+        return passes
+
+    def _passes(self) -> list[Float[Tensor, "rows tokens"]]:
+        """Average what has not been averaged yet."""
+        for of_layers in self._given:
             width = self.present.shape[1]
             self._of_passes.append(torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0))
-        rows, here = len(self.num_entries), self.present[row]
-        counted = [of_pass.view(rows, -1, len(here))[row][:, here] for of_pass in self._of_passes[:passes]]
-        return torch.stack(counted).cpu() if counted else torch.zeros(0, 1, int(here.sum()))
+        self._given.clear()
+        return self._of_passes
 
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.

@@ -82,7 +82,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
 
 
 async def _refresh(service: Service) -> None:
-    """Look for new versions of the memories, and exchange them between two batches."""
+    """Look for new versions of the memories, and exchange them between two steps."""
     memories = service.memories
     while True:
         await asyncio.sleep(service.settings.refresh_seconds)

@@ -1,4 +1,7 @@
-"""The engine: one thread that generates all answers. Requests that wait are answered together where their settings allow it."""
+"""The engine: one thread that generates all answers, a token of each in every step.
+
+A request joins the answers under way between two steps, whatever its memory and settings, and leaves when its own are done.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from typing import TypeVar
 
 from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.generate import OngoingAnswer
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.shared_batches import SharedBatches
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.memories import Memories, ServedMemory
@@ -78,12 +83,8 @@ class Task:
     on_event: Callable[[Event], None]
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
+    failed: bool = False
     tells_found: bool = False
-
-    @property
-    def key(self) -> object:
-        """Return what tasks must have in common to be answered together."""
-        return id(self.memory.rag), replace(self.options, max_new_tokens=1, where=None), self.search
 
     def cancel(self) -> None:
         """Stop the request: nobody waits for it any more."""
@@ -92,6 +93,17 @@ class Task:
     def is_over(self) -> bool:
         """Whether nobody waits any more, or the time is up."""
         return self.cancelled or time.monotonic() >= self.deadline
+
+
+@dataclass(eq=False)
+class _Running:
+    """A task whose answers are under way, with a row and a draft of each, and the answers that are complete."""
+
+    task: Task
+    rows: list[AnswerRow]
+    drafts: list[Draft]
+    answers: dict[int, Answer] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -117,7 +129,8 @@ class Engine:
         self._calls: deque[tuple[Future[object], Callable[[], object]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self.running = 0
+        self._batches = SharedBatches()
+        self._running: dict[OngoingAnswer, tuple[_Running, int]] = {}  # with the number of the choice
         self._seconds_per_task = 1.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -129,6 +142,11 @@ class Engine:
     def is_alive(self) -> bool:
         """Whether requests are answered."""
         return self._thread.is_alive() and not self._closed
+
+    @property
+    def running(self) -> int:
+        """Return how many answers are being generated."""
+        return len(self._running)
 
     @property
     def waiting(self) -> int:
@@ -143,7 +161,7 @@ class Engine:
         """
         with self._changed:
             if self._closed:
-                raise ApiError(503, "The server is stopping; ask another one.", retry_after=5)
+                raise _stopping()
             if len(self._waiting) >= self._max_waiting:
                 wait = max(1, round(len(self._waiting) * self._seconds_per_task))
                 raise ApiError(
@@ -156,11 +174,11 @@ class Engine:
             self._changed.notify()
 
     def call(self, work: Callable[[], Result]) -> Future[Result]:
-        """Run other work that uses the language model, between two batches."""
+        """Run other work that uses the language model, between two steps."""
         future: Future[Result] = Future()
         with self._changed:
             if self._closed:
-                future.set_exception(ApiError(503, "The server is stopping; ask another one.", retry_after=5))
+                future.set_exception(_stopping())
                 return future
             self._calls.append((future, work))  # type: ignore[arg-type]
             self._changed.notify()
@@ -175,95 +193,95 @@ class Engine:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._waiting or self._calls or self._closed):
-                    self._changed.wait()
-                calls, tasks = list(self._calls), self._next_tasks()
-                self._calls.clear()
-                stopping, left = self._closed, list(self._waiting) if self._closed else []
-                if stopping:
-                    self._waiting.clear()
-            for future, work in calls:
-                _finish(future, work)
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Do what is to be done between two steps, and one step; return whether there is to be another turn."""
+        with self._changed:
+            while not (self._waiting or self._calls or self._running or self._closed):
+                self._changed.wait()
+            calls, task = list(self._calls), self._next_task()
+            self._calls.clear()
+            stopping, refused = self._closed, list(self._waiting) if self._closed else []
             if stopping:
-                for task in (*tasks, *left):
-                    task.on_event(ApiError(503, "The server is stopping; ask another one.", retry_after=5))
-                return
-            if tasks:
-                began = time.monotonic()
-                self.running = sum(task.choices for task in tasks)
-                try:
-                    self._answer(tasks)
-                finally:
-                    self.running = 0
-                    seconds = (time.monotonic() - began) / len(tasks)
-                    self._seconds_per_task += 0.2 * (seconds - self._seconds_per_task)
+                self._waiting.clear()
+        for future, work in calls:
+            _finish(future, work)
+        for one in refused:
+            one.on_event(_stopping())
+        if task is not None:
+            try:
+                self._begin(task)
+            except Exception as error:
+                task.on_event(error)
+        for answer, result in self._batches.step():
+            self._ended(*self._running.pop(answer), result)
+        return bool(self._running) or not stopping
 
-    def _next_tasks(self) -> list[Task]:
-        """Take the task that waits longest, and those behind it that can be answered with it. Ended ones go."""
-        tasks: list[Task] = []
-        kept: deque[Task] = deque()
-        rows = 0
-        for task in self._waiting:
-            if task.is_over():
-                if not task.cancelled:
-                    task.on_event(ApiError(504, "The request waited until its time was up; try again later."))
-            elif not tasks or (task.key == tasks[0].key and rows + task.choices <= self._max_rows):
-                tasks.append(task)
-                rows += task.choices
-            else:
-                kept.append(task)
-        self._waiting = kept
-        return tasks
+    def _next_task(self) -> Task | None:
+        """Take the task that waits longest, once there is room for it and no question is still to be read. Ended ones go."""
+        for task in [task for task in self._waiting if task.is_over()]:
+            self._waiting.remove(task)
+            if not task.cancelled:
+                task.on_event(ApiError(504, "The request waited until its time was up; try again later."))
+        if not self._waiting or self._closed or self._batches.unread:
+            return None
+        has_room = not self._running or self.running + self._waiting[0].choices <= self._max_rows
+        return self._waiting.popleft() if has_room else None
 
-    def _answer(self, tasks: list[Task]) -> None:
-        given = set[int]()  # tasks of which something has been given
+    def _begin(self, task: Task) -> None:
+        rag = task.memory.rag
+        before, rag.retriever.search = rag.retriever.search, task.search
         try:
-            self._answer_together(tasks, given)
-        except Exception as error:
-            if len(tasks) == 1 or given:
-                for task in tasks:
-                    task.on_event(error)
-                return
-            for task in tasks:  # one of them is at fault
-                self._answer([task])
-
-    def _answer_together(self, tasks: list[Task], given: set[int]) -> None:
-        rag = tasks[0].memory.rag
-        rag.retriever.search = tasks[0].search
-        drafts: list[Draft] = []
-        rows: list[AnswerRow] = []
-        for number, task in enumerate(tasks):
             with self.memories.lock:
                 (found,) = rag.drafts(
                     [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
                 )
             if task.tells_found:
-                task.tells_found = False  # once, also where the task is tried again alone
                 task.on_event(Found(list(found.retrieved[: task.options.k])))
-            own = self._rows(task, number, given)
-            drafts += [replace(found, control=row) for row in own]
-            rows += own
-        options = replace(tasks[0].options, max_new_tokens=max(task.sampling.max_tokens for task in tasks))
-        answers = iter(zip(drafts, rag.answer_from(drafts, options), rows, strict=True))
-        for task in tasks:
-            choices = [self._choice(task, *next(answers)) for _ in range(task.choices)]
+            rows = self._rows(task)
+            drafts = [replace(found, control=row) for row in rows]
+            begun = [rag.begin(draft, task.options) for draft in drafts]
+        finally:
+            rag.retriever.search = before
+        running = _Running(task, rows, drafts)
+        for number, answer in enumerate(begun):
+            self._running[answer] = running, number
+            self._batches.add(answer)
+
+    def _ended(self, running: _Running, number: int, result: Answer | Exception) -> None:
+        """Note an answer of a task; with the last one it is complete, and with an error over."""
+        task = running.task
+        if isinstance(result, Exception):
+            if not task.failed:
+                task.failed = True
+                task.on_event(result)
+            return
+        running.answers[number] = result
+        if len(running.answers) < len(running.rows) or task.failed:
+            return
+        try:
+            choices = [
+                self._choice(task, draft, running.answers[place], row)
+                for place, (draft, row) in enumerate(zip(running.drafts, running.rows, strict=True))
+            ]
             self._on_answered(task, choices)
-            task.on_event(choices)
+        except Exception as error:
+            task.on_event(error)
+            return
+        task.on_event(choices)
+        seconds = (time.monotonic() - running.began) * len(choices) / (self.running + len(choices))
+        self._seconds_per_task += 0.2 * (seconds - self._seconds_per_task)
 
-    def _rows(self, task: Task, number: int, given: set[int]) -> list[AnswerRow]:
-        def give(piece: Piece) -> None:
-            given.add(number)
-            task.on_event(piece)
-
-        on_piece = give if task.streams and not task.options.may_withhold else None
+    def _rows(self, task: Task) -> list[AnswerRow]:
+        on_piece = task.on_event if task.streams and not task.options.may_withhold else None
         tokenizer = self.memories.models.decoder.tokenizer
         # Where the answers of a model may have several lines, its prompt knows what of them is certain.
         end = task.memory.rag.generator.on_route(task.options.mode).prompt.answer_end
 
         def is_over() -> bool:
-            return task.is_over() or self._closed
+            return task.is_over() or task.failed or self._closed
 
         return [
             AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=end.settled)
@@ -280,6 +298,10 @@ class Engine:
         text = answer.text if abstained else row.final_text(answer.text)
         prefix = self.memories.models.decoder.prefix_tokens
         return Choice(answer, text, len(draft.tokens), prefix + asked, memory, row, abstained, row.rest(text))
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "The server is stopping; ask another one.", retry_after=5)
 
 
 def _finish(future: Future[object], work: Callable[[], object]) -> None:

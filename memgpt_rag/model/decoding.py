@@ -1,0 +1,205 @@
+"""Decoding one token a step for a batch that changes: rows join it once their question is read, and leave when they end.
+
+A row is generated as `generate` of transformers does it alone, by the same settings: only the forward passes are shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from memgpt_rag.model.decoder import MemoryDecoder
+from memgpt_rag.model.retrofit import use_memory
+from memgpt_rag.model.row_slots import CacheSlots, MemorySlots
+from memgpt_rag.model.states import AttendedMemory
+
+
+class DecodingRow:
+    """A sequence that is being generated.
+
+    Attributes:
+        ids: tokens of the question and of the answer so far.
+        length: tokens that are in the cache, the prefix included.
+        memory: what it attends to; collects its weights.
+        ended: whether the answer is complete, or has failed.
+        error: why it failed.
+    """
+
+    def __init__(
+        self,
+        ids: Int[Tensor, "1 tokens"],
+        memory: AttendedMemory,
+        processors: LogitsProcessorList,
+        stopping: StoppingCriteriaList,
+        streamer: BaseStreamer,
+    ):
+        self.ids, self.memory, self.ended = ids, memory, False
+        self.length = 0
+        self.error: Exception | None = None
+        self._processors, self._stopping, self._streamer = processors, stopping, streamer
+        self._cache: DynamicCache | None = None
+
+    def begin(self, cache: DynamicCache, logits: Float[Tensor, "1 vocabulary"]) -> None:
+        """Take the first token, from the pass that has read the question."""
+        self._cache, self.length = cache, cache.get_seq_length()
+        self.take(logits)
+
+    def take(self, logits: Float[Tensor, "1 vocabulary"]) -> None:
+        """Choose the next token, and see whether it is the last one."""
+        scores = self._processors(self.ids, logits.to(copy=True, dtype=torch.float32))
+        token = scores.argmax(-1)
+        self.ids = torch.cat([self.ids, token[:, None]], dim=1)
+        self._streamer.put(token.cpu())
+        self.ended = bool(self._stopping(self.ids, scores).all())
+
+    def take_cache(self) -> DynamicCache:
+        """Return the cache of the question; the batch that the row joins keeps it from now on."""
+        assert self._cache is not None, "a row joins one batch, once its question is read"
+        cache, self._cache = self._cache, None
+        return cache
+
+
+@torch.inference_mode()
+def read_question(
+    model: MemoryDecoder,
+    ids: Int[Tensor, "1 tokens"],
+    memory: AttendedMemory,
+    *,
+    streamer: BaseStreamer,
+    **settings: Any,
+) -> DecodingRow:
+    """Read a question, and return its row with the first token of its answer.
+
+    Args:
+        memory: of this question alone.
+        streamer: receives the question and its answer's tokens.
+        settings: as `generate` of transformers takes them, for the likeliest token at each step.
+    """
+
+    def begin(
+        decoder: Any,
+        input_ids: Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: Any,
+        **inputs: Any,
+    ) -> DecodingRow:
+        row = DecodingRow(input_ids, memory, logits_processor, stopping_criteria, streamer)
+        output = decoder(input_ids=input_ids, **inputs)
+        row.begin(inputs["past_key_values"], output.logits[:, -1])
+        return row
+
+    row: DecodingRow = model.generate(ids, memory=memory, custom_generate=begin, streamer=streamer, **settings)
+    return row
+
+
+class DecodingBatch:
+    """Rows that are decoded together, with different memories, lengths and settings.
+
+    Args:
+        model: reads all of them.
+    """
+
+    def __init__(self, model: MemoryDecoder):
+        self.model = model
+        self._rows: list[DecodingRow] = []
+        self._cache: CacheSlots | None = None
+        self._memory = MemorySlots()
+        self._attended: AttendedMemory | None = None  # of the rows as they are
+        self._sizes = 0, 0, 0  # rows, tokens and tokens of memory for which there is room
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that the caches and memories of the rows take, room for more included."""
+        return self._memory.num_bytes + (0 if self._cache is None else self._cache.num_bytes)
+
+    def join(self, row: DecodingRow) -> None:
+        """Let a row take part from the next step on."""
+        cache = row.take_cache()
+        if row.ended:
+            return
+        self._leave()
+        self._rows.append(row)
+        if self._cache is None:
+            self._cache = CacheSlots(cache)
+        self._resize()
+        slot = len(self._rows) - 1
+        self._cache.put(slot, cache)
+        self._memory.put(slot, row.memory)
+        row.memory.keys, row.memory.values = {}, {}  # they lie in the slot now
+        self._attended = None
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Give each row its next token. Those that end leave."""
+        self._leave()
+        if not self._rows:
+            return
+        self._resize()
+        assert self._cache is not None
+        if self._attended is None:
+            self._attended = self._memory.attended([row.memory for row in self._rows])
+        memory = self._attended
+        mask = self._cache.begin_step([row.length for row in self._rows])
+        # Windows go by position here, also where no row has a memory: rows of a batch are padded on the right.
+        try:
+            with use_memory(memory, {} if memory.is_empty else self.model.layer_settings):
+                output = self.model.decoder(
+                    input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
+                    attention_mask=mask,
+                    position_ids=memory.local_position(mask.bool())[:, -1:],
+                    past_key_values=self._cache.cache,
+                )
+        except Exception as error:  # such as no memory left
+            for row in self._rows:
+                row.ended, row.error = True, error
+            self._leave()
+            return
+        passes = memory.take_passes()
+        for number, row in enumerate(self._rows):
+            row.length += 1
+            for weights in passes if row.memory.num_entries[0] else ():
+                row.memory.add_pass(weights[number : number + 1, : row.memory.present.shape[1]])
+            try:
+                row.take(output.logits[number : number + 1, -1])
+            except Exception as error:  # its own settings are at fault, and the others go on
+                row.ended, row.error = True, error
+        self._leave()
+
+    def _leave(self) -> None:
+        """Remove rows that have ended: the last one moves into their slot."""
+        for slot in reversed(range(len(self._rows))):
+            if self._rows[slot].ended:
+                last = self._rows.pop()
+                if slot < len(self._rows):
+                    self._rows[slot] = last
+                    assert self._cache is not None
+                    self._cache.move(len(self._rows), slot)
+                    self._memory.move(len(self._rows), slot)
+                self._attended = None
+        if not self._rows:
+            self._cache, self._memory, self._sizes = None, MemorySlots(), (0, 0, 0)
+
+    def _resize(self) -> None:
+        """Have room for the rows and their next tokens, and give back most of what long ones have left behind."""
+        assert self._cache is not None
+        rows = _room(self._sizes[0], len(self._rows), step=1)
+        tokens = _room(self._sizes[1], 1 + max(row.length for row in self._rows))
+        memory = _room(self._sizes[2], max(row.memory.present.shape[1] for row in self._rows))
+        if (rows, tokens, memory) != self._sizes:
+            self._sizes, self._attended = (rows, tokens, memory), None
+            self._cache.resize(rows, tokens)
+            self._memory.resize(rows, memory)
+
+
+def _room(present: int, needed: int, step: int = 64) -> int:
+    """Return for how many there is to be room: as before where that is enough, and not far too much."""
+    return present if needed <= present <= 2 * (needed + step) else -(-needed // step) * step

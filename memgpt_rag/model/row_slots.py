@@ -1,0 +1,196 @@
+"""Tensors with a slot for each row of a batch that changes: rows come and go, and no other row is copied for it.
+
+Slots are filled from the first on. The last row moves into the slot of one that goes, so that the rows of a batch always lie
+side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, DynamicLayer
+
+from memgpt_rag.model.attention import MemoryValues
+from memgpt_rag.model.states import AttendedMemory
+
+
+class RowSlots:
+    """One tensor of shape [slots, heads, tokens, …] whose slots hold rows of different lengths, filled with zeros."""
+
+    def __init__(self, like: Tensor):
+        self.tensor = like.new_zeros(0, like.shape[1], 0, *like.shape[3:])
+
+    def put(self, slot: int, row: Tensor) -> None:
+        """Write a row of shape [1, heads, tokens, …] into a slot."""
+        self.tensor[slot].zero_()
+        self.tensor[slot, :, : row.shape[2]] = row[0]
+
+    def move(self, source: int, target: int) -> None:
+        """Write the row of one slot into another."""
+        self.tensor[target] = self.tensor[source]
+
+    def resize(self, slots: int, tokens: int) -> None:
+        """Have room for so many rows and tokens, and for no more."""
+        old = self.tensor
+        if old.shape[0] == slots and old.shape[2] == tokens:
+            return
+        self.tensor = old.new_zeros(slots, old.shape[1], tokens, *old.shape[3:])
+        kept, width = min(slots, old.shape[0]), min(tokens, old.shape[2])
+        self.tensor[:kept, :, :width] = old[:kept, :, :width]
+
+
+class _LayerSlots(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one layer as attention sees them: each row's next token goes behind its own last one."""
+
+    def __init__(self, layer: DynamicLayer):
+        super().__init__()
+        self.key_slots, self.value_slots = RowSlots(layer.keys), RowSlots(layer.values)
+        self.lazy_initialization(layer.keys, layer.values)
+        self.lengths: Tensor = torch.zeros(0, dtype=torch.long)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        rows, width = torch.arange(len(self.lengths), device=self.lengths.device), self.get_seq_length() + 1
+        self.key_slots.tensor[rows, :, self.lengths] = key_states[:, :, 0]
+        self.value_slots.tensor[rows, :, self.lengths] = value_states[:, :, 0]
+        count = len(rows)
+        return self.key_slots.tensor[:count, :, :width], self.value_slots.tensor[:count, :, :width]
+
+    def get_seq_length(self) -> int:
+        return int(self.lengths.max()) if len(self.lengths) else 0
+
+
+class CacheSlots:
+    """The cache of a batch that changes; each row is filled from the left, and its length is its own."""
+
+    def __init__(self, like: DynamicCache):
+        self._layers = [_LayerSlots(layer) for layer in like.layers]
+        self.cache = Cache(layers=self._layers)
+
+    @property
+    def _slots(self) -> list[RowSlots]:
+        return [slots for layer in self._layers for slots in (layer.key_slots, layer.value_slots)]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all slots."""
+        return sum(one.tensor.nbytes for one in self._slots)
+
+    def resize(self, slots: int, tokens: int) -> None:
+        """Have room for so many rows and tokens."""
+        for one in self._slots:
+            one.resize(slots, tokens)
+
+    def put(self, slot: int, cache: DynamicCache) -> None:
+        """Write the cache of one row into a slot."""
+        states = [states for layer in cache.layers for states in (layer.keys, layer.values)]
+        for slots, of_row in zip(self._slots, states, strict=True):
+            slots.put(slot, of_row)
+
+    def move(self, source: int, target: int) -> None:
+        """Write the row of one slot into another."""
+        for one in self._slots:
+            one.move(source, target)
+
+    def begin_step(self, lengths: Sequence[int]) -> Tensor:
+        """Return which places hold a token, once each row has its next one: the mask of the step.
+
+        Args:
+            lengths: tokens of each row before the step.
+        """
+        device = self._layers[0].key_slots.tensor.device
+        before = torch.tensor(lengths, device=device)
+        for layer in self._layers:
+            layer.lengths = before
+        return (torch.arange(max(lengths) + 1, device=device) <= before[:, None]).long()
+
+
+class MemorySlots:
+    """The memories of the rows of a batch that changes.
+
+    Values may be numbers in some rows and int8 codes in others: once both are there, all are numbers with scales, of which those
+    that were numbers have 1.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[int, RowSlots] = {}
+        self._codes: dict[int, RowSlots] = {}
+        self._scales: dict[int, RowSlots] = {}
+        self._size = 0, 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all slots."""
+        return sum(one.tensor.nbytes for one in self._all())
+
+    def resize(self, slots: int, tokens: int) -> None:
+        """Have room for so many rows and tokens."""
+        self._size = slots, tokens
+        for one in self._all():
+            one.resize(*self._size)
+
+    def put(self, slot: int, memory: AttendedMemory) -> None:
+        """Write the memory of one row into a slot; a row without entries leaves what is there, which it does not see."""
+        if memory.is_empty:
+            return
+        for layer, key in memory.keys.items():
+            value = memory.values[layer]
+            self._make_room(layer, key, value)
+            self._keys[layer].put(slot, key)
+            self._codes[layer].put(slot, value.codes)
+            if layer in self._scales:
+                scales = torch.ones(value.codes.shape[:3]) if value.scales is None else value.scales
+                self._scales[layer].put(slot, scales)
+
+    def move(self, source: int, target: int) -> None:
+        """Write the row of one slot into another."""
+        for one in self._all():
+            one.move(source, target)
+
+    def attended(self, rows: Sequence[AttendedMemory]) -> AttendedMemory:
+        """Return the memory of all rows, which lie in the first slots."""
+        width, count = self._size[1], len(rows)
+
+        def padded(name: str) -> Tensor:
+            tensors: list[Tensor] = [getattr(row, name)[0] for row in rows]
+            stacked = tensors[0].new_zeros(count, width)
+            for one, tensor in zip(stacked, tensors, strict=True):
+                one[: len(tensor)] = tensor
+            return stacked
+
+        return AttendedMemory(
+            keys={layer: slots.tensor[:count] for layer, slots in self._keys.items()},
+            values={layer: self._values(layer, count) for layer in self._codes},
+            position=padded("position"),
+            entry_of_token=padded("entry_of_token"),
+            present=padded("present"),
+            bias=padded("bias"),
+            gap=torch.cat([row.gap for row in rows]),
+            num_entries=tuple(row.num_entries[0] for row in rows),
+            prefix_tokens=rows[0].prefix_tokens,
+        )
+
+    def _values(self, layer: int, count: int) -> MemoryValues:
+        scales = self._scales[layer].tensor[:count] if layer in self._scales else None
+        return MemoryValues(self._codes[layer].tensor[:count], scales)
+
+    def _all(self) -> list[RowSlots]:
+        return [*self._keys.values(), *self._codes.values(), *self._scales.values()]
+
+    def _make_room(self, layer: int, key: Tensor, value: MemoryValues) -> None:
+        """See that a layer has slots of the row's kind."""
+        if layer not in self._keys:
+            self._keys[layer], self._codes[layer] = RowSlots(key), RowSlots(value.codes)
+            if value.scales is not None:
+                self._scales[layer] = RowSlots(value.scales)
+        elif value.scales is not None and layer not in self._scales:
+            self._scales[layer] = RowSlots(value.scales)
+            self._scales[layer].resize(*self._size)
+            self._scales[layer].tensor.fill_(1)
+        codes = self._codes[layer]
+        codes.tensor = codes.tensor.to(torch.promote_types(codes.tensor.dtype, value.codes.dtype))
+        for one in (self._keys, self._codes, self._scales):
+            if layer in one:
+                one[layer].resize(*self._size)

@@ -1,0 +1,289 @@
+"""Requests that join and leave between two steps, against each of them answered alone; with a tiny language model.
+
+The engine's turns are run by the tests, one after the other, so that nothing depends on time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+
+import pytest
+from hashing import HashEncoder
+from served import BOOKS, TEXTS
+from tiny import TinyReader
+
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.memory import Memory
+from memgpt_rag.retrieval.retriever import Search
+from memgpt_rag.serving.access import Access
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.engine import Engine, Found, Task
+from memgpt_rag.serving.memories import Memories, Models
+from memgpt_rag.serving.row import AnswerRow, Piece, Sampling
+
+EVERYTHING = Access("test", frozenset({"*"}), frozenset({"*"}))
+QUESTIONS = [
+    "What does a rowing boat cost?",
+    "开门时间？",
+    "Who may borrow a kite, and from what age on is it allowed?",
+    "Dogs?",
+]
+
+
+@pytest.fixture(scope="module")
+def memories(tmp_path_factory):
+    folder, encoder = tmp_path_factory.mktemp("memories"), HashEncoder()
+    for name, texts in (("park", TEXTS), ("books", BOOKS)):
+        Memory.create(folder / name, texts, encoder)
+    opened = Memories(
+        Models(TinyReader()(), lambda memory: encoder), {name: folder / name for name in ("park", "books")}
+    )
+    for name in opened:
+        opened.open(name)
+    assert not opened.faults
+    return opened
+
+
+class Asked:
+    """A request, with the events that the engine sent for it."""
+
+    def __init__(self, memories, memory="park", question=0, *, mode="memory", choices=1, **settings):
+        options = {name: settings.pop(name) for name in ("k", "use_memory", "abstain", "where") if name in settings}
+        fields = {name: settings.pop(name) for name in ("context", "streams", "deadline", "query") if name in settings}
+        sampling = Sampling(**{"max_tokens": 12, "seed": 3, **settings})
+        self.events = []
+        self.task = Task(
+            memory=memories.get(memory, EVERYTHING),
+            question=QUESTIONS[question],
+            context=fields.pop("context", ""),
+            query=fields.pop("query", ""),
+            options=AskOptions(mode=mode, max_new_tokens=sampling.max_tokens, **options),
+            search=Search(),
+            sampling=sampling,
+            choices=choices,
+            streams=fields.pop("streams", False),
+            deadline=fields.pop("deadline", time.monotonic() + 1e6),
+            on_event=self.events.append,
+        )
+
+    @property
+    def choices(self):
+        (choices,) = [event for event in self.events if isinstance(event, list)]
+        return choices
+
+    @property
+    def is_done(self):
+        return any(isinstance(event, list | Exception) for event in self.events)
+
+
+def alone(memories, asked):
+    """Answer a request with `generate` of transformers, each of its choices by itself."""
+    task, found = asked.task, []
+    rag, tokenizer = task.memory.rag, memories.models.decoder.tokenizer
+    settled = rag.generator.on_route(task.options.mode).prompt.answer_end.settled
+    for choice in range(task.choices):
+        (draft,) = rag.drafts(
+            [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
+        )
+        row = AnswerRow(tokenizer, task.sampling, choice, on_piece=None, is_over=lambda: False, settled=settled)
+        draft = dataclasses.replace(draft, control=row)
+        (answer,) = rag.answer_from([draft], task.options)
+        found.append((draft, answer, row))
+    return found
+
+
+def require_equal(asked, expected):
+    for choice, (draft, answer, row) in zip(asked.choices, expected, strict=True):
+        assert choice.row._tokens == row._tokens
+        assert choice.tokens == len(draft.tokens)
+        assert choice.row.finish_reason == row.finish_reason
+        for one, other in zip(choice.row.log_probs, row.log_probs, strict=True):
+            assert one.token == other.token
+            assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+            assert [text for text, _ in one.top] == [text for text, _ in other.top]
+        assert (choice.answer.text, choice.answer.mode) == (answer.text, answer.mode)
+        assert choice.answer.supported == answer.supported
+        assert choice.answer.confidence == (answer.confidence and pytest.approx(answer.confidence, abs=1e-4))
+        assert choice.answer.memory_mass == pytest.approx(answer.memory_mass, abs=1e-5)
+        shares = [citation.share for citation in answer.citations]
+        assert [citation.share for citation in choice.answer.citations] == (
+            shares if None in shares else pytest.approx(shares, abs=1e-4)
+        )
+        assert [one.spans for one in choice.answer.citations] == [one.spans for one in answer.citations]
+
+
+def engine_of(memories, **settings):
+    return Engine(memories, lambda task, choices: None, **{"max_rows": 6, "max_waiting": 64, **settings})
+
+
+def tokens_of(engine):
+    """Return, for each request under way, how many tokens its rows have."""
+    found = {}
+    for running, _ in engine._running.values():
+        found[running.task] = [len(row._tokens) for row in running.rows]
+    return found
+
+
+def test_requests_that_join_and_leave_are_answered_as_alone(memories):
+    """Different memories, modes, k, lengths, sampling by seed, stops, log-probabilities, text before the question, abstaining."""
+    asked = [
+        Asked(memories, k=3, max_tokens=20),
+        Asked(memories, "books", 1, k=1, temperature=0.8, top_p=0.9, choices=3, max_tokens=9),
+        Asked(memories, question=2, mode="prompt", k=2, top_logprobs=2),
+        Asked(memories, question=3, mode="closed_book", temperature=1.0, top_logprobs=0),
+        Asked(memories, question=1, abstain=True),
+        Asked(memories, "books", 2, k=2, stops=(" ", "e"), max_tokens=30),
+        Asked(memories, question=3, use_memory="auto", top_logprobs=1),
+        Asked(memories, question=0, use_memory="never"),
+        Asked(memories, question=2, k=4, context="You are the park's guide.", streams=True, temperature=0.5),
+        Asked(memories, question=0, query="...", max_tokens=5),  # nothing is found
+        Asked(memories, "books", 3, k=2, max_tokens=1),
+        Asked(memories, question=0, k=6, max_tokens=40),
+    ]
+    engine, rng, waiting = engine_of(memories), random.Random(4), list(asked)
+    while waiting or not all(one.is_done for one in asked):
+        if waiting and rng.random() < 0.3:
+            engine.submit(waiting.pop(0).task)
+        if engine.waiting or engine.running:
+            engine._turn()
+    assert engine.running == 0
+    for one in asked:
+        require_equal(one, alone(memories, one))
+    streamed = asked[8]
+    pieces = "".join(event.text for event in streamed.events if isinstance(event, Piece))
+    assert pieces + streamed.choices[0].rest.text == streamed.choices[0].text
+    assert "nothing_found" not in asked[9].events and asked[9].choices[0].answer.nothing_found
+
+
+def test_one_question_at_most_is_read_between_two_steps(memories):
+    """Each turn gives every answer under way a token, and one new one its first, in the order of their coming."""
+    engine = engine_of(memories, max_rows=8)
+    first, *others = [Asked(memories, question=number % 4, max_tokens=50) for number in range(5)]
+    engine.submit(first.task)
+    engine._turn()
+    engine._turn()
+    for one in others:
+        engine.submit(one.task)
+    for turn in range(4):
+        before = tokens_of(engine)
+        engine._turn()
+        after = tokens_of(engine)
+        assert all(after[task][0] == rows[0] + 1 for task, rows in before.items())
+        # The question of one more was read, and it took part in the step at once.
+        assert {task for task in after if task not in before} == {others[turn].task}
+        assert after[others[turn].task] == [2]
+
+
+def test_a_first_token_does_not_wait_for_the_last_of_others(memories):
+    engine = engine_of(memories)
+    long, short = Asked(memories, max_tokens=400), Asked(memories, "books", 1, max_tokens=3)
+    engine.submit(long.task)
+    engine._turn()
+    engine.submit(short.task)
+    while not short.is_done:
+        engine._turn()
+    (rows,) = tokens_of(engine).values()
+    assert rows[0] < 10
+    assert not long.is_done
+
+
+def test_requests_wait_in_their_order_for_rows(memories):
+    engine = engine_of(memories, max_rows=3)
+    many = [Asked(memories, choices=choices, max_tokens=4, temperature=1.0) for choices in (2, 3, 1)]
+    for one in many:
+        engine.submit(one.task)
+    ended = []
+    while engine.running or engine.waiting:
+        engine._turn()
+        assert engine.running <= 3
+        ended += [number for number, one in enumerate(many) if one.is_done and number not in ended]
+    assert ended == [0, 1, 2]
+
+
+def test_who_goes_or_is_late_frees_the_row_at_the_next_step(memories):
+    engine = engine_of(memories)
+    stays, goes = Asked(memories, max_tokens=30), Asked(memories, question=1, max_tokens=400)
+    late = Asked(memories, question=2, max_tokens=400)
+    for one in (stays, goes, late):
+        engine.submit(one.task)
+        engine._turn()
+    goes.task.cancel()
+    late.task.deadline = 0.0
+    engine._turn()
+    assert set(tokens_of(engine)) == {stays.task}
+    assert late.choices[0].row.finish_reason == "length"
+    while not stays.is_done:
+        engine._turn()
+    require_equal(stays, alone(memories, stays))
+
+
+def test_a_request_that_fails_leaves_the_others_as_they_are(memories, monkeypatch):
+    """One fails when its question is read, one in the middle of its answer, and one when its entries are searched."""
+    engine = engine_of(memories)
+    good, long = Asked(memories, max_tokens=20), Asked(memories, context="word " * 9000)
+    broken, unfound = Asked(memories, question=1, choices=2, max_tokens=20), Asked(memories, where="year >= ")
+    for one in (good, broken, long, unfound):
+        engine.submit(one.task)
+    take = AnswerRow.goes_on
+
+    def goes_on(row, token):
+        if row.sampling is broken.task.sampling and len(row._tokens) == 3:
+            raise RuntimeError("broken")
+        return take(row, token)
+
+    monkeypatch.setattr(AnswerRow, "goes_on", goes_on)
+    while engine.running or engine.waiting:
+        engine._turn()
+    assert [type(event) for event in broken.events] == [RuntimeError]
+    (error,) = long.events
+    assert isinstance(error, ValueError) and "tokens" in str(error)
+    (error,) = unfound.events
+    assert isinstance(error, ValueError)
+    monkeypatch.undo()
+    require_equal(good, alone(memories, good))
+
+
+def test_a_pass_that_fails_ends_what_took_part_and_nothing_later(memories, monkeypatch):
+    engine = engine_of(memories)
+    first, second = Asked(memories), Asked(memories, question=1)
+    engine.submit(first.task)
+    engine._turn()
+    decoder = memories.models.decoder.decoder
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder.model, "forward", lambda *a, **k: (_ for _ in ()).throw(MemoryError("no room")))
+        engine._turn()
+    assert isinstance(first.events[-1], MemoryError) and engine.running == 0
+    engine.submit(second.task)
+    while not second.is_done:
+        engine._turn()
+    require_equal(second, alone(memories, second))
+
+
+def test_the_search_of_a_request_is_its_own(memories):
+    """What a request asks for does not become the memory's default."""
+    engine, asked = engine_of(memories), Asked(memories)
+    before = asked.task.memory.rag.retriever.search
+    asked.task.search = Search(diversity=0.3)
+    asked.task.tells_found = True
+    engine.submit(asked.task)
+    engine._turn()
+    assert isinstance(asked.events[0], Found)
+    assert asked.task.memory.rag.retriever.search == before
+
+
+def test_what_comes_while_the_engine_stops_is_refused(memories):
+    engine = engine_of(memories, max_rows=1)
+    running, waiting = Asked(memories, max_tokens=400), Asked(memories)
+    engine.submit(running.task)
+    engine._turn()
+    engine.submit(waiting.task)
+    engine.close()
+    while engine._turn():
+        pass
+    assert running.choices[0].row.finish_reason == "length"
+    (error,) = waiting.events
+    assert isinstance(error, ApiError) and error.status == 503
+    with pytest.raises(ApiError, match="stopping"):
+        engine.submit(Asked(memories).task)
