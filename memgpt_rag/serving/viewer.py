@@ -112,9 +112,7 @@ def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f'<p class="note">{note}</p>\n'
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
+        f'<p class="note">{note}</p>\n' + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
 
 

@@ -23,9 +23,11 @@ const app = {
     return shown(found?.name || app.current);
   },
 
-  /** Load the list of memories. */
+  /** Load the list of memories, in the order of the server: the first one answers where none is chosen. */
   async load() {
-    const { data } = await call("v1/vector_stores?limit=1000&order=asc");
+    const [{ data }, models] = await Promise.all(["v1/vector_stores?limit=1000", "v1/models"].map((path) => call(path)));
+    const order = models.data.map(({ id }) => id);
+    data.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
     app.memories = data;
     const wanted = app.current ?? sessionStorage.getItem(CHOICE);
     app.current = data.some(({ id }) => id === wanted) ? wanted : data[0]?.id ?? null;

@@ -29,7 +29,7 @@ export function show(main, app) {
     app.leaving.addEventListener("abort", () => running?.abort());
     button.textContent = t("stop");
     question.value = "";
-    intro.remove();
+    if (intro.isConnected) intro.replaceWith(el("h1", { class: "unseen" }, t("ask")));
     if (await answerTo(text, turns, app, running.signal)) document.querySelector(".past")?.replaceWith(pastView(main, app));
     else question.value ||= text;
     running = null;
