@@ -150,8 +150,8 @@ def serve(
 ) -> None:
     """Serve memories over HTTP, in the form of the OpenAI API.
 
-    Answers, searches, embeddings and uploads for any client of that API, and a page for people at /. A new version of a memory is taken over as soon as a
-    job has committed it.
+    Answers, searches, embeddings and uploads for any client of that API, and a page for people at /. A new version of a memory is
+    taken over as soon as a job has committed it.
     """
     _require_packages()
     from memgpt_rag.memory import Memory
