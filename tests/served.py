@@ -16,6 +16,7 @@ from tiny import TinyReader
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import Memory
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.serving.access import Keys
 from memgpt_rag.serving.app import create_app
 from memgpt_rag.serving.memories import Models
@@ -34,17 +35,27 @@ BOOKS = ["The library lends books for four weeks.", "A lost book costs its price
 
 
 class Served:
-    """A server with the memories "park" and "books"; for use in a `with` block."""
+    """A server with the memories "park" and "books", or with others; for use in a `with` block."""
 
-    def __init__(self, folder: Path, *, keys: Keys | None = None, encoder: Encoder | None = None, **settings: Any):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keys: Keys | None = None,
+        encoder: Encoder | None = None,
+        decoder: MemoryDecoder | None = None,
+        memories: dict[str, Path] | None = None,
+        **settings: Any,
+    ):
         self.folder = folder
         self.encoder = encoder or HashEncoder()
-        for name, texts in (("park", TEXTS), ("books", BOOKS)):
-            Memory.create(folder / name, texts, self.encoder)
-        memories = {"park": folder / "park", "books": folder / "books"}
+        if memories is None:
+            for name, texts in (("park", TEXTS), ("books", BOOKS)):
+                Memory.create(folder / name, texts, self.encoder)
+            memories = {"park": folder / "park", "books": folder / "books"}
         port = free_port()
         self.settings = ServerSettings(memories, port=port, **{"refresh_seconds": 0.05, **settings})
-        self.models = Models(TinyReader()(), lambda memory: self.encoder)
+        self.models = Models(decoder or TinyReader()(), lambda memory: self.encoder)
         self.app = create_app(self.settings, self.models, keys or Keys({}))
         self.server = http_server(self.app, self.settings)
         self.url = f"http://127.0.0.1:{port}"

@@ -89,6 +89,7 @@ class _Place:
     is_open: bool
     public_url: str
     files: Path | None
+    no_page: bool
 
 
 _place_options = gathered(
@@ -115,6 +116,7 @@ _place_options = gathered(
             type=click.Path(path_type=Path),
             help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
         ),
+        click.option("--no-page", is_flag=True, help="Serve the API alone, without the page for people at /."),
     ],
 )
 
@@ -148,8 +150,8 @@ def serve(
 ) -> None:
     """Serve memories over HTTP, in the form of the OpenAI API.
 
-    Answers, searches, embeddings and uploads for any client of that API. A new version of a memory is taken over as soon as a
-    job has committed it.
+    Answers, searches, embeddings and uploads for any client of that API, and a page for people at /. A new version of a memory is
+    taken over as soon as a job has committed it.
     """
     _require_packages()
     from memgpt_rag.memory import Memory
@@ -171,7 +173,8 @@ def serve(
 
     app = create_app(settings, _load_models(settings, model, preset, encoder, reader, search, no_cache), keys)
     start_log()
-    echo(f"Serving at http://{place.host}:{place.port}/v1; Ctrl-C ends.", err=True)
+    page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
+    echo(f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends.", err=True)
     server = http_server(app, settings)
     run_until_stopped(server)
     if not server.started:
@@ -189,6 +192,7 @@ def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder
         port=place.port,
         public_url=place.public_url,
         files=place.files,
+        page=not place.no_page,
         max_rows=limits.max_rows,
         max_waiting=limits.max_waiting,
         deadline_seconds=limits.deadline,

@@ -22,7 +22,18 @@ from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories, Models
 from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.openapi import openapi_of
-from memgpt_rag.serving.routes import chat, files, memory, responses, status, store_files, vector_stores, vectors, view
+from memgpt_rag.serving.routes import (
+    chat,
+    files,
+    memory,
+    page,
+    responses,
+    status,
+    store_files,
+    vector_stores,
+    vectors,
+    view,
+)
 from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.stores import VectorStores
@@ -72,7 +83,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
 
     app = FastAPI(title="memgpt_rag", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.service = service
-    for routes in _ROUTES:
+    for routes in (*_ROUTES, *([page] if settings.page else [])):
         app.include_router(routes.router)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)

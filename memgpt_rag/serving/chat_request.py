@@ -105,6 +105,7 @@ class MemoryFields(Strict):
         use_memory: "auto" leaves the memory out where the question needs none.
         abstain: answer "not in memory" where the memory does not support an answer.
         query: what to search for instead of the question.
+        trace: say what each token of the answer attended to.
     """
 
     name: str | None = None
@@ -115,6 +116,7 @@ class MemoryFields(Strict):
     use_memory: UseMemory = "always"
     abstain: bool = False
     query: str | None = None
+    trace: bool = False
 
 
 class ChatRequest(Strict):

@@ -45,12 +45,14 @@ class ChatForm:
     Args:
         model: as the request named it.
         links: addresses of the document viewer.
+        trace: whether the request asks what each token of the answer attended to.
     """
 
     model: str
     task: Task
     links: Links
     include_usage: bool = False
+    trace: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -70,12 +72,12 @@ class ChatForm:
                     "logprobs": self._log_probs(choice.row.log_probs),
                     "finish_reason": choice.row.finish_reason,
                     # Of every choice, since each has attended on its own; that of the first one stands beside it, too.
-                    "memory": memory_fields(choice, self.task.memory, self.links),
+                    "memory": self._memory(choice),
                 }
                 for number, choice in enumerate(choices)
             ],
             "usage": usage(choices),
-            "memory": memory_fields(choices[0], self.task.memory, self.links),
+            "memory": self._memory(choices[0]),
         }
 
     def opening(self) -> list[dict[str, Any]]:
@@ -93,12 +95,14 @@ class ChatForm:
             if choice.rest.text or choice.rest.log_probs:
                 chunks.append(self.piece(choice.rest))
             cited = {"annotations": url_citations(choice, self.task.memory, self.links)}
-            fields = memory_fields(choice, self.task.memory, self.links)
-            chunks.append({**self._chunk(number, cited), "memory": fields})
+            chunks.append({**self._chunk(number, cited), "memory": self._memory(choice)})
             chunks.append(self._chunk(number, {}, finish_reason=choice.row.finish_reason))
         if self.include_usage:
             chunks.append({**self._head("chat.completion.chunk"), "choices": [], "usage": usage(choices)})
         return chunks
+
+    def _memory(self, choice: Choice) -> dict[str, Any]:
+        return memory_fields(choice, self.task.memory, self.links, trace=self.trace)
 
     def _head(self, kind: str) -> dict[str, Any]:
         fingerprint = f"{self.task.memory.name}-{self.task.memory.version}"

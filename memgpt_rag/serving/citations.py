@@ -11,6 +11,7 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.serving.engine import Choice
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.trace import trace_fields
 from memgpt_rag.serving.viewer import signature
 
 
@@ -67,10 +68,15 @@ def url_citations(choice: Choice, memory: ServedMemory, links: Links) -> list[di
     ]
 
 
-def memory_fields(choice: Choice, memory: ServedMemory, links: Links) -> dict[str, Any]:
-    """Return what the memory gave to an answer: the extension object `memory`."""
+def memory_fields(choice: Choice, memory: ServedMemory, links: Links, *, trace: bool = False) -> dict[str, Any]:
+    """Return what the memory gave to an answer: the extension object `memory`.
+
+    Args:
+        trace: with what each token of the answer attended to.
+    """
     answer = choice.answer
     return {
+        **({"trace": trace_fields(choice)} if trace else {}),
         "name": memory.name,
         "version": memory.version,
         "mode": answer.mode,
@@ -80,6 +86,7 @@ def memory_fields(choice: Choice, memory: ServedMemory, links: Links) -> dict[st
         "supported": answer.supported,
         "abstained": choice.abstained,
         "nothing_found": answer.nothing_found,
+        "leads": answer.leads,
         "quote": _quote(getattr(answer, "quote", None)),
         "entries": [
             {

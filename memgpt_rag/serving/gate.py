@@ -21,7 +21,8 @@ from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.settings import ServerSettings, is_loopback
 
 # Paths that need no key: they tell nothing of any memory.
-OPEN_PATHS = {"/health", "/ready", "/openapi.json"}
+OPEN_PATHS = {"/", "/health", "/ready", "/openapi.json"}
+OPEN_FOLDER = "/page/"  # files of the page
 SIGNED_PATHS = "/view/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UPLOAD = "multipart/form-data"
@@ -87,7 +88,8 @@ class Gate:
     def _access(self, scope: Scope, headers: Headers) -> Access | None:
         """Return what the client may do; None where the endpoint needs no key, or the address stands in for it."""
         authorization, path = headers.get("authorization"), scope["path"]
-        if path in OPEN_PATHS or (self._keys and authorization is None and path.startswith(SIGNED_PATHS)):
+        is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+        if is_open or (self._keys and authorization is None and path.startswith(SIGNED_PATHS)):
             return None
         return self._keys.access(authorization)
 

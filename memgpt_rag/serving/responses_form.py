@@ -56,7 +56,7 @@ class ResponseForm:
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": read["total_tokens"],
             },
-            "memory": memory_fields(choice, self.task.memory, self.links),
+            "memory": memory_fields(choice, self.task.memory, self.links, trace=self.wanted.memory.trace),
         }
 
     def opening(self, found: Sequence[Retrieved]) -> Iterator[dict[str, Any]]:

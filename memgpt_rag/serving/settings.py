@@ -28,6 +28,7 @@ class ServerSettings:
         max_new_tokens: longest answer that may be asked for.
         max_body_bytes, max_upload_bytes: of a request's JSON, and of an uploaded file.
         body_seconds: longest time that the body of a request may take to arrive.
+        page: whether the page for people is served at "/".
         refresh_seconds: how often to look for new versions of the memories.
 
     Raises:
@@ -46,6 +47,7 @@ class ServerSettings:
     max_body_bytes: int = MOST_BODY_BYTES
     max_upload_bytes: int = MOST_UPLOAD_BYTES
     body_seconds: float = 60.0
+    page: bool = True
     refresh_seconds: float = 1.0
     index_arguments: Sequence[str] = field(default=())
 

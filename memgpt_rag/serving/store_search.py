@@ -15,6 +15,7 @@ from memgpt_rag.memory.storage.layout import values_schema
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.citations import Links
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import Memories, ServedMemory, search_with
@@ -23,7 +24,7 @@ from memgpt_rag.serving.stores import FileInStore, VectorStore
 
 
 async def search_store(
-    memories: Memories, served: ServedMemory, store: VectorStore, wanted: SearchStore
+    memories: Memories, served: ServedMemory, store: VectorStore, wanted: SearchStore, links: Links
 ) -> dict[str, Any]:
     """Search a vector store, each query on its own; an entry that several find counts once, with its best score.
 
@@ -45,10 +46,14 @@ async def search_store(
     return {
         "object": "vector_store.search_results.page",
         "search_query": wanted.queries,
-        "data": [result(store, entry) for entry in shown],
+        "data": [_linked(result(store, entry), links.entry(served, entry.passage)) for entry in shown],
         "has_more": False,
         "next_page": None,
     }
+
+
+def _linked(found: dict[str, Any], url: str) -> dict[str, Any]:
+    return {**found, "entry": {**found["entry"], "url": url}}
 
 
 class StoreAttributes:

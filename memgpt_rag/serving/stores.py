@@ -147,6 +147,10 @@ class VectorStores:
         """Return a store, whoever asks; None where there is none."""
         return self._stores.get(id)
 
+    def path(self, file: FileInStore) -> Path:
+        """Return where the content of a file lies."""
+        return self.files.folder / file.id / file.filename
+
     def usage_bytes(self, store: VectorStore) -> int:
         """Return what the memory takes on disk."""
         return self._memories.bytes_of(store.id)
@@ -259,7 +263,7 @@ class VectorStores:
                 file.error = api_error(error).message
 
     async def _index(self, store: VectorStore, waiting: list[FileInStore]) -> None:
-        paths = {file.id: self.files.folder / file.id / file.filename for file in waiting}
+        paths = {file.id: self.path(file) for file in waiting}
         assert self._folder is not None
         try:
             result = await self._jobs.add(self._memory(store), paths, self._folder)

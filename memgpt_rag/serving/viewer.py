@@ -25,7 +25,7 @@ _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif; }
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.3rem; } h2 { font-size: 0.85rem; font-weight: 600; opacity: 0.7; margin: 1.5rem 0 0.2rem; }
-p { white-space: pre-wrap; margin: 0; } .note { opacity: 0.7; }
+p { white-space: pre-wrap; margin: 0; } .note { opacity: 0.8; } a { color: inherit; }
 mark { background: #ffe58a; color: #000; display: block; padding: 0.5rem; border-radius: 0.3rem; }
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -44,8 +44,8 @@ def signature(secret: bytes, memory: str, entry: str) -> str:
     return hmac.new(secret, f"{memory}\n{entry}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 
 
-def document_page(served: ServedMemory, entry: str, version: int | None) -> str:
-    """Return the page of the document that holds an entry.
+def cited_entry(served: ServedMemory, entry: str, version: int | None) -> tuple[Memory, Passage]:
+    """Return an entry, and the version of the memory that has it.
 
     Args:
         version: of the memory that was cited; another one is looked at where the present one has the entry no more.
@@ -63,10 +63,23 @@ def document_page(served: ServedMemory, entry: str, version: int | None) -> str:
         cited = _entry(memory, entry)
     if cited is None:
         raise _gone(entry)
+    return memory, cited
+
+
+def document_page(served: ServedMemory, memory: Memory, cited: Passage, file: str = "") -> str:
+    """Return the page of the document that holds an entry.
+
+    Args:
+        memory: the version that has it.
+        file: address of the document's file at the entry's page; empty where there is none.
+    """
     same = (pc.field("source") == _text(cited.source)) & (pc.field("record") == _text(cited.record))
     passages = memory.passages(memory.rows(same))
     passages.sort(key=lambda passage: (passage.start, passage.first))
-    return _page(passages, cited, memory.manifest.commit, served)
+    note = f"{_shown(shown_name(cited.source))} · {_shown(served.name)}, {memory.manifest.commit}"
+    if file:
+        note += f' · <a href="{escape(file)}">{_shown(f"{cited.unit} {cited.first}")}, PDF</a>'
+    return _page(passages, cited, note)
 
 
 def _entry(memory: Memory, entry: str) -> Passage | None:
@@ -85,7 +98,7 @@ def _gone(entry: str) -> ApiError:
     return ApiError(404, f"No version that is kept has the entry {entry[:80]!r}.", code="entry_not_found")
 
 
-def _page(passages: Sequence[Passage], cited: Passage, version: int, served: ServedMemory) -> str:
+def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
     place = next(number for number, passage in enumerate(passages) if passage.id == cited.id)
     begin, end = max(0, place - _AROUND), place + _AROUND + 1
     parts = [_section(passage, passage.id == cited.id) for passage in passages[begin:end]]
@@ -99,9 +112,7 @@ def _page(passages: Sequence[Passage], cited: Passage, version: int, served: Ser
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f'<p class="note">{_shown(shown_name(cited.source))} · {_shown(served.name)}, {version}</p>\n'
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
+        f'<p class="note">{note}</p>\n' + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
 
 

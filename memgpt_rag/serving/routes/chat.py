@@ -35,7 +35,7 @@ async def create_chat_completion(request: Request, body: ChatRequest) -> Respons
     )
     answers.task = task
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    form = ChatForm(body.model, task, links_of(request), include_usage)
+    form = ChatForm(body.model, task, links_of(request), include_usage, body.memory.trace)
     service.engine.submit(task)
     events = answers.events()
     if not body.stream:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.pages import Limit, Order, page
-from memgpt_rag.serving.service import access_of, service_of
+from memgpt_rag.serving.service import access_of, links_of, service_of
 from memgpt_rag.serving.store_requests import ChangeStore, CreateStore, SearchStore
 from memgpt_rag.serving.store_search import search_store
 from memgpt_rag.serving.stores import VectorStore, VectorStores
@@ -72,7 +72,7 @@ async def search(request: Request, store_id: str, body: SearchStore) -> dict[str
             empty = {"object": "vector_store.search_results.page", "search_query": body.queries, "data": []}
             return {**empty, "has_more": False, "next_page": None}
         raise
-    return await search_store(service.memories, served, store, body)
+    return await search_store(service.memories, served, store, body, links_of(request))
 
 
 def _json(stores: VectorStores, store: VectorStore) -> dict[str, Any]:
