@@ -119,19 +119,8 @@ class Generator:
         memory = make_memory(self.model, self.states, attended)
         clock.states_ready = clock.elapsed()
         ids, mask = self.model.pad_left(asked)
-        processors = list(settings.get("logits_processor") or ())
-        stopping = list(settings.get("stopping_criteria") or ())
-        if not end.itself and "stopping_criteria" not in settings:
-            stopping.append(StopAtEnd(end))
-        if prompt.example_answers:
-            read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
-            processors.append(BarRecital(prompt.example_answers, self.model.tokenizer.decode, read))
-        if decide is not None:
-            stopping.append(StopUnread(lambda: decide(memory)))
-        if rows is not None and rows.controls:
-            # Last of all: a control leaves one token to choose from, which no later processor may rule out.
-            processors += rows.processors()
-            stopping += rows.stopping()
+        stops = [] if decide is None else [StopUnread(lambda: decide(memory))]
+        read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
         return Prepared(
             ids,
             mask,
@@ -142,10 +131,30 @@ class Generator:
                 "max_new_tokens": max_new_tokens,
                 "pad_token_id": self.model.pad_token_id,
                 **settings,
-                "logits_processor": LogitsProcessorList(processors),
-                "stopping_criteria": StoppingCriteriaList(stopping),
+                **self._hooks(settings, read, stops, rows),
             },
         )
+
+    def _hooks(
+        self, settings: dict[str, Any], read: list[str | None], stops: list[StopUnread], rows: ControlledRows | None
+    ) -> dict[str, Any]:
+        """Return the settings of `generate` that say which tokens may be chosen and where a row ends."""
+        prompt, end = self.prompt, self.prompt.answer_end
+        processors = list(settings.get("logits_processor") or ())
+        stopping = list(settings.get("stopping_criteria") or ())
+        if not end.itself and "stopping_criteria" not in settings:
+            stopping.append(StopAtEnd(end))
+        if prompt.example_answers:
+            processors.append(BarRecital(prompt.example_answers, self.model.tokenizer.decode, read))
+        stopping += stops
+        if rows is not None and rows.controls:
+            # Last of all: a control leaves one token to choose from, which no later processor may rule out.
+            processors += rows.processors()
+            stopping += rows.stopping()
+        return {
+            "logits_processor": LogitsProcessorList(processors),
+            "stopping_criteria": StoppingCriteriaList(stopping),
+        }
 
     def generate_batch(self, *questions: Any, **settings: Any) -> Generated:
         """Generate an answer to each question; all as `prepare` takes it."""
