@@ -29,7 +29,7 @@ ENGLISH, CHINESE = "How much is a rowing boat?", "风筝节是什么时候？"
 def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
     """A server of the demo's memory that is ready."""
     command = [sys.executable, "-m", "indexing", "build", "examples/knowledge", "--memory", str(folder / "park")]
-    subprocess.run([*command, "--lexical"], check=True, cwd=ROOT)
+    subprocess.run(command, check=True, cwd=ROOT)
     command = [sys.executable, "-m", "memgpt_rag", "serve", "--memory", str(folder / "park"), "--port", str(port)]
     server = subprocess.Popen([*command, "--files", str(folder / "files")], cwd=ROOT, stderr=subprocess.DEVNULL)
     while server.poll() is None:
