@@ -6,6 +6,7 @@ A real server on loopback with the bundled models and a memory of XQuAD's paragr
 next question when they have their answer: 1, 2, 4, 8 and 16 of them. One stream is the server one at a time. `--before` runs the
 same against the server of another checkout. With the package xllamacpp, the HTTP server of llama.cpp answers the same questions
 from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours within the time.
+The memory holds the states of its entries, as `memgpt-index states` stores them.
 
 Then four times as many clients as the server takes at once, for a minute: what is refused must be refused with status 429, what
 is accepted must have its first token before its deadline, and the server's memory must stay where it is.
@@ -114,18 +115,18 @@ def _streamed(port: int, path: str, body: dict[str, Any], read: Callable[[dict[s
         connection.close()
 
 
-def load(ask: Ask, streams: int, requests: int, seconds: float = 1e9) -> tuple[list[Timed], float]:
+def load(ask: Ask, streams: int, requests: range, seconds: float = 1e9) -> tuple[list[Timed], float]:
     """Have so many clients ask, each its next question once it has its answer.
 
     Args:
-        requests: of all clients together.
+        requests: numbers of the questions, of all clients together.
         seconds: after which none begins another one.
 
     Returns:
         What came of the requests, and the seconds that all took.
     """
     done: list[Timed] = []
-    numbers, lock, began = iter(range(requests)), threading.Lock(), time.perf_counter()
+    numbers, lock, began = iter(requests), threading.Lock(), time.perf_counter()
 
     def client() -> None:
         while time.perf_counter() - began < seconds:
@@ -149,12 +150,15 @@ def load(ask: Ask, streams: int, requests: int, seconds: float = 1e9) -> tuple[l
 
 def measured(ask: Ask, streams: Sequence[int], requests: int) -> dict[str, dict[str, float]]:
     """Return tokens per second and times to the first token by number of clients."""
-    load(ask, 2, 4)  # warms up
-    rows = {}
-    for count in streams:
-        done, seconds = load(ask, count, max(requests, 2 * count))
+    load(ask, 2, range(4))  # warms up
+    rows, begin = {}, 4
+    for count in streams:  # each with questions of its own, since a server may remember what it has read
+        done, seconds = load(ask, count, range(begin, begin := begin + max(requests, 2 * count)))
         firsts = sorted(one.first for one in done if one.status == 200)
-        row = {"tokens_per_second": round(sum(one.tokens for one in done) / seconds, 1), "answers": len(firsts)}
+        row = {
+            "tokens_per_second": round(sum(one.tokens for one in done) / seconds, 1),
+            "answers_per_second": round(len(firsts) / seconds, 2),
+        }
         for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             row[f"first_token_{name}_ms"] = round(1000 * firsts[min(len(firsts) - 1, int(part * len(firsts)))])
         rows[str(count)] = row
@@ -172,7 +176,7 @@ def overloaded(ask: Ask, pid: int, seconds: float) -> dict[str, Any]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    done, _ = load(ask, clients, 10**9, seconds)
+    done, _ = load(ask, clients, range(10**9), seconds)
     over.set()
     watcher.join()
     firsts = [one.first for one in done if one.status == 200]
@@ -267,22 +271,29 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
     parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument(
+        "--no-states", action="store_true", help="do not store the states of entries: they are computed when needed"
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
+    from indexing.jobs.compute_states import compute_states
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.io.console import quiet_libraries
     from memgpt_rag.memory import Memory
+    from memgpt_rag.model import MemoryDecoder
 
     quiet_libraries()
     records, asked = read_set(options.data, "xquad-en")
-    questions = [question.text for question in sample(asked, 0, 200)]
+    questions = [question.text for question in sample(asked, 0, 600)]
     results: dict[str, Any] = {"k": options.k, "cores": len(os.sched_getaffinity(0))}
     with tempfile.TemporaryDirectory() as scratch:
         memory = Path(scratch) / "memory"
         Memory.create(memory, [record["text"] for record in records], load_encoder())
+        if not options.no_states:
+            compute_states(memory, MemoryDecoder.from_pretrained())
         checkouts = {"this": ROOT} | ({} if options.before is None else {"before": options.before.resolve()})
         for name, checkout in checkouts.items():
-            print(f"{name}: streams, tokens/s, answers, first token p50, p95, p99 (ms)")
+            print(f"{name}: streams, tokens/s, answers/s, first token p50, p95, p99 (ms)")
             with served(checkout, memory) as (port, pid):
                 ask = ask_ours(port, questions, options.k, options.tokens)
                 results[name] = measured(ask, options.streams, options.requests)

@@ -119,34 +119,33 @@ class Generator:
         memory = make_memory(self.model, self.states, attended)
         clock.states_ready = clock.elapsed()
         ids, mask = self.model.pad_left(asked)
-        stops = [] if decide is None else [StopUnread(lambda: decide(memory))]
+        settings = {
+            "do_sample": False,
+            "max_new_tokens": max_new_tokens,
+            "pad_token_id": self.model.pad_token_id,
+            **settings,
+        }
         read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
-        return Prepared(
-            ids,
-            mask,
-            memory,
-            clock,
-            {
-                "do_sample": False,
-                "max_new_tokens": max_new_tokens,
-                "pad_token_id": self.model.pad_token_id,
-                **settings,
-                **self._hooks(settings, read, stops, rows),
-            },
-        )
+        on_reading = None if decide is None else StopUnread(lambda: decide(memory))
+        return Prepared(ids, mask, memory, clock, settings | self._hooks(settings, read, on_reading, rows))
 
     def _hooks(
-        self, settings: dict[str, Any], read: list[str | None], stops: list[StopUnread], rows: ControlledRows | None
+        self,
+        settings: dict[str, Any],
+        read: Sequence[str | None],
+        on_reading: StopUnread | None,
+        rows: ControlledRows | None,
     ) -> dict[str, Any]:
-        """Return the settings of `generate` that say which tokens may be chosen and where a row ends."""
-        prompt, end = self.prompt, self.prompt.answer_end
+        """Return what looks on while answers are generated, behind what the settings have already."""
         processors = list(settings.get("logits_processor") or ())
         stopping = list(settings.get("stopping_criteria") or ())
+        end = self.prompt.answer_end
         if not end.itself and "stopping_criteria" not in settings:
             stopping.append(StopAtEnd(end))
-        if prompt.example_answers:
-            processors.append(BarRecital(prompt.example_answers, self.model.tokenizer.decode, read))
-        stopping += stops
+        if self.prompt.example_answers:
+            processors.append(BarRecital(self.prompt.example_answers, self.model.tokenizer.decode, read))
+        if on_reading is not None:
+            stopping.append(on_reading)
         if rows is not None and rows.controls:
             # Last of all: a control leaves one token to choose from, which no later processor may rule out.
             processors += rows.processors()

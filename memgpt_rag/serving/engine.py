@@ -157,13 +157,14 @@ class Engine:
         """Let a request wait for its turn.
 
         Raises:
-            ApiError: 429 where too many wait, 503 where the server is stopping.
+            ApiError: 429 where too many wait, or those that do will take the time of the request; 503 where the server is stopping.
         """
         with self._changed:
             if self._closed:
                 raise _stopping()
-            if len(self._waiting) >= self._max_waiting:
-                wait = max(1, round(len(self._waiting) * self._seconds_per_task))
+            seconds = len(self._waiting) * self._seconds_per_task
+            if len(self._waiting) >= self._max_waiting or seconds > task.deadline - time.monotonic():
+                wait = max(1, round(seconds))
                 raise ApiError(
                     429,
                     f"{len(self._waiting):,} requests wait already; try again in {wait} s.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import http.client
 import json
@@ -107,8 +108,8 @@ def require_nothing_left(server, before):
     wait_until(lambda: engine.running == engine.waiting == 0)
     assert not engine._batches._batches and not len(engine._batches)
     wait_until(lambda: not +(left_behind() - before))
-    completion = server.client().chat.completions.create(**GOOD[CHAT])
-    assert completion.choices[0].finish_reason in ("stop", "length")
+    with Client(server) as client:
+        assert client.send("POST", CHAT, json.dumps(GOOD[CHAT]))[0] == 200
 
 
 def test_thousands_of_requests_leave_nothing_behind(server):
@@ -157,12 +158,12 @@ def mutated(body, rng):
         while isinstance(place, dict | list) and place and rng.random() < 0.7:
             key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
             if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.4:
-                place[key] = rng.choice(JUNK)
+                place[key] = copy.deepcopy(rng.choice(JUNK))
                 break
             place = place[key]
         if isinstance(place, dict) and rng.random() < 0.3:
-            place[rng.choice(["stream", "n", "top_p", "stop", "memory", "filters", "unknown", "seed"])] = rng.choice(
-                JUNK
+            place[rng.choice(["stream", "n", "top_p", "stop", "memory", "filters", "unknown", "seed"])] = copy.deepcopy(
+                rng.choice(JUNK)
             )
     text = json.dumps(body).encode()
     how = rng.random()
@@ -174,8 +175,8 @@ def mutated(body, rng):
     return text + b" " * 25_000 if how < 0.27 else text
 
 
-def test_thousands_of_bad_requests_get_right_statuses(server):
-    before = left_behind()
+def test_thousands_of_bad_requests_get_right_statuses(server, pytestconfig):
+    before, count = left_behind(), 1250 if pytestconfig.getoption("--thorough") else 300
 
     def send(seed):
         with Client(server) as own:
@@ -183,7 +184,7 @@ def test_thousands_of_bad_requests_get_right_statuses(server):
 
     def sent(own, rng):
         found = Counter()
-        for _ in range(1250):
+        for _ in range(count):
             path = rng.choice(list(GOOD))
             method = rng.choice(["POST"] * 12 + ["GET", "PUT", "DELETE", "PATCH"])
             headers = {"content-type": rng.choice(["application/json"] * 9 + ["text/plain", "multipart/form-data"])}

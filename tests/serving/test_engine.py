@@ -273,6 +273,18 @@ def test_the_search_of_a_request_is_its_own(memories):
     assert asked.task.memory.rag.retriever.search == before
 
 
+def test_what_cannot_begin_in_its_time_is_refused_at_once(memories):
+    """Those that wait would take all of it: the client learns now when to come again, not at its deadline."""
+    engine = engine_of(memories)
+    engine._seconds_per_task = 4.0
+    for _ in range(3):
+        engine.submit(Asked(memories, deadline=time.monotonic() + 100).task)
+    with pytest.raises(ApiError, match="3 requests wait already; try again in 12 s") as refused:
+        engine.submit(Asked(memories, deadline=time.monotonic() + 10).task)
+    assert (refused.value.status, refused.value.retry_after) == (429, 12)
+    engine.submit(Asked(memories, deadline=time.monotonic() + 20).task)
+
+
 def test_what_comes_while_the_engine_stops_is_refused(memories):
     engine = engine_of(memories, max_rows=1)
     running, waiting = Asked(memories, max_tokens=400), Asked(memories)
