@@ -69,7 +69,7 @@ def take(browser: Any, url: str) -> None:
         turn = ask(page, CHINESE)
         turn.locator(".word").first.hover()
         picture(page, "chinese")
-    with opened(browser, url, viewport={"width": 360, "height": 740}, device_scale_factor=2) as page:
+    with opened(browser, url, viewport={"width": 360, "height": 740}, device_scale_factor=1.5) as page:
         turn = ask(page, ENGLISH)
         turn.scroll_into_view_if_needed()
         lit(turn, "40")

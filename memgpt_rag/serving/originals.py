@@ -8,11 +8,10 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.serving.stores import VectorStores
 
 _MAGIC = b"%PDF-"
-# A browser shows the file as a PDF and as nothing else, whatever is in it; no other page can frame it. No `sandbox`: with it,
-# browsers refuse to show a PDF.
+# A browser shows the file as a PDF and as nothing else, whatever is in it, apart from this server's pages; none can frame it.
 HEADERS = {
     "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "cache-control": "private, no-store",

@@ -144,7 +144,7 @@ export function verdict(memory) {
 /** The verdict as a paragraph, with the confidence. */
 export function verdictView(memory) {
   const [kind, sentence] = verdict(memory);
-  const sure = memory.confidence === null ? null : el("span", { class: "sure" }, t("confidence", percent(memory.confidence)));
+  const sure = memory.confidence === null ? null : el("span", { class: "sure" }, t("confidence", percent(Math.floor(memory.confidence * 100) / 100)));
   return el("p", { class: `verdict ${kind}` }, el("span", {}, sentence), sure);
 }
 
