@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 from pydantic import BaseModel
@@ -33,7 +35,7 @@ from memgpt_rag.agents.results import (
     entry_fields,
 )
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Manifest, Memory
 from memgpt_rag.memory.changes import append_entries, delete_entries
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.access import Access
@@ -69,42 +71,58 @@ class Tool:
     destroys: bool = False
 
 
+class Loaded(NamedTuple):
+    """The memories, opened, and the engine that answers: the only user of the language model."""
+
+    memories: Memories
+    engine: Engine
+
+
 class MemoryTools:
     """What the tools do with the memories of a server.
 
     Before each call, a version that another process has committed is opened.
 
     Args:
-        engine: answers the questions; the only user of the language model.
+        loading: ends when the models are loaded; calls wait for it.
         write: whether memories may be changed at all.
-        deadline_seconds: longest time that an answer may take, waiting included.
     """
 
-    def __init__(self, memories: Memories, engine: Engine, *, write: bool, deadline_seconds: float = 120.0):
-        self._memories, self._engine, self._write = memories, engine, write
-        self._deadline_seconds = deadline_seconds
+    def __init__(self, settings: ServerSettings, loading: Future[Loaded], *, write: bool):
+        self._names, self._loading, self._write = list(settings.memories), loading, write
+        self._deadline_seconds = settings.deadline_seconds
         self._changing = asyncio.Lock()  # one change at a time
+
+    def wait(self) -> None:
+        """Wait until the models are loaded and the memories are open.
+
+        Raises:
+            Exception: the one that ended this.
+        """
+        self._loading.result()
 
     def tools(self, access: Access) -> list[Tool]:
         """Return the tools that a client may use."""
-        writes = self._write and any(access.writes(name) for name in self._memories)
+        writes = self._write and any(access.writes(name) for name in self._names)
         return [tool for tool in self._all() if writes or not tool.writes]
 
     async def list(self, wanted: ListArguments, access: Access) -> ListResult:
         """List the memories that a client may read."""
-        return ListResult(memories=[await self._info(name, access) for name in self._memories if access.reads(name)])
+        return ListResult(memories=[await self._info(name, access) for name in self._names if access.reads(name)])
 
     async def search(self, wanted: SearchArguments, access: Access) -> SearchResult:
         """Search a memory."""
         served = await self._present(wanted.memory, access)
-        search = self._memories.search_of(served, wanted.search)
-        found = await asyncio.to_thread(self._memories.retrieve, served, wanted.query, wanted.k, wanted.where, search)
+        memories = await self._memories()
+        search = memories.search_of(served, wanted.search)
+        found = await asyncio.to_thread(memories.retrieve, served, wanted.query, wanted.k, wanted.where, search)
         entries = [FoundEntry(**entry_fields(entry.passage), score=entry.score) for entry in found]
         return SearchResult(memory=served.name, version=served.version, entries=entries)
 
     async def ask(self, wanted: AskArguments, access: Access) -> AskResult:
         """Answer a question from a memory."""
         served = await self._present(wanted.memory, access)
+        memories, engine = await self._loaded()
         answers = Answers()
         answers.task = task = Task(
             memory=served,
@@ -114,14 +132,14 @@ class MemoryTools:
             options=AskOptions(
                 k=wanted.k, where=wanted.where, abstain=wanted.abstain, max_new_tokens=wanted.max_new_tokens
             ),
-            search=self._memories.search_of(served, wanted.search),
+            search=memories.search_of(served, wanted.search),
             sampling=Sampling(max_tokens=wanted.max_new_tokens),
             choices=1,
             streams=False,
             deadline=time.monotonic() + self._deadline_seconds,
             on_event=answers.put,
         )
-        self._engine.submit(task)
+        engine.submit(task)
         return ask_result(await _only_choice(answers), served)
 
     async def remember(self, wanted: RememberArguments, access: Access) -> RememberResult:
@@ -130,7 +148,7 @@ class MemoryTools:
         passage = note(wanted.text, wanted.title, wanted.source)
         async with self._changing:
             before = served.memory.manifest.commit
-            manifest = await asyncio.to_thread(self._append, served, passage)
+            manifest = await asyncio.to_thread(_append, await self._memories(), served, passage)
             await self._refresh(served.name)
         return RememberResult(
             id=passage.id,
@@ -147,10 +165,6 @@ class MemoryTools:
             version, ids = await asyncio.to_thread(_delete, served, wanted)
             await self._refresh(served.name)
         return ForgetResult(memory=served.name, version=version, deleted=len(ids), ids=ids[:_MOST_LISTED])
-
-    def _append(self, served: ServedMemory, passage: Passage) -> Any:
-        with self._memories.lock:  # the encoder embeds
-            return append_entries(served.folder, [passage], served.rag.retriever.encoder, job="remember")
 
     async def _info(self, name: str, access: Access) -> MemoryInfo:
         try:
@@ -169,10 +183,11 @@ class MemoryTools:
 
     async def _present(self, name: str | None, access: Access) -> ServedMemory:
         """Return the present version of a memory; of the first that the client may read where none is named."""
-        name = name or next((one for one in self._memories if access.reads(one)), "")
-        if name in self._memories and await asyncio.to_thread(self._memories.is_stale, name):
+        memories = await self._memories()
+        name = name or next((one for one in memories if access.reads(one)), "")
+        if name in memories and await asyncio.to_thread(memories.is_stale, name):
             await self._refresh(name)
-        return self._memories.get(name, access)
+        return memories.get(name, access)
 
     async def _to_change(self, name: str | None, access: Access) -> ServedMemory:
         """Return a memory that the client may change.
@@ -186,7 +201,14 @@ class MemoryTools:
         return served
 
     async def _refresh(self, name: str) -> None:
-        await refresh(self._engine, self._memories, name)
+        memories, engine = await self._loaded()
+        await refresh(engine, memories, name)
+
+    async def _memories(self) -> Memories:
+        return (await self._loaded()).memories
+
+    async def _loaded(self) -> Loaded:
+        return await asyncio.shield(asyncio.wrap_future(self._loading))
 
     def _all(self) -> Sequence[Tool]:
         return (
@@ -242,12 +264,25 @@ class MemoryTools:
 
 
 @contextmanager
-def open_tools(settings: ServerSettings, models: Models, *, write: bool) -> Iterator[MemoryTools]:
-    """Open the memories of a server, and yield their tools while an engine answers.
+def open_tools(settings: ServerSettings, load: Callable[[], Models], *, write: bool) -> Iterator[MemoryTools]:
+    """Yield the tools of a server, whose models are loaded meanwhile: clients that start a process do not wait long for it."""
+    loading: Future[Loaded] = Future()
 
-    Raises:
-        MemgptRagError: a memory cannot be opened now.
-    """
+    def run() -> None:
+        try:
+            loading.set_result(_open(settings, load()))
+        except BaseException as error:
+            loading.set_exception(error)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    try:
+        yield MemoryTools(settings, loading, write=write)
+    finally:
+        if loading.done() and loading.exception() is None:
+            loading.result().engine.close()
+
+
+def _open(settings: ServerSettings, models: Models) -> Loaded:
     memories = Memories(models, settings.memories)
     for name in memories:
         memories.open(name)
@@ -255,10 +290,12 @@ def open_tools(settings: ServerSettings, models: Models, *, write: bool) -> Iter
         raise fault
     engine = Engine(memories, lambda *answered: None, max_rows=settings.max_rows, max_waiting=settings.max_waiting)
     engine.start()
-    try:
-        yield MemoryTools(memories, engine, write=write, deadline_seconds=settings.deadline_seconds)
-    finally:
-        engine.close()
+    return Loaded(memories, engine)
+
+
+def _append(memories: Memories, served: ServedMemory, passage: Passage) -> Manifest:
+    with memories.lock:  # the encoder embeds
+        return append_entries(served.folder, [passage], served.rag.retriever.encoder, job="remember")
 
 
 def note(text: str, title: str, source: str) -> Passage:

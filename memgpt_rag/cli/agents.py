@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -100,11 +102,11 @@ def mcp(
     for folder in settings.memories.values():  # a wrong folder is reported before a model is loaded
         Memory.open(folder)
     quiet_libraries()
-    models = load_models(settings, model, preset, encoder, reader, search, no_cache)
-    _serve(settings, models, keys, connection.transport, write)
+    load = partial(load_models, settings, model, preset, encoder, reader, search, no_cache)
+    _serve(settings, load, keys, connection.transport, write)
 
 
-def _serve(settings: ServerSettings, models: Models, keys: Keys, transport: Transport, write: bool) -> None:
+def _serve(settings: ServerSettings, load: Callable[[], Models], keys: Keys, transport: Transport, write: bool) -> None:
     import asyncio
     import logging
 
@@ -113,12 +115,13 @@ def _serve(settings: ServerSettings, models: Models, keys: Keys, transport: Tran
     from memgpt_rag.serving.log import start_log
     from memgpt_rag.serving.server import http_server, run_until_stopped
 
-    with open_tools(settings, models, write=write) as tools:
+    with open_tools(settings, load, write=write) as tools:
         server = protocol_server(tools, settings)
         if transport == "stdio":
             start_log(logging.WARNING)
             asyncio.run(serve_stdio(server))
             return
+        tools.wait()
         start_log()
         echo(f"Serving at http://{settings.host}:{settings.port}/mcp; Ctrl-C ends.", err=True)
         web = http_server(http_application(server, settings, keys), settings)

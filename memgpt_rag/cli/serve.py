@@ -91,6 +91,7 @@ class _Place:
     is_open: bool
     public_url: str
     files: Path | None
+    remember: Path | None
 
 
 _place_options = gathered(
@@ -110,6 +111,13 @@ _place_options = gathered(
             "--files",
             type=click.Path(path_type=Path),
             help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
+        ),
+        click.option(
+            "--remember",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Folder for conversations: turns of those that a request names are kept there, and older ones are found again "
+            "when they are relevant; without it, the server remembers none.",
         ),
     ],
 )
@@ -181,6 +189,7 @@ def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder
         port=place.port,
         public_url=place.public_url,
         files=place.files,
+        conversations=place.remember,
         max_rows=limits.max_rows,
         max_waiting=limits.max_waiting,
         deadline_seconds=limits.deadline,

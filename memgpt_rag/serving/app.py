@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from memgpt_rag.serving.access import Keys
 from memgpt_rag.serving.api_errors import ApiError, validation_error
+from memgpt_rag.serving.conversations import Conversations
 from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.files import FileStore
 from memgpt_rag.serving.gate import Gate
@@ -22,12 +23,23 @@ from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories, Models
 from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.openapi import openapi_of
-from memgpt_rag.serving.routes import chat, files, memory, responses, status, store_files, vector_stores, vectors, view
+from memgpt_rag.serving.routes import (
+    chat,
+    conversations,
+    files,
+    memory,
+    responses,
+    status,
+    store_files,
+    vector_stores,
+    vectors,
+    view,
+)
 from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.stores import VectorStores
 
-_ROUTES = (status, chat, responses, vectors, memory, files, vector_stores, store_files, view)
+_ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
 
 
 def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
@@ -54,7 +66,8 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
     for name in memories:
         if memories.opened(name) is None and memories.is_stale(name):
             memories.open(name)
-    service = Service(settings, memories, engine, stores, keys.secret, metrics)
+    remembered = None if settings.conversations is None else Conversations(settings.conversations)
+    service = Service(settings, memories, engine, stores, keys.secret, metrics, remembered)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -15,6 +15,7 @@ from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.conversations import joined
 from memgpt_rag.serving.memories import Memories, ServedMemory
 from memgpt_rag.serving.row import AnswerRow, Piece, Sampling
 
@@ -60,6 +61,7 @@ class Task:
         query: what to search for; empty for the question.
         choices: how many answers to generate.
         streams: whether pieces are wanted as they come.
+        recalled: turns of the conversation that may be read beside the memory's entries, best first.
         tells_found: whether the entries are wanted as soon as they are found.
         on_event: receives pieces, and last the choices or an error; called by the engine's thread.
         deadline: when the request's time is up, in seconds of `time.monotonic`.
@@ -79,6 +81,7 @@ class Task:
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     tells_found: bool = False
+    recalled: Sequence[Retrieved] = ()
 
     @property
     def key(self) -> object:
@@ -239,6 +242,8 @@ class Engine:
                 (found,) = rag.drafts(
                     [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
                 )
+            if task.recalled:
+                found = replace(found, retrieved=joined(found.retrieved, task.recalled, task.options.k))
             if task.tells_found:
                 task.tells_found = False  # once, also where the task is tried again alone
                 task.on_event(Found(list(found.retrieved[: task.options.k])))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
@@ -87,7 +86,7 @@ class Agents:
         self.url = f"http://127.0.0.1:{self.settings.port}{PATH}"
         self._held = ExitStack()
         models = Models(TinyReader()(), lambda memory: self.encoder)
-        self._tools = open_tools(self.settings, models, write=write)
+        self._tools = open_tools(self.settings, lambda: models, write=write)
         self._keys = keys or Keys({})
 
     def __enter__(self):
@@ -298,7 +297,7 @@ def process_environment():
 
 
 @pytest.mark.offline_models
-def test_a_process_answers_over_stdio_and_writes_nothing_but_messages(tmp_path, memory):
+def test_a_process_answers_over_stdio_and_writes_nothing_but_messages(tmp_path, memory, caplog):
     shutil.copytree(memory, tmp_path / "park")
     words = ["-m", "memgpt_rag", "mcp", "--memory", str(tmp_path / "park"), "--no-cache", "--write"]
     server = mcp.StdioServerParameters(command=sys.executable, args=words, env=process_environment())
@@ -314,24 +313,8 @@ def test_a_process_answers_over_stdio_and_writes_nothing_but_messages(tmp_path, 
         assert found["id"] == kept["id"]
         assert client.call("forget", ids=[kept["id"]])["deleted"] == 1
 
-    # The same process by hand: every line on standard output is a message.
-    asked = [
-        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "by hand", "version": "1"}}},
-        {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "list", "arguments": {}}},
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=process_environment(), text=True
-    )
-    for message in asked:
-        process.stdin.write(json.dumps(message) + "\n")
-    process.stdin.flush()
-    answers = [json.loads(process.stdout.readline()) for _ in range(2)]
-    assert {answer["id"] for answer in answers} == {1, 2}
-    rest, _ = process.communicate(timeout=60)
-    assert rest == ""
-    assert process.returncode == 0
+    unread = [record for record in caplog.records if record.name.startswith("mcp.client")]
+    assert unread == []  # a line on standard output that is no message is logged by the client
 
 
 def test_the_command_reports_faults_before_it_loads_models(tmp_path):
