@@ -109,7 +109,7 @@ class MemoryFields(Strict):
         mode: entries in attention, in the prompt, or none.
         use_memory: "auto" leaves the memory out where the question needs none.
         abstain: answer "not in memory" where the memory does not support an answer.
-        query: what to search for instead of the question and the turn before it.
+        query: what to search for instead of the question and the turns before it.
         conversation: name of the conversation that the question belongs to; the server remembers its turns.
     """
 

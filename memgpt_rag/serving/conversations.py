@@ -87,10 +87,11 @@ class Conversation:
         memory = self.memory()
         return [] if memory is None else list(map(turn_of, memory.passages(memory.rows()[-RECENT_TURNS:])))
 
-    def recalled(self, query: str, encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
+    def recalled(self, queries: Sequence[str], encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
         """Search the turns.
 
         Args:
+            queries: what to search for; the best score of a turn counts.
             encoder: of the memory that the question is asked to.
             known: questions of turns that the language model reads anyway.
             most: number of turns.
@@ -104,8 +105,10 @@ class Conversation:
         memory = self.memory()
         if memory is None or most < 1:
             return []
-        found = Retriever(memory, encoder).retrieve([query], most + len(known))[0]
-        others = [entry for entry in found if turn_of(entry.passage).question not in known]
+        found = Retriever(memory, encoder).retrieve(list(queries), most + len(known))
+        ranked = sorted((entry for entries in found for entry in entries), key=lambda entry: -entry.normalized_score)
+        best = {entry.row: entry for entry in reversed(ranked) if turn_of(entry.passage).question not in known}
+        others = sorted(best.values(), key=lambda entry: -entry.normalized_score)
         return [replace(entry, row=-1 - entry.row) for entry in others[:most]]
 
     def add(self, turn: Turn, about: str, encoder: Encoder) -> None:

@@ -171,7 +171,9 @@ class Service:
 
         def search() -> list[Retrieved]:
             with self.memories.lock:  # the encoder embeds
-                return conversation.recalled(task.query, encoder, known, task.options.k)
+                # The question alone, too: it may be about something else than the turns before it.
+                queries = dict.fromkeys([task.question, task.query])
+                return conversation.recalled(list(queries), encoder, known, task.options.k)
 
         task.recalled = await asyncio.to_thread(search)
 

@@ -16,7 +16,7 @@ from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Message
 from memgpt_rag.serving.conversations import Conversations, joined, turn_of
 from memgpt_rag.serving.dialogue import finished_turns
-from memgpt_rag.serving.follow_up import Turn
+from memgpt_rag.serving.follow_up import Turn, search_query
 
 KEYS = [
     {"key": "the-first-client-1", "name": "first", "read": ["*"]},
@@ -185,9 +185,9 @@ def test_a_long_conversation_stays_in_order_and_in_few_files(tmp_path):
     assert [turn.first for turn in turns] == list(range(1, 41))
     assert len(conversation.memory().manifest.segments) <= 16
     assert [turn_of(turn) for turn in turns[-2:]] == conversation.recent()
-    (best,) = conversation.recalled("What is fact 17?", encoder, [], 1)
+    (best,) = conversation.recalled(["What is fact 17?", "fact"], encoder, [], 1)
     assert (turn_of(best.passage).question, best.row) == ("What is fact 17?", -18)
-    (other,) = conversation.recalled("What is fact 17?", encoder, ["What is fact 17?"], 1)
+    (other,) = conversation.recalled(["What is fact 17?", "fact"], encoder, ["What is fact 17?"], 1)
     assert other.row != best.row
 
 
@@ -217,6 +217,28 @@ def test_turns_and_entries_are_one_ranking_in_which_entries_keep_half(tmp_path):
     ranked = joined(found([5.0, 4.0, 3.0, 2.0]), found([4.5, 4.4, 4.3], -1), 4)
     assert [entry.row for entry in ranked[:4]] == [1, -1, -2, 2]
     assert [entry.row for entry in joined(found([5.0, 4.0]), found([1.0], -1), 2)[:2]] == [1, 2]
+
+
+def test_a_question_is_searched_for_with_the_last_two_turns():
+    turns = [Turn("When does the park open?", "At six."), Turn("And in winter?", "At eight."), Turn("A" * 900, "")]
+    assert search_query("Why?", []) == "Why?"
+    assert search_query("Why?", turns[:1]) == "When does the park open? At six. Why?"
+    assert search_query("Why?", turns[:2]) == "When does the park open? At six. And in winter? At eight. Why?"
+    assert search_query("Why?", turns) == f"And in winter? At eight. {'A' * 200} Why?"
+
+
+@pytest.mark.slow
+@pytest.mark.offline_models
+def test_facts_of_the_first_turns_are_known_after_sixty_turns(tmp_path, e5, gemma):
+    from benchmarks.dialogue import FACTS, long_conversation
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.rag import RAG
+
+    rag = RAG(Memory.create(tmp_path / "park", TEXTS, e5), e5, gemma)
+    known = long_conversation(rag, tmp_path / "conversations")
+    assert known["turns"] == 60
+    assert known["with memory"] >= len(FACTS) - 1
+    assert known["last turns in the window"] == 0
 
 
 def test_finished_turns_are_questions_with_their_answers():
