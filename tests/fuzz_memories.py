@@ -29,11 +29,11 @@ import faiss
 from hashing import passage
 from mutations import ENCODER, INDEXES, make_memory, mutate, use
 
-from indexing.jobs.change_memory import compact, delete_entries
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, expire, list_versions, roll_back
+from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.storage import layout
 
 SECONDS, BYTES = 30, 8 * 2**30

@@ -105,9 +105,9 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from indexing.jobs.change_memory import delete_entries
     from indexing.sources.file_of_source import in_files
     from memgpt_rag.memory import Memory
+    from memgpt_rag.memory.changes import delete_entries
 
     if not ids and not sources and where is None:
         raise click.UsageError("Say which entries: with --id, --source or --where.")
@@ -132,8 +132,8 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
 @memory_argument
 def compact(memory: Path) -> None:
     """Bring all entries into one segment without deleted rows. Nothing is computed anew."""
-    from indexing.jobs.change_memory import compact
     from memgpt_rag.memory import Memory
+    from memgpt_rag.memory.changes import compact
 
     indexed = [segment.index.get("recall", 1.0) for segment in Memory.open(memory).manifest.segments if segment.index]
     manifest = compact(memory, progress=True)

@@ -1,4 +1,4 @@
-"""Changes an existing memory: adds sources, updates sources, deletes entries, compacts."""
+"""Adds sources to an existing memory, or updates them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from indexing.jobs.known_entries import KnownEntries
 from indexing.sources.file_of_source import file_of_source, in_files
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
-from memgpt_rag.errors import MemoryFormatError, SourceError
-from memgpt_rag.io.console import progress_bar
-from memgpt_rag.memory import Manifest, Memory, MemoryReader, MemoryWriter
+from memgpt_rag.errors import SourceError
+from memgpt_rag.memory import Memory, MemoryReader, MemoryWriter
+from memgpt_rag.memory.changes import parts
 from memgpt_rag.passage import Passage
-
-_BLOCK = 4096
 
 
 def add_sources(
@@ -86,58 +84,5 @@ def add_sources(
     return stream.report
 
 
-def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: Manifest) -> Manifest:
-    """Delete the entries in some rows of a memory, which must still be at the version `present`.
-
-    Raises:
-        MemoryFormatError: the memory has changed, a row is deleted already, or no entries would be left.
-        BusyError: another job is writing there.
-    """
-    with MemoryWriter(memory) as writer:
-        base = writer.base
-        if base is None or base.manifest != present:
-            raise MemoryFormatError(f"{memory} has changed since the entries were chosen; choose them again.")
-        if not np.isin(rows, base.rows()).all():
-            raise MemoryFormatError("Some of the rows to delete hold no entry; they may be deleted already.")
-        if len(np.unique(rows)) == len(base):
-            raise MemoryFormatError(
-                f"All {len(base)} entries of {memory} would be deleted; remove the folder if that is what you want."
-            )
-        writer.delete(rows)
-        return writer.commit(present.encoder, splitting=present.splitting, job={"name": "delete", "deleted": len(rows)})
-
-
-def compact(memory: Path, *, progress: bool = False) -> Manifest:
-    """Merge all entries into one segment without deleted rows; keys and states are copied, not recomputed."""
-    with MemoryWriter(memory) as writer:
-        base = writer.base
-        if base is None:
-            raise MemoryFormatError(f"{memory} is not a memory; name a folder that memgpt-index build wrote.")
-        rows = base.rows()
-        with progress_bar(total=2 * len(rows), desc="compacting", unit=" rows", shown=progress) as bar:
-            for part in _parts(rows):
-                writer.add_values(base.passages(part))
-                bar.update(len(part))
-            for _ in writer.value_blocks(_BLOCK):
-                pass
-            for part in _parts(rows):
-                try:
-                    writer.add_keys(base.keys(part))
-                except ValueError as error:  # invalid data in the memory, which no job of ours wrote
-                    raise MemoryFormatError(
-                        f"{memory} cannot be compacted: {error} Find out what is wrong with: memgpt-index verify"
-                    ) from error
-                bar.update(len(part))
-        writer.copy_states(rows)
-        manifest = base.manifest
-        return writer.commit(
-            manifest.encoder, splitting=manifest.splitting, job={"name": "compact", "kept": len(rows)}, compacted=True
-        )
-
-
-def _parts(rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
-    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-
-
 def _passages(memory: MemoryReader, rows: Int[np.ndarray, " n"]) -> Iterator[Passage]:
-    return (passage for part in _parts(rows) for passage in memory.passages(part))
+    return (passage for part in parts(rows) for passage in memory.passages(part))

@@ -55,7 +55,9 @@ class CachedStates:
 
 
 class MemoryStates:
-    """Takes states from the memory; those of joined entries and of later ones than the states are computed and rounded alike."""
+    """Takes states from the memory; those of joined entries, of later ones than the states, and of passages that are in no memory
+    (their row is below 0) are computed and rounded alike.
+    """
 
     def __init__(self, model: MemoryDecoder, prompt: Prompt, memory: Searchable):
         assert memory.manifest.states is not None
@@ -64,7 +66,9 @@ class MemoryStates:
     def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
         from memgpt_rag.model.stored import load_states
 
-        missing = [entry for entry in entries if entry.joined or self._memory.states(entry.row) is None]
+        missing = [
+            entry for entry in entries if entry.joined or entry.row < 0 or self._memory.states(entry.row) is None
+        ]
         computed = self._computed(missing) if missing else {}
         stored = [entry.row for entry in entries if entry.row not in computed]
         loaded = load_states(self._model, self._memory, self._fingerprint, stored)

@@ -39,3 +39,12 @@ encoder_option = click.option(
 k_option = click.option(
     "-k", default=DEFAULT_K, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
 )
+host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+keys_option = click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path),
+    help='JSON list of bearer keys: [{"key": "…", "name": "reader", "read": ["manuals"], "write": []}]; "*" is every '
+    "memory. The environment variable MEMGPT_RAG_API_KEY holds one more, which may do everything.",
+)
+open_option = click.option("--open", "is_open", is_flag=True, help="Serve other machines without any key.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memgpt_rag.choices import Preset
-from memgpt_rag.cli.options import encoder_option, model_option, preset_option
+from memgpt_rag.cli.options import encoder_option, host_option, keys_option, model_option, open_option, preset_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MissingPackageError
 from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries, reader_option
@@ -19,6 +20,7 @@ from memgpt_rag.limits import MOST_NEW_TOKENS, MOST_UPLOAD_BYTES
 if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Encoder
     from memgpt_rag.memory import Memory
+    from memgpt_rag.serving.access import Keys
     from memgpt_rag.serving.memories import Models
     from memgpt_rag.serving.settings import ServerSettings
 
@@ -90,24 +92,19 @@ class _Place:
     public_url: str
     files: Path | None
     no_page: bool
+    remember: Path | None
 
 
 _place_options = gathered(
     _Place,
     "place",
     [
-        click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
+        host_option,
         click.option(
             "--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen at."
         ),
-        click.option(
-            "--keys",
-            "keys_file",
-            type=click.Path(path_type=Path),
-            help='JSON list of bearer keys: [{"key": "…", "name": "reader", "read": ["manuals"], "write": []}]; "*" is every '
-            "memory. The environment variable MEMGPT_RAG_API_KEY holds one more, which may do everything.",
-        ),
-        click.option("--open", "is_open", is_flag=True, help="Serve other machines without any key."),
+        keys_option,
+        open_option,
         click.option(
             "--public-url", default="", metavar="URL", help="Address of this server in citations, behind a proxy."
         ),
@@ -117,6 +114,13 @@ _place_options = gathered(
             help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
         ),
         click.option("--no-page", is_flag=True, help="Serve the API alone, without the page for people at /."),
+        click.option(
+            "--remember",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Folder for conversations: turns of those that a request names are kept there, and older ones are found again "
+            "when they are relevant; without it, the server remembers none.",
+        ),
     ],
 )
 
@@ -153,17 +157,13 @@ def serve(
     Answers, searches, embeddings and uploads for any client of that API, and a page for people at /. A new version of a memory is
     taken over as soon as a job has committed it.
     """
-    _require_packages()
+    require_packages("memgpt-rag serve", "serve", ("fastapi", "uvicorn", "python_multipart"))
     from memgpt_rag.memory import Memory
     from memgpt_rag.serving.access import load_keys
 
     settings = _settings(memories, place, limits, encoder)
     keys = load_keys(place.keys_file)
-    if not (settings.is_local or keys or place.is_open):
-        raise click.UsageError(
-            f"At {place.host}, every machine that reaches this one could read the memories; give --keys FILE, or --open to "
-            "allow it."
-        )
+    require_keys(settings, keys, place.is_open)
     for folder in settings.memories.values():  # a wrong folder is reported before a model is loaded
         Memory.open(folder)
     quiet_libraries()
@@ -171,7 +171,7 @@ def serve(
     from memgpt_rag.serving.log import start_log
     from memgpt_rag.serving.server import http_server, run_until_stopped
 
-    app = create_app(settings, _load_models(settings, model, preset, encoder, reader, search, no_cache), keys)
+    app = create_app(settings, load_models(settings, model, preset, encoder, reader, search, no_cache), keys)
     start_log()
     page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
     echo(f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends.", err=True)
@@ -193,6 +193,7 @@ def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder
         public_url=place.public_url,
         files=place.files,
         page=not place.no_page,
+        conversations=place.remember,
         max_rows=limits.max_rows,
         max_waiting=limits.max_waiting,
         deadline_seconds=limits.deadline,
@@ -202,15 +203,33 @@ def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder
     )
 
 
-def _require_packages() -> None:
+def require_packages(command: str, extra: str, packages: Sequence[str]) -> None:
+    """See that the packages of an extra are installed.
+
+    Raises:
+        MissingPackageError: one is not.
+    """
     from importlib.util import find_spec
 
-    for package in ("fastapi", "uvicorn", "python_multipart"):
+    for package in packages:
         if find_spec(package) is None:
-            raise MissingPackageError(package, "memgpt-rag serve", "pip install 'memgpt_rag[serve]'")
+            raise MissingPackageError(package, command, f"pip install 'memgpt_rag[{extra}]'")
 
 
-def _load_models(
+def require_keys(settings: ServerSettings, keys: Keys, is_open: bool) -> None:
+    """See that a server which other machines reach has keys.
+
+    Raises:
+        UsageError: it has none, and is not to be open.
+    """
+    if not (settings.is_local or keys or is_open):
+        raise click.UsageError(
+            f"At {settings.host}, every machine that reaches this one could read the memories; give --keys FILE, or --open to "
+            "allow it."
+        )
+
+
+def load_models(
     settings: ServerSettings,
     model: str,
     preset: str,
@@ -219,6 +238,7 @@ def _load_models(
     search: SearchOptions,
     no_cache: bool,
 ) -> Models:
+    """Load the models of a server; an encoder when a memory first needs it."""
     from functools import cache
 
     from memgpt_rag.encoders.load import load_memory_encoder

@@ -77,12 +77,17 @@ class Memory(MemoryReader):
                 writer.add_values(block)
             if not writer.entries:
                 raise ValueError("There are no passages; give at least one text.")
-            for block in writer.value_blocks(_BLOCK):
-                writer.add_keys(encoder.encode_passages([passage.titled_text for passage in block]))
+            write_keys(writer, encoder)
             # No tokenizer split them.
             splitting = {"tokenizer": fingerprint.name, "max_tokens": 0}
             writer.commit(fingerprint, splitting=splitting, job={"name": "create", "added": writer.entries})
         return cls.open(folder)
+
+
+def write_keys(writer: MemoryWriter, encoder: PassageEncoder) -> None:
+    """Embed all new entries of a memory in the order of their rows."""
+    for block in writer.value_blocks(_BLOCK):
+        writer.add_keys(encoder.encode_passages([passage.titled_text for passage in block]))
 
 
 def _passage(number: int, item: str | Passage, ids: set[str]) -> Passage:

@@ -110,7 +110,7 @@ class Retrieved:
     """An entry found for a question.
 
     Attributes:
-        row: its row in the memory.
+        row: its row in the memory; below 0 for a passage from elsewhere, such as a turn of a conversation.
         passage: its value, joined with adjacent ones if requested.
         score: the score that it was ranked by. For dense search, the cosine of question and key, or in a Euclidean memory
             minus their distance; for lexical search, BM25; else `normalized_score`.

@@ -82,9 +82,14 @@ def api_error(error: BaseException, request_id: str = "") -> ApiError:
 
 
 def validation_error(details: list[dict[str, Any]]) -> ApiError:
-    """Return what pydantic found wrong with a request, as one sentence about the first fault."""
+    """Return what pydantic found wrong with a request, as one sentence about the first fault.
+
+    Args:
+        details: of the faults; the place of each begins with the part of the request that it is in, such as "body".
+    """
     first = details[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "form")]
+    parts = [str(part) for part in first["loc"]]
+    place = parts[1:] if parts[:1] and parts[0] in ("body", "query", "path", "form") else parts
     param = ".".join(place) or None
     reason = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
     if first["type"] == "extra_forbidden":

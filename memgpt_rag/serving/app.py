@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from memgpt_rag.serving.access import Keys
 from memgpt_rag.serving.api_errors import ApiError, validation_error
+from memgpt_rag.serving.conversations import Conversations
 from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.files import FileStore
 from memgpt_rag.serving.gate import Gate
@@ -24,6 +25,7 @@ from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.openapi import openapi_of
 from memgpt_rag.serving.routes import (
     chat,
+    conversations,
     files,
     memory,
     page,
@@ -38,7 +40,7 @@ from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.stores import VectorStores
 
-_ROUTES = (status, chat, responses, vectors, memory, files, vector_stores, store_files, view)
+_ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
 
 
 def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
@@ -65,7 +67,8 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
     for name in memories:
         if memories.opened(name) is None and memories.is_stale(name):
             memories.open(name)
-    service = Service(settings, memories, engine, stores, keys.secret, metrics)
+    remembered = None if settings.conversations is None else Conversations(settings.conversations)
+    service = Service(settings, memories, engine, stores, keys.secret, metrics, remembered)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -17,9 +17,10 @@ from memgpt_rag.limits import (
     MOST_TOP_LOGPROBS,
 )
 from memgpt_rag.serving.row import Sampling
+from memgpt_rag.serving.settings import NAME
 
-# Parameters that change nothing here: who asks, and where the answer is kept and computed.
-_IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+# Parameters that change nothing here: where the answer is kept and computed.
+_IGNORED = ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 # Parameters that would change the answer, with the values that ask for nothing; others are refused.
 _REFUSED: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0, 0.0, None),
@@ -93,6 +94,10 @@ class StreamOptions(Strict):
     include_obfuscation: bool | None = False
 
 
+ConversationName = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+UserName = Annotated[str, Field(max_length=256)]
+
+
 class MemoryFields(Strict):
     """How the memory is used; beyond OpenAI's parameters (`extra_body={"memory": {…}}` of its client).
 
@@ -104,8 +109,9 @@ class MemoryFields(Strict):
         mode: entries in attention, in the prompt, or none.
         use_memory: "auto" leaves the memory out where the question needs none.
         abstain: answer "not in memory" where the memory does not support an answer.
-        query: what to search for instead of the question.
         trace: say what each token of the answer attended to.
+        query: what to search for instead of the question and the turns before it.
+        conversation: name of the conversation that the question belongs to; the server remembers its turns.
     """
 
     name: str | None = None
@@ -117,6 +123,7 @@ class MemoryFields(Strict):
     abstain: bool = False
     query: str | None = None
     trace: bool = False
+    conversation: ConversationName | None = None
 
 
 class ChatRequest(Strict):
@@ -135,6 +142,7 @@ class ChatRequest(Strict):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
+    user: UserName | None = None
     memory: MemoryFields = MemoryFields()
 
     @model_validator(mode="before")

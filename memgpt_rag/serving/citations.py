@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from memgpt_rag.answering.answer import Citation
 from memgpt_rag.passage import Passage
+from memgpt_rag.serving.conversations import TURN
 from memgpt_rag.serving.engine import Choice
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
@@ -28,7 +29,9 @@ class Links:
     secret: bytes | None = None
 
     def entry(self, memory: ServedMemory, passage: Passage) -> str:
-        """Return the address of the document viewer at an entry."""
+        """Return the address of the document viewer at an entry; for a turn, that of its conversation's items."""
+        if passage.unit == TURN:
+            return f"{self.base_url.rstrip('/')}/v1/{passage.source.replace('conversation', 'conversations', 1)}/items"
         query = f"entry={quote(passage.id, safe='')}&version={memory.version}"
         if self.secret is not None:
             query += f"&signed={signature(self.secret, memory.name, passage.id)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -20,6 +20,7 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.shared_batches import SharedBatches
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.conversations import joined
 from memgpt_rag.serving.memories import Memories, ServedMemory
 from memgpt_rag.serving.row import AnswerRow, Piece, Sampling
 
@@ -65,6 +66,7 @@ class Task:
         query: what to search for; empty for the question.
         choices: how many answers to generate.
         streams: whether pieces are wanted as they come.
+        recalled: turns of the conversation that may be read beside the memory's entries, best first.
         tells_found: whether the entries are wanted as soon as they are found.
         on_event: receives pieces, and last the choices or an error; called by the engine's thread.
         deadline: when the request's time is up, in seconds of `time.monotonic`.
@@ -85,6 +87,7 @@ class Task:
     cancelled: bool = False
     failed: bool = False
     tells_found: bool = False
+    recalled: Sequence[Retrieved] = ()
 
     def cancel(self) -> None:
         """Stop the request: nobody waits for it any more."""
@@ -239,6 +242,8 @@ class Engine:
                 (found,) = rag.drafts(
                     [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
                 )
+            if task.recalled:
+                found = replace(found, retrieved=joined(found.retrieved, task.recalled, task.options.k))
             if task.tells_found:
                 task.on_event(Found(list(found.retrieved[: task.options.k])))
             rows = self._rows(task)

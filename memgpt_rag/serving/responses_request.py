@@ -9,15 +9,14 @@ from typing_extensions import Self
 
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRIES, MOST_MESSAGES, MOST_TOP_LOGPROBS
-from memgpt_rag.serving.chat_request import MemoryFields, Message, Strict, without_ignored
+from memgpt_rag.serving.chat_request import ConversationName, MemoryFields, Message, Strict, UserName, without_ignored
 from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.store_requests import RankingOptions
 
 # As for chats: what changes nothing here, and what would change the answer.
-_IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+_IGNORED = ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 _REFUSED: dict[str, tuple[Any, ...]] = {
     "background": (False, None),
-    "conversation": (None,),
     "previous_response_id": (None,),
     "prompt": (None,),
     "reasoning": ({}, None),
@@ -46,6 +45,12 @@ class FileSearch(Strict):
         return self
 
 
+class ConversationParam(Strict):
+    """A conversation by its id."""
+
+    id: ConversationName
+
+
 class ResponseRequest(Strict):
     """The body of POST /v1/responses."""
 
@@ -64,6 +69,8 @@ class ResponseRequest(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    user: UserName | None = None
+    conversation: ConversationName | ConversationParam | None = None
     memory: MemoryFields = MemoryFields()
 
     @model_validator(mode="before")
@@ -91,10 +98,12 @@ class ResponseRequest(Strict):
 
     def fields(self) -> MemoryFields:
         """Return how the memory is used: as the tool says, and beyond it as `memory` does."""
+        named = self.conversation.id if isinstance(self.conversation, ConversationParam) else self.conversation
+        memory = self.memory.model_copy(update={"conversation": named or self.memory.conversation})
         if self.tool is None:
-            return self.memory
+            return memory
         hybrid = self.tool.ranking_options is not None and self.tool.ranking_options.hybrid_search is not None
-        return self.memory.model_copy(
+        return memory.model_copy(
             update={
                 "name": self.tool.vector_store_ids[0],
                 "k": self.tool.max_num_results or self.memory.k,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from memgpt_rag.serving.settings import ServerSettings
 
@@ -13,7 +13,7 @@ _SHUTDOWN_SECONDS = 30
 _MOST_OTHERS = 512  # connections beside those that wait for an answer
 
 
-def http_server(app: FastAPI, settings: ServerSettings) -> uvicorn.Server:
+def http_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
     """Return a server for an application; `run` of it returns when it was stopped.
 
     A stopped server takes no more connections, ends the answers that are on their way, and closes.

@@ -15,12 +15,16 @@ from fastapi import Request
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import DEFAULT_K
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.access import NOTHING, Access
 from memgpt_rag.serving.api_errors import ApiError, ClientGoneError
 from memgpt_rag.serving.chat_request import MemoryFields
 from memgpt_rag.serving.citations import Links
+from memgpt_rag.serving.conversations import Conversation, Conversations
+from memgpt_rag.serving.dialogue import Asked
 from memgpt_rag.serving.engine import Choice, Engine, Event, Found, Task
 from memgpt_rag.serving.filters import condition
+from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.row import Piece, Sampling
@@ -46,6 +50,7 @@ class Service:
     stores: VectorStores
     secret: bytes | None
     metrics: Metrics
+    conversations: Conversations | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -92,7 +97,7 @@ class Service:
         request: Request,
         model: str,
         fields: MemoryFields,
-        question: tuple[str, str],
+        asked: Asked,
         sampling: Sampling,
         choices: int,
         streams: bool,
@@ -101,7 +106,7 @@ class Service:
         """Return a request for the engine.
 
         Args:
-            question: the question, and what is read before it.
+            asked: the question, what is read before it, and what to search for.
 
         Raises:
             ApiError: a memory that is not here, or settings that do not fit it.
@@ -123,9 +128,9 @@ class Service:
         )
         return Task(
             memory=served,
-            question=question[0],
-            context=question[1],
-            query=(fields.query or "").strip(),
+            question=asked.question,
+            context=asked.context,
+            query=(fields.query or asked.query).strip(),
             options=options,
             search=self.memories.search_of(served, fields.search),
             sampling=sampling,
@@ -134,6 +139,65 @@ class Service:
             deadline=time.monotonic() + self.settings.deadline_seconds,
             on_event=on_event,
         )
+
+    def conversation(self, request: Request, fields: MemoryFields, user: str | None) -> Conversation | None:
+        """Return the conversation that a request belongs to; None for one that is not to be remembered.
+
+        Raises:
+            ApiError: 403 where the server remembers none.
+        """
+        if fields.conversation is None:
+            return None
+        return self.kept_conversations.begun(fields.conversation, access_of(request), user or "")
+
+    @property
+    def kept_conversations(self) -> Conversations:
+        """Return the conversations.
+
+        Raises:
+            ApiError: 403 where the server remembers none.
+        """
+        if self.conversations is None:
+            raise ApiError(
+                403, "This server remembers no conversations; start it with --remember DIR.", code="no_conversations"
+            )
+        return self.conversations
+
+    async def recall(self, task: Task, conversation: Conversation | None, asked: Asked) -> None:
+        """Search the turns of a conversation for those that a task may read."""
+        if conversation is None or not task.options.searches:
+            return
+        encoder, known = task.memory.rag.retriever.encoder, [turn.question for turn in asked.earlier]
+
+        def search() -> list[Retrieved]:
+            with self.memories.lock:  # the encoder embeds
+                # The question alone, too: it may be about something else than the turns before it.
+                queries = dict.fromkeys([task.question, task.query])
+                return conversation.recalled(list(queries), encoder, known, task.options.k)
+
+        task.recalled = await asyncio.to_thread(search)
+
+    async def remembered(
+        self, events: AsyncIterator[Any], task: Task, conversation: Conversation | None
+    ) -> AsyncIterator[Any]:
+        """Yield the events of a task; its turn is on disk before the choices, which come last, are yielded."""
+        try:
+            async for event in events:
+                if conversation is not None and isinstance(event, list):
+                    await asyncio.to_thread(self._keep, conversation, task, event[0])
+                yield event
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+
+    def _keep(self, conversation: Conversation, task: Task, choice: Choice) -> None:
+        with self.memories.lock:  # the encoder embeds
+            turn = Turn(task.question, choice.text)
+            conversation.add(turn, task.memory.name, task.memory.rag.retriever.encoder)
+
+
+async def recent_turns(conversation: Conversation | None) -> list[Turn]:
+    """Return the latest turns of a conversation."""
+    return [] if conversation is None else await asyncio.to_thread(conversation.recent)
 
 
 async def refresh(engine: Engine, memories: Memories, name: str) -> None:

@@ -22,6 +22,7 @@ class ServerSettings:
         host, port: where it listens.
         public_url: what stands before "/view/…" in citations; empty for the address that a request came to.
         files: folder of uploaded files and of the memories made from them; None to take no uploads.
+        conversations: folder of the conversations that are remembered; None to remember none.
         max_rows: answers that are generated at once.
         max_waiting: requests that wait for their turn; more of them get status 429.
         deadline_seconds: longest time that a request may take, waiting included.
@@ -40,6 +41,7 @@ class ServerSettings:
     port: int = 8000
     public_url: str = ""
     files: Path | None = None
+    conversations: Path | None = None
     max_rows: int = 8
     max_waiting: int = 64
     deadline_seconds: float = 120.0

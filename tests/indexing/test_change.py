@@ -17,7 +17,7 @@ from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
 from indexing.jobs import encode_passages
 from indexing.jobs.build_memory import NewMemory, build_memory
-from indexing.jobs.change_memory import add_sources, compact, delete_entries
+from indexing.jobs.change_memory import add_sources
 from indexing.jobs.export_memory import export_memory
 from indexing.jobs.verify_memory import difference, verify_memory
 from indexing.passages.split_passages import PassageSplitter
@@ -30,6 +30,7 @@ from memgpt_rag.errors import (
     SourceError,
 )
 from memgpt_rag.memory import Memory, expire, list_versions, roll_back
+from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.versions import writing
 

@@ -26,13 +26,14 @@ from jobs import build, contents, write_sources
 from indexing.engines.local import LocalEngine
 from indexing.jobs import encode_passages
 from indexing.jobs.build_memory import NewMemory
-from indexing.jobs.change_memory import add_sources, compact, delete_entries
+from indexing.jobs.change_memory import add_sources
 from indexing.jobs.verify_memory import verify_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_states, expire, roll_back
+from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings

@@ -15,10 +15,10 @@ from hashing import HashEncoder, passage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, additions, expire, roll_back
+from memgpt_rag.memory.changes import compact
 from memgpt_rag.memory.lexical.analysis import ANALYSIS, query_terms, terms
 from memgpt_rag.memory.lexical.postings import LexicalIndex, write_lexical_index
 from memgpt_rag.memory.storage import layout

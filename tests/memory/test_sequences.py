@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from indexing.jobs.change_memory import compact
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, expire, list_versions, roll_back
+from memgpt_rag.memory.changes import compact
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage.index_settings import IndexSettings

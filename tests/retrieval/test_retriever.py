@@ -263,7 +263,7 @@ def test_neighbours_are_joined_as_they_stand_in_the_document(manual, reach):
 def test_a_neighbour_that_was_deleted_is_not_jumped_over(manual, tmp_path):
     import shutil
 
-    from indexing.jobs.change_memory import delete_entries
+    from memgpt_rag.memory.changes import delete_entries
 
     memory, _ = manual
     folder = tmp_path / "memory"

@@ -153,7 +153,7 @@ def test_versions_are_listed_and_restored(client, server):
     folder = server.folder / "park"
     rows = Memory.open(folder).rows()[:1]
     gone = Memory.open(folder).passages(rows)[0]
-    from indexing.jobs.change_memory import delete_entries
+    from memgpt_rag.memory.changes import delete_entries
 
     delete_entries(folder, rows, Memory.open(folder).manifest)
 

@@ -68,8 +68,8 @@ def test_an_entry_that_is_nowhere_is_not_found(server):
 
 
 def test_an_entry_that_was_deleted_is_shown_in_its_version(server):
-    from indexing.jobs.change_memory import delete_entries
     from memgpt_rag.memory import Memory
+    from memgpt_rag.memory.changes import delete_entries
 
     entry = cited(server, TEXTS[0])
     folder = server.folder / "park"

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_request import ChatRequest
 from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, server_event
-from memgpt_rag.serving.dialogue import question_and_context
+from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.row import Piece
-from memgpt_rag.serving.service import Answers, links_of, service_of
+from memgpt_rag.serving.service import Answers, links_of, recent_turns, service_of
 
 router = APIRouter(tags=["chat"])
 
@@ -23,21 +23,24 @@ router = APIRouter(tags=["chat"])
 async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
     """Answer the last message of a conversation from a memory, with citations."""
     service, answers = service_of(request), Answers()
+    conversation = service.conversation(request, body.memory, body.user)
+    asked = asked_of(body.messages, await recent_turns(conversation), service.prompt)
     task = service.task(
         request,
         body.model,
         body.memory,
-        question_and_context(body.messages, service.prompt),
+        asked,
         body.sampling(),
         body.n or 1,
         bool(body.stream),
         answers.put,
     )
+    await service.recall(task, conversation, asked)
     answers.task = task
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = ChatForm(body.model, task, links_of(request), include_usage, body.memory.trace)
     service.engine.submit(task)
-    events = answers.events()
+    events = service.remembered(answers.events(), task, conversation)
     if not body.stream:
         return JSONResponse(form.completion(await answers.choices(request, events)))
     # Nothing is sent before the first event: an error that comes instead of it has a status.

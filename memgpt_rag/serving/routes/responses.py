@@ -10,13 +10,13 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
-from memgpt_rag.serving.dialogue import question_and_context
+from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.engine import Found
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
 from memgpt_rag.serving.row import Piece
-from memgpt_rag.serving.service import Answers, access_of, links_of, service_of
+from memgpt_rag.serving.service import Answers, access_of, links_of, recent_turns, service_of
 from memgpt_rag.serving.store_search import ranked_search
 
 router = APIRouter(tags=["responses"])
@@ -24,21 +24,22 @@ router = APIRouter(tags=["responses"])
 
 @router.post("/v1/responses")
 async def create_response(request: Request, body: ResponseRequest) -> Response:
-    """Answer from a vector store, with citations of files; nothing of it is stored."""
+    """Answer from a vector store, with citations of files; it is stored where it belongs to a conversation."""
     service, answers, tool = service_of(request), Answers(), body.tool
     store = None if tool is None else service.stores.get(tool.vector_store_ids[0], access_of(request))
-    question = question_and_context(body.messages, service.prompt)
-    task = service.task(
-        request, body.model, body.fields(), question, body.sampling(), 1, bool(body.stream), answers.put
-    )
+    fields = body.fields()
+    conversation = service.conversation(request, fields, body.user)
+    asked = asked_of(body.messages, await recent_turns(conversation), service.prompt)
+    task = service.task(request, body.model, fields, asked, body.sampling(), 1, bool(body.stream), answers.put)
     if tool is not None:
         kind = body.memory.search
         task.search = ranked_search(service.memories, task.memory, kind, tool.ranking_options)
+    await service.recall(task, conversation, asked)
     task.tells_found = True
     answers.task = task
     form = ResponseForm(body, task, links_of(request), store)
     service.engine.submit(task)
-    events = answers.events()
+    events = service.remembered(answers.events(), task, conversation)
     found = await answers.first(request, events)
     assert isinstance(found, Found)
     if body.stream:

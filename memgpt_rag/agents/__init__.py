@@ -1,0 +1,1 @@
+"""Memories as tools of agents, over the Model Context Protocol."""

@@ -1,0 +1,238 @@
+"""Conversations that are remembered: each has a memory of its own, whose entries are its finished turns.
+
+A turn is on disk before its answer is reported as finished. Conversations belong to the name of the client's key and the `user` of
+the request; folders are named by a digest of these and the conversation's id, so that no name of a client becomes a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from memgpt_rag.answering.judge import declines
+from memgpt_rag.choices import ColumnType
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.io.json_file import read_json, replace_json
+from memgpt_rag.memory import Memory, expire
+from memgpt_rag.memory.changes import append_entries, compact
+from memgpt_rag.passage import Passage
+from memgpt_rag.retrieval.retriever import Retrieved, Retriever
+from memgpt_rag.serving.access import Access
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.follow_up import Turn
+
+TURN = "turn"  # the unit of a turn's place
+RECENT_TURNS = 2  # stand before the question as text; older ones are found by search
+_MOST_CONVERSATIONS = 100_000
+_MOST_RECORD_BYTES = 2**16
+_COMPACT_EVERY = 16  # turns: each is a segment of the memory until then
+_RECORD, _MEMORY = "conversation.json", "memory"
+_COLUMNS: dict[str, ColumnType] = {"question": "string", "answer": "string", "created_at": "integer", "about": "string"}
+
+
+@dataclass
+class Conversation:
+    """A conversation, and the folder of its memory.
+
+    Attributes:
+        owner: name of the key that began it.
+        user: who speaks, as the requests say; empty where they do not.
+        forgotten: whether it was deleted, so that an answer on its way is not kept.
+    """
+
+    id: str
+    owner: str
+    user: str
+    created_at: int
+    folder: Path = field(repr=False)
+    metadata: dict[str, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    forgotten: bool = False
+    _memory: Memory | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the conversation as OpenAI's clients read it."""
+        return {
+            "id": self.id,
+            "object": "conversation",
+            "created_at": self.created_at,
+            "metadata": self.metadata,
+            "user": self.user,
+        }
+
+    def memory(self) -> Memory | None:
+        """Return the present version of its memory; None before its first turn has ended."""
+        if not (self.folder / _MEMORY).exists():
+            return None
+        if self._memory is None or not self._memory.is_current():
+            self._memory = Memory.open(self.folder / _MEMORY)
+        return self._memory
+
+    def turns(self) -> list[Passage]:
+        """Return the turns as entries, the first one first."""
+        memory = self.memory()
+        return [] if memory is None else memory.passages(memory.rows())
+
+    def recent(self) -> list[Turn]:
+        """Return the turns that stand before the next question as text."""
+        memory = self.memory()
+        return [] if memory is None else list(map(turn_of, memory.passages(memory.rows()[-RECENT_TURNS:])))
+
+    def recalled(self, queries: Sequence[str], encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
+        """Search the turns.
+
+        Args:
+            queries: what to search for; the best score of a turn counts.
+            encoder: of the memory that the question is asked to.
+            known: questions of turns that the language model reads anyway.
+            most: number of turns.
+
+        Returns:
+            The turns, the best first, with rows below 0: they are in no memory that is served.
+
+        Raises:
+            MismatchError: an encoder embedded the turns that is not this one.
+        """
+        memory = self.memory()
+        if memory is None or most < 1:
+            return []
+        found = Retriever(memory, encoder).retrieve(list(queries), most + len(known))
+        ranked = sorted((entry for entries in found for entry in entries), key=lambda entry: -entry.normalized_score)
+        best = {entry.row: entry for entry in reversed(ranked) if turn_of(entry.passage).question not in known}
+        others = sorted(best.values(), key=lambda entry: -entry.normalized_score)
+        return [replace(entry, row=-1 - entry.row) for entry in others[:most]]
+
+    def add(self, turn: Turn, about: str, encoder: Encoder) -> None:
+        """Add a finished turn; it is on disk when this returns.
+
+        Args:
+            about: name of the memory that answered.
+        """
+        with self.lock:
+            if self.forgotten:
+                return
+            memory = self.memory()
+            number = 1 if memory is None else memory.passages(memory.rows()[-1:])[0].first + 1
+            entry = _entry(self.id, turn, about, number)
+            folder = self.folder / _MEMORY
+            if memory is None:
+                Memory.create(folder, [entry], encoder, metadata=_COLUMNS)
+            elif append_entries(folder, [entry], encoder, job=TURN).commit % _COMPACT_EVERY == 0:
+                compact(folder)
+                expire(folder, 1)
+
+
+class Conversations:
+    """The conversations in a folder.
+
+    Args:
+        folder: it is created.
+
+    Raises:
+        OSError: it cannot be.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._known: dict[str, Conversation] = {}
+        for left in folder.glob("deleted-*"):  # of a server that ended meanwhile
+            shutil.rmtree(left, ignore_errors=True)
+        for record in sorted(folder.glob(f"*/{_RECORD}")):
+            value = read_json(record, max_bytes=_MOST_RECORD_BYTES)
+            self._known[record.parent.name] = Conversation(**value, folder=record.parent)
+
+    def all(self, access: Access, user: str) -> list[Conversation]:
+        """Return the conversations of a client and a user, the newest first."""
+        own = [one for one in list(self._known.values()) if (one.owner, one.user) == (access.name, user)]
+        return sorted(own, key=lambda one: (one.created_at, one.id), reverse=True)
+
+    def get(self, id: str, access: Access, user: str) -> Conversation:
+        """Return a conversation.
+
+        Raises:
+            ApiError: 404 where this client and user have none of this id.
+        """
+        found = self._known.get(_digest(access.name, user, id))
+        if found is None:
+            raise ApiError(404, f"There is no conversation {id[:80]!r} of yours.", code="conversation_not_found")
+        return found
+
+    def begun(self, id: str, access: Access, user: str, metadata: dict[str, str] | None = None) -> Conversation:
+        """Return a conversation, a new one where there is none of this id.
+
+        Raises:
+            ApiError: 403 where the server keeps as many as it may.
+        """
+        name = _digest(access.name, user, id)
+        with self._lock:
+            if name not in self._known:
+                if len(self._known) >= _MOST_CONVERSATIONS:
+                    raise ApiError(
+                        403,
+                        f"The server keeps {len(self._known):,} conversations already; delete some.",
+                        code="too_many",
+                    )
+                new = Conversation(id, access.name, user, int(time.time()), self._folder / name, metadata or {})
+                record = {
+                    "id": id,
+                    "owner": new.owner,
+                    "user": user,
+                    "created_at": new.created_at,
+                    "metadata": new.metadata,
+                }
+                replace_json(new.folder / _RECORD, record)
+                self._known[name] = new
+            return self._known[name]
+
+    def forget(self, conversation: Conversation) -> None:
+        """Remove a conversation with all of its turns."""
+        with self._lock, conversation.lock:
+            if conversation.forgotten:
+                return
+            self._known.pop(conversation.folder.name, None)
+            conversation.forgotten = True
+            gone = self._folder / f"deleted-{secrets.token_hex(8)}"
+            conversation.folder.rename(gone)  # in one step: after a crash it is gone, too
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def turn_of(passage: Passage) -> Turn:
+    """Return the turn that an entry of a conversation is."""
+    return Turn(str(passage.metadata["question"]), str(passage.metadata["answer"]))
+
+
+def joined(found: Sequence[Retrieved], recalled: Sequence[Retrieved], k: int) -> list[Retrieved]:
+    """Return entries of a memory and turns of a conversation as one ranking, with at most so many turns that half of k is left.
+
+    A turn is read where it scores better than the last of the k entries. Scores of different memories are compared by
+    `normalized_score`.
+    """
+    turns = list(recalled)[: max(1, k // 2)]
+    return sorted([*found, *turns], key=lambda entry: -entry.normalized_score)
+
+
+def _entry(id: str, turn: Turn, about: str, number: int) -> Passage:
+    """Return a turn as an entry. An answer that says nothing is left out of its text: it would speak for the next one."""
+    says = turn.answer.strip() and not declines(turn.answer)
+    text, now = f"{turn.question} — {turn.answer}" if says else turn.question, time.time()
+    metadata = {"question": turn.question, "answer": turn.answer, "created_at": int(now), "about": about}
+    title = datetime.fromtimestamp(now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return Passage(
+        f"{TURN}-{number}-{digest}", text, title, f"conversation/{id}", "", TURN, number, number, 0, len(text), metadata
+    )
+
+
+def _digest(owner: str, user: str, id: str) -> str:
+    return hashlib.sha256(json.dumps([owner, user, id]).encode()).hexdigest()[:40]
