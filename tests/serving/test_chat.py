@@ -128,7 +128,13 @@ def test_earlier_turns_and_instructions_change_the_answer(client, server):
     after = ask(client, messages=turns)
     assert after.usage.prompt_tokens > alone.usage.prompt_tokens + 40
     assert after.choices[0].message.content != alone.choices[0].message.content
-    assert [entry["id"] for entry in after.memory["entries"]] == [entry["id"] for entry in alone.memory["entries"]]
+    # It is searched for with the turn before it, unless the request says what to search for.
+    query = QUESTION[0]["content"]
+    same = ask(client, messages=turns, extra_body={"memory": {"query": query}})
+    joined = ask(client, extra_body={"memory": {"query": f"When does the park open? At six. {query}"}})
+    found = [{entry["id"] for entry in answer.memory["entries"]} for answer in (alone, same, joined, after)]
+    assert found[0] == found[1]
+    assert found[2] == found[3]
 
 
 def test_the_memory_is_chosen_and_searched_as_asked(client):
