@@ -167,7 +167,8 @@ def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
             groups = [id(one.question) for one in of]
             rows: dict[str, Any] = {}
             for way, decision in (("fitted", rag.confidence.supported), ("general", general)):
-                values = [0.0 if one.declined else decision(one.signals) for one in of]
+                before = decision.weights.keys() <= set(BEFORE_ANSWER)
+                values = [0.0 if one.declined and not before else decision(one.signals) for one in of]
                 rows[way] = {
                     "area": area_interval(values, labels, groups),
                     **decided(values, labels, decision.threshold),

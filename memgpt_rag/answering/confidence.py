@@ -6,6 +6,7 @@ Knows signals; knows neither language models nor how the weights are fitted to q
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -116,14 +117,19 @@ def precision_recall(given: Sequence[bool], true: Sequence[bool]) -> tuple[float
 def best_threshold(probabilities: Sequence[float], labels: Sequence[bool]) -> float:
     """The threshold below which "no" is said best: the lower one of its precision and its recall is as high as can be.
 
-    F1 has a flat top, on which precision and recall may lie far apart. Of equal thresholds it is the middle one.
+    F1 has a flat top, on which precision and recall may lie far apart. Yes and no count as if they were equally frequent. Of equal
+    thresholds it is the middle one.
     """
     said = sorted(set(probabilities))
     places = [(low + high) / 2 for low, high in pairwise(said)] or said
-    scores = [
-        min(precision_recall([one < place for one in probabilities], [not label for label in labels]))
-        for place in places
-    ]
+    yes = sorted(one for one, label in zip(probabilities, labels, strict=True) if label)
+    no = sorted(one for one, label in zip(probabilities, labels, strict=True) if not label)
+
+    def score(place: float) -> float:
+        wrong, right = bisect_left(yes, place) / max(1, len(yes)), bisect_left(no, place) / max(1, len(no))
+        return min(right / (right + wrong), right) if right else 0.0
+
+    scores = [score(place) for place in places]
     best = [place for place, score in zip(places, scores, strict=True) if score == max(scores)]
     return round(best[len(best) // 2], 4)
 

@@ -92,7 +92,7 @@ class Signals:
 
 
 # What is known of an answer from memory before its first token.
-BEFORE_ANSWER = ("score", "lead", "overlap", "overlap_lead", "rare_overlap", "declining")
+BEFORE_ANSWER = ("score", "lead", "overlap_lead", "rare_overlap", "declining")
 SIGNALS = tuple(field.name for field in fields(Signals))
 
 

@@ -23,7 +23,7 @@ from memgpt_rag.answering.confidence import (
     read_confidence,
     save_confidence,
 )
-from memgpt_rag.answering.signals import UNKNOWN, Signals, overlap, search_signals
+from memgpt_rag.answering.signals import BEFORE_ANSWER, UNKNOWN, Signals, overlap, search_signals
 from memgpt_rag.errors import ModelError
 from memgpt_rag.training.fit_confidence import (
     SUPPORTED,
@@ -79,8 +79,11 @@ def test_a_signal_moves_the_probability_the_way_of_its_weight():
 
 def test_what_speaks_for_an_answer_has_a_weight_above_0():
     for decisions in COME.values():
-        for signal in ("lead", "share", "log_prob", "overlap"):
-            assert decisions["supported"].weights[signal].weight > 0
+        weights = {name: of.weight for name, of in decisions["supported"].weights.items()}
+        assert all(
+            weights[name] > 0 for name in weights.keys() & {"lead", "share", "log_prob", "overlap", "rare_overlap"}
+        )
+        assert weights["lead"] > 0 > weights.get("declining", -1)
         assert decisions["needed"].weights["lead"].weight > 0
     for decision in COME[GENERAL].values():
         assert not {"score", "mass", "question_mass"} & set(decision.weights)
@@ -179,7 +182,11 @@ def test_the_threshold_is_the_best_of_all():
     def lower_one(threshold):
         return min(precision_recall([one < threshold for one in probabilities], [not label for label in labels]))
 
-    assert lower_one(best_threshold(probabilities, labels)) == max(map(lower_one, np.linspace(0, 1, 101))) == 0.75
+    best = best_threshold(probabilities, labels)
+    assert lower_one(best) == max(map(lower_one, np.linspace(0, 1, 101))) == 0.75
+    # Each no three times: they count as much as before.
+    again = [*probabilities, *(2 * [one for one, label in zip(probabilities, labels, strict=True) if not label])]
+    assert best_threshold(again, labels + [False] * (len(again) - len(labels))) == best
 
 
 def test_precision_and_recall_by_hand():
@@ -272,7 +279,21 @@ def test_damaged_weights_are_refused_with_a_sentence(tmp_path, content, why):
 
 def test_what_comes_uses_only_signals_that_there_are():
     for decisions in COME.values():
-        assert set(decisions["supported"].weights) <= set(SUPPORTED)
+        weighed = set(decisions["supported"].weights)
+        assert weighed <= set(SUPPORTED) or "declining" in weighed <= set(BEFORE_ANSWER)
         assert set(decisions["needed"].weights) <= {"score", "lead", "overlap", "overlap_lead", "question_mass"}
         assert set(decisions) == {"needed", "supported"}
     assert json.loads(FITTED.read_text())[GENERAL]
+
+
+def test_a_reader_declines_by_what_is_known_before_its_first_token():
+    key = next(key for key, decisions in COME.items() if "declining" in decisions["supported"].weights)
+    fitted, general = ConfidenceModel(**COME[key]), ConfidenceModel(**COME[GENERAL])
+    typical = {name: of.typical for name, of in fitted.supported.weights.items()}
+    sure = Signals(**{**typical, "declining": -6.0})
+    unsure = Signals(**{**typical, "declining": 6.0})
+    assert (fitted.declines(sure), fitted.declines(unsure)) == (False, True)
+    assert fitted.declines(replace(unsure, score=99.0)) is False, "the search knows better"
+    assert general.declines(unsure) is None, "nothing was fitted to what the reader says"
+    later = replace(fitted.supported, weights={**fitted.supported.weights, "log_prob": FeatureWeight(1.0, 0.0, 1.0)})
+    assert replace(fitted, supported=later).declines(unsure) is None, "not known yet"
