@@ -64,7 +64,7 @@ class Service:
         return self.memories.models.decoder.name.rstrip("/").rpartition("/")[2]
 
     async def refresh(self, name: str) -> None:
-        """Open the present version of a memory, between two batches."""
+        """Open the present version of a memory, between two steps."""
         await refresh(self.engine, self.memories, name)
 
     def memory_name(self, model: str, given: str | None, access: Access) -> str:
