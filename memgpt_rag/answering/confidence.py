@@ -146,11 +146,14 @@ class ConfidenceModel:
         return self.needed(signals) >= self.needed.threshold
 
     def declines(self, signals: Signals) -> bool | None:
-        """Whether a reader is to say "not in memory", by what is known before its first token; None if that was not fitted."""
+        """False where a reader must not say "not in memory", by what is known before its first token; None leaves it to the reader.
+
+        It is never made to: what it would answer stands, with a low confidence.
+        """
         weighed = self.supported.weights.keys()
         if "declining" not in weighed or not weighed <= set(BEFORE_ANSWER):
             return None
-        return self.supported(signals) < self.supported.threshold
+        return False if self.supported(signals) >= self.supported.threshold else None
 
     def may_need_memory(self, signals: Signals) -> bool:
         """The same by its search alone: false where it cannot need it, whatever attention memory will get."""

@@ -286,13 +286,13 @@ def test_what_comes_uses_only_signals_that_there_are():
     assert json.loads(FITTED.read_text())[GENERAL]
 
 
-def test_a_reader_declines_by_what_is_known_before_its_first_token():
+def test_a_reader_may_not_decline_where_the_memory_supports_an_answer():
     key = next(key for key, decisions in COME.items() if "declining" in decisions["supported"].weights)
     fitted, general = ConfidenceModel(**COME[key]), ConfidenceModel(**COME[GENERAL])
     typical = {name: of.typical for name, of in fitted.supported.weights.items()}
     sure = Signals(**{**typical, "declining": -6.0})
     unsure = Signals(**{**typical, "declining": 6.0})
-    assert (fitted.declines(sure), fitted.declines(unsure)) == (False, True)
+    assert (fitted.declines(sure), fitted.declines(unsure)) == (False, None)
     assert fitted.declines(replace(unsure, score=99.0)) is False, "the search knows better"
     assert general.declines(unsure) is None, "nothing was fitted to what the reader says"
     later = replace(fitted.supported, weights={**fitted.supported.weights, "log_prob": FeatureWeight(1.0, 0.0, 1.0)})

@@ -76,7 +76,17 @@ def test_a_memory_is_measured_by_the_records_of_its_entries(tmp_path):
 @pytest.mark.offline_models
 def test_searches_by_words_are_measured_and_their_weight_is_fitted(tmp_path):
     memory, encoder = tmp_path / "memory", ("--encoder", "all-MiniLM-L6-v2")
-    built = run("memgpt-index", "build", LIBRARY / "corpus.jsonl", "--memory", memory, "--id-field", "_id", *encoder)
+    built = run(
+        "memgpt-index",
+        "build",
+        LIBRARY / "corpus.jsonl",
+        "--memory",
+        memory,
+        "--id-field",
+        "_id",
+        *encoder,
+        "--no-lexical",
+    )
     assert built.returncode == 0, built.stderr
     weight = "memgpt-rag", "eval", "lexical-weight", LIBRARY, "--memory", memory
     assert "has no lexical index; add an index with: memgpt-index lexical" in refused(*weight)
