@@ -10,7 +10,7 @@ paragraph, and "same topic", with nothing but other passages of the same article
 answer, and "right", whether the answer is right. Area is that under the ROC curve of each label: how often an answer with it gets
 the higher number of a pair. Intervals are 95 %, by bootstrap over questions. "Reliability" gives, in ten bins, how likely answers were
 said to be supported, and the share that had the label. Where the reader declines to answer, that is said with 0, and fitted only to signals
-that are known before its first token, which then decide whether it declines. A citation is right where the first cited entry is of the question's
+that are known before its first token, which then say where it may not decline. A citation is right where the first cited entry is of the question's
 paragraph; only questions whose paragraph was found count. With --query auto, questions with support ought to be read and small talk,
 sums and everyday statements ought not; those without may or not.
 
@@ -89,7 +89,7 @@ def chosen(observed: Sequence[Observed], negatives: Sequence[str]) -> list[Obser
 
 def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
     """Fit both decisions on all sets at once, for these models and, where memory is read in all layers, in general."""
-    # What is known before the first token decides whether a reader declines; signals of the answer are those of its words.
+    # What is known before the first token does not depend on the answer, so that answers that decline are fitted to, too.
     before = set(arguments.signals) <= set(BEFORE_ANSWER)
     supported: list[Observation] = []
     needed: list[Observation] = []

@@ -145,15 +145,12 @@ class ConfidenceModel:
         """Whether a question needs the memory, by its search and by the attention that memory got when it was read."""
         return self.needed(signals) >= self.needed.threshold
 
-    def declines(self, signals: Signals) -> bool | None:
-        """False where a reader must not say "not in memory", by what is known before its first token; None leaves it to the reader.
-
-        It is never made to: what it would answer stands, with a low confidence.
-        """
+    def may_decline(self, signals: Signals) -> bool:
+        """Whether a reader may say "not in memory", by what is known before its first token; true where that was not fitted."""
         weighed = self.supported.weights.keys()
         if "declining" not in weighed or not weighed <= set(BEFORE_ANSWER):
-            return None
-        return False if self.supported(signals) >= self.supported.threshold else None
+            return True
+        return self.supported(signals) < self.supported.threshold
 
     def may_need_memory(self, signals: Signals) -> bool:
         """The same by its search alone: false where it cannot need it, whatever attention memory will get."""

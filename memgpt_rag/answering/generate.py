@@ -105,7 +105,7 @@ class OngoingAnswer:
         return self._row
 
     def finish(self) -> Answer | None:
-        """Return the answer, once its row has ended; None where the question is to be read on another route.
+        """Return the answer of a row that has ended; None where its question must be read again on another route.
 
         Raises:
             Exception: the one with which its row failed.
@@ -140,7 +140,7 @@ class _DraftBatch:
         from_memory = drafts[0].route == "memory"
         processors = [*settings.get("logits_processor", ()), self._log_probs]
         if from_memory and generator.model.reader is not None:
-            processors.append(Declining(generator.prompt, [draft.question for draft in drafts], decision.declines))
+            processors.append(Declining(generator.prompt, [draft.question for draft in drafts], decision.may_decline))
         self.prepared = generator.prepare(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
@@ -157,10 +157,10 @@ class _DraftBatch:
         """Note what was generated in the drafts."""
         self._rows.cut(generated.tokens)
         masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
-        of_tokens = self._log_probs.of(generated.tokens)
+        log_probs = self._log_probs.of(generated.tokens)
         for row, draft in enumerate(self._drafts):
             retrieved, clock = self._began - draft.began, generated.clock
-            draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], of_tokens[row], masses[row]
+            draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], log_probs[row], masses[row]
             draft.text = self.generator.prompt.answer_text(draft.tokens)
             if draft.route == "memory" and draft.entries:
                 draft.trace = self._trace(draft, generated.memory, row)
@@ -204,14 +204,12 @@ class _Decision:
             self._streamer.release()
         return goes_on
 
-    def declines(self, log_odds: Sequence[float]) -> list[bool | None]:
-        """Whether each answer is to be "not in memory", where that was fitted; None leaves it to the reader.
+    def may_decline(self, log_odds: Sequence[float]) -> list[bool]:
+        """Return which answers may be "not in memory", and note what the reader says.
 
         Args:
             log_odds: by the reader, that each answer begins that way.
         """
-        decided: list[bool | None] = []
         for draft, odds in zip(self._drafts, log_odds, strict=True):
             draft.signals = replace(draft.signals, declining=odds)
-            decided.append(self._confidence.declines(draft.signals))
-        return decided
+        return [self._confidence.may_decline(draft.signals) for draft in self._drafts]

@@ -32,10 +32,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
         signals = signals.with_text(draft.question, text, citations[0].passage.titled_text)
     declined = declines(text)
     likely = confidence.supported(signals)
-    by_itself = (
-        declined and confidence.declines(signals) is None
-    )  # the reader's own choice, which nothing was fitted to
-    probability = 0.0 if draft.nothing_found or not text or by_itself else likely
+    probability = 0.0 if draft.nothing_found or not text or declined else likely
     supported = 0 < probability >= confidence.supported.threshold
     best = None
     # Where the reader found no answer, and search and attention point to one entry, the quote may hold it.

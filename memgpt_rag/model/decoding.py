@@ -201,5 +201,5 @@ class DecodingBatch:
 
 
 def _room(present: int, needed: int, step: int = 64) -> int:
-    """Return for how many there is to be room: as before where that is enough, and not far too much."""
+    """Return a capacity: the present one while it is enough and at most about twice the need, else the need rounded up."""
     return present if needed <= present <= 2 * (needed + step) else -(-needed // step) * step

@@ -85,9 +85,9 @@ class CacheSlots:
 
     def put(self, slot: int, cache: DynamicCache) -> None:
         """Write the cache of one row into a slot."""
-        states = [states for layer in cache.layers for states in (layer.keys, layer.values)]
-        for slots, of_row in zip(self._slots, states, strict=True):
-            slots.put(slot, of_row)
+        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        for slots, tensor in zip(self._slots, tensors, strict=True):
+            slots.put(slot, tensor)
 
     def move(self, source: int, target: int) -> None:
         """Write the row of one slot into another."""

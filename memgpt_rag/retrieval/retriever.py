@@ -41,7 +41,7 @@ class Search:
 
     Attributes:
         kind: "dense" by the cosine of keys, "bm25" by the lexical index, "hybrid" by both; "auto" is hybrid in a memory with a
-            lexical index, else dense.
+            lexical index that this release can use, else dense.
         fusion: fusion of the two rankings in "hybrid", see `memgpt_rag.retrieval.fusion`.
         lexical_weight: weight of BM25 relative to cosine in "hybrid" by scores, 0 to 1.
         reranker: rescores the best entries; None for no reranking.

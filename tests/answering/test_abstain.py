@@ -316,3 +316,12 @@ def test_an_empty_answer_is_supported_by_nothing(rag):
     empty = judge(draft, rag.confidence, abstain=False)
     assert (empty.text, empty.confidence, empty.supported, empty.nothing_found) == ("", 0.0, False, False)
     assert judge(draft, rag.confidence, abstain=True).text == "not in memory"
+
+
+def test_an_answer_that_declines_is_supported_by_nothing_however_well_the_search_went(rag):
+    draft = Draft(SUPPORTED[0], rag.retriever.retrieve(SUPPORTED[:1], 8)[0])
+    rag.answer_from([draft], AskOptions(max_new_tokens=4))
+    assert judge(draft, rag.confidence, abstain=False).supported
+    draft.text = "Not in memory."  # in words whose first token was not barred
+    declined = judge(draft, rag.confidence, abstain=False)
+    assert (declined.text, declined.confidence, declined.supported) == ("Not in memory.", 0.0, False)

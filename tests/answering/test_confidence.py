@@ -292,8 +292,8 @@ def test_a_reader_may_not_decline_where_the_memory_supports_an_answer():
     typical = {name: of.typical for name, of in fitted.supported.weights.items()}
     sure = Signals(**{**typical, "declining": -6.0})
     unsure = Signals(**{**typical, "declining": 6.0})
-    assert (fitted.declines(sure), fitted.declines(unsure)) == (False, None)
-    assert fitted.declines(replace(unsure, score=99.0)) is False, "the search knows better"
-    assert general.declines(unsure) is None, "nothing was fitted to what the reader says"
+    assert (fitted.may_decline(sure), fitted.may_decline(unsure)) == (False, True)
+    assert not fitted.may_decline(replace(unsure, score=99.0)), "the search knows better"
+    assert general.may_decline(sure), "nothing was fitted to what the reader says"
     later = replace(fitted.supported, weights={**fitted.supported.weights, "log_prob": FeatureWeight(1.0, 0.0, 1.0)})
-    assert replace(fitted, supported=later).declines(unsure) is None, "not known yet"
+    assert replace(fitted, supported=later).may_decline(sure), "not known yet"
