@@ -101,7 +101,7 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tiny_model, tmp_path):
     questions.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in pairs), encoding="utf-8")
     asking = ["--memory", memory, "--model", tiny_model, "-k", "2"]
     arguments = ["memgpt-rag", "train", *asking, "--questions", questions, "--output", reader]
-    done = run(*arguments, "--epochs", "2", "--batch-size", "4", "--evaluations", "2", "--learning-rate", "1e-2")
+    done = run(*arguments, "--epochs", "8", "--batch-size", "4", "--evaluations", "4", "--learning-rate", "3e-2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 9 questions (is|are) left out: no entry found contains the answer", done.stderr)
     told = re.fullmatch(TRAINED, done.stdout)
