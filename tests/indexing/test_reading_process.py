@@ -148,10 +148,14 @@ def test_an_interrupted_reading_leaves_nothing_behind(folder):
         os.kill(os.getpid(), signal.SIGINT)
 
     before = set(reading_process._idle)
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        while True:
-            list(read_documents(find_files([folder / "b.txt"])))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore the signal
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                list(read_documents(find_files([folder / "b.txt"])))
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert all(process.usable for process in reading_process._idle)
     assert len(reading_process._idle) <= len(before) + 1
 
