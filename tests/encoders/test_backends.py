@@ -33,11 +33,11 @@ from memgpt_rag.io.cache_folder import CacheWarning
 MINILM = "all-MiniLM-L6-v2"
 TEXTS = [*JUDGED_QUERIES, *JUDGED_PASSAGES, "", "word " * 400, "公园" * 300, JUDGED_QUERIES[0]]
 WAYS = [
-    ("torch", "bf16"),
+    pytest.param("torch", "bf16", marks=pytest.mark.slow),
     ("torch", "int8"),
-    ("openvino", "fp32"),
-    ("openvino", "bf16"),
-    ("openvino", "int8"),
+    pytest.param("openvino", "fp32", marks=pytest.mark.slow),
+    pytest.param("openvino", "bf16", marks=pytest.mark.slow),
+    pytest.param("openvino", "int8", marks=pytest.mark.slow),
     ("onnx", "fp32"),
     ("onnx", "int8"),
 ]

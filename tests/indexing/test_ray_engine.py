@@ -178,6 +178,7 @@ def test_a_worker_that_is_lost_again_and_again_ends_the_job(sources, tmp_path, m
     require_same(tmp_path / "whole", tmp_path / "memory")
 
 
+@pytest.mark.slow
 def test_a_worker_with_another_encoder_is_refused(sources, tmp_path):
     with (
         RayEngine(HashRecipe(os.getpid(), salt=1), SPLITTER) as engine,
@@ -186,6 +187,7 @@ def test_a_worker_with_another_encoder_is_refused(sources, tmp_path):
         build(sources, tmp_path / "memory", engine)
 
 
+@pytest.mark.slow
 def test_states_do_not_depend_on_who_computed_them(sources, tmp_path):
     build(sources, tmp_path / "local", local())
     shutil.copytree(tmp_path / "local", tmp_path / "ray")

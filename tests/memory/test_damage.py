@@ -23,7 +23,7 @@ def folder(tmp_path) -> Path:
 
 
 def test_a_flipped_byte_is_found_or_changes_nothing(folder, pytestconfig):
-    step = 1 if pytestconfig.getoption("--thorough") else 11
+    step = 1 if pytestconfig.getoption("--thorough") else 23
     expected, flipped, found = use(folder), 0, 0
     assert verify_memory(folder) == []
     for path in sorted(folder.rglob("*")):

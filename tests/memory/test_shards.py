@@ -110,6 +110,7 @@ def test_shards_have_the_states_that_all_of_them_have(parts):
         np.testing.assert_allclose(decode(*shards.states(row)), row + 1.0, rtol=0.01)
 
 
+@pytest.mark.slow
 def test_shards_with_actors_find_the_same(parts, whole, tmp_path):
     pytest.importorskip("ray")
     with cluster():
