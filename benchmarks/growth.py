@@ -31,7 +31,7 @@ from static_encoder import make_static_encoder
 
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
-from indexing.jobs.build_memory import PassageStream, build_memory
+from indexing.jobs.build_memory import NewMemory, PassageStream, build_memory
 from indexing.jobs.choose_index import index_memory
 from indexing.planning.forecast import Constraints, anonymous_bytes, forecast
 from indexing.planning.plan import plan_memory
@@ -85,7 +85,8 @@ def build(source: Path, encoder: str, folder: Path, recall: float) -> dict[str, 
 
     watching = threading.Thread(target=watch)
     watching.start()
-    report = build_memory(find_files([source]), folder, engine_of(encoder), tokenizer_name=encoder)
+    new = NewMemory(lexical=True)  # as by default on the command line
+    report = build_memory(find_files([source]), folder, engine_of(encoder), tokenizer_name=encoder, new=new)
     began = time.perf_counter()
     with one_thread():
         (choice,) = index_memory(folder, recall=recall).values()

@@ -82,11 +82,11 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Return the seconds of a build without states."""
-        return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds
+        return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds + self.words[1]
 
     def disk_with(self, preset: str | None) -> float:
         """Return the size in bytes of the memory with the states of a preset."""
-        return self.disk_bytes + self.index.disk_bytes + (self.states[preset][0] if preset else 0)
+        return self.disk_bytes + self.index.disk_bytes + self.words[0] + (self.states[preset][0] if preset else 0)
 
     def preset(self, constraints: Constraints) -> str | None:
         """Return the best preset whose states fit on the disk; None if none fits."""
@@ -147,7 +147,9 @@ def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Co
             f"{expected.exact_milliseconds:.2f} ms",
         ),
     ]
-    rows.append(("lexical", size(expected.words[0]), f"{expected.words[1]:,.0f} s to index; optional"))
+    rows.append(
+        ("lexical", size(expected.words[0]), f"{expected.words[1]:,.0f} s to index; left out with --no-lexical")
+    )
     for name, (bytes_, seconds) in expected.states.items():
         rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
     rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))

@@ -168,6 +168,8 @@ def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     assert min(one.embedding_seconds, one.writing_seconds, one.peak_bytes) > 0
     assert (one.states, one.index.kind) == ({}, "exact")
     assert one.disk_bytes == plan.keys_bytes + plan.values_bytes
+    assert one.disk_with(None) == one.disk_bytes + one.index.disk_bytes + one.words[0] > one.disk_bytes
+    assert one.seconds > one.words[1] > 0
     told = forecast_table(plan, one)
     assert [line.split()[0] for line in told.splitlines()] == [
         *("values", "keys", "journal", "search", "lexical", "memory", "all")
@@ -215,7 +217,7 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
     assert forecast(many, HashEncoder(), {}, Constraints(milliseconds=5.1)).index.kind == "exact"
 
     of_states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}
-    expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, states=of_states)
+    expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, words=(0.0, 0.0), states=of_states)
     expected = dataclasses.replace(expected, index=dataclasses.replace(fast.index, disk_bytes=0.0))
     for most_bytes, preset, most in [
         (math.inf, "quality", math.inf),
