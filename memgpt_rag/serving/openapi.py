@@ -29,6 +29,15 @@ _ERROR = {
 _OURS = {"HTTPValidationError", "ValidationError"}
 
 
+def content(kind: str) -> dict[int | str, dict[str, Any]]:
+    """Return what a route says of a success whose body is, or may be, no JSON.
+
+    Args:
+        kind: its media type.
+    """
+    return {200: {"description": "Successful Response", "content": {kind: {}}}}
+
+
 def openapi_of(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """Return what makes the OpenAPI document of an application, once."""
 

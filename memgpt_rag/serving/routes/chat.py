@@ -13,13 +13,14 @@ from memgpt_rag.serving.chat_request import ChatRequest
 from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, server_event
 from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.log import log_event
+from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.row import Piece
 from memgpt_rag.serving.service import Answers, links_of, recent_turns, service_of
 
 router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat/completions")
+@router.post("/v1/chat/completions", responses=content("text/event-stream"))
 async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
     """Answer the last message of a conversation from a memory, with citations."""
     service, answers = service_of(request), Answers()

@@ -8,16 +8,18 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.chat_request import Strict, UserName
 from memgpt_rag.serving.conversations import Conversation, turn_of
+from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.pages import Limit, Order, page
 from memgpt_rag.serving.service import access_of, service_of
 from memgpt_rag.serving.store_requests import Metadata
 
 router = APIRouter(tags=["conversations"])
+_LINES = "application/jsonl"
 User = Annotated[str, Query(max_length=256)]
 
 
@@ -71,12 +73,12 @@ async def list_conversation_items(
     return page(items[::-1], limit, after, None, order)
 
 
-@router.get("/v1/conversations/{conversation}/export", response_class=PlainTextResponse)
+@router.get("/v1/conversations/{conversation}/export", response_class=Response, responses=content(_LINES))
 async def export_conversation(request: Request, conversation: str, user: User = "") -> PlainTextResponse:
     """Return all turns as JSON Lines, the first one first."""
     found = _named(request, conversation, user)
     lines = [json.dumps(dict(turn.metadata), ensure_ascii=False) for turn in await asyncio.to_thread(found.turns)]
-    return PlainTextResponse("".join(f"{line}\n" for line in lines), media_type="application/jsonl")
+    return PlainTextResponse("".join(f"{line}\n" for line in lines), media_type=_LINES)
 
 
 @router.delete("/v1/conversations/{conversation}")

@@ -10,10 +10,12 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import FileResponse
 
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.pages import Limit, Order, page
 from memgpt_rag.serving.service import access_of, service_of
 
 router = APIRouter(tags=["files"])
+_BYTES = "application/octet-stream"
 
 
 @router.post("/v1/files")
@@ -49,7 +51,7 @@ async def get_file(request: Request, file_id: str) -> dict[str, Any]:
     return service_of(request).stores.files.get(file_id, access_of(request)).to_json()
 
 
-@router.get("/v1/files/{file_id}/content", response_class=FileResponse)
+@router.get("/v1/files/{file_id}/content", response_class=FileResponse, responses=content(_BYTES))
 async def get_file_content(request: Request, file_id: str) -> FileResponse:
     """Return the bytes of a file, for download; no browser shows them."""
     files = service_of(request).stores.files
@@ -59,7 +61,7 @@ async def get_file_content(request: Request, file_id: str) -> FileResponse:
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
     }
-    return FileResponse(files.path(file), media_type="application/octet-stream", headers=headers)
+    return FileResponse(files.path(file), media_type=_BYTES, headers=headers)
 
 
 @router.delete("/v1/files/{file_id}")

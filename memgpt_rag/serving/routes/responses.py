@@ -13,6 +13,7 @@ from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
 from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.engine import Found
 from memgpt_rag.serving.log import log_event
+from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
 from memgpt_rag.serving.row import Piece
@@ -22,7 +23,7 @@ from memgpt_rag.serving.store_search import ranked_search
 router = APIRouter(tags=["responses"])
 
 
-@router.post("/v1/responses")
+@router.post("/v1/responses", responses=content("text/event-stream"))
 async def create_response(request: Request, body: ResponseRequest) -> Response:
     """Answer from a vector store, with citations of files; it is stored where it belongs to a conversation."""
     service, answers, tool = service_of(request), Answers(), body.tool

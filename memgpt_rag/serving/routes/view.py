@@ -14,6 +14,7 @@ from memgpt_rag.serving.access import EVERYTHING
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.originals import HEADERS as FILE_HEADERS
 from memgpt_rag.serving.originals import pdf_of
 from memgpt_rag.serving.service import service_of, visitor_of
@@ -22,6 +23,7 @@ from memgpt_rag.serving.viewer import HEADERS, cited_entry, document_page, signa
 router = APIRouter(tags=["viewer"])
 Entry = Annotated[str, Query(max_length=2000)]
 Version = Annotated[int, Query(ge=1, lt=2**63)]
+_PDF = "application/pdf"
 _QUERY = ("entry", "version", "signed")
 Signed = Annotated[str, Query(max_length=64)]
 
@@ -43,7 +45,7 @@ async def view_document(
     return HTMLResponse(await asyncio.to_thread(page), headers=HEADERS)
 
 
-@router.get("/view/{memory}/file", response_class=FileResponse)
+@router.get("/view/{memory}/file", response_class=FileResponse, responses=content(_PDF))
 async def view_file(
     request: Request, memory: str, entry: Entry, version: Version | None = None, signed: Signed = ""
 ) -> FileResponse:
@@ -54,7 +56,7 @@ async def view_file(
     if path is None:
         raise ApiError(404, "No PDF file of this entry is kept here; see its text.", code="file_not_found")
     named = f"inline; filename*=UTF-8''{quote(shown_name(cited.source))}"
-    return FileResponse(path, media_type="application/pdf", headers={**FILE_HEADERS, "content-disposition": named})
+    return FileResponse(path, media_type=_PDF, headers={**FILE_HEADERS, "content-disposition": named})
 
 
 def _served(request: Request, memory: str, entry: str, signed: str) -> ServedMemory:
