@@ -1,7 +1,7 @@
-"""Writes docs/reference/cli.md from the commands themselves.
+"""Writes docs/reference/cli.md from the commands themselves, and docs/reference/http.md from the server.
 
-python docs/generate_reference.py            writes the page
-python docs/generate_reference.py --check    exits 1 where the page is not what would be written
+python docs/generate_reference.py            writes the pages
+python docs/generate_reference.py --check    exits 1 where a page is not what would be written
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
-PAGE = ROOT / "docs" / "reference" / "cli.md"
+REFERENCE = ROOT / "docs" / "reference"
+
+import http_reference
 
 from indexing.cli.main import main as memgpt_index
 from memgpt_rag.cli.main import main as memgpt_rag
@@ -73,12 +75,12 @@ def _text(help: str | None) -> str:
 
 
 def main() -> None:
-    written = page()
-    if "--check" in sys.argv[1:]:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != written:
-            sys.exit(f"{PAGE.relative_to(ROOT)} is not what the commands say; run: python docs/generate_reference.py")
-        return
-    PAGE.write_text(written, encoding="utf-8")
+    for name, written in (("cli.md", page()), ("http.md", http_reference.page())):
+        file = REFERENCE / name
+        if "--check" not in sys.argv[1:]:
+            file.write_text(written, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != written:
+            sys.exit(f"{file.relative_to(ROOT)} is not what the program says; run: python docs/generate_reference.py")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.stores import VectorStores
 
-_ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
+ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
 
 
 def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
@@ -86,7 +86,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
 
     app = FastAPI(title="memgpt_rag", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.service = service
-    for routes in (*_ROUTES, *([page] if settings.page else [])):
+    for routes in (*ROUTES, *([page] if settings.page else [])):
         app.include_router(routes.router)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
