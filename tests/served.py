@@ -45,6 +45,7 @@ class Served:
         encoder: Encoder | None = None,
         decoder: MemoryDecoder | None = None,
         memories: dict[str, Path] | None = None,
+        telemetry: Any = None,
         **settings: Any,
     ):
         self.folder = folder
@@ -56,7 +57,7 @@ class Served:
         port = free_port()
         self.settings = ServerSettings(memories, port=port, **{"refresh_seconds": 0.05, **settings})
         self.models = Models(decoder or TinyReader()(), lambda memory: self.encoder)
-        self.app = create_app(self.settings, self.models, keys or Keys({}))
+        self.app = create_app(self.settings, self.models, keys or Keys({}), telemetry)
         self.server = http_server(self.app, self.settings)
         self.url = f"http://127.0.0.1:{port}"
         self._clients: list[openai.OpenAI] = []

@@ -39,11 +39,12 @@ from memgpt_rag.memory import Manifest, Memory
 from memgpt_rag.memory.changes import append_entries, delete_entries
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.access import Access
+from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.engine import Choice, Engine, Task
 from memgpt_rag.serving.memories import Memories, Models, ServedMemory
 from memgpt_rag.serving.row import Sampling
-from memgpt_rag.serving.service import Answers, refresh
+from memgpt_rag.serving.service import refresh
 from memgpt_rag.serving.settings import ServerSettings
 
 NOTE = "note:"  # begins the source of every remembered text, so that none of them passes for a file's

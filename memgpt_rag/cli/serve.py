@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from memgpt_rag.serving.access import Keys
     from memgpt_rag.serving.memories import Models
     from memgpt_rag.serving.settings import ServerSettings
+    from memgpt_rag.serving.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class _Place:
     files: Path | None
     no_page: bool
     remember: Path | None
+    telemetry: str | None
 
 
 _place_options = gathered(
@@ -120,6 +122,12 @@ _place_options = gathered(
             metavar="DIR",
             help="Folder for conversations: turns of those that a request names are kept there, and older ones are found again "
             "when they are relevant; without it, the server remembers none.",
+        ),
+        click.option(
+            "--telemetry",
+            type=click.Choice(["spans", "texts"]),
+            help="Send a span of each answer over OTLP, as OpenTelemetry's variables say; `texts` puts questions and answers into it. "
+            "Needs the extra `telemetry`.",
         ),
     ],
 )
@@ -171,7 +179,8 @@ def serve(
     from memgpt_rag.serving.log import start_log
     from memgpt_rag.serving.server import http_server, run_until_stopped
 
-    app = create_app(settings, load_models(settings, model, preset, encoder, reader, search, no_cache), keys)
+    telemetry = None if place.telemetry is None else _telemetry(with_texts=place.telemetry == "texts")
+    app = create_app(settings, load_models(settings, model, preset, encoder, reader, search, no_cache), keys, telemetry)
     start_log()
     page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
     echo(f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends.", err=True)
@@ -179,6 +188,13 @@ def serve(
     run_until_stopped(server)
     if not server.started:
         raise click.ClickException(f"{place.host}:{place.port} cannot be listened at; name another --port.")
+
+
+def _telemetry(*, with_texts: bool) -> Telemetry:
+    require_packages("memgpt-rag serve --telemetry", "telemetry", ("opentelemetry.sdk", "opentelemetry.exporter"))
+    from memgpt_rag.serving.telemetry import from_environment
+
+    return from_environment(with_texts=with_texts)
 
 
 def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder: str | None) -> ServerSettings:

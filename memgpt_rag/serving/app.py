@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -40,11 +41,17 @@ from memgpt_rag.serving.service import Service, refresh
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.stores import VectorStores
 
+if TYPE_CHECKING:
+    from memgpt_rag.serving.telemetry import Telemetry
+
 ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
 
 
-def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
+def create_app(settings: ServerSettings, models: Models, keys: Keys, telemetry: Telemetry | None = None) -> FastAPI:
     """Return the application, with its memories opened.
+
+    Args:
+        telemetry: makes spans of the answers.
 
     Raises:
         MemgptRagError: a memory cannot be opened now.
@@ -68,7 +75,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
         if memories.opened(name) is None and memories.is_stale(name):
             memories.open(name)
     remembered = None if settings.conversations is None else Conversations(settings.conversations)
-    service = Service(settings, memories, engine, stores, keys.secret, metrics, remembered)
+    service = Service(settings, memories, engine, stores, keys.secret, metrics, remembered, telemetry)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +89,8 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys) -> FastAPI:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await asyncio.to_thread(engine.close)
+            if telemetry is not None:
+                await asyncio.to_thread(telemetry.close)
             log_event("stopped")
 
     app = FastAPI(title="memgpt_rag", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)

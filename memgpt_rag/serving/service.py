@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -17,23 +16,24 @@ from memgpt_rag.choices import DEFAULT_K
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.access import NOTHING, Access
-from memgpt_rag.serving.api_errors import ApiError, ClientGoneError
+from memgpt_rag.serving.answers import Answers
+from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import MemoryFields
 from memgpt_rag.serving.citations import Links
 from memgpt_rag.serving.conversations import Conversation, Conversations
 from memgpt_rag.serving.dialogue import Asked
-from memgpt_rag.serving.engine import Choice, Engine, Event, Found, Task
+from memgpt_rag.serving.engine import Choice, Engine, Event, Task
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
-from memgpt_rag.serving.row import Piece, Sampling
+from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores
 
-Result = TypeVar("Result")
-_DISCONNECT_SECONDS = 0.25  # between two looks whether the client is still there
+if TYPE_CHECKING:
+    from memgpt_rag.serving.telemetry import Telemetry
 
 
 @dataclass
@@ -42,6 +42,8 @@ class Service:
 
     Attributes:
         secret: signs addresses of the document viewer; None where the server has no keys.
+        conversations: those that are remembered; None to remember none.
+        telemetry: makes spans of the answers; None to make none.
     """
 
     settings: ServerSettings
@@ -51,6 +53,7 @@ class Service:
     secret: bytes | None
     metrics: Metrics
     conversations: Conversations | None = None
+    telemetry: Telemetry | None = None
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -177,7 +180,16 @@ class Service:
 
         task.recalled = await asyncio.to_thread(search)
 
-    async def remembered(
+    def events(
+        self, request: Request, answers: Answers, task: Task, conversation: Conversation | None
+    ) -> AsyncIterator[Any]:
+        """Return the events of a task, observed and remembered as the server does it."""
+        events: AsyncIterator[Any] = answers.events()
+        if self.telemetry is not None:
+            events = self.telemetry.observed(events, task, self.model_name, request.headers, request.state.request_id)
+        return self._remembered(events, task, conversation)
+
+    async def _remembered(
         self, events: AsyncIterator[Any], task: Task, conversation: Conversation | None
     ) -> AsyncIterator[Any]:
         """Yield the events of a task; its turn is on disk before the choices, which come last, are yielded."""
@@ -226,68 +238,3 @@ def links_of(request: Request) -> Links:
     """Return what makes addresses of the document viewer, as the client of a request reaches it."""
     service = service_of(request)
     return Links(service.settings.public_url or str(request.base_url), service.secret)
-
-
-class Answers:
-    """The events of one task, for the request that waits for them."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self.task: Task | None = None
-
-    def put(self, event: Event) -> None:
-        """Take an event from the engine's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended with the server
-            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-    async def events(self) -> AsyncIterator[Found | Piece | list[Choice]]:
-        """Yield what comes, and the choices last; the task ends with whoever waits for it.
-
-        Raises:
-            Exception: the one that ended the task.
-        """
-        assert self.task is not None
-        try:
-            while True:
-                event = await self._events.get()
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-                if isinstance(event, list):
-                    return
-        finally:
-            self.task.cancel()
-
-    async def first(self, request: Request, events: AsyncIterator[Any]) -> Any:
-        """Return the first event; a client that goes before it comes stops the task."""
-        return await self._watched(request, anext(events))
-
-    async def choices(self, request: Request, events: AsyncIterator[Any]) -> list[Choice]:
-        """Return the choices; a client that goes before they come stops the task.
-
-        Raises:
-            Exception: the one that ended the task.
-        """
-
-        async def last() -> list[Choice]:
-            async for event in events:
-                if isinstance(event, list):
-                    return event
-            raise AssertionError("the choices come last")
-
-        return await self._watched(request, last())
-
-    async def _watched(self, request: Request, waiting: Awaitable[Result]) -> Result:
-        work = asyncio.ensure_future(waiting)
-        try:
-            while not work.done():
-                await asyncio.wait([work], timeout=_DISCONNECT_SECONDS)
-                if not work.done() and await request.is_disconnected():
-                    raise ClientGoneError
-            return work.result()
-        except BaseException:
-            work.cancel()
-            if self.task is not None:
-                self.task.cancel()
-            raise

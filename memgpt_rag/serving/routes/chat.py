@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_request import ChatRequest
 from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, server_event
@@ -15,7 +16,7 @@ from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.row import Piece
-from memgpt_rag.serving.service import Answers, links_of, recent_turns, service_of
+from memgpt_rag.serving.service import links_of, recent_turns, service_of
 
 router = APIRouter(tags=["chat"])
 
@@ -41,7 +42,7 @@ async def create_chat_completion(request: Request, body: ChatRequest) -> Respons
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     form = ChatForm(body.model, task, links_of(request), include_usage, body.memory.trace)
     service.engine.submit(task)
-    events = service.remembered(answers.events(), task, conversation)
+    events = service.events(request, answers, task, conversation)
     if not body.stream:
         return JSONResponse(form.completion(await answers.choices(request, events)))
     # Nothing is sent before the first event: an error that comes instead of it has a status.

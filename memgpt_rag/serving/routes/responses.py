@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
 from memgpt_rag.serving.dialogue import asked_of
@@ -17,7 +18,7 @@ from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
 from memgpt_rag.serving.row import Piece
-from memgpt_rag.serving.service import Answers, access_of, links_of, recent_turns, service_of
+from memgpt_rag.serving.service import access_of, links_of, recent_turns, service_of
 from memgpt_rag.serving.store_search import ranked_search
 
 router = APIRouter(tags=["responses"])
@@ -40,7 +41,7 @@ async def create_response(request: Request, body: ResponseRequest) -> Response:
     answers.task = task
     form = ResponseForm(body, task, links_of(request), store)
     service.engine.submit(task)
-    events = service.remembered(answers.events(), task, conversation)
+    events = service.events(request, answers, task, conversation)
     found = await answers.first(request, events)
     assert isinstance(found, Found)
     if body.stream:
