@@ -21,7 +21,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import cycle
 from pathlib import Path
@@ -33,6 +33,7 @@ from tqdm import tqdm
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answer_figures import PASTED, print_table, summarise
+from benchmarks.kept_answers import KeptAnswers
 from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
@@ -185,18 +186,24 @@ def report(
     modes: Sequence[str],
     readers: dict[str, MemoryDecoder],
     batch_size: int = 1,
+    kept: KeptAnswers = KeptAnswers(None),
 ) -> None:
     """Every question in every mode, batch by batch, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
     for name, asked in questions.items():
         rags = {mode: RAG(memories[name], encoder, with_config(model, mode, readers)) for mode in modes}
         found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
-        warm(rags, found)
-        rows: dict[str, list[dict[str, float]]] = {mode: [] for mode in modes}
-        for start in tqdm(range(0, len(asked), batch_size), desc=name, disable=None):
-            part = slice(start, start + batch_size)
-            for mode, rag in rags.items():
-                rows[mode] += measure(rag, asked[part], found[part], mode, SETS[name].language)
+        keys = [f"{name}: {', '.join(sorted(modes))}: {question.text}" for question in asked]
+        warm(rags, [entries for key, entries in zip(keys, found, strict=True) if key not in kept.rows])
+
+        def in_every_mode(part: Sequence[tuple[Question, list[Retrieved]]]) -> Iterator[dict[str, Any]]:
+            questions, entries = (list(of) for of in zip(*part, strict=True))
+            figures = [measure(rag, questions, entries, mode, SETS[name].language) for mode, rag in rags.items()]
+            for of_modes in zip(*figures, strict=True):
+                yield {"modes": dict(zip(rags, of_modes, strict=True))}
+
+        answers = kept.fill(zip(keys, zip(asked, found, strict=True), strict=True), in_every_mode, name, batch_size)
+        rows = {mode: [answer["modes"][mode] for answer in answers] for mode in modes}
         places = [gold_of(question, entries) for question, entries in zip(asked, found, strict=True)]
         results[name] = {
             "questions": len(asked),
@@ -292,6 +299,12 @@ def main() -> None:
     parser.add_argument(
         "--batch", type=int, default=1, help="questions at once, to report; times are those of one question with 1 only"
     )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        default=None,
+        help="file of the report to keep answers in; a run that was stopped goes on there",
+    )
     parser.add_argument("--memories", type=Path, default=None, help="folder to keep the memories in for the next time")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER)
     parser.add_argument("--model", default=DEFAULT_GENERATOR)
@@ -314,7 +327,7 @@ def main() -> None:
         else:
             modes = [mode for mode in (*MODES, *READER_MODES) if mode in (*ALWAYS, *arguments.modes)]
             readers = {mode: with_reader(arguments.model, mode) for mode in modes if mode in READER_MODES}
-            report(memories, questions, encoder, model, modes, readers, arguments.batch)
+            report(memories, questions, encoder, model, modes, readers, arguments.batch, KeptAnswers(arguments.answers))
 
 
 if __name__ == "__main__":

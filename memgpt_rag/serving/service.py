@@ -1,4 +1,4 @@
-"""What the endpoints share: the memories, the engine, and how a request waits for its answers."""
+"""What the endpoints share: the memories and the engine."""
 
 from __future__ import annotations
 
