@@ -23,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -186,23 +187,22 @@ def report(
     modes: Sequence[str],
     readers: dict[str, MemoryDecoder],
     batch_size: int = 1,
-    kept: KeptAnswers = KeptAnswers(None),
+    kept: KeptAnswers | None = None,
 ) -> None:
     """Every question in every mode, batch by batch, so that what is compared is measured side by side."""
     results: dict[str, Any] = {}
+    kept = kept or KeptAnswers(None)
     for name, asked in questions.items():
         rags = {mode: RAG(memories[name], encoder, with_config(model, mode, readers)) for mode in modes}
         found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
         keys = [f"{name}: {', '.join(sorted(modes))}: {question.text}" for question in asked]
         warm(rags, [entries for key, entries in zip(keys, found, strict=True) if key not in kept.rows])
-
-        def in_every_mode(part: Sequence[tuple[Question, list[Retrieved]]]) -> Iterator[dict[str, Any]]:
-            questions, entries = (list(of) for of in zip(*part, strict=True))
-            figures = [measure(rag, questions, entries, mode, SETS[name].language) for mode, rag in rags.items()]
-            for of_modes in zip(*figures, strict=True):
-                yield {"modes": dict(zip(rags, of_modes, strict=True))}
-
-        answers = kept.fill(zip(keys, zip(asked, found, strict=True), strict=True), in_every_mode, name, batch_size)
+        answers = kept.fill(
+            zip(keys, zip(asked, found, strict=True), strict=True),
+            partial(in_every_mode, rags, SETS[name].language),
+            name,
+            batch_size,
+        )
         rows = {mode: [answer["modes"][mode] for answer in answers] for mode in modes}
         places = [gold_of(question, entries) for question, entries in zip(asked, found, strict=True)]
         results[name] = {
@@ -214,6 +214,16 @@ def report(
         }
         print_table(name, results[name])
     print(json.dumps(results, ensure_ascii=False))
+
+
+def in_every_mode(
+    rags: dict[str, RAG], language: str, part: Sequence[tuple[Question, list[Retrieved]]]
+) -> Iterator[dict[str, Any]]:
+    """Figures of some questions, each in all modes."""
+    questions, found = (list(of) for of in zip(*part, strict=True))
+    figures = [measure(rag, questions, found, mode, language) for mode, rag in rags.items()]
+    for of_modes in zip(*figures, strict=True):
+        yield {"modes": dict(zip(rags, of_modes, strict=True))}
 
 
 def with_config(model: MemoryDecoder, mode: str, readers: dict[str, MemoryDecoder]) -> MemoryDecoder:
