@@ -17,6 +17,9 @@ from memgpt_rag.errors import BusyError, MemoryFormatError
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.plain_files import require_plain
 
+# What the message of BusyError begins with, by which a process that started a job knows it.
+BUSY = "Another job is writing to"
+
 
 @contextmanager
 def writing(memory: Path) -> Iterator[None]:
@@ -31,9 +34,7 @@ def writing(memory: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise BusyError(
-            f"Another job is writing to {memory}; wait until it is done, or stop it, and start this one again."
-        ) from error
+        raise BusyError(f"{BUSY} {memory}; wait until it is done, or stop it, and start this one again.") from error
     try:
         sweep(memory)
         yield

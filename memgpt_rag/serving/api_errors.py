@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from memgpt_rag.errors import BusyError, MemgptRagError, MemoryFormatError, MismatchError, first_line
-from memgpt_rag.io.system_errors import machine_fault_behind, system_sentence
+from memgpt_rag.io.system_errors import machine_errno, machine_fault_behind
 
 _TYPES = {
     401: "authentication_error",
@@ -73,7 +74,10 @@ def api_error(error: BaseException, request_id: str = "") -> ApiError:
         return error
     fault = error if isinstance(error, OSError | MemoryError) else machine_fault_behind(error)
     if fault is not None:
-        return ApiError(503, system_sentence(fault) or f"{first_line(fault)}.")
+        # Neither a path of the server nor advice for who runs it is for the client.
+        number = machine_errno(fault)
+        reason = (getattr(fault, "strerror", None) or first_line(fault)) if number is None else os.strerror(number)
+        return ApiError(503, f"The server's machine failed: {reason}; try again later, or tell who runs it.")
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return ApiError(status, str(error))

@@ -11,14 +11,18 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from memgpt_rag.io.printable import shortened
+from memgpt_rag.memory.versions import BUSY
 
 _REJECTS_STATUS = 3  # the job went on without what it could not read
 _NO_TEXT = "holds no text"
+_PREFIX = "job-"  # of the folder that a job works in
+_BUSY_SECONDS, _MOST_BUSY_SECONDS = 1.0, 600.0  # between two tries, and in all, while another job writes
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,14 @@ class IndexJobs:
             scratch: folder on the same device for what the job needs while it runs.
         """
         async with self._one:
-            work = Path(tempfile.mkdtemp(prefix="job-", dir=scratch))
+            work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=scratch))
             try:
                 for id, path in files.items():
                     (work / "stage" / id).mkdir(parents=True)
                     _link(path, work / "stage" / id / path.name)
                 command = "add" if memory.exists() else "build"
                 further = ["--lexical"] if command == "build" else []
-                status, said = await self._run(
+                status, said = await self._run_when_free(
                     command,
                     str(work / "stage"),
                     *("--memory", str(memory), "--log", str(work / "log"), "--rejects", str(work / "rejects")),
@@ -77,8 +81,17 @@ class IndexJobs:
     async def delete(self, memory: Path, source: str) -> JobResult:
         """Delete the entries of a file from a memory."""
         async with self._one:
-            status, said = await self._run("delete", "--memory", str(memory), "--source", source)
+            status, said = await self._run_when_free("delete", "--memory", str(memory), "--source", source)
             return JobResult(problem="" if status == 0 else said)
+
+    async def _run_when_free(self, *arguments: str) -> tuple[int, str]:
+        """Run a job once no other one writes to its memory: one from the command line, or of a server that was killed."""
+        end = time.monotonic() + _MOST_BUSY_SECONDS
+        while True:
+            status, said = await self._run(*arguments)
+            if not said.startswith(BUSY) or time.monotonic() > end:
+                return status, said
+            await asyncio.sleep(_BUSY_SECONDS)
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
         """Run a job; return its exit status and the sentence of its error. It ends with whoever waits for it."""
@@ -100,6 +113,12 @@ class IndexJobs:
         sentence = next((line for line in reversed(lines) if line.startswith("Error: ")), "")
         problem = sentence.removeprefix("Error: ") or f"The indexing job ended with status {process.returncode}."
         return process.returncode or 0, shortened(problem, 500)
+
+
+def remove_left_over(scratch: Path) -> None:
+    """Remove what jobs of a server that was killed have left. One that still runs commits nothing without its files."""
+    for work in scratch.glob(f"{_PREFIX}*"):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _link(path: Path, to: Path) -> None:

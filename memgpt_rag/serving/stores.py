@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError, api_error
 from memgpt_rag.serving.files import FileStore, StoredFile
-from memgpt_rag.serving.index_jobs import IndexJobs
+from memgpt_rag.serving.index_jobs import IndexJobs, remove_left_over
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories
 
@@ -111,6 +111,7 @@ class VectorStores:
             self._stores[name] = VectorStore(name, name, int(time.time()), managed=False)
         if folder is not None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_left_over(folder)
             for record in sorted(folder.glob(f"*/{_RECORD}")):
                 self._load(record)
 
@@ -165,15 +166,16 @@ class VectorStores:
         if not access.creates:
             raise ApiError(403, "Your key may not create vector stores.", code="read_only")
         store = VectorStore(f"vs_{secrets.token_hex(12)}", name, int(time.time()), metadata)
-        self._stores[store.id] = store
         self._save(store)
+        self._stores[store.id] = store
         self._memories.add(store.id, self._memory(store))
         return store
 
     def change(self, store: VectorStore, name: str | None, metadata: dict[str, str] | None) -> None:
         """Give a store another name or other metadata."""
-        store.name, store.metadata = name or store.name, store.metadata if metadata is None else metadata
-        self._save(store)
+        changed = name or store.name, store.metadata if metadata is None else metadata
+        self._save(replace(store, name=changed[0], metadata=changed[1]))
+        store.name, store.metadata = changed
 
     async def delete(self, store: VectorStore) -> None:
         """Remove a store and its memory.
@@ -195,16 +197,17 @@ class VectorStores:
         known = store.files.get(file.id)
         if known is not None and known.status != "failed":
             return known
-        store.files[file.id] = FileInStore(file.id, file.filename, int(time.time()), file.bytes, attributes)
-        self._save(store)
+        attached = FileInStore(file.id, file.filename, int(time.time()), file.bytes, attributes)
+        self._save(replace(store, files={**store.files, file.id: attached}))
+        store.files[file.id] = attached
         self._work.set()
-        return store.files[file.id]
+        return attached
 
     def batch(self, store: VectorStore, ids: list[str]) -> str:
         """Note files that were attached together, and return the id of the batch."""
         id = f"vsfb_{secrets.token_hex(12)}"
+        self._save(replace(store, batches={**store.batches, id: ids}))
         store.batches[id] = ids
-        self._save(store)
         return id
 
     def file(self, store: VectorStore, id: str) -> FileInStore:
@@ -223,8 +226,8 @@ class VectorStores:
 
     def set_attributes(self, store: VectorStore, file: FileInStore, attributes: dict[str, str | float | bool]) -> None:
         """Give a file of a store other attributes."""
+        self._save(replace(store, files={**store.files, file.id: replace(file, attributes=attributes)}))
         file.attributes = attributes
-        self._save(store)
 
     async def detach(self, store: VectorStore, file: FileInStore) -> None:
         """Delete a file's entries from a store.

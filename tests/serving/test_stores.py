@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import time
 
@@ -14,6 +15,7 @@ from tiny import tiny_bert
 from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.memory import Memory
+from memgpt_rag.memory.versions import writing
 from memgpt_rag.serving.files import safe_name
 
 PARK = b"# Boats\n\nA rowing boat costs 40 yuan an hour.\n\n# Kites\n\nChildren under twelve may borrow a kite.\n"
@@ -194,6 +196,55 @@ def test_a_memory_that_is_gone_is_unavailable_until_it_is_back(client, server):
     wait_until(lambda: client.get("/memory/info?memory=park", cast_to=dict)["name"] == "park")
     wait_until(lambda: "books" not in server.service.memories.faults)
     assert asked()
+
+
+def test_a_file_waits_until_another_job_has_written(client, server, monkeypatch):
+    jobs, tries = server.service.stores._jobs, []
+    run = jobs._run
+
+    async def noted(*arguments):
+        tries.append(await run(*arguments))
+        return tries[-1]
+
+    monkeypatch.setattr(jobs, "_run", noted)
+    store = client.vector_stores.create(name="busy")
+    first = uploaded(client, "boats.md", PARK)
+    client.vector_stores.files.create_and_poll(file_id=first.id, vector_store_id=store.id)
+    second = uploaded(client, "dogs.md", b"# Dogs\n\nDogs must be kept on a lead.\n")
+    with writing(server.folder / "files" / "stores" / store.id / "memory"):
+        client.vector_stores.files.create(file_id=second.id, vector_store_id=store.id)
+        wait_until(lambda: len(tries) == 3)  # the first one built the memory
+        assert client.vector_stores.files.retrieve(second.id, vector_store_id=store.id).status == "in_progress"
+    done = client.vector_stores.files.poll(second.id, vector_store_id=store.id)
+    assert done.status == "completed"
+    assert [said.startswith("Another job is writing") for _, said in tries[1:3]] == [True, True]
+    found = client.vector_stores.search(store.id, query="dogs", max_num_results=3)
+    assert {one.file_id for one in found.data} == {first.id, second.id}
+
+
+def test_what_cannot_be_noted_is_not_attached(client, server, monkeypatch):
+    """A disk that is full: nothing is there that would be gone after the next start."""
+
+    def full(file, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store, file = client.vector_stores.create(name="full", metadata={"a": "b"}), uploaded(client, "boats.md", PARK)
+    monkeypatch.setattr("memgpt_rag.serving.stores.replace_json", full)
+    attempts = [
+        lambda: client.vector_stores.create(name="never"),
+        lambda: client.vector_stores.update(store.id, name="other"),
+        lambda: client.vector_stores.files.create(file_id=file.id, vector_store_id=store.id),
+        lambda: client.vector_stores.file_batches.create(file_ids=[file.id], vector_store_id=store.id),
+    ]
+    before = client.vector_stores.list(limit=100).data
+    for attempt in attempts:
+        with pytest.raises(
+            openai.InternalServerError, match="machine failed: No space left on device; try again later"
+        ) as refused:
+            attempt()
+        assert refused.value.status_code == 503
+    assert client.vector_stores.list(limit=100).data == before
+    assert client.vector_stores.files.list(store.id).data == []
 
 
 def test_uploads_are_checked(client):

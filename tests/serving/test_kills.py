@@ -1,0 +1,153 @@
+"""A server that is killed while it indexes: what it has acknowledged is there after the next start, and the rest is done."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from commands import environment, words_of
+from served import free_port, wait_until
+from tiny import tiny_bert, tiny_decoder
+
+from indexing.jobs.verify_memory import verify_memory
+from memgpt_rag.model.tokenizer import byte_tokenizer
+
+SUBJECTS = ["ferry", "harbour", "garden", "library", "museum", "tower", "bakery", "bridge"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    """Options that name tiny models."""
+    folder = tmp_path_factory.mktemp("models")
+    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
+    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    decoder.save_pretrained(folder / "decoder")
+    tokenizer.save_pretrained(folder / "decoder")
+    return ["--model", str(folder / "decoder"), "--encoder", str(tiny_bert(folder / "bert"))]
+
+
+class Process:
+    """A server in a process of its own, with the jobs that it starts."""
+
+    def __init__(self, files: Path, models: list[str], *prefix: str):
+        self.port = free_port()
+        command = words_of("memgpt-rag", "serve", "--files", files, "--port", str(self.port), "--no-cache", *models)
+        self.log = files.parent / f"log-{self.port}"
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen([*prefix, *command], env=environment(), stderr=log, start_new_session=True)
+        self.client = openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=60
+        )
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            assert self._process.poll() is None, self.log.read_text()[-3000:]
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as got,
+            ):
+                return bool(got.status == 200)
+            return False
+
+        wait_until(ready, 300)
+
+    def kill(self, *, with_jobs: bool) -> None:
+        """Kill the server at once, alone or with the jobs that it has started."""
+        self.client.close()
+        if with_jobs:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        self.client.close()
+        self._process.terminate()
+        assert self._process.wait(60) == 0
+
+
+@contextlib.contextmanager
+def served(files: Path, models: list[str], *prefix: str) -> Iterator[Process]:
+    server = Process(files, models, *prefix)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server._process.pid, signal.SIGKILL)
+        server.client.close()
+
+
+def text_of(number: int) -> str:
+    return (
+        f"The {SUBJECTS[number % 8]} of district {number} opens at {number % 12 + 6} and has {number * 37 % 101} seats."
+    )
+
+
+def upload(server: Process, store: str, number: int) -> str:
+    file = server.client.files.create(
+        file=(f"{number}.txt", io.BytesIO(text_of(number).encode())), purpose="assistants"
+    )
+    server.client.vector_stores.files.create(vector_store_id=store, file_id=file.id)
+    return file.id
+
+
+def statuses(server: Process, store: str) -> dict[str, str]:
+    return {one.id: one.status for one in server.client.vector_stores.files.list(store, limit=100)}
+
+
+def newly_completed(server: Process, store: str, known: set[str]) -> set[str]:
+    """The files that are complete as soon as more are than those that are known."""
+    found: set[str] = set()
+
+    def more() -> bool:
+        found.update(one for one, status in statuses(server, store).items() if status == "completed")
+        return found > known
+
+    wait_until(more, 120)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("with_jobs", [True, False], ids=["with its jobs", "alone"])
+def test_a_server_killed_while_it_indexes_loses_nothing_that_it_acknowledged(tmp_path, models, with_jobs):
+    chance, texts, completed, store = random.Random(0), {}, set(), ""
+    for turn in range(5):
+        with served(tmp_path / "files", models) as server:
+            if not store:
+                store = server.client.vector_stores.create(name="kept").id
+            now = statuses(server, store)
+            assert set(now) == set(texts), "every file that was attached is still attached"
+            assert all(now[one] == "completed" for one in completed), "what was acknowledged is"
+            for _ in range(3):
+                number = len(texts)
+                texts[upload(server, store, number)] = text_of(number)
+            if turn % 2:  # in the midst of a job, or right after one has ended
+                time.sleep(chance.uniform(0.5, 8))
+            else:
+                completed |= newly_completed(server, store, completed)
+            server.kill(with_jobs=with_jobs)
+    with served(tmp_path / "files", models) as server:
+        wait_until(lambda: "in_progress" not in statuses(server, store).values(), 300)
+        assert set(statuses(server, store).values()) == {"completed"}
+        for file, text in texts.items():
+            (found,) = server.client.vector_stores.search(store, query=text, max_num_results=1)
+            assert (found.file_id, found.content[0].text) == (file, text)
+        server.stop()
+    assert completed, "some were acknowledged before a kill"
+    memory = tmp_path / "files" / "stores" / store / "memory"
+    assert verify_memory(memory) == []
+    assert sorted(one.name for one in (tmp_path / "files" / "stores").iterdir()) == [store], (
+        "no job leaves anything behind"
+    )
