@@ -31,8 +31,17 @@ def _set(most: int) -> None:
 
 def address_space() -> int:
     """Return the size of this process's address space, in bytes; 0 where the system does not say."""
+    return _pages(0)
+
+
+def resident() -> int:
+    """Return how much of the main memory this process holds, in bytes; 0 where the system does not say."""
+    return _pages(1)
+
+
+def _pages(field: int) -> int:
     try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    except FileNotFoundError:  # macOS, which does not keep this limit either
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[field]
+    except FileNotFoundError:  # macOS, which does not keep a limit of the address space either
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -29,7 +29,7 @@ from indexing.sources.read_options import ReadLimits, ReadOptions, RecordFields
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from indexing.sources.reading_process import serve; serve()"
 _FRAME = 2**18  # bytes of text that are sent together
 _SEND_EVERY = 1.0  # seconds
-# A process that has grown by more than this is not used for another file.
+# A process that holds more main memory than this, beyond what it began with, is not used for another file.
 _MOST_KEPT = 2**28
 _READY, _END = b"ready", b"end"
 _MOST_TO_START = 60  # seconds
@@ -158,7 +158,7 @@ def serve() -> None:
 
     requests = Connection(int(sys.argv[2]), writable=False)
     answers = Connection(int(sys.argv[3]), readable=False)
-    before = memory_bounds.address_space()
+    before = memory_bounds.resident()
     answers.send_bytes(_READY)
     while True:
         try:
@@ -188,4 +188,4 @@ def serve() -> None:
                 answers.send_bytes(to_frame(frame))
                 frame, size, sent = [], 0, time.monotonic()
         answers.send_bytes(to_frame(frame))
-        answers.send_bytes(_END + str(memory_bounds.address_space() - before - memory_bounds.allowed).encode())
+        answers.send_bytes(_END + str(memory_bounds.resident() - before - memory_bounds.allowed).encode())

@@ -296,6 +296,7 @@ def process_environment():
     return {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
 
 
+@pytest.mark.slow
 @pytest.mark.offline_models
 def test_a_process_answers_over_stdio_and_writes_nothing_but_messages(tmp_path, memory, caplog):
     shutil.copytree(memory, tmp_path / "park")

@@ -12,6 +12,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
@@ -140,6 +142,20 @@ def test_a_process_is_used_again_and_ends_with_a_reading_that_is_left(folder):
     next(items)
     items.close()
     assert kept._process.poll() is not None, "stopped, not waited for"
+
+
+def test_a_process_is_used_again_unless_it_holds_much_memory(folder, monkeypatch):
+    """Parquet's library takes hundreds of megabytes of addresses, and little of the memory."""
+    pq.write_table(pa.table({"text": ["A rowing boat costs 40 yuan an hour."]}), folder / "d.parquet")
+    (file,), options = find_files([folder / "d.parquet"]), ReadOptions(limits=ReadLimits())
+    list(read_file(file, options, rejecting=False))
+    kept = reading_process._idle[-1]
+    list(read_file(file, options, rejecting=False))
+    assert reading_process._idle[-1] is kept
+    monkeypatch.setattr(reading_process, "_MOST_KEPT", 2**20)
+    list(read_file(file, options, rejecting=False))
+    assert kept not in reading_process._idle
+    assert kept._process.returncode is not None
 
 
 def test_an_interrupted_reading_leaves_nothing_behind(folder):
