@@ -1,4 +1,4 @@
-"""A server that is killed while it indexes: what it has acknowledged is there after the next start, and the rest is done."""
+"""A server that is killed, and a disk that is full: what was acknowledged is there afterwards, and the rest is done or named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import io
 import os
 import random
+import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -85,6 +87,7 @@ def served(files: Path, models: list[str], *prefix: str) -> Iterator[Process]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server._process.pid, signal.SIGKILL)
+        server._process.wait()
         server.client.close()
 
 
@@ -151,3 +154,53 @@ def test_a_server_killed_while_it_indexes_loses_nothing_that_it_acknowledged(tmp
     assert sorted(one.name for one in (tmp_path / "files" / "stores").iterdir()) == [store], (
         "no job leaves anything behind"
     )
+
+
+def on_small_disk(folder: Path, megabytes: int) -> list[str]:
+    """What starts a command for which a folder is a disk of its own, of so many megabytes."""
+    mounted = f"mount -t tmpfs -o size={megabytes}m none {shlex.quote(str(folder))}"
+    prefix = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*prefix, mounted], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here without the rights of an administrator")
+    return [*prefix, f'{mounted} && exec "$@"', "sh"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path, models):
+    (tmp_path / "disk").mkdir()
+    prefix = on_small_disk(tmp_path / "disk", 8)
+    with served(tmp_path / "disk" / "files", models, *prefix) as server:
+        client, store = server.client, server.client.vector_stores.create(name="kept").id
+        first = upload(server, store, 0)
+        client.vector_stores.files.poll(first, vector_store_id=store)
+        with pytest.raises(openai.InternalServerError, match="No space left on device") as refused:
+            client.files.create(file=("large.txt", io.BytesIO(b"Kites fly. " * 900_000)), purpose="assistants")
+        assert refused.value.status_code == 503
+        assert [one.id for one in client.files.list()] == [first], "what did not fit takes no space"
+        fillers = []
+        with pytest.raises(openai.InternalServerError, match="No space left on device"):
+            for size in (2**20, 2**18, 2**16, 2**14, 2**12):
+                for _ in range(40):
+                    try:
+                        content = io.BytesIO(os.urandom(size))
+                        fillers.append(client.files.create(file=("filler.txt", content), purpose="assistants").id)
+                    except openai.InternalServerError:
+                        if size == 2**12:
+                            raise
+                        break
+        client.files.delete(fillers.pop())  # enough to note a file, not to index it
+        failed = ""
+        with contextlib.suppress(openai.InternalServerError):
+            failed = upload(server, store, 1)
+            found = client.vector_stores.files.poll(failed, vector_store_id=store)
+            assert found.status == "failed"
+            assert "No space left on device" in found.last_error.message
+        (hit,) = client.vector_stores.search(store, query=text_of(0), max_num_results=1)
+        assert hit.file_id == first, "what was indexed is still found"
+        for filler in fillers:
+            client.files.delete(filler)
+        again = upload(server, store, 2)
+        assert client.vector_stores.files.poll(again, vector_store_id=store).status == "completed"
+        found = {one.file_id for one in client.vector_stores.search(store, query=text_of(2), max_num_results=5)}
+        assert found == {first, again}
