@@ -121,6 +121,7 @@ class DecodingBatch:
         """Bytes that the caches and memories of the rows take, room for more included."""
         return self._memory.num_bytes + (0 if self._cache is None else self._cache.num_bytes)
 
+    @torch.inference_mode()  # as `step`, whose tensors may not be written to outside of it
     def join(self, row: DecodingRow) -> None:
         """Let a row take part from the next step on."""
         cache = row.take_cache()

@@ -153,3 +153,28 @@ def test_a_batch_gives_back_the_room_of_long_rows():
     while not short.ended:
         batch.step()
     assert len(batch) == batch.num_bytes == 0
+
+
+def test_a_row_joins_where_the_last_step_has_made_the_room():
+    """One row leaves, the other one outgrows the batch in a step, and the next one takes the slot that is free."""
+    model = model_of("qwen3")
+    rows = [
+        (random_ids(60, 1), [random_ids(5, 2)], 12),
+        (random_ids(6, 3), [random_ids(5, 4)], 2),
+        (random_ids(4, 5), [], 6),
+    ]
+    expected, batch, begun_rows = [alone(model, *row) for row in rows], DecodingBatch(model), []
+    for row in rows[:2]:
+        begun_rows.append(begun(model, *row))
+        batch.join(begun_rows[-1][0])
+    room = batch._sizes
+    while batch._sizes == room:
+        batch.step()
+    assert len(batch) == 1 and batch._sizes[0] == room[0] == 2
+    begun_rows.append(begun(model, *rows[2]))
+    room = batch._sizes
+    batch.join(begun_rows[-1][0])
+    assert batch._sizes == room
+    while len(batch):
+        batch.step()
+    require_equal(begun_rows, expected)
