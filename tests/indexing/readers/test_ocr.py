@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from scans import picture, scan
 
 from indexing.sources.document import Document, Note
@@ -129,6 +130,17 @@ def test_what_is_no_picture_is_named(installed, tmp_path, name, content, reason)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=rf"^{name} cannot be read as a picture: {reason}.*mend it, or leave it out"):
         read(tmp_path / name)
+
+
+def test_a_second_picture_without_a_size_is_named(installed, tmp_path):
+    Image.new("L", (8, 8), 255).save(file := tmp_path / "fax.tif")
+    content = bytearray(file.read_bytes())
+    directory = int.from_bytes(content[4:8], "little")
+    after = directory + 2 + 12 * int.from_bytes(content[directory : directory + 2], "little")
+    content[after : after + 4] = len(content).to_bytes(4, "little")  # the next picture: a directory without entries
+    file.write_bytes(content + bytes(6))
+    with pytest.raises(SourceError, match=r"^fax.tif cannot be read as a picture: Missing dimensions; mend it"):
+        read(file)
 
 
 def test_half_a_picture_and_one_that_is_too_large_are_named(installed, tmp_path, monkeypatch):

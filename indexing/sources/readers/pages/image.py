@@ -71,7 +71,8 @@ def _pictures(path: Path, name: str) -> Iterator[np.ndarray[Any, Any]]:
                         f"{_MOST_SOURCE_PIXELS:,} and {_MOST_PICTURES:,}; make it smaller, or leave it out with --exclude."
                     )
                 yield _pixels(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    # Pillow reports a damaged header by any of these.
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = str(error).splitlines()[0].replace(str(path), name) if str(error) else type(error).__name__
