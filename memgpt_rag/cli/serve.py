@@ -228,7 +228,11 @@ def require_packages(command: str, extra: str, packages: Sequence[str]) -> None:
     from importlib.util import find_spec
 
     for package in packages:
-        if find_spec(package) is None:
+        try:
+            found = find_spec(package)
+        except ModuleNotFoundError:  # the package that it is part of
+            found = None
+        if found is None:
             raise MissingPackageError(package, command, f"pip install 'memgpt_rag[{extra}]'")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memgpt_rag.io.printable import shortened
+from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.versions import BUSY
 
 _REJECTS_STATUS = 3  # the job went on without what it could not read
@@ -62,7 +63,8 @@ class IndexJobs:
                 for id, path in files.items():
                     (work / "stage" / id).mkdir(parents=True)
                     _link(path, work / "stage" / id / path.name)
-                command = "add" if memory.exists() else "build"
+                # A first build that was killed leaves a folder without a version, from which the next one goes on.
+                command = "add" if (memory / layout.MANIFEST).exists() else "build"
                 further = ["--lexical"] if command == "build" else []
                 status, said = await self._run_when_free(
                     command,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 
 import openai
 import pytest
 from commands import environment, refused, words_of
+from hashing import HashEncoder
 from served import free_port, wait_until
+
+from memgpt_rag.memory import Memory
 
 
 def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
@@ -25,6 +29,14 @@ def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, mon
     (tmp_path / "keys.json").write_text('[{"key": "short"}]')
     found = refused("memgpt-rag", "serve", "--memory", where, "--keys", tmp_path / "keys.json")
     assert "at least 16 characters" in found
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
+def test_telemetry_without_its_packages_says_what_to_install(tmp_path, monkeypatch, missing):
+    Memory.create(tmp_path / "park", ["A rowing boat costs 40 yuan an hour."], HashEncoder())
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = refused("memgpt-rag", "serve", "--memory", tmp_path / "park", "--telemetry", "spans")
+    assert "opentelemetry.sdk" in said and "pip install 'memgpt_rag[telemetry]'" in said
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def test_a_server_killed_while_it_indexes_loses_nothing_that_it_acknowledged(tmp
             for _ in range(3):
                 number = len(texts)
                 texts[upload(server, store, number)] = text_of(number)
-            if turn % 2:  # in the midst of a job, or right after one has ended
+            if turn % 2 == 0:  # in the midst of a job, the first build among them, or right after one has ended
                 time.sleep(chance.uniform(0.5, 8))
             else:
                 completed |= newly_completed(server, store, completed)

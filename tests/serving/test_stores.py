@@ -222,6 +222,15 @@ def test_a_file_waits_until_another_job_has_written(client, server, monkeypatch)
     assert {one.file_id for one in found.data} == {first.id, second.id}
 
 
+def test_a_first_build_that_was_killed_goes_on(client, server):
+    """It leaves a folder that is no memory yet."""
+    store = client.vector_stores.create(name="half built")
+    (server.folder / "files" / "stores" / store.id / "memory" / "segments").mkdir(parents=True)
+    file = uploaded(client, "boats.md", PARK)
+    done = client.vector_stores.files.create_and_poll(file_id=file.id, vector_store_id=store.id)
+    assert (done.status, done.last_error) == ("completed", None)
+
+
 def test_what_cannot_be_noted_is_not_attached(client, server, monkeypatch):
     """A disk that is full: nothing is there that would be gone after the next start."""
 
