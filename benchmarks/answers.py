@@ -222,8 +222,8 @@ def in_every_mode(
     """Figures of some questions, each in all modes."""
     questions, found = (list(of) for of in zip(*part, strict=True))
     figures = [measure(rag, questions, found, mode, language) for mode, rag in rags.items()]
-    for of_modes in zip(*figures, strict=True):
-        yield {"modes": dict(zip(rags, of_modes, strict=True))}
+    for row in zip(*figures, strict=True):
+        yield {"modes": dict(zip(rags, row, strict=True))}
 
 
 def with_config(model: MemoryDecoder, mode: str, readers: dict[str, MemoryDecoder]) -> MemoryDecoder:

@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _STEP = re.compile(
     r"<!-- run: (?P<run>.*?) -->\n"
     r"|<!-- as it is -->\n *```text\n.*?(?<=\n) *```\n"
-    r"|<!-- output: (?P<named>.*?) -->\n *```text\n(?P<of_named>.*?)(?<=\n)(?P<indent1> *)```\n"
-    r"|```(?P<language>sh|python)\n(?P<code>(?:(?!```).)*?)(?<=\n) *```\n\s*```text\n(?P<printed>.*?)(?<=\n)(?P<indent2> *)```\n",
+    r"|<!-- output: (?P<hidden>.*?) -->\n *```text\n(?P<output1>.*?)(?<=\n)(?P<indent1> *)```\n"
+    r"|```(?P<language>sh|python)\n(?P<code>(?:(?!```).)*?)(?<=\n) *```\n\s*```text\n(?P<output2>.*?)(?<=\n)(?P<indent2> *)```\n",
     re.DOTALL,
 )
 _TIME = re.compile(r"\d+(?:\.\d+)? (?:s|ms|seconds?|minutes?)\b")
@@ -40,14 +40,13 @@ def run(code: str, language: str, folder: Path) -> str:
     shell = ["bash", "-c", code] if language == "sh" else [sys.executable, "-c", code]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    errors = subprocess.STDOUT if language == "sh" else None  # a block of Python shows no bars of progress
     done = subprocess.run(
         shell,
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT
-        if language == "sh"
-        else None,  # bars of progress are not what a block of Python prints
+        stderr=errors,
         text=True,
         timeout=600,
         check=language == "python",
@@ -59,12 +58,12 @@ def refreshed(page: str, folder: Path) -> str:
     """Return a page with the outputs that its commands have now."""
 
     def step(match: re.Match[str]) -> str:
-        command, language = match["named"] or match["code"], match["language"] or "sh"
+        command, language = match["hidden"] or match["code"], match["language"] or "sh"
         if match["run"]:
             print(run(match["run"], "sh", folder), end="", file=sys.stderr)
         if not command:
             return match[0]
-        group, indent = ("printed", match["indent2"]) if match["code"] else ("of_named", match["indent1"])
+        group, indent = ("output2", match["indent2"]) if match["code"] else ("output1", match["indent1"])
         printed = run(
             "".join(line.removeprefix(indent) for line in command.splitlines(keepends=True)), language, folder
         )

@@ -117,6 +117,14 @@ def rag(memory, e5, gemma):
 
 
 @pytest.fixture
+def sources(tmp_path) -> Path:
+    """A new folder of forty benches and a page about a park; some tests have sources of their own."""
+    from benches import write_sources
+
+    return write_sources(tmp_path / "sources")
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -104,7 +104,7 @@ class ReadingProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether another file can be read: the process lives, is at the end of a file, and has not grown much."""
+        """Whether another file can be read: the process lives, is at the end of a file, and holds little memory."""
         return self._process.poll() is None and self._grown < _MOST_KEPT
 
     def stop(self) -> None:

@@ -166,6 +166,9 @@ def serve(
     taken over as soon as a job has committed it.
     """
     require_packages("memgpt-rag serve", "serve", ("fastapi", "uvicorn", "python_multipart"))
+    if place.telemetry is not None:
+        packages = ("opentelemetry.sdk", "opentelemetry.exporter")
+        require_packages("memgpt-rag serve --telemetry", "telemetry", packages)
     from memgpt_rag.memory import Memory
     from memgpt_rag.serving.access import load_keys
 
@@ -191,7 +194,6 @@ def serve(
 
 
 def _telemetry(*, with_texts: bool) -> Telemetry:
-    require_packages("memgpt-rag serve --telemetry", "telemetry", ("opentelemetry.sdk", "opentelemetry.exporter"))
     from memgpt_rag.serving.telemetry import from_environment
 
     return from_environment(with_texts=with_texts)

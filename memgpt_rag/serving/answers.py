@@ -31,7 +31,7 @@ class Answers:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def events(self) -> AsyncIterator[Found | Piece | list[Choice]]:
-        """Yield what comes, and the choices last; the task ends with whoever waits for it.
+        """Yield the events of the task, the choices last. The task is cancelled when the iteration ends.
 
         Raises:
             Exception: the one that ended the task.

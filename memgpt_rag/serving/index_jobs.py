@@ -118,7 +118,7 @@ class IndexJobs:
 
 
 def remove_left_over(scratch: Path) -> None:
-    """Remove what jobs of a server that was killed have left. One that still runs commits nothing without its files."""
+    """Remove the folders of jobs whose server was killed. A job that still runs fails without its files, or has read them all."""
     for work in scratch.glob(f"{_PREFIX}*"):
         shutil.rmtree(work, ignore_errors=True)
 

@@ -30,11 +30,7 @@ _OURS = {"HTTPValidationError", "ValidationError"}
 
 
 def content(kind: str) -> dict[int | str, dict[str, Any]]:
-    """Return what a route says of a success whose body is, or may be, no JSON.
-
-    Args:
-        kind: its media type.
-    """
+    """Return the `responses` of a route whose success may have a body of another media type than JSON."""
     return {200: {"description": "Successful Response", "content": {kind: {}}}}
 
 

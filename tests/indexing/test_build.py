@@ -216,8 +216,8 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
     assert "latency               1.0 ms  cannot be kept: 5.0 ms is the least that was found" in told
     assert forecast(many, HashEncoder(), {}, Constraints(milliseconds=5.1)).index.kind == "exact"
 
-    of_states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}
-    expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, words=(0.0, 0.0), states=of_states)
+    states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}
+    expected = dataclasses.replace(fast, entries=1000, disk_bytes=1e6, words=(0.0, 0.0), states=states)
     expected = dataclasses.replace(expected, index=dataclasses.replace(fast.index, disk_bytes=0.0))
     for most_bytes, preset, most in [
         (math.inf, "quality", math.inf),

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from benches import OPTIONS, build, change, entries, record, require_pairs, write_records, write_sources
+from benches import OPTIONS, build, change, entries, record, require_pairs, write_records
 from commands import run
 from hashing import HashEncoder
 
@@ -26,11 +26,6 @@ from memgpt_rag.memory import Memory, list_versions, roll_back
 from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.versions import writing
-
-
-@pytest.fixture
-def sources(tmp_path) -> Path:
-    return write_sources(tmp_path / "sources")
 
 
 def test_a_second_build_embeds_only_what_changed(sources, tmp_path):

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from benches import build, write_sources
+from benches import build
 
 from indexing.jobs.export_memory import export_memory
 from memgpt_rag.errors import (
     SourceError,
 )
 from memgpt_rag.memory import Memory
-
-
-@pytest.fixture
-def sources(tmp_path) -> Path:
-    return write_sources(tmp_path / "sources")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from benches import build, entries, record, require_pairs, write_records, write_sources
+from benches import build, entries, record, require_pairs, write_records
 
 from indexing.job_log import JobLog
 from indexing.jobs.export_memory import export_memory
@@ -14,11 +13,6 @@ from memgpt_rag.errors import (
     SourceError,
 )
 from memgpt_rag.memory import Memory
-
-
-@pytest.fixture
-def sources(tmp_path) -> Path:
-    return write_sources(tmp_path / "sources")
 
 
 def test_files_that_cannot_be_written_are_one_sentence(sources, tmp_path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from benches import build, entries, require_pairs, write_sources
+from benches import build, entries, require_pairs
 
 from memgpt_rag.errors import (
     MemoryFormatError,
@@ -13,11 +11,6 @@ from memgpt_rag.errors import (
 from memgpt_rag.memory import Memory, expire, roll_back
 from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.storage import layout
-
-
-@pytest.fixture
-def sources(tmp_path) -> Path:
-    return write_sources(tmp_path / "sources")
 
 
 def test_entries_are_deleted_and_come_back(sources, tmp_path):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from benches import build, write_sources
+from benches import build
 
 from memgpt_rag.memory import Memory
-
-
-@pytest.fixture
-def sources(tmp_path) -> Path:
-    return write_sources(tmp_path / "sources")
 
 
 def test_filters_give_exactly_k_entries_of_those_that_match(sources, tmp_path, rng):

@@ -190,10 +190,8 @@ def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path, models):
                             raise
                         break
         client.files.delete(fillers.pop())  # enough to note a file, not to index it
-        failed = ""
-        with contextlib.suppress(openai.InternalServerError):
-            failed = upload(server, store, 1)
-            found = client.vector_stores.files.poll(failed, vector_store_id=store)
+        with contextlib.suppress(openai.InternalServerError):  # where not even that much is left
+            found = client.vector_stores.files.poll(upload(server, store, 1), vector_store_id=store)
             assert found.status == "failed"
             assert "No space left on device" in found.last_error.message
         (hit,) = client.vector_stores.search(store, query=text_of(0), max_num_results=1)
