@@ -34,6 +34,8 @@ def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, mon
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
 def test_telemetry_without_its_packages_says_what_to_install(tmp_path, monkeypatch, missing):
     Memory.create(tmp_path / "park", ["A rowing boat costs 40 yuan an hour."], HashEncoder())
+    for loaded in [name for name in sys.modules if name.startswith("opentelemetry")]:  # by the tests before this one
+        monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, missing, None)
     said = refused("memgpt-rag", "serve", "--memory", tmp_path / "park", "--telemetry", "spans")
     assert "opentelemetry.sdk" in said and "pip install 'memgpt_rag[telemetry]'" in said
