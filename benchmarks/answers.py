@@ -21,8 +21,8 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -33,33 +33,44 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_figures import PASTED, print_table, summarise
+from benchmarks.answer_figures import print_table, summarise
+from benchmarks.answer_modes import (
+    ALWAYS,
+    MODES,
+    READER_MODES,
+    STATES_BYTES,
+    attends,
+    examples_of,
+    gold_of,
+    measure,
+    with_config,
+    with_reader,
+)
 from benchmarks.kept_answers import KeptAnswers
-from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set, sample
+from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
 from indexing.jobs.build_memory import NewMemory, build_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
+from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
-from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import FITTED, decoder_key, general_preset, preset
 from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.training.answer_likelihood import Example, alike_batches, answer_losses
 from memgpt_rag.training.calibrate import END_WEIGHT, CalibrationOptions, calibrate
 from memgpt_rag.training.layer_sweep import sweep_layers
 
 CHOOSING, REPORTING = 0, 1
 K = 4
-STATES_BYTES = 6 * 2**30
 
 
 def build(
@@ -94,17 +105,6 @@ def build(
         add_lexical_index(memory)
         memory = Memory.open(folder / name)
     return memory
-
-
-def examples_of(questions: Sequence[Question], found: Sequence[list[Retrieved]]) -> list[Example]:
-    return [
-        Example(question.text, question.answers[0], of, gold_of(question, of))
-        for question, of in zip(questions, found, strict=True)
-    ]
-
-
-def gold_of(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
-    return tuple(place for place, entry in enumerate(found) if is_gold(question, entry.passage))
 
 
 def choose(
@@ -173,12 +173,6 @@ def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) ->
     return {**means, "all": round(float(torch.cat(every).mean()), 4)}
 
 
-ALWAYS = ("prompt-1", "prompt-4")
-MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
-READER_MODES = ("reader, quality", "reader, compact", "reader, prompt-4", "trained, prompt-4")
-PROMPT_READER = Path(__file__).parent / "readers" / DEFAULT_GENERATOR
-
-
 def report(
     memories: dict[str, Memory],
     questions: dict[str, list[Question]],
@@ -193,18 +187,19 @@ def report(
     results: dict[str, Any] = {}
     kept = kept or KeptAnswers(None)
     for name, asked in questions.items():
-        rags = {mode: RAG(memories[name], encoder, with_config(model, mode, readers)) for mode in modes}
-        found = rags["prompt-4"].retriever.retrieve([question.text for question in asked], K)
-        keys = [f"{name}: {', '.join(sorted(modes))}: {question.text}" for question in asked]
-        warm(rags, [entries for key, entries in zip(keys, found, strict=True) if key not in kept.rows])
-        answers = kept.fill(
-            zip(keys, zip(asked, found, strict=True), strict=True),
-            partial(in_every_mode, rags, SETS[name].language),
-            name,
-            batch_size,
-        )
-        rows = {mode: [answer["modes"][mode] for answer in answers] for mode in modes}
-        places = [gold_of(question, entries) for question, entries in zip(asked, found, strict=True)]
+        rags = {mode: RAG(memories[name], encoder, readers.get(mode) or with_config(model, mode)) for mode in modes}
+        rows: dict[str, list[dict[str, Any]]] = {mode: [] for mode in modes}
+        places: list[tuple[int, ...]] = []
+        for start in tqdm(range(0, len(asked), batch_size), desc=name, disable=None):
+            part = asked[start : start + batch_size]
+            drafts = rags["prompt-4"].drafts([question.text for question in part], AskOptions(k=K))
+            places += [gold_of(question, draft.retrieved[:K]) for question, draft in zip(part, drafts, strict=True)]
+            for mode, rag in rags.items():
+                keys = [f"{name}: {rag.retriever.search.key or 'dense'}: {mode}: {question.text}" for question in part]
+                answer = partial(in_mode, rag, mode, SETS[name].language)
+                rows[mode] += kept.fill(
+                    zip(keys, zip(part, drafts, strict=True), strict=True), answer, mode, batch_size
+                )
         results[name] = {
             "questions": len(asked),
             "passage found": {
@@ -216,74 +211,12 @@ def report(
     print(json.dumps(results, ensure_ascii=False))
 
 
-def in_every_mode(
-    rags: dict[str, RAG], language: str, part: Sequence[tuple[Question, list[Retrieved]]]
-) -> Iterator[dict[str, Any]]:
-    """Figures of some questions, each in all modes."""
-    questions, found = (list(of) for of in zip(*part, strict=True))
-    figures = [measure(rag, questions, found, mode, language) for mode, rag in rags.items()]
-    for row in zip(*figures, strict=True):
-        yield {"modes": dict(zip(rags, row, strict=True))}
-
-
-def with_config(model: MemoryDecoder, mode: str, readers: dict[str, MemoryDecoder]) -> MemoryDecoder:
-    """The same decoder with the configuration of a mode, and states of its own; or the one with the reader of a mode."""
-    if mode in readers:
-        return readers[mode]
-    config = preset("compact" if mode.startswith("compact") else "quality", model.decoder.config)
-    if mode.endswith("no bias"):
-        config = replace(config, score_bias=0.0)
-    return MemoryDecoder(model.decoder, model.tokenizer, config=config, states_cache_bytes=STATES_BYTES)
-
-
-def with_reader(name: str, mode: str) -> MemoryDecoder:
-    """The model that reads with what was trained for a mode."""
-    return MemoryDecoder.from_pretrained(
-        name,
-        config="compact" if mode.endswith("compact") else "quality",
-        reader=PROMPT_READER if mode.startswith("trained") else "auto",
-        states_cache_bytes=STATES_BYTES,
-    )
-
-
-def attends(mode: str) -> bool:
-    """Whether a mode reads its entries from memory."""
-    return mode.removeprefix("reader, ").startswith(("quality", "compact"))
-
-
-def warm(rags: dict[str, RAG], found: Sequence[Sequence[Retrieved]]) -> None:
-    """States of all entries that the questions need, as a memory with stored states would have them."""
-    for mode, rag in rags.items():
-        if attends(mode):
-            rag.model.states_of([rag.prompt.entry_ids(entry.passage) for of_question in found for entry in of_question])
-
-
-def measure(
-    rag: RAG, asked: Sequence[Question], found: Sequence[list[Retrieved]], mode: str, language: str
-) -> list[dict[str, float]]:
-    """Figures of each question; the time to the first token is that of the batch."""
-    count, nothing = PASTED.get(mode.rpartition(", ")[2], 0), [[] for _ in asked]
-    pasted, attended = [entries[:count] for entries in found], found if attends(mode) else nothing
-    generated = rag.generator.generate_batch([question.text for question in asked], pasted, attended)
-    with torch.no_grad():
-        losses, _ = answer_losses(rag, examples_of(asked, attended), pasted=pasted)
-    masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
-    rows = []
-    for question, tokens, loss, entries, mass in zip(
-        asked, generated.tokens, losses.tolist(), attended, masses, strict=True
-    ):
-        text = rag.prompt.answer_text(tokens)
-        row = {
-            "nll": loss,
-            "em": exact_match(text, question.answers, language),
-            "f1": f1(text, question.answers, language),
-            "contains": holds_any(text, question.answers),
-            "first_token": generated.clock.first_token,
-        }
-        if gold := gold_of(question, entries):
-            row["cites"] = float(mass.index(max(mass)) in gold)
-        rows.append(row)
-    return rows
+def in_mode(rag: RAG, mode: str, language: str, part: Sequence[tuple[Question, Draft]]) -> list[dict[str, Any]]:
+    """Return the figures of some questions in one mode; states are ready, as a memory that stores them has them."""
+    drafts = [Draft(draft.question, draft.retrieved) for _, draft in part]
+    if attends(mode):
+        rag.model.states_of([rag.prompt.entry_ids(entry.passage) for draft in drafts for entry in draft.retrieved[:K]])
+    return measure(rag, [question for question, _ in part], drafts, mode, K, language)
 
 
 def main() -> None:
@@ -329,7 +262,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name, articles in zip(arguments.sets, cycle(arguments.articles), strict=False):
             records, of_set = read_set(arguments.data, name, articles)
-            memories[name] = build(name, arguments.memories or Path(scratch), encoder, records)
+            memories[name] = build(name, arguments.memories or Path(scratch), encoder, records, words=True)
             questions[name] = sample(of_set, half, count)
         if arguments.what == "choose":
             rags = {name: RAG(memory, encoder, model) for name, memory in memories.items()}

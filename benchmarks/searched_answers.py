@@ -27,8 +27,10 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import CHOOSING, REPORTING, STATES_BYTES, build, examples_of, gold_of, measure, with_config
+from benchmarks.answer_modes import STATES_BYTES, examples_of, gold_of, measure_memory, with_config
+from benchmarks.answers import CHOOSING, REPORTING, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
+from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.config import DEFAULT_ENCODER
@@ -49,7 +51,7 @@ FIGURES = ("nll", "em", "f1", "contains", "found")
 def searches(model: MemoryDecoder, depth: int) -> dict[str, Search]:
     again = LikelihoodReranker(model, Prompt(model.tokenizer))
     return {
-        "dense": Search(),
+        "dense": Search("dense"),
         "hybrid": Search("hybrid"),
         "hybrid + model": Search("hybrid", reranker=again, depth=depth),
         "hybrid + adjacent": Search("hybrid", adjacent=1),
@@ -75,9 +77,10 @@ def measure_set(
         for name, search in ways.items():
             rag.retriever.search = search
             rag.model.config = replace(preset, score_bias=preset.score_bias * factors[name])
-            (found,) = rag.retriever.retrieve([question.text], args.k)
-            measured = measure(rag, question, found, args.preset, language)
-            rows[name].append({**measured, "found": float(bool(gold_of(question, found)))})
+            drafts = rag.drafts([question.text], AskOptions(k=args.k))
+            (measured,) = measure_memory(rag, [question], drafts, args.k, language)
+            found = gold_of(question, drafts[0].retrieved[: args.k])
+            rows[name].append({**measured, "found": float(bool(found))})
     rag.model.config = preset
     return factors, rows
 
