@@ -30,7 +30,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import CHOOSING, REPORTING, K, build
+from benchmarks.answer_modes import K
+from benchmarks.answers import CHOOSING, REPORTING, build
 from benchmarks.decision_figures import area, area_interval, decided, reliability
 from benchmarks.how_to import load_model
 from benchmarks.kept_answers import KeptAnswers
@@ -50,12 +51,13 @@ from benchmarks.small_talk import inputs_without_need
 from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
+    GENERAL_READER,
     best_threshold,
     read_confidence,
     save_confidence,
 )
 from memgpt_rag.answering.signals import BEFORE_ANSWER, SIGNALS, Signals
-from memgpt_rag.choices import PRESETS, SEARCH_KINDS
+from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, PRESETS, SEARCH_KINDS
 from memgpt_rag.encoders.config import DEFAULT_ENCODER
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
@@ -107,8 +109,8 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
         ]
     summary = {}
     keys: dict[str, tuple[str, ...]] = {rag.confidence_key: ()}
-    if rag.model.config.layers == "all" and rag.model.reader is None:
-        keys[GENERAL] = PARTICULAR
+    if rag.model.config.layers == "all":
+        keys[GENERAL if rag.model.reader is None else GENERAL_READER] = PARTICULAR
     for key, left_out in keys.items():
         fits: dict[str, Fit] = {
             "needed": fit(needed, [name for name in NEEDED if name not in left_out]),
@@ -155,7 +157,7 @@ def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
 
     A single signal gets the direction and the threshold that are best for the very answers it is judged by, which flatters it.
     """
-    general = read_confidence(FITTED)[GENERAL]["supported"]
+    general = read_confidence(FITTED)[GENERAL if rag.model.reader is None else GENERAL_READER]["supported"]
     found: dict[str, Any] = {"areas": {}, "reliability": {}}
     for negatives in NEGATIVES:
         of = chosen(observed, [negatives])
@@ -245,6 +247,12 @@ def main() -> None:
     parser.add_argument("--preset", default="quality", choices=PRESETS)
     parser.add_argument("--reader", default="auto", help="auto, none, or the folder of a reader")
     parser.add_argument("--search", default="dense", choices=SEARCH_KINDS)
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=DEFAULT_MAX_NEW_TOKENS,
+        help="of an answer; 1 is enough to fit signals that are known before it",
+    )
     parser.add_argument("--save", action="store_true", help="what was fitted becomes what holds for these models")
     parser.add_argument("--answers", type=Path, help="file that keeps the answers for the next time")
     parser.add_argument("--memories", type=Path, help="folder to keep the memories in for the next time")
@@ -265,7 +273,10 @@ def main() -> None:
             memory = build(name, folder, encoder, records, words=words)
             rag = RAG(memory, encoder, model, search=Search(arguments.search))
             key = f"{rag.confidence_key}, reader {arguments.reader}, k {K}"
-            observed = observe(rag, name, sample(questions, half, arguments.questions), kept, key)
+            if arguments.max_new_tokens != DEFAULT_MAX_NEW_TOKENS:
+                key = f"{key}, {arguments.max_new_tokens} tokens"
+            asked = sample(questions, half, arguments.questions)
+            observed = observe(rag, name, asked, kept, key, max_new_tokens=arguments.max_new_tokens)
             language = language_of_set(name)
             first = language not in map(language_of_set, seen)  # its inputs are the same in every set
             inputs = inputs_without_need(language, half, arguments.data) if first else {}

@@ -38,6 +38,7 @@ ALWAYS = ("prompt-1", "prompt-4")
 MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
 READER_MODES = ("reader, quality", "reader, compact", "reader, prompt-4", "trained, prompt-4")
 PROMPT_READER = Path(__file__).parent / "readers" / DEFAULT_GENERATOR
+K = 4
 STATES_BYTES = 2 * 2**30
 Row = dict[str, Any]
 

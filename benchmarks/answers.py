@@ -39,6 +39,7 @@ from benchmarks.answer_modes import (
     MODES,
     READER_MODES,
     STATES_BYTES,
+    K,
     attends,
     examples_of,
     gold_of,
@@ -70,7 +71,6 @@ from memgpt_rag.training.calibrate import END_WEIGHT, CalibrationOptions, calibr
 from memgpt_rag.training.layer_sweep import sweep_layers
 
 CHOOSING, REPORTING = 0, 1
-K = 4
 
 
 def build(

@@ -25,7 +25,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import REPORTING, K, build
+from benchmarks.answer_modes import K
+from benchmarks.answers import REPORTING, build
 from benchmarks.how_to_set import build_manuals, read_questions
 from benchmarks.judged_sets import load
 from benchmarks.question_sets import DATA, SETS, is_gold, read_set, sample

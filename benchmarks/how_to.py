@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import K
+from benchmarks.answer_modes import K
 from benchmarks.how_to_set import HowTo, build_manuals, read_questions
 from benchmarks.kept_answers import KeptAnswers, known
 from benchmarks.question_sets import DATA

@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import K
+from benchmarks.answer_modes import K
 from benchmarks.kept_answers import KeptAnswers, known
 from benchmarks.news_events import NEWS, read_news
 from benchmarks.question_sets import SETS, Question, is_gold, read_set
@@ -86,7 +86,15 @@ def memory_kinds(question: Question, found: Sequence[Retrieved]) -> dict[str, li
     return {kind: entries[:_MOST] for kind, entries in kinds.items() if entries}
 
 
-def observe(rag: RAG, name: str, questions: Sequence[Question], kept: KeptAnswers, key: str) -> list[Observed]:
+def observe(
+    rag: RAG,
+    name: str,
+    questions: Sequence[Question],
+    kept: KeptAnswers,
+    key: str,
+    *,
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+) -> list[Observed]:
     """Ask every question of every memory; the answers to a question are neighbours.
 
     Args:
@@ -105,7 +113,7 @@ def observe(rag: RAG, name: str, questions: Sequence[Question], kept: KeptAnswer
 
         def answer(batch: Sequence[tuple[Question, str, list[Retrieved]]]) -> list[dict[str, Any]]:
             drafts = [Draft(question.text, entries) for question, _, entries in batch]
-            answers = rag.answer_from(drafts, AskOptions(k=K, max_new_tokens=DEFAULT_MAX_NEW_TOKENS))
+            answers = rag.answer_from(drafts, AskOptions(k=K, max_new_tokens=max_new_tokens))
             return [
                 {
                     "answer": one.text,

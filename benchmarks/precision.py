@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_modes import examples_of
-from benchmarks.answers import REPORTING, K, build
+from benchmarks.answer_modes import K, examples_of
+from benchmarks.answers import REPORTING, build
 from benchmarks.question_sets import DATA, read_set, sample
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.significance import interval

@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answers import CHOOSING, REPORTING, K, build
+from benchmarks.answer_modes import K
+from benchmarks.answers import CHOOSING, REPORTING, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.config import DEFAULT_ENCODER

@@ -224,7 +224,9 @@ class RAG:
         """What tells which questions need the memory and which answers it supports, as fitted to these models; may be set."""
         key = self.confidence_key
         if key not in self._confidence:
-            self._confidence[key] = load_confidence(key, confidence_file(self.model.name))
+            self._confidence[key] = load_confidence(
+                key, confidence_file(self.model.name), with_reader=self.model.reader is not None
+            )
         return self._confidence[key]
 
     @confidence.setter

@@ -25,6 +25,7 @@ _MAX_BYTES = 2**22  # of a user's file
 # Written by `benchmarks/abstention.py fit --save`.
 FITTED = Path(__file__).with_name("confidence.json")
 GENERAL = "general"
+GENERAL_READER = "general, with a reader"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class FeatureWeight:
 
 @dataclass(frozen=True)
 class LogisticModel:
-    """LogisticModel regression: p = σ(bias + Σ weight · (x − typical) / scale). What is not known counts as typical.
+    """Logistic regression: p = σ(bias + Σ weight · (x − typical) / scale). What is not known counts as typical.
 
     Attributes:
         threshold: lowest probability that means yes.
@@ -162,20 +163,22 @@ def confidence_key(decoder: str, layers: str, encoder: str, search: str = "") ->
     return f"{decoder} {layers} {encoder} {search}".rstrip()
 
 
-def load_confidence(key: str, own: Path) -> ConfidenceModel:
-    """Return the model as a user fitted it; failing that, as it comes with this release, or as it holds for any.
+def load_confidence(key: str, own: Path, *, with_reader: bool = False) -> ConfidenceModel:
+    """Return the model that a user fitted for these models; failing that, the one of this release; failing that, a general one.
 
-    The one that holds for any was fitted with Gemma 3 270M on English and Chinese, and does without signals that mean
-    something with one encoder or one way of reading only: the height of a retrieval score, and attention mass.
+    The general ones, with a reader and without, were fitted with Gemma 3 270M in English and Chinese. They leave out signals whose
+    meaning depends on the encoder or the layers that read memory: the height of a retrieval score, and attention mass.
 
     Args:
-        own: file of a user's.
+        own: the user's file.
+        with_reader: whether memory is read with a reader, which has learned to decline.
 
     Raises:
         ModelError: the file of a user's is damaged.
     """
-    come, users = read_confidence(FITTED), read_confidence(own)
-    return ConfidenceModel(**{**come[GENERAL], **come.get(key, {}), **users.get(key, {})})
+    released, users = read_confidence(FITTED), read_confidence(own)
+    general = released[GENERAL] | (released[GENERAL_READER] if with_reader else {})
+    return ConfidenceModel(**general | released.get(key, {}) | users.get(key, {}))
 
 
 def read_confidence(file: Path) -> dict[str, dict[str, LogisticModel]]:
