@@ -8,6 +8,8 @@ same against the server of another checkout. With the package xllamacpp, the HTT
 from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours within the time.
 The memory holds the states of its entries, as `memgpt-index states` stores them.
 
+`--replicas N` runs the same against N replicas on a Ray cluster of this machine.
+
 Then four times as many clients as the server takes at once, for a minute: what is refused must be refused with status 429, what
 is accepted must have its first token before its deadline, and the server's memory must stay where it is.
 
@@ -198,13 +200,13 @@ def resident_mb(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def served(checkout: Path, memory: Path) -> Iterator[tuple[int, int]]:
-    """Run a checkout's server; yields its port and process."""
+def served(checkout: Path, memory: Path, *engine: str) -> Iterator[tuple[int, int]]:
+    """Run a checkout's server, with options that choose its engine; yields its port and process."""
     port = _free_port()
     command = [sys.executable, "-m", "memgpt_rag", "serve", "--memory", f"memory={memory}", "--port", str(port)]
     limits = ["--max-rows", str(ROWS), "--max-waiting", str(WAITING), "--deadline", str(DEADLINE_SECONDS)]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    process = subprocess.Popen([*command, *limits], cwd=checkout, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, *limits, *engine], cwd=checkout, env=environment, stderr=subprocess.DEVNULL)
     try:
         while not _is_ready(port):
             if process.poll() is not None:
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="another checkout, whose server is measured, too")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--requests", type=int, default=48, help="of each row of the table")
+    parser.add_argument("--replicas", type=int, help="replicas on a Ray cluster, which are measured, too")
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
     parser.add_argument("--overload-seconds", type=float, default=60)
@@ -300,6 +303,11 @@ def main() -> None:
                 if name == "this" and options.overload_seconds:
                     results["overload"] = overloaded(ask, pid, options.overload_seconds)
                     print(f"  overload: {results['overload']}", flush=True)
+        if options.replicas:
+            print(f"{options.replicas} replicas")
+            with served(ROOT, memory, "--engine", "ray", "--replicas", str(options.replicas)) as (port, _):
+                ask = ask_ours(port, questions, options.k, options.tokens)
+                results["replicas"] = measured(ask, options.streams, options.requests)
         try:
             with llama_cpp(Path(scratch), results["cores"]) as port:
                 print("llama.cpp, passages in the prompt")

@@ -36,7 +36,7 @@ STATES_TYPES: tuple[StatesType, ...] = get_args(StatesType)
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 DEFAULT_MAX_PASSAGE_TOKENS = 160
 
-# How a memory is built and its keys are searched.
+# Where a memory is built or served, and how its keys are searched.
 EngineKind = Literal["local", "ray"]
 IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]
 ENGINE_KINDS: tuple[EngineKind, ...] = get_args(EngineKind)

@@ -3,134 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from memgpt_rag.choices import Preset
-from memgpt_rag.cli.options import encoder_option, host_option, keys_option, model_option, open_option, preset_option
+from memgpt_rag.cli.options import encoder_option, model_option, preset_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
+from memgpt_rag.cli.serve_options import Limits, Place, limit_options, place_options
 from memgpt_rag.errors import MissingPackageError
 from memgpt_rag.io.console import echo, no_cache_option, quiet_libraries, reader_option
-from memgpt_rag.io.option_groups import gathered
-from memgpt_rag.limits import MOST_NEW_TOKENS, MOST_UPLOAD_BYTES
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from memgpt_rag.encoders.base import Encoder
     from memgpt_rag.memory import Memory
     from memgpt_rag.serving.access import Keys
     from memgpt_rag.serving.memories import Models
     from memgpt_rag.serving.settings import ServerSettings
     from memgpt_rag.serving.telemetry import Telemetry
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """How much is done at once, as the options say."""
-
-    max_rows: int
-    max_waiting: int
-    deadline: float
-    max_new_tokens: int
-    max_upload: int
-
-
-_limit_options = gathered(
-    _Limits,
-    "limits",
-    [
-        click.option(
-            "--max-rows",
-            default=8,
-            show_default=True,
-            type=click.IntRange(1, 256),
-            help="Answers that are generated at once.",
-        ),
-        click.option(
-            "--max-waiting",
-            default=64,
-            show_default=True,
-            type=click.IntRange(1, 100_000),
-            help="Requests that may wait for their turn; more are answered with status 429.",
-        ),
-        click.option(
-            "--deadline",
-            default=120.0,
-            show_default=True,
-            type=click.FloatRange(0, min_open=True),
-            metavar="SECONDS",
-            help="Longest time that a request may take, with the time that it waits.",
-        ),
-        click.option(
-            "--max-new-tokens",
-            default=MOST_NEW_TOKENS,
-            show_default=True,
-            type=click.IntRange(1, MOST_NEW_TOKENS),
-            help="Longest answer that a request may ask for.",
-        ),
-        click.option(
-            "--max-upload",
-            default=MOST_UPLOAD_BYTES,
-            show_default=True,
-            type=click.IntRange(1),
-            metavar="BYTES",
-            help="Largest file that may be uploaded.",
-        ),
-    ],
-)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the server listens and who may use it, as the options say."""
-
-    host: str
-    port: int
-    keys_file: Path | None
-    is_open: bool
-    public_url: str
-    files: Path | None
-    no_page: bool
-    remember: Path | None
-    telemetry: str | None
-
-
-_place_options = gathered(
-    _Place,
-    "place",
-    [
-        host_option,
-        click.option(
-            "--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen at."
-        ),
-        keys_option,
-        open_option,
-        click.option(
-            "--public-url", default="", metavar="URL", help="Address of this server in citations, behind a proxy."
-        ),
-        click.option(
-            "--files",
-            type=click.Path(path_type=Path),
-            help="Folder for uploaded files and the memories made from them; without it, the server takes none.",
-        ),
-        click.option("--no-page", is_flag=True, help="Serve the API alone, without the page for people at /."),
-        click.option(
-            "--remember",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="Folder for conversations: turns of those that a request names are kept there, and older ones are found again "
-            "when they are relevant; without it, the server remembers none.",
-        ),
-        click.option(
-            "--telemetry",
-            type=click.Choice(["spans", "texts"]),
-            help="Send a span of each answer over OTLP, as OpenTelemetry's variables say; `texts` puts questions and answers into it. "
-            "Needs the extra `telemetry`.",
-        ),
-    ],
-)
 
 
 @click.command()
@@ -141,23 +34,23 @@ _place_options = gathered(
     metavar="[NAME=]DIR",
     help="Folder that memgpt-index build wrote, and the name that requests use; may be given again. The first one is the default.",
 )
-@_place_options
+@place_options
 @model_option
 @preset_option
 @encoder_option
 @reader_option
 @search_options
-@_limit_options
+@limit_options
 @no_cache_option
 def serve(
     memories: tuple[str, ...],
-    place: _Place,
+    place: Place,
     model: str,
     preset: Preset,
     encoder: str | None,
     reader: str,
     search: SearchOptions,
-    limits: _Limits,
+    limits: Limits,
     no_cache: bool,
 ) -> None:
     """Serve memories over HTTP, in the form of the OpenAI API.
@@ -169,6 +62,7 @@ def serve(
     if place.telemetry is not None:
         packages = ("opentelemetry.sdk", "opentelemetry.exporter")
         require_packages("memgpt-rag serve --telemetry", "telemetry", packages)
+    _require_engine(place)
     from memgpt_rag.memory import Memory
     from memgpt_rag.serving.access import load_keys
 
@@ -177,20 +71,59 @@ def serve(
     require_keys(settings, keys, place.is_open)
     for folder in settings.memories.values():  # a wrong folder is reported before a model is loaded
         Memory.open(folder)
-    quiet_libraries()
-    from memgpt_rag.serving.app import create_app
-    from memgpt_rag.serving.log import start_log
+    make_app = partial(
+        _application, settings, keys, model, preset, encoder, reader, search, no_cache, telemetry=place.telemetry
+    )
+    page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
+    serving = f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends."
+    if place.engine == "ray":
+        from memgpt_rag.serving.replicas import run_replicas
+
+        run_replicas(make_app, settings, place.replicas or 1, lambda: echo(serving, err=True))
+        return
     from memgpt_rag.serving.server import http_server, run_until_stopped
 
-    telemetry = None if place.telemetry is None else _telemetry(with_texts=place.telemetry == "texts")
-    app = create_app(settings, load_models(settings, model, preset, encoder, reader, search, no_cache), keys, telemetry)
-    start_log()
-    page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
-    echo(f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends.", err=True)
+    app = make_app()
+    echo(serving, err=True)
     server = http_server(app, settings)
     run_until_stopped(server)
     if not server.started:
         raise click.ClickException(f"{place.host}:{place.port} cannot be listened at; name another --port.")
+
+
+def _require_engine(place: Place) -> None:
+    """See that an engine can do what is asked of it.
+
+    Raises:
+        UsageError: it cannot.
+        MissingPackageError: its packages are not installed.
+    """
+    if place.engine == "local":
+        if place.replicas is not None:
+            raise click.UsageError("--replicas is for --engine ray; leave it out, or choose that engine.")
+        return
+    for option, given in (("--files", place.files), ("--remember", place.remember)):
+        if given is not None:
+            raise click.UsageError(
+                f"{option} keeps what one process alone may write; leave it out, or choose --engine local."
+            )
+    require_packages("memgpt-rag serve --engine ray", "serve-ray", ("ray.serve", "aiohttp", "grpc"))
+
+
+def _application(settings: ServerSettings, keys: Keys, *models: Any, telemetry: str | None) -> FastAPI:
+    """Load the models and make the application; in the process that serves it.
+
+    Args:
+        models: what `load_models` takes behind the settings.
+    """
+    quiet_libraries()
+    from memgpt_rag.serving.app import create_app
+    from memgpt_rag.serving.log import start_log
+
+    spans = None if telemetry is None else _telemetry(with_texts=telemetry == "texts")
+    app = create_app(settings, load_models(settings, *models), keys, spans)
+    start_log()
+    return app
 
 
 def _telemetry(*, with_texts: bool) -> Telemetry:
@@ -199,13 +132,16 @@ def _telemetry(*, with_texts: bool) -> Telemetry:
     return from_environment(with_texts=with_texts)
 
 
-def _settings(memories: tuple[str, ...], place: _Place, limits: _Limits, encoder: str | None) -> ServerSettings:
+def _settings(memories: tuple[str, ...], place: Place, limits: Limits, encoder: str | None) -> ServerSettings:
     from memgpt_rag.serving.settings import ServerSettings, named_memories
 
     if not memories and place.files is None:
         raise click.UsageError("Name the memories to serve, --memory DIR, or a folder for uploads, --files DIR.")
+    named = named_memories(memories)
+    if place.engine == "ray":  # a replica works in another folder
+        named = {name: folder.resolve() for name, folder in named.items()}
     return ServerSettings(
-        named_memories(memories),
+        named,
         host=place.host,
         port=place.port,
         public_url=place.public_url,

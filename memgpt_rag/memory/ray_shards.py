@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from memgpt_rag.memory.storage.states import Codes
 from memgpt_rag.passage import Passage
 
 _PATIENCE_SECONDS = 10
+_HERE = "this machine"
 
 
 class RayShard:
@@ -149,6 +152,8 @@ def ray_shards(folders: Sequence[str | Path]) -> Shards:
 def cluster(address: str | None = None) -> Iterator[None]:
     """Connect to a Ray cluster inside the block, or use the connection that is already open.
 
+    Ray listens on all interfaces and runs what it is sent, so a cluster that this starts is open only to those who know its token.
+
     Args:
         address: address such as "head:6379"; None for the one that RAY_ADDRESS names, or else this machine.
 
@@ -156,7 +161,11 @@ def cluster(address: str | None = None) -> Iterator[None]:
         MissingPackageError: Ray is not installed.
         ClusterError: no cluster answers at the address.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    where = address or os.environ.get("RAY_ADDRESS", _HERE)
+    if where != _HERE:  # each attempt to connect would be logged; the setting itself is, too
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    elif "ray" not in sys.modules:  # Ray decides while it is imported whether it asks for a token
+        os.environ.update(_token())
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -165,7 +174,6 @@ def cluster(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    where = address or os.environ.get("RAY_ADDRESS", "this machine")
     try:
         host, _, port = where.rpartition(":")
         if host and port.isdigit():  # Ray itself would try for minutes
@@ -181,6 +189,12 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _token() -> dict[str, str]:
+    """Return the variables that have Ray ask for a token; none where its user has chosen how it asks."""
+    chosen = any(name.startswith("RAY_AUTH") for name in os.environ)
+    return {} if chosen else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def first_line(error: BaseException) -> str:

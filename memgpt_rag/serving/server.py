@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from memgpt_rag.serving.settings import ServerSettings
 
 _SHUTDOWN_SECONDS = 30
-_MOST_OTHERS = 512  # connections beside those that wait for an answer
+MOST_OTHERS = 512  # connections beside those that wait for an answer
 
 
 def http_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
@@ -26,7 +26,7 @@ def http_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.max_waiting + _MOST_OTHERS,
+        limit_concurrency=settings.max_waiting + MOST_OTHERS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=2**16,

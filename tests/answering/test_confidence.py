@@ -13,6 +13,7 @@ import pytest
 from memgpt_rag.answering.confidence import (
     FITTED,
     GENERAL,
+    GENERAL_READER,
     ConfidenceModel,
     FeatureWeight,
     LogisticModel,
@@ -286,8 +287,10 @@ def test_what_comes_uses_only_signals_that_there_are():
     assert json.loads(FITTED.read_text())[GENERAL]
 
 
-def test_a_reader_may_not_decline_where_the_memory_supports_an_answer():
-    key = next(key for key, decisions in COME.items() if "declining" in decisions["supported"].weights)
+def test_a_reader_may_not_decline_where_the_memory_supports_an_answer(tmp_path):
+    key = next(
+        key for key, decisions in COME.items() if {"declining", "score"} <= decisions["supported"].weights.keys()
+    )
     fitted, general = ConfidenceModel(**COME[key]), ConfidenceModel(**COME[GENERAL])
     typical = {name: of.typical for name, of in fitted.supported.weights.items()}
     sure = Signals(**{**typical, "declining": -6.0})
@@ -295,5 +298,9 @@ def test_a_reader_may_not_decline_where_the_memory_supports_an_answer():
     assert (fitted.may_decline(sure), fitted.may_decline(unsure)) == (False, True)
     assert not fitted.may_decline(replace(unsure, score=99.0)), "the search knows better"
     assert general.may_decline(sure), "nothing was fitted to what the reader says"
+    with_reader = load_confidence("unheard of", tmp_path / "none", with_reader=True)
+    assert with_reader == ConfidenceModel(**COME[GENERAL_READER])
+    assert (with_reader.may_decline(sure), with_reader.may_decline(unsure)) == (False, True)
+    assert not with_reader.supported.weights.keys() & {"score", "mass", "question_mass"}, "they depend on the models"
     later = replace(fitted.supported, weights={**fitted.supported.weights, "log_prob": FeatureWeight(1.0, 0.0, 1.0)})
     assert replace(fitted, supported=later).may_decline(sure), "not known yet"
