@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
-from memgpt_rag.model.entry_reading import LayerStates, cache_of
+from memgpt_rag.model.entry_reading import LayerStates
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.presets import calibrated_preset, preset
@@ -30,6 +30,7 @@ from memgpt_rag.model.retrofit import retrofit, use_memory
 from memgpt_rag.model.states import AttendedMemory, EntryStates, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
+from memgpt_rag.model.whole_cache import repeated
 
 DEFAULT_GENERATOR = GEMMA
 
@@ -392,7 +393,7 @@ class MemoryDecoder(nn.Module):
 
     def hidden_after(
         self,
-        prefix: Sequence[LayerStates],
+        prefix: DynamicCache,
         input_ids: Int[Tensor, "rows tokens"],
         attention_mask: Int[Tensor, "rows tokens"],
         memory: AttendedMemory,
@@ -401,12 +402,12 @@ class MemoryDecoder(nn.Module):
         inputs = self._place(input_ids, attention_mask, memory)
         with self._use_memory(memory):
             hidden: Tensor = self.decoder.base_model(
-                **inputs, past_key_values=cache_of(prefix, len(input_ids))
+                **inputs, past_key_values=repeated(prefix, len(input_ids))
             ).last_hidden_state
         return hidden
 
-    def read_prefix(self) -> list[LayerStates]:
-        """States of the prefix and the vectors behind it, layer by layer, through which gradients flow."""
+    def read_prefix(self) -> DynamicCache:
+        """Return a cache of one row that has seen the prefix and the vectors behind it; gradients flow through it."""
         return self._states.read_prefix()
 
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:

@@ -13,26 +13,29 @@ from transformers import DynamicCache, PreTrainedModel
 
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.retrofit import recording
+from memgpt_rag.model.whole_cache import whole_cache
 
 LayerStates = tuple[Tensor, Tensor]  # keys and values, [rows, kv_heads, tokens, head_dim]
 
 
 def read_prefix(
     decoder: PreTrainedModel, prefix_ids: Sequence[int], delimiters: Delimiters | None
-) -> list[LayerStates]:
-    """States of the prefix and the vectors behind it, layer by layer.
+) -> DynamicCache:
+    """Return a cache of one row that has seen the prefix and the vectors behind it.
 
     Args:
         decoder: a retrofitted one.
     """
+    cache = whole_cache(decoder)
+    if not prefix_ids and delimiters is None:
+        return cache
     ids = torch.tensor([prefix_ids], device=decoder.device, dtype=torch.long)
-    with recording() as states:
-        if delimiters is None:
-            decoder.base_model(input_ids=ids, use_cache=False)
-        else:
-            vectors = delimiters.behind_prefix(decoder.get_input_embeddings()(ids))
-            decoder.base_model(inputs_embeds=vectors, use_cache=False)
-    return [states[layer] for layer in sorted(states)]
+    if delimiters is None:
+        decoder.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+    else:
+        vectors = delimiters.behind_prefix(decoder.get_input_embeddings()(ids))
+        decoder.base_model(inputs_embeds=vectors, past_key_values=cache, use_cache=True)
+    return cache
 
 
 def read_entries(
@@ -42,7 +45,7 @@ def read_entries(
 
     Args:
         decoder: a retrofitted one.
-        prefix: cache of the prefix, a row for each entry.
+        prefix: cache of the prefix, a row for each entry; goes on to the end of the entries.
         entries: tokens of each entry.
     """
     before, lengths, device = prefix.get_seq_length(), torch.tensor([len(ids) for ids in entries]), decoder.device
@@ -50,7 +53,7 @@ def read_entries(
     width = int(lengths.max()) + behind
     ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in entries], device=device)
     present = torch.arange(before + width) < (before + lengths + behind)[:, None]
-    inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix}
+    inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix, "use_cache": True}
     with recording() as states:
         if delimiters is None:
             decoder.base_model(input_ids=ids, **inputs)
@@ -59,10 +62,3 @@ def read_entries(
             decoder.base_model(inputs_embeds=vectors, **inputs)
     return states
 
-
-def cache_of(states: Sequence[LayerStates], rows: int) -> DynamicCache:
-    """A cache that holds the same states in every row. It keeps every token: windows go by position, not by place in it."""
-    cache = DynamicCache()
-    for layer, (keys, values) in enumerate(states):
-        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
-    return cache

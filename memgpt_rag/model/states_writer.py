@@ -10,8 +10,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.delimiters import Delimiters
-from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries, read_prefix
+from memgpt_rag.model.entry_reading import LayerStates, read_entries, read_prefix
 from memgpt_rag.model.states import EntryStates, StatesCache
+from memgpt_rag.model.whole_cache import repeated
 
 
 class StatesWriter:
@@ -27,7 +28,7 @@ class StatesWriter:
         self.cache = StatesCache(cache_bytes)
         self._prefix_ids: tuple[int, ...] = ()
         self._delimiters: Delimiters | None = None
-        self._prefix_states: list[LayerStates] = []
+        self._prefix: DynamicCache | None = None
         self._layers: tuple[int, ...] = ()
 
     @property
@@ -81,16 +82,16 @@ class StatesWriter:
                 self.cache.put(token_ids, states)
         return [found[token_ids] for token_ids in wanted]
 
-    def read_prefix(self) -> list[LayerStates]:
-        """States of the prefix and the vectors behind it, layer by layer, through which gradients flow."""
+    def read_prefix(self) -> DynamicCache:
+        """Return a cache of one row that has seen the prefix and the vectors behind it; gradients flow through it."""
         return read_prefix(self.decoder, self._prefix_ids, self._delimiters)
 
     @torch.no_grad()
     def prefix_cache(self, rows: int) -> DynamicCache:
         """A cache that has seen the prefix, which is read once."""
-        if self.prefix_tokens and not self._prefix_states:
-            self._prefix_states = self.read_prefix()
-        return cache_of(self._prefix_states, rows)
+        if self._prefix is None:
+            self._prefix = self.read_prefix()
+        return repeated(self._prefix, rows)
 
     @torch.no_grad()
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:
@@ -113,5 +114,5 @@ class StatesWriter:
         ]
 
     def _forget(self) -> None:
-        self._prefix_states = []
+        self._prefix = None
         self.cache.clear()

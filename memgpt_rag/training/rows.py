@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings
-from memgpt_rag.model.entry_reading import LayerStates, cache_of, read_entries
+from memgpt_rag.model.entry_reading import read_entries
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.whole_cache import repeated
 from memgpt_rag.training.answer_likelihood import Example
 
 _Ids = tuple[int, ...]
@@ -194,7 +195,7 @@ def answer_tokens(rows: Sequence[TrainingRow], device: torch.device) -> tuple[Te
 
 def _attended(
     model: MemoryDecoder,
-    prefix: list[LayerStates],
+    prefix: DynamicCache,
     rows: Sequence[TrainingRow],
     layers: list[int],
     score_bias: Tensor | float,
@@ -203,7 +204,7 @@ def _attended(
     device, before = model.decoder.device, model.prefix_tokens
     most = max(len(row.entries) for row in rows)
     entries = [entry for row in rows for entry in row.entries]
-    entry_states = read_entries(model.writer, cache_of(prefix, len(entries)), entries, model.delimiters)
+    entry_states = read_entries(model.writer, repeated(prefix, len(entries)), entries, model.delimiters)
     behind = 0 if model.delimiters is None else len(model.delimiters.entry)
     width = max(map(len, entries)) + behind
     place = torch.zeros(len(rows), most, dtype=torch.long)  # position of each entry among all; 0 for padding

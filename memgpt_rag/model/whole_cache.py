@@ -1,0 +1,84 @@
+"""Caches of transformers that keep every token, whose rows can be repeated, and the states of their recurrent layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache, DynamicLayer, PreTrainedModel
+from transformers.cache_utils import (
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionCacheLayerMixin,
+)
+
+# A state of a recurrent layer: the layer, "conv" or "recurrent", and its number among those of the layer.
+StateKey = tuple[int, str, int]
+
+
+def whole_cache(decoder: PreTrainedModel) -> DynamicCache:
+    """Return an empty cache that keeps every token: with memory, windows go by position, not by place in the cache."""
+    cache = DynamicCache(config=decoder.config)
+    if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
+        return DynamicCache()  # grows with the layers that store anything in it
+    cache.layers = [_whole(layer) for layer in cache.layers]
+    return cache
+
+
+def _whole(layer: Any) -> Any:
+    if type(layer) is DynamicSlidingWindowLayer:
+        return DynamicLayer()
+    if type(layer) is LinearAttentionAndSlidingWindowAttentionLayer:
+        return LinearAttentionAndFullAttentionLayer(layer.number_of_states)
+    return layer
+
+
+def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """Return a cache with the one row of another in all of its rows; gradients flow through it."""
+    copied = copy.copy(cache)
+    copied.layers = [_repeated(layer, rows) for layer in cache.layers]
+    return copied
+
+
+def _repeated(layer: Any, rows: int) -> Any:
+    copied = copy.copy(layer)
+    if isinstance(layer, DynamicLayer) and layer.is_initialized:
+        copied.keys, copied.values = (of.expand(rows, *of.shape[1:]) for of in (layer.keys, layer.values))
+        if (indexed := getattr(layer, "indexer_keys", None)) is not None:
+            copied.indexer_keys = indexed.expand(rows, *indexed.shape[1:])
+    if isinstance(layer, LinearAttentionCacheLayerMixin):
+        for name, value in vars(layer).items():
+            if isinstance(value, dict):  # a layer writes into its states, and into what it notes about them
+                setattr(copied, name, {number: _own(one, rows) for number, one in value.items()})
+    return copied
+
+
+def _own(value: Any, rows: int) -> Any:
+    return value.expand(rows, *value.shape[1:]).clone() if isinstance(value, Tensor) else value
+
+
+def recurrent_states(cache: DynamicCache) -> dict[StateKey, Tensor]:
+    """Return the states of all recurrent layers, each of shape [rows, …]; empty for a decoder without such layers."""
+    return {
+        (number, kind, place): state
+        for number, layer in enumerate(cache.layers)
+        if isinstance(layer, LinearAttentionCacheLayerMixin)
+        for kind, states in (("conv", layer.conv_states), ("recurrent", layer.recurrent_states))
+        for place, state in states.items()
+        if state is not None
+    }
+
+
+def has_recurrent_layers(cache: DynamicCache) -> bool:
+    """Return whether any layer keeps a state in place of its tokens."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
+
+
+def set_recurrent_states(cache: DynamicCache, states: Mapping[StateKey, Tensor]) -> None:
+    """Put states in the place of those that a cache has, for all of its rows."""
+    present = recurrent_states(cache)
+    for key, state in states.items():
+        present[key].copy_(state)
