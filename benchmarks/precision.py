@@ -40,8 +40,7 @@ class Rounded(MemoryDecoder):
 
     def states_of(self, entries: Sequence[Sequence[int]], **settings: Any) -> list[EntryStates]:
         return [
-            from_array(*encode(to_array(states), "int8"), self.layers, self.decoder.dtype, self.decoder.device)
-            for states in super().states_of(entries, **settings)
+            from_array(*encode(to_array(states), "int8"), self) for states in super().states_of(entries, **settings)
         ]
 
 

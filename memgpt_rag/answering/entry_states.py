@@ -47,11 +47,7 @@ class CachedStates:
         for token_ids, states in zip(missing, model.states_of(missing), strict=True):
             codes[token_ids] = self._cache.put(token_ids, to_array(states))
         known = [codes[token_ids] for token_ids in wanted]
-        return [
-            from_array(*entry_codes, model.layers, model.decoder.dtype, model.decoder.device)
-            for entry_codes in known
-            if entry_codes is not None
-        ]
+        return [from_array(*entry_codes, model) for entry_codes in known if entry_codes is not None]
 
 
 class MemoryStates:
@@ -82,10 +78,7 @@ class MemoryStates:
         model, dtype = self._model, StatesShape.of(self._fingerprint).dtype
         states = model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
         rounded = [encode(to_array(entry_states), dtype) for entry_states in states]
-        return {
-            entry.row: from_array(*codes, model.layers, model.decoder.dtype, model.decoder.device)
-            for entry, codes in zip(entries, rounded, strict=True)
-        }
+        return {entry.row: from_array(*codes, model) for entry, codes in zip(entries, rounded, strict=True)}
 
 
 def make_memory(model: MemoryDecoder, source: StatesSource, entries: Sequence[Sequence[Retrieved]]) -> AttendedMemory:

@@ -53,9 +53,12 @@ def generate(
             continue
         if route != "memory" and isinstance(streamer, HeldStreamer):
             streamer.start_again()
-        decision = _Decision(batch, options, confidence, streamer)
-        together = _DraftBatch(generator.on_route(route), batch, options.max_new_tokens, decision, streamer, settings)
-        together.note(together.generator.generate(together.prepared))
+        own = generator.on_route(route)
+        # Padding would change the states of recurrent layers.
+        for part in [[draft] for draft in batch] if own.model.is_recurrent else [batch]:
+            decision = _Decision(part, options, confidence, streamer)
+            together = _DraftBatch(own, part, options.max_new_tokens, decision, streamer, settings)
+            together.note(together.generator.generate(together.prepared))
 
 
 class OngoingAnswer:

@@ -71,10 +71,11 @@ class LocalTokens(NamedTuple):
 class MemoryTokens(NamedTuple):
     """The tokens of entries.
 
-    `mask` is fp32 and added to their scores: the bias β · (s − max s) of each token's entry, or `UNSEEN`.
+    `mask` is fp32 and added to their scores: the bias β · (s − max s) of each token's entry, or `UNSEEN`. Keys may have one number
+    more than queries, which is scaled and added to their scores, for layers that add a number of their own to each key.
     """
 
-    key: Float[Tensor, "batch kv_heads tokens head_dim"]
+    key: Float[Tensor, "batch kv_heads tokens key_dim"]
     value: MemoryValues
     mask: Float[Tensor, "batch 1 queries_or_1 tokens"]
 
@@ -145,6 +146,8 @@ def _scores(
 ) -> tuple[Float[Tensor, "rows heads queries tokens"], Float[Tensor, "rows heads queries locals"]]:
     """Scores of memory tokens, without b, and of local tokens, with their masks."""
     memory_query = (query * (_by_head(settings.inverse_temperature, query) * settings.scaling)).to(query.dtype)
+    if memory.key.shape[-1] == query.shape[-1] + 1:  # the last number of a key is added to its scores, once scaled
+        memory_query = torch.nn.functional.pad(memory_query, (0, 1), value=settings.scaling)
     scores = shape.unstack(matmul(shape.stack(memory_query), memory.key.transpose(-1, -2)))
     local_query = (query * settings.scaling).reshape(*local.key.shape[:2], -1, query.shape[-1])
     local_scores = matmul(local_query, local.key.transpose(-1, -2)).view(*query.shape[:3], -1)

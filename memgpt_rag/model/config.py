@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -87,9 +87,9 @@ class MemoryAttentionConfig:
             )
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
-    def has_layers(self, windows: Sequence[int | None]) -> bool:
+    def has_layers(self, windows: Mapping[int, int | None]) -> bool:
         """Whether it says which layers of a decoder attend: "global" says nothing where all layers are alike."""
-        return self.layers != "global" or len({window is None for window in windows}) == 2
+        return self.layers != "global" or len({window is None for window in windows.values()}) == 2
 
     def only(self, layers: Sequence[int], of: Sequence[int]) -> MemoryAttentionConfig:
         """The same numbers for some of the layers that attend now.
@@ -110,20 +110,20 @@ class MemoryAttentionConfig:
             null_score=pick(self.null_score),
         )
 
-    def resolve(self, windows: Sequence[int | None], heads: int) -> dict[int, LayerSettings]:
+    def resolve(self, windows: Mapping[int, int | None], heads: int) -> dict[int, LayerSettings]:
         """What holds in each attended layer of a decoder.
 
         Args:
-            windows: sliding window of each layer in tokens, None where attention is global.
+            windows: layer → sliding window or chunk in tokens, None where attention is global.
             heads: query heads of each layer.
 
         Raises:
             ModelError: the decoder has no such layers, or another number of heads.
         """
         if self.layers == "all":
-            layers = tuple(range(len(windows)))
+            layers = tuple(windows)
         elif self.layers == "global":
-            layers = tuple(layer for layer, window in enumerate(windows) if window is None)
+            layers = tuple(layer for layer, window in windows.items() if window is None)
             if not self.has_layers(windows):
                 kind = "global" if layers else "sliding-window"
                 raise ModelError(
@@ -133,9 +133,9 @@ class MemoryAttentionConfig:
                 )
         else:
             layers = tuple(self.layers)
-            unknown = [layer for layer in layers if not 0 <= layer < len(windows)]
+            unknown = [layer for layer in layers if layer not in windows]
             if unknown:
-                raise ModelError(f"The model has layers 0 to {len(windows) - 1}; memory was asked for in {unknown}.")
+                raise ModelError(f"The model attends in layers {_spans(windows)}; memory was asked for in {unknown}.")
         temperatures, offsets = (_spread(value, layers, heads) for value in (self.inverse_temperature, self.offset))
         nulls = [None] * len(layers) if self.null_score is None else _spread(self.null_score, layers, heads)
         return {
@@ -153,6 +153,13 @@ class LayerSettings:
     null_score: PerHead | None
     top_m: int | None
     window: int | None
+
+
+def _spans(layers: Iterable[int]) -> str:
+    """Return numbers as "0 to 17", or one by one where they do not follow each other."""
+    numbers = sorted(layers)
+    whole = len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1
+    return f"{numbers[0]} to {numbers[-1]}" if whole else ", ".join(map(str, numbers))
 
 
 def _spread(value: PerLayer, layers: tuple[int, ...], heads: int) -> list[PerHead]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates
+from memgpt_rag.model.equality import require_equal
 from memgpt_rag.model.int8_weights import add_int8_weights
+from memgpt_rag.model.layer_kinds import first_position, probe_ids
 from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.reader import AUTO, load_reader, reader_folder
 from memgpt_rag.model.reader_files import Reader
 from memgpt_rag.model.retrofit import retrofit, use_memory
-from memgpt_rag.model.states import AttendedMemory, EntryStates, batch_memory
+from memgpt_rag.model.states import AttendedMemory, EntryStates, StateShapes, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.model.whole_cache import repeated
@@ -47,9 +50,10 @@ class MemoryDecoder(nn.Module):
         config: how memory and local context share attention, or the name of a preset, "quality" or "compact".
         prefix_ids: tokens that stand before every entry and every question; the first one is the attention sink.
         states_cache_bytes: how many bytes of entry states to keep between questions.
+        check: compare memory with the prompt on a short entry, once for each class and configuration of decoders.
 
     Raises:
-        ModelError: the decoder's architecture cannot take memory.
+        ModelError: the decoder's architecture cannot take memory, or reads it in another way than its prompt.
     """
 
     def __init__(
@@ -60,12 +64,16 @@ class MemoryDecoder(nn.Module):
         config: MemoryAttentionConfig | str = "quality",
         prefix_ids: Sequence[int] = (),
         states_cache_bytes: int = 2**30,
+        check: bool = True,
     ):
         super().__init__()
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.name = str(decoder.name_or_path)
         self.windows = retrofit(decoder)
+        if check:
+            require_equal(decoder, self.windows, self.num_heads)
+        self.first_position = first_position(decoder)
         self._states = StatesWriter(decoder, states_cache_bytes)
         self._writer: PreTrainedModel | None = None
         self._reader: Reader | None = None
@@ -226,6 +234,18 @@ class MemoryDecoder(nn.Module):
     def prefix_ids(self, prefix_ids: Sequence[int]) -> None:
         self._states.prefix_ids = tuple(prefix_ids)
 
+    @cached_property
+    def state_shapes(self) -> StateShapes:
+        """Sizes of the states of an entry, in all layers that attend."""
+        writer = StatesWriter(self.writer, 0)
+        writer.layers = tuple(self.windows)
+        return StateShapes.of(writer.states_of([probe_ids(self.writer)[0].tolist()])[0])
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether any layer keeps a state in place of its tokens, so that rows of different lengths are read one by one."""
+        return self._states.is_recurrent
+
     @property
     def delimiters(self) -> Delimiters | None:
         """Trained vectors behind the prefix and behind every entry. Setting them forgets all states."""
@@ -316,7 +336,7 @@ class MemoryDecoder(nn.Module):
             return self.decoder(
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
             )
-        cache = self._states.prefix_cache(input_ids.shape[0]) if past_key_values is None else past_key_values
+        cache = self._states.begin(memory, input_ids.shape[0]) if past_key_values is None else past_key_values
         inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
         with self._use_memory(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
@@ -351,10 +371,10 @@ class MemoryDecoder(nn.Module):
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self._place(input_ids, attention_mask, memory)
         if cached:
-            kwargs["past_key_values"] = self._states.prefix_cache(input_ids.shape[0] * max(beams, samples))
+            kwargs["past_key_values"] = self._states.begin(memory, input_ids.shape[0] * max(beams, samples))
         else:
             # Every pass reads the whole sequence, so the prefix becomes part of it, and is cut off again below.
-            positions = torch.arange(len(self.prefix_ids), device=input_ids.device).expand_as(prefix)
+            positions = self.first_position + torch.arange(len(self.prefix_ids), device=prefix.device).expand_as(prefix)
             inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], dim=1)
             inputs["input_ids"] = torch.cat([prefix, input_ids], dim=1)
         with self._use_memory(memory):
@@ -376,11 +396,15 @@ class MemoryDecoder(nn.Module):
             )
         if attention_mask is None:
             attention_mask = input_ids.new_ones(rows, seen + tokens)
+        elif self.is_recurrent and not bool(attention_mask.all()):
+            raise ValueError(
+                "This model has recurrent layers, which padding would change; give rows of one length at a time."
+            )
         mask = torch.cat([attention_mask.new_ones(rows, self.prefix_tokens), attention_mask], dim=1)
         return {
             "input_ids": input_ids,
             "attention_mask": mask,
-            "position_ids": memory.local_position(mask.bool())[:, -tokens:],
+            "position_ids": self.first_position + memory.local_position(mask.bool())[:, -tokens:],
         }
 
     def _use_memory(self, memory: AttendedMemory) -> Any:

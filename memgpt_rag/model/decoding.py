@@ -156,7 +156,7 @@ class DecodingBatch:
                 output = self.model.decoder(
                     input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
                     attention_mask=mask,
-                    position_ids=memory.local_position(mask.bool())[:, -1:],
+                    position_ids=self.model.first_position + memory.local_position(mask.bool())[:, -1:],
                     past_key_values=self._cache.cache,
                 )
         except Exception as error:  # such as no memory left

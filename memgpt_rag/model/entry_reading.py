@@ -12,15 +12,14 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from memgpt_rag.model.delimiters import Delimiters
+from memgpt_rag.model.layer_kinds import first_position, takes_positions
 from memgpt_rag.model.retrofit import recording
 from memgpt_rag.model.whole_cache import whole_cache
 
 LayerStates = tuple[Tensor, Tensor]  # keys and values, [rows, kv_heads, tokens, head_dim]
 
 
-def read_prefix(
-    decoder: PreTrainedModel, prefix_ids: Sequence[int], delimiters: Delimiters | None
-) -> DynamicCache:
+def read_prefix(decoder: PreTrainedModel, prefix_ids: Sequence[int], delimiters: Delimiters | None) -> DynamicCache:
     """Return a cache of one row that has seen the prefix and the vectors behind it.
 
     Args:
@@ -54,6 +53,9 @@ def read_entries(
     ids = torch.tensor([[*token_ids, *[0] * (width - len(token_ids))] for token_ids in entries], device=device)
     present = torch.arange(before + width) < (before + lengths + behind)[:, None]
     inputs = {"attention_mask": present.long().to(device), "past_key_values": prefix, "use_cache": True}
+    if takes_positions(decoder):  # some count from the beginning of the cache in another way than they read
+        start = first_position(decoder) + before
+        inputs["position_ids"] = torch.arange(start, start + width, device=device).expand(len(entries), -1)
     with recording() as states:
         if delimiters is None:
             decoder.base_model(input_ids=ids, **inputs)
@@ -61,4 +63,3 @@ def read_entries(
             vectors = delimiters.behind_entries(decoder.get_input_embeddings()(ids), lengths.to(device))
             decoder.base_model(inputs_embeds=vectors, **inputs)
     return states
-

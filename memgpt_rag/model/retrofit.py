@@ -8,6 +8,7 @@ same to the last bit. Which memory is attended is a context variable: threads do
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
 from memgpt_rag.model.config import LayerSettings
+from memgpt_rag.model.layer_kinds import CALL, Chunk, probe_ids, require_known_layers, window_of
 from memgpt_rag.model.states import AttendedMemory
 
 _NAME = "memgpt_over_"
@@ -35,11 +37,18 @@ class _Attended:
     memory: AttendedMemory
     layer_settings: dict[int, LayerSettings]
     query_position: Tensor | None = None  # [batch, queries]
+    calls: Counter[int] = field(default_factory=Counter)
     _masks: dict[int | None, Tensor] = field(default_factory=dict)
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether windows of this decoder are chunks; no decoder has both."""
+        return any(isinstance(of.window, Chunk) for of in self.layer_settings.values())
 
     def begin(self, query_position: Tensor) -> None:
         """A forward pass begins; its mask function calls this before any attention runs."""
         self.query_position = query_position
+        self.calls.clear()
         self._masks.clear()
 
     def memory_mask(self, window: int | None) -> Tensor:
@@ -51,9 +60,14 @@ class _Attended:
             memory, position = self.memory, self.query_position[:, :, None]
             visible = memory.present[:, None, :] & (position >= memory.prefix_tokens)
             if window is not None:
-                visible = visible & (position - memory.position[:, None, :] < window)
+                visible = visible & _within(window, position, memory.position[:, None, :])
             self._masks[window] = torch.where(visible, memory.bias[:, None, :], UNSEEN)[:, None]
         return self._masks[window]
+
+
+def _within(window: int, query: Tensor, key: Tensor) -> Tensor:
+    """Whether a query sees a key by its position: in a sliding window, or in a chunk."""
+    return query // window == key // window if isinstance(window, Chunk) else query - key < window
 
 
 _attended: ContextVar[_Attended | None] = ContextVar("attended", default=None)
@@ -72,7 +86,7 @@ def use_memory(memory: AttendedMemory, layer_settings: dict[int, LayerSettings])
 
 @contextmanager
 def recording() -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
-    """Collects layer → (keys, values) as they reach the attention of a retrofitted decoder."""
+    """Collect call → (keys, values) of one forward pass as they reach the attention of a retrofitted decoder."""
     states: dict[int, tuple[Tensor, Tensor]] = {}
     token = _recorded.set(states)
     try:
@@ -81,40 +95,49 @@ def recording() -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
         _recorded.reset(token)
 
 
-def retrofit(decoder: PreTrainedModel) -> list[int | None]:
+def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
     """Route the decoder's attention through memory attention.
 
     Returns:
-        The sliding window of each layer in tokens, None where attention is global.
+        Layer → its sliding window or chunk in tokens, None where attention is global; layers without attention are not there.
 
     Raises:
         ModelError: the architecture cannot take memory; the message says why.
     """
     name = type(decoder).__name__
-    base = decoder.config._attn_implementation
+    base = decoder.config.get_text_config(decoder=True)._attn_implementation
     if decoder.config.is_encoder_decoder:
         raise ModelError(f"{name} is an encoder-decoder; memory attention needs a decoder such as Gemma or Llama.")
-    if not decoder.is_backend_compatible():
-        raise ModelError(
-            f"{name} does not call attention through the attention interface of transformers, so memory cannot reach it; "
-            "use a model that does, such as Gemma, Llama, Qwen, Mistral, Phi, GPT-NeoX or GPT-2."
-        )
-    config = decoder.config.get_text_config(decoder=True)
-    window = getattr(config, "sliding_window", None)
-    of_all = "sliding_attention" if window else "full_attention"
-    kinds = getattr(config, "layer_types", None) or [of_all] * config.num_hidden_layers
-    unknown = sorted(set(kinds) - {"full_attention", "sliding_attention"})
-    if unknown:
-        raise ModelError(
-            f"{name} has layers of type {', '.join(unknown)}; memory attention knows full_attention and sliding_attention."
-        )
+    require_known_layers(decoder)
     if not base.startswith(_NAME):
         if base not in ("sdpa", "eager"):
             raise ModelError(f'{name} was loaded with attn_implementation="{base}"; load it with "sdpa" or "eager".')
         ALL_ATTENTION_FUNCTIONS.register(_NAME + base, _attention_over(base))
         ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME + base, _mask_over(base))
-        decoder.set_attn_implementation(_NAME + base)
-    return [window if kind == "sliding_attention" else None for kind in kinds]
+        _call(decoder, _NAME + base)
+    calls = _calls(decoder)
+    if not calls:
+        _call(decoder, base.removeprefix(_NAME))
+        raise ModelError(
+            f"{name} does not call attention through the attention interface of transformers, so memory cannot reach it; "
+            "use a model that does, such as Gemma, Llama, Qwen, Mistral, Phi, GPT-NeoX or GPT-2."
+        )
+    return {call: window_of(decoder, call) for call in calls}
+
+
+def _call(decoder: PreTrainedModel, implementation: str) -> None:
+    """Have the layers that read text call an implementation of attention; towers for pictures and sound keep theirs."""
+    config, text = decoder.config, decoder.config.get_text_config(decoder=True)
+    parts = [name for name in config.sub_configs if getattr(config, name, None) is text]
+    decoder.set_attn_implementation({parts[0]: implementation} if parts else implementation)
+
+
+@torch.no_grad()
+def _calls(decoder: PreTrainedModel) -> list[int]:
+    """Return the calls of attention that reach the interface in a forward pass, by their numbers."""
+    with recording() as states:
+        decoder.base_model(input_ids=probe_ids(decoder), use_cache=False)
+    return sorted(states)
 
 
 def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
@@ -131,7 +154,13 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         recorded, here = _recorded.get(), _attended.get()
         if recorded is not None:
-            recorded[layer] = (key, value)
+            while layer in recorded:  # called once more in this layer
+                layer += CALL
+            recorded[layer] = (_with_bias(key, attention_mask, scaling), value)
+        elif here is not None:
+            earlier = here.calls[layer]
+            here.calls[layer] += 1
+            layer += CALL * earlier
         if here is None or layer not in here.layer_settings:
             without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward
             given: tuple[Tensor, Tensor | None] = without(
@@ -149,7 +178,9 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             softcap=kwargs.get("softcap"),
             sinks=kwargs.get("s_aux"),
         )
-        tokens = MemoryTokens(memory.keys[layer], memory.values[layer], here.memory_mask(own.window))
+        # Layers behind the last one with keys of its own may be given the last query alone.
+        mask = here.memory_mask(own.window)[:, :, -query.shape[2] :]
+        tokens = MemoryTokens(memory.keys[layer], memory.values[layer], mask)
         output, weights = joint_attention(
             query, LocalTokens(key, value, attention_mask), tokens, settings, dropout=dropout
         )
@@ -157,6 +188,18 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         return output.transpose(1, 2).contiguous(), None
 
     return attention
+
+
+def _with_bias(key: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    """Return keys with one number more, where a layer adds a number of its own to the scores of each key, as Doge does.
+
+    Such a layer has a mask for each head. Its last query sees all tokens of its row.
+    """
+    if mask is None or mask.dim() != 4 or mask.shape[1] == 1 or mask.dtype == torch.bool:
+        return key
+    bias = mask[:, :: mask.shape[1] // key.shape[1], -1, : key.shape[2]]
+    bias = torch.where(bias > UNSEEN / 2, bias, 0.0)
+    return torch.cat([key, bias.unsqueeze(-1) / (key.shape[-1] ** -0.5 if scaling is None else scaling)], dim=-1)
 
 
 def _mask_over(base: str) -> Callable[..., Tensor | None]:
@@ -182,7 +225,8 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
         column = torch.arange(end, device=device)
         visible = present[:, None, :] & (column <= column[seen:, None])
         if window is not None:
-            visible = visible & (position[:, seen:, None] - position[:, None, :] < window)
+            window = Chunk(window) if here.has_chunks else window
+            visible = visible & _within(window, position[:, seen:, None], position[:, None, :])
         # Additive and of the decoder's type, which is what the layers that do not attend to memory take, too.
         mask = torch.zeros(visible.shape, dtype=kwargs["dtype"], device=device)
         return mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)[:, None]

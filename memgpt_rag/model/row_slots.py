@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DummyLayer, LinearAttentionAndFullAttentionLayer, LinearAttentionLayer
 
+from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.states import AttendedMemory
 
@@ -46,9 +48,9 @@ class _LayerSlots(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer as attention sees them: each row's next token goes behind its own last one."""
 
     def __init__(self, layer: DynamicLayer):
-        super().__init__()
+        DynamicLayer.__init__(self)
         self.key_slots, self.value_slots = RowSlots(layer.keys), RowSlots(layer.values)
-        self.lazy_initialization(layer.keys, layer.values)
+        DynamicLayer.lazy_initialization(self, layer.keys, layer.values)
         self.lengths: Tensor = torch.zeros(0, dtype=torch.long)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -62,37 +64,127 @@ class _LayerSlots(DynamicLayer):  # type: ignore[misc]
         return int(self.lengths.max()) if len(self.lengths) else 0
 
 
+class _RecurrentSlots(LinearAttentionLayer):  # type: ignore[misc]
+    """States of one recurrent layer; the layer writes into those of the rows that take part."""
+
+    def __init__(self, layer: LinearAttentionLayer):
+        LinearAttentionLayer.__init__(self, number_of_states=layer.number_of_states)
+        for name, value in vars(layer).items():
+            if isinstance(value, dict):  # which states there are, and what is known of them
+                setattr(self, name, dict(value))
+        self.device, self.dtype = layer.device, layer.dtype
+        self.state_slots = {key: state.new_zeros(0, *state.shape[1:]) for key, state in _states(layer).items()}
+
+    def put_states(self, slot: int, layer: LinearAttentionLayer) -> None:
+        """Write the states of one row into a slot."""
+        for key, state in _states(layer).items():
+            self.state_slots[key][slot] = state[0]
+
+    def move_states(self, source: int, target: int) -> None:
+        """Write the states of one slot into another."""
+        for slots in self.state_slots.values():
+            slots[target] = slots[source]
+
+    def resize_states(self, slots: int) -> None:
+        """Have room for so many rows."""
+        for key, old in self.state_slots.items():
+            self.state_slots[key] = old.new_zeros(slots, *old.shape[1:])
+            kept = min(slots, len(old))
+            self.state_slots[key][:kept] = old[:kept]
+
+    def show_states(self, rows: int) -> None:
+        """Have the layer see the first rows."""
+        for (kind, place), slots in self.state_slots.items():
+            getattr(self, kind)[place] = slots[:rows]
+
+
+class _BothSlots(_RecurrentSlots, _LayerSlots):
+    """Slots of one layer that attends and recurs."""
+
+    def __init__(self, layer: LinearAttentionAndFullAttentionLayer):
+        _LayerSlots.__init__(self, layer)
+        _RecurrentSlots.__init__(self, layer)
+
+
+def _states(layer: LinearAttentionLayer) -> dict[tuple[str, int], Tensor]:
+    states = {kind: getattr(layer, kind) for kind in ("conv_states", "recurrent_states")}
+    return {(kind, place): one for kind, of in states.items() for place, one in of.items() if one is not None}
+
+
+def _slots_like(layer: Any) -> Any:
+    """Return slots for the rows of a layer; the layer itself where it keeps nothing.
+
+    Raises:
+        ModelError: it keeps something that rows of different lengths cannot share.
+    """
+    if type(layer) is LinearAttentionAndFullAttentionLayer:
+        return _BothSlots(layer)
+    if type(layer) is LinearAttentionLayer:
+        return _RecurrentSlots(layer)
+    if type(layer) is DynamicLayer:
+        return _LayerSlots(layer) if layer.is_initialized else layer
+    if type(layer) is DummyLayer:
+        return layer
+    raise ModelError(
+        f"Rows of a batch that changes cannot share a cache of type {type(layer).__name__}; answer with `generate` instead."
+    )
+
+
 class CacheSlots:
-    """The cache of a batch that changes; each row is filled from the left, and its length is its own."""
+    """The cache of a batch that changes; each row is filled from the left, and its length is its own.
+
+    Raises:
+        ModelError: the decoder keeps something that rows of different lengths cannot share.
+    """
 
     def __init__(self, like: DynamicCache):
-        self._layers = [_LayerSlots(layer) for layer in like.layers]
+        if hasattr(like, "linear_cache"):
+            raise ModelError(
+                "Rows of a batch that changes cannot share MiniMax's cache; answer with `generate` instead."
+            )
+        self._layers = [_slots_like(layer) for layer in like.layers]
         self.cache = Cache(layers=self._layers)
 
     @property
+    def _attending(self) -> list[_LayerSlots]:
+        return [layer for layer in self._layers if isinstance(layer, _LayerSlots)]
+
+    @property
+    def _recurrent(self) -> list[_RecurrentSlots]:
+        return [layer for layer in self._layers if isinstance(layer, _RecurrentSlots)]
+
+    @property
     def _slots(self) -> list[RowSlots]:
-        return [slots for layer in self._layers for slots in (layer.key_slots, layer.value_slots)]
+        return [slots for layer in self._attending for slots in (layer.key_slots, layer.value_slots)]
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all slots."""
-        return sum(one.tensor.nbytes for one in self._slots)
+        states = (state for layer in self._recurrent for state in layer.state_slots.values())
+        return sum(one.tensor.nbytes for one in self._slots) + sum(state.nbytes for state in states)
 
     def resize(self, slots: int, tokens: int) -> None:
         """Have room for so many rows and tokens."""
         for one in self._slots:
             one.resize(slots, tokens)
+        for layer in self._recurrent:
+            layer.resize_states(slots)
 
     def put(self, slot: int, cache: DynamicCache) -> None:
         """Write the cache of one row into a slot."""
-        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-        for slots, tensor in zip(self._slots, tensors, strict=True):
-            slots.put(slot, tensor)
+        for mine, layer in zip(self._layers, cache.layers, strict=True):
+            if isinstance(mine, _LayerSlots):
+                mine.key_slots.put(slot, layer.keys)
+                mine.value_slots.put(slot, layer.values)
+            if isinstance(mine, _RecurrentSlots):
+                mine.put_states(slot, layer)
 
     def move(self, source: int, target: int) -> None:
         """Write the row of one slot into another."""
         for one in self._slots:
             one.move(source, target)
+        for layer in self._recurrent:
+            layer.move_states(source, target)
 
     def begin_step(self, lengths: Sequence[int]) -> Tensor:
         """Return which places hold a token, once each row has its next one: the mask of the step.
@@ -100,10 +192,12 @@ class CacheSlots:
         Args:
             lengths: tokens of each row before the step.
         """
-        device = self._layers[0].key_slots.tensor.device
+        device = self._attending[0].key_slots.tensor.device
         before = torch.tensor(lengths, device=device)
-        for layer in self._layers:
+        for layer in self._attending:
             layer.lengths = before
+        for recurrent in self._recurrent:
+            recurrent.show_states(len(lengths))
         return (torch.arange(max(lengths) + 1, device=device) <= before[:, None]).long()
 
 

@@ -15,14 +15,21 @@ from torch import Tensor
 
 from memgpt_rag.limits import MOST_TRACED_WEIGHTS
 from memgpt_rag.model.attention import MemoryValues, MemoryWeights
+from memgpt_rag.model.whole_cache import StateKey
 
 
 @dataclass(frozen=True)
 class EntryStates:
-    """States of one entry: layer → numbers of shape [kv_heads, tokens, head_dim]; keys are rotated already."""
+    """States of one entry.
+
+    Attributes:
+        keys, values: layer → numbers of shape [kv_heads, tokens, head_dim]; keys are rotated already.
+        recurrent: states of recurrent layers after prefix and entry.
+    """
 
     keys: dict[int, Tensor]
     values: dict[int, MemoryValues]
+    recurrent: dict[StateKey, Tensor] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -32,8 +39,40 @@ class EntryStates:
     @property
     def num_bytes(self) -> int:
         """Bytes that keys and values take in memory."""
-        tensors = chain(self.keys.values(), *self.values.values())
+        tensors = chain(self.keys.values(), *self.values.values(), self.recurrent.values())
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+@dataclass(frozen=True)
+class StateShapes:
+    """Sizes of the states of one entry, which layers may differ in.
+
+    Attributes:
+        layers: layer → heads of its keys and values, and the widths of a key and of a value.
+        recurrent: shape of each state of a recurrent layer.
+    """
+
+    layers: dict[int, tuple[int, int, int]]
+    recurrent: dict[StateKey, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, states: EntryStates) -> StateShapes:
+        """Return the sizes of the states of an entry."""
+        layers = {
+            layer: (keys.shape[0], keys.shape[2], states.values[layer].codes.shape[2])
+            for layer, keys in states.keys.items()
+        }
+        return cls(layers, {key: tuple(state.shape) for key, state in states.recurrent.items()})
+
+    @property
+    def heads(self) -> int:
+        """Return the most heads of a layer."""
+        return max(heads for heads, _, _ in self.layers.values())
+
+    @property
+    def width(self) -> int:
+        """Return the largest width of a key or value."""
+        return max(max(key, value) for _, key, value in self.layers.values())
 
 
 class StatesCache:
@@ -71,8 +110,9 @@ class AttendedMemory:
     """What a batch of questions attends to: the states of each row's entries, side by side and padded.
 
     All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
-    the row's question starts after its longest entry, `gap` positions behind the prefix. `on_weights` is given the weights
-    of every layer as they come, with their gradient.
+    the row's question starts after its longest entry, `gap` positions behind the prefix. `recurrent` holds the states of
+    recurrent layers that the question goes on from, for rows with entries. `on_weights` is given the weights of every layer as
+    they come, with their gradient.
     """
 
     keys: dict[int, Tensor]
@@ -84,6 +124,7 @@ class AttendedMemory:
     gap: Int[Tensor, " batch"]
     num_entries: tuple[int, ...]
     prefix_tokens: int
+    recurrent: dict[StateKey, Float[Tensor, "rows ..."]] = field(default_factory=dict)
     on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
     # Of the last query: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
     _given: list[list[MemoryWeights]] = field(default_factory=list)
@@ -223,7 +264,36 @@ def batch_memory(
         gap=torch.tensor([max(of_row, default=0) for of_row in lengths], device=device),
         num_entries=tuple(len(entries) for entries in rows),
         prefix_tokens=prefix_tokens,
+        recurrent=combined_states(rows, scores, score_bias),
     )
+
+
+def combined_states(
+    rows: Sequence[Sequence[EntryStates]], scores: Sequence[Sequence[float]], score_bias: float
+) -> dict[StateKey, Float[Tensor, "rows ..."]]:
+    """Return the states that recurrent layers go on from: S_prefix + Σ w_p (S_p − S_prefix) = Σ w_p S_p, of weights that sum to 1.
+
+    Weights are the softmax of β times the scores. A convolution takes its last inputs from the best entry, since inputs of different
+    entries do not add up.
+
+    Args:
+        rows: the entries of each row; zeros stand for a row without entries.
+        score_bias: β.
+    """
+    some = next(chain.from_iterable(rows), None)
+    combined: dict[StateKey, Tensor] = {}
+    for key, like in (some.recurrent if some is not None else {}).items():
+        combined[key] = like.new_zeros(len(rows), *like.shape)
+        for row, (entries, of_row) in enumerate(zip(rows, scores, strict=True)):
+            if not entries:
+                continue
+            weights = (score_bias * torch.tensor(of_row)).softmax(0).tolist()
+            if key[1] == "conv":
+                combined[key][row] = entries[max(range(len(entries)), key=of_row.__getitem__)].recurrent[key]
+            else:
+                for weight, entry in zip(weights, entries, strict=True):
+                    combined[key][row] += weight * entry.recurrent[key]
+    return combined
 
 
 def _pad_values(rows: list[list[MemoryValues]], width: int) -> MemoryValues:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from transformers import DynamicCache, PreTrainedModel
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates, read_entries, read_prefix
-from memgpt_rag.model.states import EntryStates, StatesCache
-from memgpt_rag.model.whole_cache import repeated
+from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache
+from memgpt_rag.model.whole_cache import has_recurrent_layers, recurrent_states, repeated, whole_cache
 
 
 class StatesWriter:
@@ -25,6 +26,8 @@ class StatesWriter:
 
     def __init__(self, decoder: PreTrainedModel, cache_bytes: int):
         self.decoder = decoder
+        # Whether any layer keeps a state in place of its tokens, which padding would change.
+        self.is_recurrent = has_recurrent_layers(whole_cache(decoder))
         self.cache = StatesCache(cache_bytes)
         self._prefix_ids: tuple[int, ...] = ()
         self._delimiters: Delimiters | None = None
@@ -75,8 +78,7 @@ class StatesWriter:
         cached = {token_ids: self.cache.get(token_ids) for token_ids in wanted}
         found = {token_ids: states for token_ids, states in cached.items() if states is not None}
         missing = sorted((token_ids for token_ids in cached if token_ids not in found), key=len)
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
+        for batch in self._batches(missing, batch_size):
             for token_ids, states in zip(batch, self._compute(batch), strict=True):
                 found[token_ids] = states
                 self.cache.put(token_ids, states)
@@ -93,13 +95,38 @@ class StatesWriter:
             self._prefix = self.read_prefix()
         return repeated(self._prefix, rows)
 
+    def begin(self, memory: AttendedMemory, rows: int) -> DynamicCache:
+        """Return a cache that has seen the prefix and, in recurrent layers, the entries of each row of the memory.
+
+        Args:
+            rows: a multiple of the memory's, where a search keeps several beams a question.
+        """
+        cache = self.prefix_cache(rows)
+        if memory.recurrent:
+            beams = rows // len(memory.num_entries)
+            has_entries = torch.tensor([count > 0 for count in memory.num_entries]).repeat_interleave(beams)
+            for key, present in recurrent_states(cache).items():
+                mine = memory.recurrent[key].repeat_interleave(beams, 0).to(present.dtype)
+                chosen = has_entries.to(present.device).view(-1, *[1] * (present.dim() - 1))
+                present.copy_(torch.where(chosen, mine, present))
+        return cache
+
     @torch.no_grad()
     def read_after_prefix(self, batch: Sequence[tuple[int, ...]]) -> dict[int, LayerStates]:
         """Layer → keys and values of prefix and entries, as `read_entries` gives them, without gradients."""
         return read_entries(self.decoder, self.prefix_cache(len(batch)), batch, self._delimiters)
 
+    def _batches(self, entries: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
+        """Yield batches of entries that are read together: with recurrent layers, of one length."""
+        alike = [list(of) for _, of in groupby(entries, key=len)] if self.is_recurrent else [entries]
+        for group in alike:
+            yield from (group[start : start + size] for start in range(0, len(group), size))
+
+    @torch.no_grad()
     def _compute(self, batch: list[tuple[int, ...]]) -> list[EntryStates]:
-        before, states = self.prefix_tokens, self.read_after_prefix(batch)
+        before, cache = self.prefix_tokens, self.prefix_cache(len(batch))
+        states = read_entries(self.decoder, cache, batch, self._delimiters)
+        recurrent = recurrent_states(cache)
         behind = 0 if self._delimiters is None else len(self._delimiters.entry)
 
         def row_states(part: int, row: int) -> dict[int, Tensor]:
@@ -108,7 +135,9 @@ class StatesWriter:
 
         return [
             EntryStates(
-                row_states(0, row), {layer: MemoryValues(values) for layer, values in row_states(1, row).items()}
+                row_states(0, row),
+                {layer: MemoryValues(values) for layer, values in row_states(1, row).items()},
+                {key: state[row].clone() for key, state in recurrent.items()},
             )
             for row in range(len(batch))
         ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from torch import Tensor
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.fingerprint import PROBE_PASSAGE, StatesFingerprint, encode_probe
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.decoder import MemoryDecoder
-from memgpt_rag.model.states import EntryStates
+from memgpt_rag.model.states import EntryStates, StateShapes
+from memgpt_rag.model.whole_cache import StateKey
 
 
 class Stored(Protocol):
@@ -31,15 +34,16 @@ def states_fingerprint(
         dtype: how they are, or will be, stored.
         probe_layer: layer to take the probe from; None for the last one that attends to memory.
     """
-    probe_layer = min(model.layers[-1] if probe_layer is None else probe_layer, len(model.windows) - 1)
+    probe_layer = min(model.layers[-1] if probe_layer is None else probe_layer, max(model.windows))
     probe_ids = tuple(model.tokenizer(PROBE_PASSAGE, add_special_tokens=False)["input_ids"])
     keys, values = model.read_after_prefix([probe_ids])[probe_layer]
     last = torch.cat([keys[0, :, -1].flatten(), values[0, :, -1].flatten()]).float()
+    shapes = model.state_shapes
     return StatesFingerprint(
         model=model.name,
         layers=model.layers,
-        kv_heads=keys.shape[1],
-        head_dim=keys.shape[3],
+        kv_heads=shapes.heads,
+        head_dim=shapes.width,
         dtype=dtype,
         prefix_ids=model.prefix_ids,
         probe_ids=probe_ids,
@@ -59,44 +63,75 @@ def load_states(
         of_row = stored.states(row)
         if of_row is None:
             raise ModelError(f"There are no states of row {row}; compute them with: memgpt-index states")
-        codes, scales = of_row
-        if not every:
-            codes, scales = codes[:, places], None if scales is None else scales[:, places]
-        loaded.append(from_array(codes, scales, model.layers, model.decoder.dtype, model.decoder.device))
+        loaded.append(from_array(*of_row, model, None if every else places))
     return loaded
 
 
 def to_array(states: EntryStates) -> Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]:
-    """All layers in ascending order, keys before values, in fp32.
+    """Return all layers in ascending order, keys before values, in fp32.
 
-    Raises:
-        ModelError: keys and values, or layers, differ in size.
+    Where layers differ in heads or widths, zeros fill up the smaller ones. States of recurrent layers, which have no tokens, follow
+    the tokens in as many rows as they fill.
     """
-    tensors = [(states.keys[layer], states.values[layer].widened(torch.float32)) for layer in sorted(states.keys)]
-    if len({tensor.shape for pair in tensors for tensor in pair}) != 1:
-        raise ModelError("Keys and values of this model differ in size, or its layers do; its states cannot be stored.")
-    stacked = torch.stack([torch.stack([keys.float(), values]) for keys, values in tensors])
+    shapes = StateShapes.of(states)
+    heads, width = shapes.heads, shapes.width
+
+    def filled(tensor: Tensor) -> Tensor:
+        return torch.nn.functional.pad(tensor.float(), (0, width - tensor.shape[2], 0, 0, 0, heads - tensor.shape[0]))
+
+    stacked = torch.stack(
+        [
+            torch.stack([filled(states.keys[layer]), filled(states.values[layer].widened(torch.float32))])
+            for layer in sorted(states.keys)
+        ]
+    )
     array: np.ndarray = stacked.permute(3, 0, 1, 2, 4).cpu().numpy()  # from [layers, 2, kv_heads, tokens, head_dim]
-    return array
+    if not states.recurrent:
+        return array
+    flat = torch.cat([states.recurrent[key].float().flatten() for key in sorted(states.recurrent)]).cpu().numpy()
+    row = array[0].size
+    rows = np.zeros((-(-flat.size // row), *array.shape[1:]), np.float32)
+    rows.reshape(-1)[: flat.size] = flat
+    return np.concatenate([array, rows])
 
 
 def from_array(
-    codes: Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"],
-    scales: Float[np.ndarray, "tokens layers 2 kv_heads"] | None,
-    layers: Sequence[int],
-    dtype: torch.dtype,
-    device: torch.device,
+    codes: Shaped[np.ndarray, "rows layers 2 kv_heads head_dim"],
+    scales: Float[np.ndarray, "rows layers 2 kv_heads"] | None,
+    model: MemoryDecoder,
+    places: Sequence[int] | None = None,
 ) -> EntryStates:
-    """Codes as states: keys, and values that have no scales, as `dtype`. Codes of 16 bits without a sign are bf16."""
+    """Return codes as states for a model: keys, and values that have no scales, in its type. Codes of 16 bits without a sign are bf16.
+
+    Args:
+        places: positions of the model's layers among those of the codes; None where they are the same.
+    """
+    shapes, dtype, device = model.state_shapes, model.decoder.dtype, model.decoder.device
     tensor = torch.from_numpy(np.array(codes)).to(device)  # copied: what is mapped stays as it is
-    tensor = (tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor).permute(2, 1, 3, 0, 4)
-    scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device).permute(2, 1, 3, 0)
-    keys = tensor[0].to(dtype) if scale is None else tensor[0].to(dtype) * scale[0].to(dtype).unsqueeze(-1)
-    values = tensor[1].to(dtype) if scale is None else tensor[1]
-    return EntryStates(
-        {layer: keys[place] for place, layer in enumerate(layers)},
-        {
-            layer: MemoryValues(values[place], None if scale is None else scale[1, place])
-            for place, layer in enumerate(layers)
-        },
-    )
+    tensor = tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor
+    scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device)
+    numbers = sum(math.prod(shape) for shape in shapes.recurrent.values())
+    tokens = len(codes) - -(-numbers // math.prod(codes.shape[1:]))
+    recurrent = _recurrent(tensor[tokens:], None if scale is None else scale[tokens:], shapes) if numbers else {}
+    tensor, scale = tensor[:tokens], None if scale is None else scale[:tokens]
+    if places is not None:
+        tensor, scale = tensor[:, places], None if scale is None else scale[:, places]
+    tensor = tensor.permute(2, 1, 3, 0, 4)
+    scale = None if scale is None else scale.permute(2, 1, 3, 0)
+    keys, values = {}, {}
+    for place, layer in enumerate(model.layers):
+        heads, key_width, value_width = shapes.layers[layer]
+        key, value = tensor[0, place, :heads, :, :key_width], tensor[1, place, :heads, :, :value_width]
+        if scale is None:
+            keys[layer], values[layer] = key.to(dtype), MemoryValues(value.to(dtype))
+        else:
+            keys[layer] = key.to(dtype) * scale[0, place, :heads].to(dtype).unsqueeze(-1)
+            values[layer] = MemoryValues(value, scale[1, place, :heads])
+    return EntryStates(keys, values, {key: state.to(dtype) for key, state in recurrent.items()})
+
+
+def _recurrent(rows: Tensor, scales: Tensor | None, shapes: StateShapes) -> dict[StateKey, Tensor]:
+    numbers = rows.float() if scales is None else rows.float() * scales.float().unsqueeze(-1)
+    sizes = [math.prod(shapes.recurrent[key]) for key in sorted(shapes.recurrent)]
+    pieces = torch.split(numbers.flatten()[: sum(sizes)], sizes)
+    return {key: piece.view(shapes.recurrent[key]) for key, piece in zip(sorted(shapes.recurrent), pieces, strict=True)}

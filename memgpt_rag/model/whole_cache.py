@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import sys
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +21,10 @@ StateKey = tuple[int, str, int]
 
 def whole_cache(decoder: PreTrainedModel) -> DynamicCache:
     """Return an empty cache that keeps every token: with memory, windows go by position, not by place in the cache."""
+    own = getattr(sys.modules[type(decoder).__module__], "MiniMaxCache", None)
+    if own is not None:
+        empty: DynamicCache = own()
+        return empty
     cache = DynamicCache(config=decoder.config)
     if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
         return DynamicCache()  # grows with the layers that store anything in it
@@ -40,6 +44,8 @@ def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     """Return a cache with the one row of another in all of its rows; gradients flow through it."""
     copied = copy.copy(cache)
     copied.layers = [_repeated(layer, rows) for layer in cache.layers]
+    if hasattr(cache, "linear_cache"):
+        copied.linear_cache = [_own(one, rows) for one in cache.linear_cache]
     return copied
 
 
@@ -62,7 +68,8 @@ def _own(value: Any, rows: int) -> Any:
 
 def recurrent_states(cache: DynamicCache) -> dict[StateKey, Tensor]:
     """Return the states of all recurrent layers, each of shape [rows, …]; empty for a decoder without such layers."""
-    return {
+    beside = getattr(cache, "linear_cache", ())  # where MiniMax keeps them
+    return {(number, "recurrent", 0): state for number, state in enumerate(beside) if isinstance(state, Tensor)} | {
         (number, kind, place): state
         for number, layer in enumerate(cache.layers)
         if isinstance(layer, LinearAttentionCacheLayerMixin)
@@ -74,11 +81,6 @@ def recurrent_states(cache: DynamicCache) -> dict[StateKey, Tensor]:
 
 def has_recurrent_layers(cache: DynamicCache) -> bool:
     """Return whether any layer keeps a state in place of its tokens."""
-    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
-
-
-def set_recurrent_states(cache: DynamicCache, states: Mapping[StateKey, Tensor]) -> None:
-    """Put states in the place of those that a cache has, for all of its rows."""
-    present = recurrent_states(cache)
-    for key, state in states.items():
-        present[key].copy_(state)
+    return hasattr(cache, "linear_cache") or any(
+        isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers
+    )

@@ -131,7 +131,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
             if len(model.layers) < len(model.windows):
                 pasted = [replace(one.example, found=()) for one in examples]
                 return answer_logits(self.teacher, pasted, pasted=gold)[0]
-            neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in enumerate(model.windows)}
+            neutral = {layer: LayerSettings(1.0, 0.0, None, None, window) for layer, window in model.windows.items()}
             with model.temporary_settings(neutral):
                 return answer_logits(self.teacher, alone)[0]
 

@@ -217,19 +217,13 @@ def test_an_encoder_decoder_is_refused():
 
 
 def test_layers_of_an_unknown_kind_are_refused():
-    config = transformers.Llama4TextConfig(
-        vocab_size=9,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-    )
+    decoder = tiny_decoder("llama")
+    decoder.config.layer_types = ["full_attention", "compressed_sparse_attention"] * 2
     with pytest.raises(
         ModelError,
-        match="Llama4ForCausalLM has layers of type chunked_attention; memory attention knows full_attention and sliding_attention",
+        match="LlamaForCausalLM has layers of type compressed_sparse_attention, which keep something else than keys and values",
     ):
-        MemoryDecoder(AutoModelForCausalLM.from_config(config), None)
+        MemoryDecoder(decoder, None)
 
 
 def test_a_model_that_is_nowhere_is_refused(tmp_path):
@@ -294,7 +288,7 @@ def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
     "settings, error, match",
     [
         ({"layers": "some"}, ValueError, 'layers is \'some\'; expected "all", "global" or layer numbers'),
-        ({"layers": (1, 9)}, ModelError, r"The model has layers 0 to 3; memory was asked for in \[9\]"),
+        ({"layers": (1, 9)}, ModelError, r"The model attends in layers 0 to 3; memory was asked for in \[9\]"),
         ({"inverse_temperature": 0.0}, ValueError, "inverse_temperature is 0.0; expected numbers above 0"),
         ({"top_m": 0}, ValueError, "top_m is 0; expected 1 or more, or None for every memory token"),
         (

@@ -5,35 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-import torch
+from decoding_rows import alone, begun, require_equal
 from tiny import random_ids, tiny_decoder
-from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import MemoryAttentionConfig
-from memgpt_rag.model.decoding import DecodingBatch, read_question
-from memgpt_rag.model.states import EntryStates
+from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.tokenizer import byte_tokenizer
-
-
-class Silent(BaseStreamer):
-    def put(self, value):
-        pass
-
-    def end(self):
-        pass
-
-
-class Scores:
-    """Notes the scores of each step."""
-
-    def __init__(self):
-        self.steps = []
-
-    def __call__(self, input_ids, scores):
-        self.steps.append(scores.clone())
-        return scores
 
 
 def model_of(architecture, layers="all"):
@@ -48,56 +26,6 @@ def rows_of(count, rng):
         entries = [random_ids(rng.randint(1, 9), seed=100 * number + k) for k in range(number % 4)]
         rows.append((random_ids(rng.randint(1, 14), seed=number), entries, rng.randint(1, 17)))
     return rows
-
-
-def memory_of(model, entries, rounded=False):
-    states = [in_codes(one) if rounded else one for one in model.states_of(entries)]
-    return model.memory_from_states([states], [[0.3 * number for number in range(len(entries))]])
-
-
-def in_codes(states):
-    """Round the values of an entry to int8, as a memory stores them."""
-    values = {}
-    for layer, value in states.values.items():
-        scales = value.codes.abs().amax(-1) / 127
-        values[layer] = MemoryValues((value.codes / scales[..., None]).round().to(torch.int8), scales)
-    return EntryStates(states.keys, values)
-
-
-def alone(model, ids, entries, tokens, rounded=False):
-    memory, scores = memory_of(model, entries, rounded), Scores()
-    found = model.generate(
-        torch.tensor([ids]),
-        memory=memory,
-        max_new_tokens=tokens,
-        do_sample=False,
-        logits_processor=[scores],
-        pad_token_id=0,
-    )
-    return found[0, len(ids) :].tolist(), scores.steps, memory.token_mass(0)
-
-
-def begun(model, ids, entries, tokens, rounded=False):
-    memory, scores = memory_of(model, entries, rounded), Scores()
-    row = read_question(
-        model,
-        torch.tensor([ids]),
-        memory,
-        streamer=Silent(),
-        max_new_tokens=tokens,
-        do_sample=False,
-        logits_processor=[scores],
-        pad_token_id=0,
-    )
-    return row, scores
-
-
-def require_equal(begun_rows, expected):
-    """Tokens are the same, and scores and attention within what fp32 rounds."""
-    for (row, scores), (tokens, steps, mass) in zip(begun_rows, expected, strict=True):
-        assert row.ids[0, -len(tokens) :].tolist() == tokens
-        torch.testing.assert_close(torch.cat(scores.steps), torch.cat(steps), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(row.memory.token_mass(0), mass, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

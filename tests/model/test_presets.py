@@ -23,7 +23,7 @@ MINE = MemoryAttentionConfig(inverse_temperature=(1.5, (1.0, 2.0, 3.0, 4.0)), sc
 def test_presets_of_gemma_270m_were_fitted_to_it(name, layers):
     assert preset(name, OTHER) == general_preset(name)
     assert preset(name, GEMMA) != general_preset(name)
-    windows = [None if kind == "full_attention" else 512 for kind in GEMMA.layer_types]
+    windows = {layer: None if kind == "full_attention" else 512 for layer, kind in enumerate(GEMMA.layer_types)}
     assert list(preset(name, GEMMA).resolve(windows, 4)) == layers
 
 
@@ -127,7 +127,7 @@ def test_a_model_whose_layers_are_all_alike_has_compact_once_it_is_calibrated(tm
 
 def test_a_configuration_for_some_of_its_layers_has_the_same_numbers_there():
     some = MINE.only([3], of=[1, 3])
-    windows = [None] * 4
+    windows = dict.fromkeys(range(4))
     assert list(some.resolve(windows, 4)) == [3]
     kept, full = some.resolve(windows, 4)[3], MINE.resolve(windows, 4)[3]
     assert kept.inverse_temperature.tolist() == full.inverse_temperature.tolist()
@@ -136,7 +136,7 @@ def test_a_configuration_for_some_of_its_layers_has_the_same_numbers_there():
 
 def test_global_names_layers_only_where_a_model_mixes_both_kinds():
     compact = general_preset("compact")
-    assert compact.has_layers([8, None])
-    assert not compact.has_layers([None, None])
-    assert not compact.has_layers([8, 8])
-    assert general_preset("quality").has_layers([None, None])
+    assert compact.has_layers({0: 8, 1: None})
+    assert not compact.has_layers({0: None, 1: None})
+    assert not compact.has_layers({0: 8, 1: 8})
+    assert general_preset("quality").has_layers({0: None, 1: None})

@@ -1,0 +1,140 @@
+"""Whether a decoder reads memory as it reads its prompt: one short entry, both ways, on the model itself.
+
+A decoder may do more in its attention than the interface of transformers carries. It would answer, and answer wrongly. So the first
+decoder of a class and configuration is compared with itself before it answers anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from memgpt_rag.errors import ModelError
+from memgpt_rag.model.config import MemoryAttentionConfig
+from memgpt_rag.model.layer_kinds import first_position
+from memgpt_rag.model.retrofit import use_memory
+from memgpt_rag.model.states import batch_memory
+from memgpt_rag.model.states_writer import StatesWriter
+from memgpt_rag.model.whole_cache import has_recurrent_layers, whole_cache
+
+_PREFIX, _ENTRY, _QUESTION = 5, 7, 4  # tokens
+_TOLERANCE = 1e-4  # of probabilities, in fp32
+_NOISE = 4  # times what two ways to read the same prompt may differ by in the decoder's own type
+_DRAWS = 3  # of tokens, of which one must agree: a mixture of experts may choose others for a rounding error
+# Decoders that were compared, and whether their recurrent layers read one by one.
+_equal: dict[str, bool] = {}
+
+
+def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], heads: int) -> None:
+    """Compare probabilities after an entry in memory with those after the same entry in the prompt.
+
+    A decoder whose recurrent layers read several tokens only from their beginning is taught to read them one by one.
+
+    Args:
+        decoder: a retrofitted one.
+        windows, heads: of its layers, as `retrofit` and its configuration say.
+
+    Raises:
+        ModelError: they differ, or the decoder cannot be read in this way.
+    """
+    known = f"{type(decoder).__name__} {decoder.dtype} {decoder.config.to_json_string(use_diff=False)}"
+    steps = _equal.get(known)
+    if steps is not None:
+        if steps:
+            _step_through(decoder)
+        return
+    try:
+        differences = _differences(decoder, windows, heads)
+        if not _agree(differences, decoder.dtype) and has_recurrent_layers(whole_cache(decoder)):
+            _step_through(decoder)
+            steps, differences = True, _differences(decoder, windows, heads)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ModelError(
+            f"{type(decoder).__name__} cannot read memory: it fails on a short entry with {type(error).__name__} ({_line(error)}); "
+            "use another model."
+        ) from error
+    if not _agree(differences, decoder.dtype):
+        difference, noise = min(differences)
+        raise ModelError(
+            f"{type(decoder).__name__} reads memory in another way than its prompt: probabilities after a short entry differ by "
+            f"{difference:.2g}, where two ways to read the prompt differ by {noise:.2g}; use another model."
+        )
+    _equal[known] = bool(steps)
+
+
+def _agree(differences: Sequence[tuple[float, float]], dtype: torch.dtype) -> bool:
+    least = max(_TOLERANCE, 4 * torch.finfo(dtype).eps)
+    return any(difference <= max(least, _NOISE * noise) for difference, noise in differences)
+
+
+@torch.no_grad()
+def _differences(decoder: PreTrainedModel, windows: dict[int, int | None], heads: int) -> list[tuple[float, float]]:
+    """Return the largest difference of probabilities, and that between two ways to read the prompt, for some draws of tokens."""
+    words = int(decoder.config.get_text_config(decoder=True).vocab_size)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(_DRAWS):
+        ids = torch.randint(words // 4, words, (_PREFIX + _ENTRY + _QUESTION,), generator=generator).tolist()
+        prompt = _probabilities(decoder, ids)
+        difference = float((_from_memory(decoder, ids, windows, heads) - prompt).abs().max())
+        found.append((difference, float((_probabilities(decoder, ids, ids[::-1]) - prompt).abs().max())))
+        if _agree(found, decoder.dtype):
+            break
+    return found
+
+
+def _probabilities(decoder: PreTrainedModel, *rows: list[int]) -> Float[Tensor, "question vocabulary"]:
+    """Return the probabilities after each token of the question in the first row; other rows change how numbers are rounded."""
+    logits = decoder(input_ids=torch.tensor(rows, device=decoder.device), use_cache=False).logits
+    probabilities: Tensor = logits[0, -_QUESTION:].float().softmax(-1)
+    return probabilities
+
+
+def _from_memory(
+    decoder: PreTrainedModel, ids: list[int], windows: dict[int, int | None], heads: int
+) -> Float[Tensor, "question vocabulary"]:
+    writer = StatesWriter(decoder, 0)
+    writer.prefix_ids, writer.layers = tuple(ids[:_PREFIX]), tuple(windows)
+    states = writer.states_of([ids[_PREFIX:-_QUESTION]])
+    memory = batch_memory([states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0)
+    question = torch.tensor([ids[-_QUESTION:]], device=decoder.device)
+    mask = torch.ones(1, _PREFIX + _QUESTION, dtype=torch.long, device=decoder.device)
+    position = memory.local_position(mask.bool())[:, -_QUESTION:] + first_position(decoder)
+    with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads)):
+        logits = decoder(
+            input_ids=question,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=writer.begin(memory, 1),
+            use_cache=True,
+        ).logits
+    probabilities: Tensor = logits[0].float().softmax(-1)
+    return probabilities
+
+
+def _step_through(decoder: PreTrainedModel) -> None:
+    """Have recurrent layers that begin anew with several tokens read them one by one once they have a state."""
+    for module in decoder.modules():
+        if hasattr(module, "layer_idx") and "cache_params" in inspect.signature(module.forward).parameters:
+            module.forward = _stepping(module, module.forward)
+
+
+def _stepping(module: nn.Module, forward: Any) -> Any:
+    def stepping(hidden_states: Tensor, *given: Any, **settings: Any) -> Any:
+        cache = settings.get("cache_params")
+        if cache is None or hidden_states.shape[1] == 1 or not cache.has_previous_state(module.layer_idx):
+            return forward(hidden_states, *given, **settings)
+        steps = [forward(one, *given, **settings) for one in torch.split(hidden_states, 1, dim=1)]
+        return torch.cat(steps, dim=1)
+
+    return stepping
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

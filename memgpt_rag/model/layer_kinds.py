@@ -1,0 +1,83 @@
+"""What each layer of a decoder does with earlier tokens, and how memory reaches it.
+
+    kind        states of an entry                    how they are read
+    full        keys and values                       by the attention of every later token
+    sliding     keys and values                       by tokens that are fewer positions away than the window
+    chunked     keys and values                       by tokens of the same chunk of positions
+    latent      keys and values, as they are expanded  as above; their widths may differ
+    shared      none: the keys and values of another layer, read by its own queries
+    recurrent   the state after prefix and entry      put in the place of the state after the prefix
+
+A layer that calls attention more than once, such as a differential one, counts as one layer for each call.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from transformers import PreTrainedModel
+
+from memgpt_rag.errors import ModelError
+
+# Number of the second call of attention in a layer: that of the layer and this.
+CALL = 1024
+# Of "indexed" ones, an index chooses among the tokens of the sequence; those of memory are all read.
+_ATTENDING = {
+    "full_attention",
+    "sliding_attention",
+    "chunked_attention",
+    "indexed_attention",
+    "hybrid",
+    "hybrid_sliding",
+}
+_KNOWN = _ATTENDING | {"linear_attention", "conv", "moe", "mlp"}
+
+
+class Chunk(int):
+    """Positions of a chunk, in place of a sliding window: a token sees those of its own chunk only."""
+
+
+def window_of(decoder: PreTrainedModel, call: int) -> int | None:
+    """Return the window of a call of attention, by the number of its layer and call."""
+    config, layer = decoder.config.get_text_config(decoder=True), call % CALL
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * (layer + 1)
+    kind = kinds[layer] if layer < len(kinds) else "full_attention"
+    if kind == "chunked_attention":
+        return Chunk(config.attention_chunk_size)
+    return window if kind in ("sliding_attention", "hybrid_sliding") else None
+
+
+def require_known_layers(decoder: PreTrainedModel) -> None:
+    """See that all layers are of kinds that memory can reach.
+
+    Raises:
+        ModelError: some are not.
+    """
+    config = decoder.config.get_text_config(decoder=True)
+    unknown = sorted(set(getattr(config, "layer_types", None) or ()) - _KNOWN)
+    if unknown:
+        raise ModelError(
+            f"{type(decoder).__name__} has layers of type {', '.join(unknown)}, which keep something else than keys and values of "
+            "tokens or a recurrent state, so memory cannot reach them; use a model without such layers."
+        )
+
+
+def takes_positions(decoder: PreTrainedModel) -> bool:
+    """Return whether a decoder is told the positions of its tokens; others count them by themselves."""
+    return "position_ids" in inspect.signature(decoder.base_model.forward).parameters
+
+
+def first_position(decoder: PreTrainedModel) -> int:
+    """Return the position of the first token: those of the RoBERTa family stand behind that of padding."""
+    for module in decoder.modules():
+        if hasattr(module, "create_position_ids_from_input_ids"):
+            return int(module.padding_idx) + 1
+    return 0
+
+
+def probe_ids(decoder: PreTrainedModel) -> torch.Tensor:
+    """Return a few tokens that any vocabulary has, to see what a decoder does with them."""
+    words = int(decoder.config.get_text_config(decoder=True).vocab_size)
+    return torch.tensor([[words // 3 + (7 * place) % max(1, words // 2) for place in range(4)]], device=decoder.device)

@@ -1,0 +1,232 @@
+"""Every kind of layer: what memory gives against the same text in the prompt, cached, batched, with beams, stored and loaded."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from decoding_rows import alone, begun
+from decoding_rows import require_equal as require_equal_rows
+from tiny import random_ids
+
+from benchmarks.small_decoders import small_decoder
+from memgpt_rag.errors import ModelError
+from memgpt_rag.memory.storage.states import decode, encode
+from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.decoding import DecodingBatch
+from memgpt_rag.model.equality import require_equal
+from memgpt_rag.model.stored import from_array, to_array
+from memgpt_rag.model.tokenizer import byte_tokenizer
+from memgpt_rag.model.whole_cache import recurrent_states
+
+# Model type → the kind of layer that it stands for.
+KINDS = {
+    "llama": "full",
+    "llama4_text": "chunked",
+    "deepseek_v3": "latent",
+    "gemma4_text": "shared keys and values, heads of two sizes",
+    "diffllama": "two calls of attention",
+    "doge": "a number of its own for each key",
+    "roberta": "positions from 2",
+    "qwen3_next": "gated delta nets",
+    "kimi_linear": "gated delta nets beside latent attention",
+    "granitemoehybrid": "Mamba 2",
+    "jamba": "Mamba 1, which reads further tokens one by one",
+    "falcon_h1": "Mamba 2 and attention in one layer",
+    "lfm2": "convolutions",
+    "minimax": "linear attention with a cache of its own",
+}
+RECURRENT = ("qwen3_next", "kimi_linear", "granitemoehybrid", "jamba", "falcon_h1", "lfm2", "minimax")
+PREFIX, ENTRY, OTHER, QUESTION = random_ids(5, 1), random_ids(11, 2), random_ids(7, 3), random_ids(6, 4)
+PLAIN = MemoryAttentionConfig(layers="all")
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def model_of(kind: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
+    tokenizer = byte_tokenizer()
+    return MemoryDecoder(small_decoder(kind, vocab_size=len(tokenizer)), tokenizer, config=config, prefix_ids=PREFIX)
+
+
+def ids(*rows: list[int]) -> torch.Tensor:
+    return torch.tensor(rows)
+
+
+@torch.no_grad()
+def in_prompt(model: MemoryDecoder, *parts: list[int]) -> torch.Tensor:
+    """Probabilities after each token of the last part, with all parts in one sequence, without a cache."""
+    logits = model.decoder(input_ids=ids(sum(parts, [])), use_cache=False).logits
+    return logits[0, -len(parts[-1]) :].softmax(-1)
+
+
+@torch.no_grad()
+def with_memory(model: MemoryDecoder, question: list[int], entries: list[list[int]], **scores: list) -> torch.Tensor:
+    return model(ids(question), memory=model.make_memory([entries], **scores)).logits[0].softmax(-1)
+
+
+@every_kind
+@pytest.mark.parametrize("length", [1, 11, 40])
+def test_one_entry_equals_the_same_text_in_the_prompt(kind, length):
+    model, entry = model_of(kind), random_ids(length, 5)
+    found, expected = with_memory(model, QUESTION, [entry]), in_prompt(model, PREFIX, entry, QUESTION)
+    assert (found - expected).abs().max() <= 1e-5
+    assert (found - in_prompt(model, PREFIX, QUESTION)).abs().max() > 1e-3, "the entry changes what is said"
+
+
+@every_kind
+def test_an_empty_memory_equals_the_prompt_without_an_entry(kind):
+    model = model_of(kind)
+    found = with_memory(model, QUESTION, [])
+    assert (found - in_prompt(model, PREFIX, QUESTION)).abs().max() <= 1e-5
+
+
+@every_kind
+def test_generation_with_a_cache_equals_reading_the_prompt_anew_for_each_token(kind):
+    model = model_of(kind)
+    found = model.generate(
+        ids(QUESTION),
+        memory=model.make_memory([[ENTRY]]),
+        max_new_tokens=6,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )[0, len(QUESTION) :].tolist()
+    written: list[int] = []
+    for _ in range(6):
+        written.append(int(in_prompt(model, PREFIX + ENTRY, QUESTION + written)[-1].argmax()))
+    assert found == written
+
+
+@every_kind
+def test_rows_with_different_memories_do_not_see_each_other(kind):
+    model = model_of(kind, MemoryAttentionConfig(score_bias=2.0))
+    rows, scores = [[ENTRY, OTHER], [OTHER], []], [[0.2, 1.0], [0.5], []]
+    questions = [random_ids(6, seed) for seed in (6, 7, 8)]
+    with torch.no_grad():
+        together = model(ids(*questions), memory=model.make_memory(rows, scores)).logits.softmax(-1)
+    for row, (question, entries, of_row) in enumerate(zip(questions, rows, scores, strict=True)):
+        apart = with_memory(model, question, entries, scores=[of_row])
+        torch.testing.assert_close(together[row], apart, atol=1e-5, rtol=0)
+
+
+# RoBERTa's `generate` counts its own positions from 0.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "roberta"])
+def test_beams_equal_beams_over_the_prompt(kind):
+    model = model_of(kind)
+    settings = {"num_beams": 3, "max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    found = model.generate(ids(QUESTION), memory=model.make_memory([[ENTRY]]), **settings)
+    prompt = PREFIX + ENTRY + QUESTION
+    expected = model.decoder.generate(ids(prompt), **settings)
+    assert found[0, len(QUESTION) :].tolist() == expected[0, len(prompt) :].tolist()
+
+
+@every_kind
+@pytest.mark.parametrize("dtype, tolerance", [("fp32", 1e-6), ("int8", 0.05)])
+def test_states_stored_and_loaded_give_the_same(kind, dtype, tolerance):
+    model = model_of(kind)
+    (states,) = model.states_of([ENTRY])
+    codes = encode(to_array(states), dtype)
+    loaded = from_array(*codes, model)
+    assert loaded.num_tokens == len(ENTRY)
+    assert loaded.recurrent.keys() == states.recurrent.keys()
+    if dtype == "fp32":
+        for layer, keys in states.keys.items():
+            assert torch.equal(loaded.keys[layer], keys)
+            assert torch.equal(loaded.values[layer].codes, states.values[layer].codes)
+        for key, state in states.recurrent.items():
+            assert torch.equal(loaded.recurrent[key], state.to(loaded.recurrent[key].dtype))
+    assert decode(*codes).shape[0] >= len(ENTRY)
+    with torch.no_grad():
+        expected = with_memory(model, QUESTION, [ENTRY])
+        found = model(ids(QUESTION), memory=model.memory_from_states([[loaded]], [[0.0]])).logits[0].softmax(-1)
+    assert (found - expected).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("minimax",)])
+def test_rows_that_join_and_leave_a_batch_are_generated_as_alone(kind):
+    rng, model = random.Random(7), model_of(kind, MemoryAttentionConfig(score_bias=1.0, null_score=0.5))
+    rows = [
+        (
+            random_ids(rng.randint(1, 9), seed=number),
+            [random_ids(rng.randint(1, 9), 50 + k) for k in range(number % 3)],
+            8,
+        )
+        for number in range(5)
+    ]
+    batch, alive = DecodingBatch(model), []
+    for row in rows:
+        started = begun(model, *row)
+        batch.join(started[0])
+        alive.append(started)
+        batch.step()
+    while len(batch):
+        batch.step()
+    require_equal_rows(alive, [alone(model, *row) for row in rows])
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_states_of_several_entries_are_combined_by_their_scores(kind):
+    model = model_of(kind, MemoryAttentionConfig(score_bias=2.0))
+    entries, scores = model.states_of([ENTRY, OTHER]), [0.1, 0.6]
+    memory = model.memory_from_states([entries], [scores])
+    weights = (2.0 * torch.tensor(scores)).softmax(0)
+    prefix = recurrent_states(model._states.prefix_cache(1))
+    for key, combined in memory.recurrent.items():
+        if key[1] == "conv":
+            assert torch.equal(combined[0], entries[1].recurrent[key]), "that of the best entry"
+            continue
+        expected = prefix[key][0] + sum(
+            weight * (entry.recurrent[key] - prefix[key][0]) for weight, entry in zip(weights, entries, strict=True)
+        )
+        torch.testing.assert_close(combined[0], expected, atol=1e-4, rtol=1e-4)
+    far = model.memory_from_states([entries], [[-50.0, 50.0]])
+    for key, combined in far.recurrent.items():
+        torch.testing.assert_close(combined[0], entries[1].recurrent[key])
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_rows_of_different_lengths_are_refused_where_padding_would_change_a_state(kind):
+    model = model_of(kind)
+    rows, mask = model.pad_left([QUESTION, QUESTION[:3]])
+    with pytest.raises(ValueError, match="recurrent layers, which padding would change; give rows of one length"):
+        model(rows, mask, memory=model.make_memory([[ENTRY], [OTHER]]))
+
+
+def test_a_decoder_that_does_more_in_its_attention_than_is_known_is_refused(monkeypatch):
+    """Doge without the number that it adds to each key, as it was read once."""
+    monkeypatch.setattr("memgpt_rag.model.retrofit._with_bias", lambda key, mask, scaling: key)
+    with pytest.raises(
+        ModelError, match=r"DogeForCausalLM reads memory in another way .* differ by 0\.\d+, where two ways"
+    ):
+        MemoryDecoder(small_decoder("doge", max_position_embeddings=600), None)
+    unchecked = MemoryDecoder(small_decoder("doge", max_position_embeddings=600), None, check=False, prefix_ids=PREFIX)
+    assert (
+        with_memory(unchecked, QUESTION, [ENTRY]) - in_prompt(unchecked, PREFIX, ENTRY, QUESTION)
+    ).abs().max() > 1e-3
+
+
+def test_a_decoder_is_compared_once_for_its_class_and_configuration(monkeypatch):
+    decoder, calls = small_decoder("llama", max_position_embeddings=600), []
+    model = MemoryDecoder(decoder, None)
+    monkeypatch.setattr("memgpt_rag.model.equality._differences", lambda *given: calls.append(given))
+    require_equal(decoder, model.windows, model.num_heads)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        ("bloom", "does not call attention through the attention interface"),
+        ("mamba", "does not call attention through the attention interface"),
+        (
+            "deepseek_v4",
+            "layers of type compressed_sparse_attention, heavily_compressed_attention, which keep something else",
+        ),
+        ("bart", "reads memory in another way than its prompt"),  # it counts positions by itself
+        ("recurrent_gemma", "reads memory in another way than its prompt"),  # it keeps its states in its layers
+    ],
+)
+def test_what_memory_cannot_reach_is_refused_with_the_reason(kind, reason):
+    with pytest.raises(ModelError, match=reason):
+        MemoryDecoder(small_decoder(kind), None)
