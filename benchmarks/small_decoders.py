@@ -39,7 +39,7 @@ _SIZES: dict[str, Any] = {
 _LATENT = {"num_key_value_heads": HEADS}
 _CAUSAL = {"is_decoder": True}
 _MIXED = ["linear_attention", "full_attention"] * 2
-_SHARING = {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 16,
+_SHARING = {"num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 8,
             "vocab_size_per_layer_input": 97, "hidden_size_per_layer_input": 8}  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(

@@ -54,8 +54,8 @@ def generate(
         if route != "memory" and isinstance(streamer, HeldStreamer):
             streamer.start_again()
         own = generator.on_route(route)
-        # Padding would change the states of recurrent layers.
-        for part in [[draft] for draft in batch] if own.model.is_recurrent else [batch]:
+        size = own.model.rows_at_once(len(batch))
+        for part in (batch[start : start + size] for start in range(0, len(batch), size)):
             decision = _Decision(part, options, confidence, streamer)
             together = _DraftBatch(own, part, options.max_new_tokens, decision, streamer, settings)
             together.note(together.generator.generate(together.prepared))

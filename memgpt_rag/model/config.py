@@ -44,6 +44,9 @@ class MemoryAttentionConfig:
             slot. One number, or for each attended layer one or one per head.
         score_bias: β, logits per unit of normalized retrieval score; 0 leaves retrieval scores out.
         top_m: memory tokens that a head attends to at once; None for all.
+        recurrent: what recurrent layers go on from: the states after the entries, "combined" by their scores, or that after the
+            "prefix", so that entries reach the attention layers alone.
+        recurrent_bias: β of that combination: weights are the softmax of β times the scores; None for `score_bias`.
     """
 
     layers: Literal["all", "global"] | tuple[int, ...] = "all"
@@ -52,6 +55,8 @@ class MemoryAttentionConfig:
     null_score: PerLayer | None = None
     score_bias: float = 0.0
     top_m: int | None = None
+    recurrent: Literal["combined", "prefix"] = "combined"
+    recurrent_bias: float | None = None
 
     def __post_init__(self) -> None:
         if self.layers not in ("all", "global") and not _are_layers(self.layers):
@@ -62,6 +67,9 @@ class MemoryAttentionConfig:
         if not min(temperatures, default=0) > 0:
             raise ValueError(f"inverse_temperature is {self.inverse_temperature}; expected numbers above 0.")
         number(self.score_bias, "score_bias", -_MOST, _MOST)
+        number(0.0 if self.recurrent_bias is None else self.recurrent_bias, "recurrent_bias", -_MOST, _MOST)
+        if self.recurrent not in ("combined", "prefix"):
+            raise ValueError(f'recurrent is {self.recurrent!r}; expected "combined" or "prefix".')
         for name, value in (
             ("offset", self.offset),
             ("null_score", 0.0 if self.null_score is None else self.null_score),
@@ -70,6 +78,13 @@ class MemoryAttentionConfig:
                 number(one, name, -_MOST, _MOST)
         if self.top_m is not None and not (type(self.top_m) is int and 1 <= self.top_m < 2**31):
             raise ValueError(f"top_m is {self.top_m}; expected 1 or more, or None for every memory token.")
+
+    @property
+    def weight_bias(self) -> float | None:
+        """β of the weights by which states of recurrent layers are combined; None where they are not."""
+        if self.recurrent == "prefix":
+            return None
+        return self.score_bias if self.recurrent_bias is None else self.recurrent_bias
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemoryAttentionConfig:

@@ -246,6 +246,10 @@ class MemoryDecoder(nn.Module):
         """Whether any layer keeps a state in place of its tokens, so that rows of different lengths are read one by one."""
         return self._states.is_recurrent
 
+    def rows_at_once(self, wanted: int) -> int:
+        """Return how many rows of different lengths may be read together: those wanted, or one where padding would change a state."""
+        return 1 if self.is_recurrent else wanted
+
     @property
     def delimiters(self) -> Delimiters | None:
         """Trained vectors behind the prefix and behind every entry. Setting them forgets all states."""
@@ -301,6 +305,7 @@ class MemoryDecoder(nn.Module):
             prefix_tokens=self.prefix_tokens,
             layers=list(self._layer_settings),
             score_bias=self.config.score_bias,
+            recurrent_bias=self.config.weight_bias,
         )
 
     @property

@@ -102,7 +102,9 @@ def _from_memory(
     writer = StatesWriter(decoder, 0)
     writer.prefix_ids, writer.layers = tuple(ids[:_PREFIX]), tuple(windows)
     states = writer.states_of([ids[_PREFIX:-_QUESTION]])
-    memory = batch_memory([states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0)
+    memory = batch_memory(
+        [states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0, recurrent_bias=0.0
+    )
     question = torch.tensor([ids[-_QUESTION:]], device=decoder.device)
     mask = torch.ones(1, _PREFIX + _QUESTION, dtype=torch.long, device=decoder.device)
     position = memory.local_position(mask.bool())[:, -_QUESTION:] + first_position(decoder)

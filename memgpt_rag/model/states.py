@@ -220,6 +220,7 @@ def batch_memory(
     prefix_tokens: int,
     layers: Sequence[int],
     score_bias: float,
+    recurrent_bias: float | None = None,
 ) -> AttendedMemory:
     """Stack the states of each row's entries.
 
@@ -228,6 +229,7 @@ def batch_memory(
         scores: one retrieval score per entry; only differences within a row matter.
         layers: the layers whose attention sees memory.
         score_bias: β, logits per unit of score.
+        recurrent_bias: β of `combined_states`; None to leave recurrent layers with the state after the prefix.
 
     Raises:
         ValueError: entries and scores do not pair.
@@ -264,7 +266,7 @@ def batch_memory(
         gap=torch.tensor([max(of_row, default=0) for of_row in lengths], device=device),
         num_entries=tuple(len(entries) for entries in rows),
         prefix_tokens=prefix_tokens,
-        recurrent=combined_states(rows, scores, score_bias),
+        recurrent={} if recurrent_bias is None else combined_states(rows, scores, recurrent_bias),
     )
 
 

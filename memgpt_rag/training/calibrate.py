@@ -91,6 +91,7 @@ def calibrate(
     if not examples or not held_out:
         raise ValueError(f"There are {len(examples)} examples and {len(held_out)} held out; give at least one of each.")
     model, config = rag.model, rag.model.config
+    options = replace(options, batch_size=model.rows_at_once(options.batch_size))
     best = _Best(rag, held_out, options, on_candidate)
     before = best.loss
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -53,7 +53,7 @@ def sweep_layers(
     if not examples:
         raise ValueError("There are no examples; give at least one.")
     layer_settings = rag.model.layer_settings
-    parts = alike_batches(examples, batch_size)
+    parts = alike_batches(examples, rag.model.rows_at_once(batch_size))
 
     def loss_in(layers: Sequence[int]) -> float:
         batch_losses = [

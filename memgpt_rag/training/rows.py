@@ -201,6 +201,10 @@ def _attended(
     score_bias: Tensor | float,
 ) -> AttendedMemory:
     """Build the memory of `attend_to` from entries that are read together, each padded to the longest."""
+    if model.is_recurrent:
+        raise ModelError(
+            f"{type(model.writer).__name__} has recurrent layers, whose states this training does not reach; train another model."
+        )
     device, before = model.decoder.device, model.prefix_tokens
     most = max(len(row.entries) for row in rows)
     entries = [entry for row in rows for entry in row.entries]

@@ -50,7 +50,7 @@ def self_study(
     rows = np.random.default_rng(seed).permutation(len(rag.retriever.memory)).tolist()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for entries in _batches(rag, rows[: 4 * count], batch_size):
+        for entries in _batches(rag, rows[: 4 * count], rag.model.rows_at_once(batch_size)):
             pairs.update(_pairs(rag, entries))
             on_entries(len(entries))
             if len(pairs) >= count:
