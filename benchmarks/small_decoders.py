@@ -105,12 +105,16 @@ def small_decoder(model_type: str, **sizes: Any) -> PreTrainedModel:
     """
     config = small_config(model_type, **sizes)
     with torch.device("meta"):
-        weights = sum(one.numel() for one in AutoModelForCausalLM.from_config(config).parameters())
+        weights = sum(
+            one.numel() for one in AutoModelForCausalLM.from_config(config, trust_remote_code=False).parameters()
+        )
     if weights > MOST_WEIGHTS:
         raise ValueError(f"{model_type} would have {weights:,} weights")
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
-        decoder: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        decoder: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        ).eval()
         for parameter in decoder.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.25)

@@ -247,7 +247,7 @@ class MemoryDecoder(nn.Module):
         return self._states.is_recurrent
 
     def rows_at_once(self, wanted: int) -> int:
-        """Return how many rows of different lengths may be read together: those wanted, or one where padding would change a state."""
+        """Return how many rows of different lengths may be read together: one where padding would change a state."""
         return 1 if self.is_recurrent else wanted
 
     @property
@@ -393,32 +393,18 @@ class MemoryDecoder(nn.Module):
     def _place(
         self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0
     ) -> dict[str, Tensor]:
-        """Mask and positions of tokens that follow prefix, memory and `seen` earlier tokens."""
-        rows, tokens = input_ids.shape
-        if len(memory.num_entries) != rows:
-            raise ValueError(
-                f"The memory is for {len(memory.num_entries)} rows and there are {rows}; make one per batch."
-            )
-        if attention_mask is None:
-            attention_mask = input_ids.new_ones(rows, seen + tokens)
-        elif self.is_recurrent and not bool(attention_mask.all()):
+        if self.is_recurrent and attention_mask is not None and not bool(attention_mask.all()):
             raise ValueError(
                 "This model has recurrent layers, which padding would change; give rows of one length at a time."
             )
-        mask = torch.cat([attention_mask.new_ones(rows, self.prefix_tokens), attention_mask], dim=1)
-        return {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "position_ids": self.first_position + memory.local_position(mask.bool())[:, -tokens:],
-        }
+        return memory.place(input_ids, attention_mask, first_position=self.first_position, seen=seen)
 
     def _use_memory(self, memory: AttendedMemory) -> Any:
         return nullcontext() if memory.is_empty else use_memory(memory, self._layer_settings)
 
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
         """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""
-        vectors: Tensor = self.writer.get_input_embeddings()(ids)
-        return vectors
+        return self.writer.get_input_embeddings()(ids)  # type: ignore[no-any-return]
 
     def hidden_after(
         self,

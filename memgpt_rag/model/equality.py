@@ -106,16 +106,9 @@ def _from_memory(
         [states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0, recurrent_bias=0.0
     )
     question = torch.tensor([ids[-_QUESTION:]], device=decoder.device)
-    mask = torch.ones(1, _PREFIX + _QUESTION, dtype=torch.long, device=decoder.device)
-    position = memory.local_position(mask.bool())[:, -_QUESTION:] + first_position(decoder)
+    inputs = memory.place(question, first_position=first_position(decoder))
     with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads)):
-        logits = decoder(
-            input_ids=question,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=writer.begin(memory, 1),
-            use_cache=True,
-        ).logits
+        logits = decoder(**inputs, past_key_values=writer.begin(memory, 1), use_cache=True).logits
     probabilities: Tensor = logits[0].float().softmax(-1)
     return probabilities
 

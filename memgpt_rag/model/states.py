@@ -141,6 +141,34 @@ class AttendedMemory:
         gap = self.gap.repeat_interleave(present.shape[0] // len(self.num_entries))[:, None]
         return index + gap * (index >= self.prefix_tokens)
 
+    def place(
+        self,
+        input_ids: Int[Tensor, "rows tokens"],
+        attention_mask: Int[Tensor, "rows seen"] | None = None,
+        *,
+        first_position: int = 0,
+        seen: int = 0,
+    ) -> dict[str, Tensor]:
+        """Return ids, mask and positions of tokens that follow prefix, memory and `seen` earlier tokens, as a decoder takes them.
+
+        Args:
+            attention_mask: 0 for padding; without the prefix.
+            first_position: that of the prefix's first token.
+
+        Raises:
+            ValueError: the memory is for another number of rows.
+        """
+        rows, tokens = input_ids.shape
+        if len(self.num_entries) != rows:
+            raise ValueError(
+                f"The memory is for {len(self.num_entries)} rows and there are {rows}; make one per batch."
+            )
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(rows, seen + tokens)
+        mask = torch.cat([attention_mask.new_ones(rows, self.prefix_tokens), attention_mask], dim=1)
+        position = first_position + self.local_position(mask.bool())[:, -tokens:]
+        return {"input_ids": input_ids, "attention_mask": mask, "position_ids": position}
+
     def add_mass(self, layer: int, given: MemoryWeights) -> None:
         """Note what the last query of a forward pass gave to memory in one layer."""
         if self.on_weights is not None:
