@@ -53,6 +53,14 @@ def loading(
         raise ModelError(_sentence(kind, str(name), str(source or name), packages, error)) from error
 
 
+def gguf_file(source: str | Path) -> tuple[str | Path, dict[str, Any]]:
+    """Return the folder of a GGUF file, and the setting that names the file there; another source as it is."""
+    file = Path(source)
+    if file.suffix.lower() != ".gguf" or not file.is_file():
+        return source, {}
+    return file.parent, {"gguf_file": file.name}
+
+
 def _require_no_adapter(kind: str, name: str, source: str) -> None:
     """Refuse an adapter: transformers would load the model that it names, and pass all of its settings to peft."""
     from transformers.utils.peft_utils import find_adapter_config_file
@@ -87,7 +95,7 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
 
 
 def _reason(error: Exception, source: Path) -> str:
-    if source.is_file():
+    if source.is_file() and source.suffix.lower() != ".gguf":
         return "it is a file; name a folder"
     if source.is_dir() and not (source / "config.json").is_file() and not (source / "modules.json").is_file():
         return "it is a folder without config.json"

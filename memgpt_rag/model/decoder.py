@@ -33,7 +33,6 @@ from memgpt_rag.model.retrofit import retrofit, use_memory
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StateShapes, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
-from memgpt_rag.model.whole_cache import repeated
 
 DEFAULT_GENERATOR = GEMMA
 
@@ -78,6 +77,7 @@ class MemoryDecoder(nn.Module):
         self._writer: PreTrainedModel | None = None
         self._reader: Reader | None = None
         self._prompt: Prompt | None = None
+        self.think = False
         self._layer_settings: dict[int, LayerSettings] = {}
         self.config = preset(config, decoder.config) if isinstance(config, str) else config
         self.prefix_ids = tuple(prefix_ids)
@@ -94,12 +94,13 @@ class MemoryDecoder(nn.Module):
         device: str | torch.device | None = None,
         states_cache_bytes: int = 2**30,
         int8_weights: bool = False,
+        think: bool = False,
         **settings: Any,
     ) -> MemoryDecoder:
         """Give memory to a pretrained decoder.
 
         Args:
-            name: hub name or folder of a decoder, or a model that comes as a package.
+            name: hub name, folder or GGUF file of a decoder, or a model that comes as a package.
             config: a preset is taken as `memgpt-rag calibrate` left it for this model and reader, if it did; else as it was
                 trained with the reader.
             prefix_ids: None for the tokenizer's own beginning-of-text token, where it has one.
@@ -108,8 +109,9 @@ class MemoryDecoder(nn.Module):
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
-            settings: passed on to `AutoModelForCausalLM.from_pretrained`. Code of a model's own never runs: whoever trusts it
-                loads the model with transformers and passes it to `MemoryDecoder`.
+            think: let a model whose chat template has a thinking mode think before it answers.
+            settings: passed on to `from_pretrained` of transformers, such as device_map or quantization_config. Code of a model's own
+                never runs: whoever trusts it loads the model with transformers and passes it to `MemoryDecoder`.
 
         Raises:
             ModelError: no such model, one with weights missing, or whose architecture cannot take memory; no such reader.
@@ -126,6 +128,7 @@ class MemoryDecoder(nn.Module):
         model.name = str(name)
         if (folder := reader_folder(reader, name)) is not None:
             load_reader(model, folder)
+        model.think = think
         if isinstance(config, str):
             model.config = calibrated_preset(config, name, decoder.config, model.reader)
         if int8_weights and decoder.device.type == "cpu":
@@ -161,6 +164,7 @@ class MemoryDecoder(nn.Module):
     def without_reader(self) -> MemoryDecoder:
         """Return the model as it was pretrained, behind its own prefix; all weights are shared."""
         plain = MemoryDecoder(self.writer, self.tokenizer, config=self.config)
+        plain.think = self.think
         plain.name, plain.prefix_ids = self.name, plain.prompt.prefix_ids
         return plain
 
@@ -168,7 +172,7 @@ class MemoryDecoder(nn.Module):
     def prompt(self) -> Prompt:
         """How passages and questions are put into words for this model and its reader; may be set."""
         if self._prompt is None:
-            self._prompt = Prompt(self.tokenizer, self.reader is None or self.reader.worked_examples)
+            self._prompt = Prompt(self.tokenizer, self.reader is None or self.reader.worked_examples, self.think)
         return self._prompt
 
     @prompt.setter
@@ -342,7 +346,7 @@ class MemoryDecoder(nn.Module):
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **kwargs
             )
         cache = self._states.begin(memory, input_ids.shape[0]) if past_key_values is None else past_key_values
-        inputs = self._place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
+        inputs = self.place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
         with self._use_memory(memory):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
 
@@ -374,7 +378,7 @@ class MemoryDecoder(nn.Module):
                 "A trained reader reads after a prefix that the pretrained decoder has read; leave use_cache on."
             )
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
-        inputs = self._place(input_ids, attention_mask, memory)
+        inputs = self.place(input_ids, attention_mask, memory)
         if cached:
             kwargs["past_key_values"] = self._states.begin(memory, input_ids.shape[0] * max(beams, samples))
         else:
@@ -390,9 +394,10 @@ class MemoryDecoder(nn.Module):
             output.sequences = output.sequences[:, len(self.prefix_ids) :]
         return output
 
-    def _place(
+    def place(
         self, input_ids: Tensor, attention_mask: Tensor | None, memory: AttendedMemory, seen: int = 0
     ) -> dict[str, Tensor]:
+        """As `AttendedMemory.place`; raises ValueError for padding that would change a state."""
         if self.is_recurrent and attention_mask is not None and not bool(attention_mask.all()):
             raise ValueError(
                 "This model has recurrent layers, which padding would change; give rows of one length at a time."
@@ -405,21 +410,6 @@ class MemoryDecoder(nn.Module):
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
         """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""
         return self.writer.get_input_embeddings()(ids)  # type: ignore[no-any-return]
-
-    def hidden_after(
-        self,
-        prefix: DynamicCache,
-        input_ids: Int[Tensor, "rows tokens"],
-        attention_mask: Int[Tensor, "rows tokens"],
-        memory: AttendedMemory,
-    ) -> Float[Tensor, "rows tokens hidden"]:
-        """Hidden states of tokens that follow a prefix of `read_prefix` and memory, through which gradients flow."""
-        inputs = self._place(input_ids, attention_mask, memory)
-        with self._use_memory(memory):
-            hidden: Tensor = self.decoder.base_model(
-                **inputs, past_key_values=repeated(prefix, len(input_ids))
-            ).last_hidden_state
-        return hidden
 
     def read_prefix(self) -> DynamicCache:
         """Return a cache of one row that has seen the prefix and the vectors behind it; gradients flow through it."""

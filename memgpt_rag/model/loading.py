@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GgufConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from memgpt_rag.hub.bundled import GENERATORS, generator_folder
-from memgpt_rag.hub.model_files import loading, require_whole
+from memgpt_rag.hub.model_files import gguf_file, loading, require_whole
 from memgpt_rag.model.tokenizer import KIND
 
 
 def load_decoder(
     name: str | Path, dtype: torch.dtype | str, device: str | torch.device | None, settings: dict[str, Any]
 ) -> PreTrainedModel:
-    """Load a causal language model in evaluation mode.
+    """Load a causal language model in evaluation mode; of a model that reads pictures, all of it.
 
     Args:
-        name: hub name or folder, or a model that comes as a package.
+        name: hub name or folder, a GGUF file, or a model that comes as a package.
         dtype: "auto" for bf16 where the processor computes in it, else fp32.
-        device: None for a GPU where there is one.
-        settings: passed on to `AutoModelForCausalLM.from_pretrained`.
+        device: None for a GPU where there is one; not used with `device_map`.
+        settings: passed on to `from_pretrained` of transformers, such as device_map or quantization_config.
 
     Raises:
         ModelError: no such model, or one with weights missing.
@@ -33,9 +34,11 @@ def load_decoder(
         raise ValueError(
             "trust_remote_code is not taken: load the model with transformers and pass it to MemoryDecoder(decoder, tokenizer)."
         )
-    source = generator_folder(str(name)) or name
+    source, gguf = gguf_file(generator_folder(str(name)) or name)
+    if gguf:
+        settings = {"quantization_config": GgufConfig(dequantize=True), **settings, **gguf}
     with loading(KIND, name, source, packages=GENERATORS):
-        decoder, found = AutoModelForCausalLM.from_pretrained(
+        decoder, found = _kind(source, settings).from_pretrained(
             source,
             dtype=best_dtype() if dtype == "auto" else dtype,
             trust_remote_code=False,
@@ -44,8 +47,22 @@ def load_decoder(
             **settings,
         )
         require_whole(decoder, found, KIND, name)
-    loaded: PreTrainedModel = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    if settings.get("device_map") is None:
+        decoder = decoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    loaded: PreTrainedModel = decoder.eval()
     return loaded
+
+
+def _kind(source: str | Path, settings: dict[str, Any]) -> Any:
+    """Return what loads a model: as one that reads pictures where transformers knows it as nothing else."""
+    if "gguf_file" in settings:
+        return AutoModelForCausalLM
+    known = {
+        name: settings[name] for name in ("revision", "token", "cache_dir", "local_files_only") if name in settings
+    }
+    config = type(AutoConfig.from_pretrained(source, trust_remote_code=False, **known))
+    reads_pictures = config in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and config not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM
 
 
 def best_dtype() -> torch.dtype:

@@ -86,10 +86,12 @@ class Prompt:
     Attributes:
         worked_examples: False for a model that was trained to answer (see `Reader`): it needs no examples, and it ends its
             answers with the end-of-text token.
+        think: whether a model whose chat template has a thinking mode thinks before it answers.
     """
 
     tokenizer: PreTrainedTokenizerBase
     worked_examples: bool = True
+    think: bool = False
 
     @cached_property
     def prefix_ids(self) -> tuple[int, ...]:
@@ -237,7 +239,9 @@ class Prompt:
         """
         messages = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}]
         try:
-            turn: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            turn: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=self.think
+            )
         except Exception as error:  # a template is a program, in a sandbox, and may raise anything
             raise self._bad_template(first_line(error)) from error
         if turn.count(_MARK) != 1:

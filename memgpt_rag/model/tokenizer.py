@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from memgpt_rag.hub.bundled import GENERATORS, generator_folder
-from memgpt_rag.hub.model_files import loading
+from memgpt_rag.hub.model_files import gguf_file, loading
 
 KIND = "language model"
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -20,15 +20,15 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """Tokenizer of a language model.
 
     Args:
-        name: hub name, folder, or the name of a model that comes as a package.
+        name: hub name, folder, GGUF file, or the name of a model that comes as a package.
 
     Raises:
         ModelError: no such model, or a damaged one.
         MissingPackageError: it comes as a package that is not installed.
     """
-    source = generator_folder(str(name)) or name
+    source, settings = gguf_file(generator_folder(str(name)) or name)
     with loading(KIND, name, source, packages=GENERATORS):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **settings)
     return tokenizer
 
 

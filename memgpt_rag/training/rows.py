@@ -22,6 +22,7 @@ from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.entry_reading import read_entries
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.retrofit import use_memory
 from memgpt_rag.model.whole_cache import repeated
 from memgpt_rag.training.answer_likelihood import Example
 
@@ -166,7 +167,9 @@ def memory_hidden(
     sequences = [[*row.question, *row.answer] for row in rows]
     ids, present = _padded(sequences, model.decoder.device)
     with model.temporary_settings(layer_settings):
-        hidden = model.hidden_after(prefix, ids, present, memory)
+        inputs = model.place(ids, present, memory)
+        with use_memory(memory, model.layer_settings):
+            hidden = model.decoder.base_model(**inputs, past_key_values=repeated(prefix, len(ids))).last_hidden_state
     return _before_answers(hidden, sequences, rows)
 
 
