@@ -166,6 +166,7 @@ def main() -> None:
                 if ":" in outcome:
                     print(f"{name} {number}: {outcome[:300]}", flush=True)
                     if asked.findings:
+                        asked.findings.mkdir(parents=True, exist_ok=True)
                         path.rename(asked.findings / f"{name}-{path.name}")
                 path.unlink(missing_ok=True)
                 number += 1
