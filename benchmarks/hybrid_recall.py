@@ -64,6 +64,7 @@ def train(model_type: str, width: int, steps: int, seed: int = 0) -> torch.nn.Mo
 
     torch.manual_seed(seed)
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "shared_intermediate_size": 2 * width}
+    sizes |= {"mamba_n_heads": width // 4}  # of 8 each, twice the width
     config = small_config(model_type, vocab_size=WORDS, **sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, USES_OF_MEMORY, Mode, UseMemory
-from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option
+from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option, think_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.io.console import echo, is_terminal, no_cache_option, quiet_libraries, reader_option, take_back
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 )
 @click.option("--show-passages", is_flag=True, help="Print the text of each cited passage.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question instead of text.")
+@think_option
 @no_cache_option
 def ask(
     question: str | None,
@@ -85,6 +86,7 @@ def ask(
     max_new_tokens: int,
     show_passages: bool,
     as_json: bool,
+    think: bool,
     no_cache: bool,
 ) -> None:
     """Answer QUESTION from one or more memories, and cite the entries. Without QUESTION, questions are read from the terminal."""
@@ -115,6 +117,7 @@ def ask(
         search=loaded,
         keep_states=not no_cache,
         reader=reader,
+        think=think,
         int8_weights=question is None,  # one answer is over before weights in int8 have paid for themselves
     )
     search.add_own_model(rag)

@@ -24,7 +24,7 @@ model_option = click.option(
     default=GEMMA,
     show_default=True,
     metavar="NAME",
-    help="Language model: a Hugging Face name or folder, or one that comes as a package.",
+    help="Language model: a Hugging Face name, a folder or GGUF file, or one that comes as a package.",
 )
 preset_option = click.option(
     "--preset",
@@ -48,3 +48,9 @@ keys_option = click.option(
     "memory. The environment variable MEMGPT_RAG_API_KEY holds one more, which may do everything.",
 )
 open_option = click.option("--open", "is_open", is_flag=True, help="Serve other machines without any key.")
+
+think_option = click.option(
+    "--think",
+    is_flag=True,
+    help="Let a model with a thinking mode think before it answers; give it more --max-new-tokens.",
+)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.choices import Preset
-from memgpt_rag.cli.options import encoder_option, model_option, preset_option
+from memgpt_rag.cli.options import encoder_option, model_option, preset_option, think_option
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.cli.serve_options import Limits, Place, limit_options, place_options
 from memgpt_rag.errors import MissingPackageError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @reader_option
 @search_options
 @limit_options
+@think_option
 @no_cache_option
 def serve(
     memories: tuple[str, ...],
@@ -51,6 +52,7 @@ def serve(
     reader: str,
     search: SearchOptions,
     limits: Limits,
+    think: bool,
     no_cache: bool,
 ) -> None:
     """Serve memories over HTTP, in the form of the OpenAI API.
@@ -72,7 +74,7 @@ def serve(
     for folder in settings.memories.values():  # a wrong folder is reported before a model is loaded
         Memory.open(folder)
     make_app = partial(
-        _application, settings, keys, model, preset, encoder, reader, search, no_cache, telemetry=place.telemetry
+        _application, settings, keys, model, preset, encoder, reader, search, no_cache, think, telemetry=place.telemetry
     )
     page = "" if place.no_page else f", with a page at http://{place.host}:{place.port}/"
     serving = f"Serving at http://{place.host}:{place.port}/v1{page}; Ctrl-C ends."
@@ -195,6 +197,7 @@ def load_models(
     reader: str,
     search: SearchOptions,
     no_cache: bool,
+    think: bool = False,
 ) -> Models:
     """Load the models of a server; an encoder when a memory first needs it."""
     from functools import cache
@@ -212,6 +215,6 @@ def load_models(
     def encoder_of(memory: Memory) -> Encoder:
         return loaded(memory.manifest.encoder)
 
-    decoder = MemoryDecoder.from_pretrained(model, config=preset, reader=reader, int8_weights=True)
+    decoder = MemoryDecoder.from_pretrained(model, config=preset, reader=reader, int8_weights=True, think=think)
     folder = None if no_cache else cache_folder("states")
     return Models(decoder, encoder_of, search.load_with(decoder), folder)
