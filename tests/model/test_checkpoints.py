@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import random_ids, tiny_decoder
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
 
 from benchmarks.small_decoders import small_config
 from memgpt_rag.errors import ModelError
@@ -120,6 +120,30 @@ def test_a_quantized_checkpoint_without_its_package_is_a_sentence(method, packag
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=rf"(?i)The language model .*({package}|GPU)"):
         MemoryDecoder.from_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.offline_models
+@pytest.mark.parametrize("package", ["bitsandbytes", "torchao"])
+@torch.no_grad()
+def test_quantized_weights_read_memory_as_their_prompt(package):
+    """4 bits by bitsandbytes, 8 by torchao: both come by `pip install bitsandbytes torchao`."""
+    pytest.importorskip(package)
+    if package == "bitsandbytes":
+        quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    else:
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        quantization = TorchAoConfig(Int8WeightOnlyConfig())
+    model = MemoryDecoder.from_pretrained(
+        GEMMA, config=PLAIN, reader=None, dtype=torch.float32, quantization_config=quantization
+    )
+    asked = [*model.prefix_ids, *ENTRY, *QUESTION]
+    prompt = model.decoder(input_ids=torch.tensor([asked])).logits[0, -1].float().softmax(-1)
+    found = model(torch.tensor([QUESTION]), memory=model.make_memory([[ENTRY]])).logits[0, -1].float().softmax(-1)
+    assert (found - prompt).abs().max() <= 1e-5
+    weight = model.decoder.model.layers[0].self_attn.q_proj.weight
+    assert type(weight).__name__ in ("Params4bit", "Int8Tensor")
 
 
 def test_flash_attention_is_refused_with_what_to_do(tmp_path):
