@@ -210,7 +210,8 @@ def _refusal(error: Exception) -> BaseException | None:
         return error
     cause = error.__cause__
     status = getattr(cause, "status", None)
-    refused = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
+    # A ValueError is about the address itself.
+    refused = isinstance(cause, OSError | ValueError) and not isinstance(cause, FileNotFoundError)
     return cause if refused or (isinstance(status, int) and status not in _GONE) else None
 
 

@@ -7,6 +7,7 @@ process, with one warning.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import shutil
@@ -83,7 +84,8 @@ def require_plain(file: Path) -> None:
     if os.name == "posix":
         if found.st_uid != os.geteuid():
             raise PermissionError(errno.EACCES, "it belongs to another user", str(file))
-        _make_private(file)
+        with contextlib.suppress(FileNotFoundError):  # another process may have removed it, as SQLite does with its journal
+            _make_private(file)
 
 
 def warn_left_out(place: Path, error: BaseException, advice: str = _ADVICE) -> None:
