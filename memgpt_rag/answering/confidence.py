@@ -87,7 +87,7 @@ class LogisticModel:
 def fit_logistic_model(
     rows: Sequence[Signals], labels: Sequence[bool], names: Sequence[str], *, threshold: float = 0.5
 ) -> LogisticModel:
-    """Fit how much each of the named signals speaks for yes.
+    """Fit how much each of the named signals speaks for yes; those that no row knows are left out.
 
     Raises:
         ValueError: all labels are the same.
@@ -96,10 +96,9 @@ def fit_logistic_model(
 
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} examples have the same label; give some of both.")
+    names = [name for name in names if not all(math.isnan(getattr(row, name)) for row in rows)]
     table = np.array([[getattr(row, name) for name in names] for row in rows])
-    known = ~np.isnan(table).all(axis=0)
-    typical, scale = np.zeros(len(names)), np.ones(len(names))
-    typical[known], scale[known] = np.nanmean(table[:, known], axis=0), np.nanstd(table[:, known], axis=0)
+    typical, scale = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
     scale[scale == 0] = 1.0
     fitted = LogisticRegression().fit(np.nan_to_num((table - typical) / scale), np.array(labels))
     weights = {

@@ -84,7 +84,9 @@ def require_plain(file: Path) -> None:
     if os.name == "posix":
         if found.st_uid != os.geteuid():
             raise PermissionError(errno.EACCES, "it belongs to another user", str(file))
-        with contextlib.suppress(FileNotFoundError):  # another process may have removed it, as SQLite does with its journal
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # another process may have removed it, as SQLite does with its journal
             _make_private(file)
 
 
