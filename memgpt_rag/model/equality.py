@@ -6,16 +6,23 @@ decoder of a class and configuration is compared with itself before it answers a
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import inspect
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.io.cache_folder import cache_folder, make_private
+from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.layer_kinds import first_position
 from memgpt_rag.model.retrofit import use_memory
@@ -26,6 +33,8 @@ from memgpt_rag.model.whole_cache import has_recurrent_layers, whole_cache
 _PREFIX, _ENTRY, _QUESTION = 5, 7, 4  # tokens
 _TOLERANCE = 1e-4  # of probabilities, in fp32
 _NOISE = 4  # times what two ways to read the same prompt may differ by in the decoder's own type
+_LARGE = 50_000_000  # weights from which on a comparison takes long enough to be remembered
+_MAX_BYTES = 2**20
 _DRAWS = 3  # of tokens, of which one must agree: a mixture of experts may choose others for a rounding error
 # Decoders that were compared, and whether their recurrent layers read one by one.
 _equal: dict[str, bool] = {}
@@ -34,7 +43,8 @@ _equal: dict[str, bool] = {}
 def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], heads: int) -> None:
     """Compare probabilities after an entry in memory with those after the same entry in the prompt.
 
-    A decoder whose recurrent layers read several tokens only from their beginning is taught to read them one by one.
+    What was found is remembered in this process and, of a large decoder, in the user's cache folder for these releases. A decoder whose
+    recurrent layers read several tokens only from their beginning is taught to read them one by one.
 
     Args:
         decoder: a retrofitted one.
@@ -44,7 +54,8 @@ def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], head
         ModelError: they differ, or the decoder cannot be read in this way.
     """
     known = f"{type(decoder).__name__} {decoder.dtype} {decoder.config.to_json_string(use_diff=False)}"
-    steps = _equal.get(known)
+    is_large = decoder.num_parameters() >= _LARGE
+    steps = _equal.get(known, _kept().get(_key(known)) if is_large else None)
     if steps is not None:
         if steps:
             _step_through(decoder)
@@ -66,6 +77,34 @@ def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], head
             f"{difference:.2g}, where two ways to read the prompt differ by {noise:.2g}; use another model."
         )
     _equal[known] = bool(steps)
+    if is_large:
+        with contextlib.suppress(
+            OSError
+        ):  # a cache folder that cannot be written costs a comparison in the next process
+            make_private(_file().parent)
+            replace_json(_file(), {**_kept(), _key(known): bool(steps)})
+
+
+def _file() -> Path:
+    return cache_folder("compared-decoders.json")
+
+
+def _kept() -> dict[str, bool]:
+    """Return what earlier processes found, by key; nothing where the file is none of ours."""
+    try:
+        content = read_json(_file(), max_bytes=_MAX_BYTES)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and all(type(one) is bool for one in content.values()) else {}
+
+
+@cache
+def _key(known: str) -> str:
+    """Return the key of a class and configuration, for these releases of the libraries and this code of the model."""
+    digest = hashlib.sha256(f"{known} {torch.__version__} {transformers.__version__}".encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _agree(differences: Sequence[tuple[float, float]], dtype: torch.dtype) -> bool:

@@ -214,6 +214,27 @@ def test_a_decoder_is_compared_once_for_its_class_and_configuration(monkeypatch)
     assert not calls
 
 
+def test_what_was_found_of_a_large_decoder_is_remembered_for_the_next_process(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("memgpt_rag.model.equality._LARGE", 1)
+    decoder, calls = small_decoder("jamba", max_position_embeddings=700), []
+    model = MemoryDecoder(decoder, None)
+    monkeypatch.setattr("memgpt_rag.model.equality._equal", {})
+    monkeypatch.setattr("memgpt_rag.model.equality._differences", lambda *given: calls.append(given))
+    again = MemoryDecoder(small_decoder("jamba", max_position_embeddings=700), None, prefix_ids=PREFIX)
+    assert not calls
+    found = with_memory(again, QUESTION, [ENTRY])
+    assert (found - in_prompt(again, PREFIX, ENTRY, QUESTION)).abs().max() <= 1e-5, (
+        "its layers read one by one here, too"
+    )
+    (file,) = tmp_path.rglob("compared-decoders.json")
+    monkeypatch.setattr("memgpt_rag.model.equality._differences", lambda *given: calls.append(given) or [(0.0, 0.0)])
+    monkeypatch.setattr("memgpt_rag.model.equality._equal", {})
+    file.write_text("no JSON")
+    require_equal(decoder, model.windows, model.num_heads)
+    assert calls, "what is none of ours is not believed"
+
+
 @pytest.mark.parametrize(
     "kind, reason",
     [
