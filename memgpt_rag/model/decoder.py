@@ -94,7 +94,6 @@ class MemoryDecoder(nn.Module):
         device: str | torch.device | None = None,
         states_cache_bytes: int = 2**30,
         int8_weights: bool = False,
-        think: bool = False,
         **settings: Any,
     ) -> MemoryDecoder:
         """Give memory to a pretrained decoder.
@@ -109,15 +108,16 @@ class MemoryDecoder(nn.Module):
             dtype: "auto" for bf16 where the processor computes in it, else fp32.
             int8_weights: decode with weights in int8, for a CPU: about twice the tokens per second for a second more of
                 loading and half as much memory again.
-            think: let a model whose chat template has a thinking mode think before it answers.
-            settings: passed on to `from_pretrained` of transformers, such as device_map or quantization_config. Code of a model's own
-                never runs: whoever trusts it loads the model with transformers and passes it to `MemoryDecoder`.
+            settings: `think=True` lets a model whose chat template has a thinking mode think before it answers. All others go to
+                `from_pretrained` of transformers, such as device_map or quantization_config. Code of a model's own never runs:
+                whoever trusts it loads the model with transformers and passes it to `MemoryDecoder`.
 
         Raises:
             ModelError: no such model, one with weights missing, or whose architecture cannot take memory; no such reader.
             MismatchError: the reader was trained for another model.
             MissingPackageError: it comes as a package that is not installed.
         """
+        think = bool(settings.pop("think", False))
         tokenizer = load_tokenizer(name)
         decoder = load_decoder(name, dtype, device, settings)
         if prefix_ids is None:
