@@ -2,6 +2,7 @@
 
     python benchmarks/hybrid_recall.py                                   (a quarter of an hour on one core)
     python benchmarks/hybrid_recall.py --types qwen3_next granitemoehybrid --steps 3000
+    python benchmarks/hybrid_recall.py --times qwen3_next deepseek_v3 llama --width 256        times alone, with random weights
 
 Small hybrids (benchmarks/small_decoders.py) are trained on synthetic recall: facts, each a name of two tokens and a number of two, then
 the name of one of them, whose number is to be said. Training has one to eight facts in the prompt. Then 400 questions are asked with
@@ -30,7 +31,7 @@ from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.small_decoders import small_config
+from benchmarks.small_decoders import small_config, small_decoder
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
@@ -63,9 +64,7 @@ def train(model_type: str, width: int, steps: int, seed: int = 0) -> torch.nn.Mo
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "shared_intermediate_size": 2 * width}
-    sizes |= {"mamba_n_heads": width // 4}  # of 8 each, twice the width
-    config = small_config(model_type, vocab_size=WORDS, **sizes)
+    config = small_config(model_type, **sizes_of(width))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -158,21 +157,50 @@ def bytes_of(model: MemoryDecoder, tokens: int = 6) -> dict[str, float]:
     return {"per token": (states.num_bytes - recurrent) / tokens, "per entry": recurrent}
 
 
-def first_token(model: MemoryDecoder, tokens: int, k: int = 4, repeats: int = 7) -> dict[str, float]:
-    """Return seconds to the first token from memory and from the prompt, medians of runs in turn."""
+def times(model: MemoryDecoder, tokens: int, k: int = 4, repeats: int = 7, written: int = 16) -> dict[str, Any]:
+    """Return seconds to the first token and for each further one, from memory and from the prompt: medians of runs in turn.
+
+    Args:
+        tokens: of each of the k entries.
+        written: tokens that are generated to time one.
+    """
     rng = np.random.default_rng(2)
     entries = [rng.integers(8, 72, tokens).tolist() for _ in range(k)]
     asked, pasted = [ASK, 9, 10, SAYS], [token for one in entries for token in one]
     model.states_of(entries)
-    times: dict[str, list[float]] = {"memory": [], "prompt": []}
+    settings = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    seconds: dict[str, list[tuple[float, float]]] = {"memory": [], "prompt": []}
     for _ in range(repeats):
         for way, ids, of in (("memory", asked, entries), ("prompt", [*pasted, *asked], [])):
-            began = time.perf_counter()
-            model.generate(
-                torch.tensor([ids]), memory=model.make_memory([of]), max_new_tokens=1, do_sample=False, pad_token_id=0
-            )
-            times[way].append(time.perf_counter() - began)
-    return {way: statistics.median(of) for way, of in times.items()}
+            taken = []
+            for count in (1, 1 + written):
+                began = time.perf_counter()
+                model.generate(torch.tensor([ids]), memory=model.make_memory([of]), max_new_tokens=count, **settings)
+                taken.append(time.perf_counter() - began)
+            seconds[way].append((taken[0], (taken[1] - taken[0]) / written))
+    medians = {
+        way: [round(1000 * statistics.median(of), 2) for of in zip(*runs, strict=True)] for way, runs in seconds.items()
+    }
+    first, further = (sorted(p[part] / m[part] for m, p in zip(*seconds.values(), strict=True)) for part in (0, 1))
+    return {
+        "ms to the first token, ms a token": medians,
+        "sooner than the prompt": [round(first[place], 2) for place in (len(first) // 2, 0, -1)],
+        "faster than the prompt": [round(further[place], 2) for place in (len(further) // 2, 0, -1)],
+    }
+
+
+def timed(model_type: str, width: int) -> dict[str, Any]:
+    """Return the times of a type with random weights, and the bytes of its states."""
+    model = MemoryDecoder(small_decoder(model_type, **sizes_of(width)), None, prefix_ids=[BEGIN])
+    found = {"bytes": bytes_of(model), **times(model, tokens=100)}
+    print(f"{model_type}: {found}", flush=True)
+    return found
+
+
+def sizes_of(width: int) -> dict[str, int]:
+    """Return the sizes of a small decoder that go with its width."""
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "shared_intermediate_size": 2 * width}
+    return sizes | {"mamba_n_heads": width // 4, "vocab_size": WORDS}  # heads of 8 each, twice the width
 
 
 def runs(types: list[str], width: int, steps: int, margin: float) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,22 +209,24 @@ def runs(types: list[str], width: int, steps: int, margin: float) -> Iterator[tu
         result: dict[str, Any] = {"weights": sum(one.numel() for one in decoder.parameters())}
         result["recall"] = measure(decoder, margin)
         model = MemoryDecoder(decoder, None, prefix_ids=[BEGIN])
-        result |= {"bytes": bytes_of(model), "first token": first_token(model, tokens=100)}
-        print(
-            f"  {result['weights']:,} weights; bytes {result['bytes']}; first token {result['first token']}", flush=True
-        )
+        result |= {"bytes": bytes_of(model), "times": times(model, tokens=100)}
+        print(f"  {result['weights']:,} weights; bytes {result['bytes']}; {result['times']}", flush=True)
         yield model_type, result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--types", nargs="+", default=["qwen3_next", "granitemoehybrid"])
+    parser.add_argument("--times", nargs="+", help="types to time, with random weights; nothing is trained")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--margin", type=float, default=1.0, help="how far the scores of the other entries are behind")
     arguments = parser.parse_args()
     quiet_libraries()
     torch.set_num_threads(1)
+    if arguments.times:
+        print(json.dumps({name: timed(name, arguments.width) for name in arguments.times}))
+        return
     print(json.dumps(dict(runs(arguments.types, arguments.width, arguments.steps, arguments.margin))))
 
 
