@@ -144,12 +144,13 @@ def _from_memory(
     memory = batch_memory(
         [states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0, recurrent_bias=0.0
     )
-    question = torch.tensor([ids[-_QUESTION:]], device=decoder.device)
-    inputs = memory.place(question, first_position=first_position(decoder))
-    with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads)):
-        logits = decoder(**inputs, past_key_values=writer.begin(memory, 1), use_cache=True).logits
-    probabilities: Tensor = logits[0].float().softmax(-1)
-    return probabilities
+    cache, position, logits = writer.begin(memory, 1), first_position(decoder), []
+    # All tokens of the question but the last one at once, and then that one: what is generated is read in steps.
+    for seen, part in ((0, ids[-_QUESTION:-1]), (_QUESTION - 1, ids[-1:])):
+        inputs = memory.place(torch.tensor([part], device=decoder.device), first_position=position, seen=seen)
+        with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads)):
+            logits.append(decoder(**inputs, past_key_values=cache, use_cache=True).logits[0].float())
+    return torch.cat(logits).softmax(-1)
 
 
 def _step_through(decoder: PreTrainedModel) -> None:
