@@ -133,7 +133,7 @@ class ResponseForm:
             "metadata": {},
             "model": wanted.model,
             "parallel_tool_calls": False,
-            "previous_response_id": None,
+            "previous_response_id": wanted.previous_response_id,
             "temperature": self.task.sampling.temperature,
             "text": {"format": {"type": "text"}},
             "tool_choice": wanted.tool_choice,

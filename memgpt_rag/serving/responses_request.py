@@ -14,10 +14,9 @@ from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.store_requests import RankingOptions
 
 # As for chats: what changes nothing here, and what would change the answer.
-_IGNORED = ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+_IGNORED = ("metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 _REFUSED: dict[str, tuple[Any, ...]] = {
     "background": (False, None),
-    "previous_response_id": (None,),
     "prompt": (None,),
     "reasoning": ({}, None),
     "max_tool_calls": (None,),
@@ -71,6 +70,8 @@ class ResponseRequest(Strict):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     user: UserName | None = None
     conversation: ConversationName | ConversationParam | None = None
+    previous_response_id: Annotated[str, Field(max_length=100)] | None = None
+    store: bool | None = True
     memory: MemoryFields = MemoryFields()
 
     @model_validator(mode="before")
@@ -82,6 +83,8 @@ class ResponseRequest(Strict):
     def _ends_with_the_question(self) -> Self:
         if not isinstance(self.input, str) and self.input[-1].role != "user":
             raise ValueError("the last message is not the user's; end with the question")
+        if self.previous_response_id is not None and self.fields().conversation is not None:
+            raise ValueError("previous_response_id and conversation both name earlier turns; give one of them")
         return self
 
     @property

@@ -27,6 +27,7 @@ from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
+from memgpt_rag.serving.previous_responses import PreviousResponses
 from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
@@ -44,6 +45,7 @@ class Service:
         secret: signs addresses of the document viewer; None where the server has no keys.
         conversations: those that are remembered; None to remember none.
         telemetry: makes spans of the answers; None to make none.
+        responses: the latest responses, from which others go on.
     """
 
     settings: ServerSettings
@@ -54,6 +56,7 @@ class Service:
     metrics: Metrics
     conversations: Conversations | None = None
     telemetry: Telemetry | None = None
+    responses: PreviousResponses = field(default_factory=PreviousResponses)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property

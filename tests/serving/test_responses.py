@@ -6,6 +6,10 @@ import openai
 import pytest
 from served import TEXTS, Served
 
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.follow_up import Turn
+from memgpt_rag.serving.previous_responses import PreviousResponses
+
 TOOL = {"type": "file_search", "vector_store_ids": ["park"], "max_num_results": 2}
 ASKED = {"model": "park", "input": TEXTS[2], "tools": [TOOL], "max_output_tokens": 8}
 
@@ -68,7 +72,6 @@ def test_turns_and_instructions_are_read(client):
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
-        ({"previous_response_id": "resp_1"}, openai.BadRequestError, "previous_response_id is not supported"),
         ({"background": True}, openai.BadRequestError, "background is not supported"),
         ({"tools": [{"type": "web_search"}]}, openai.BadRequestError, "tools"),
         ({"tools": [{**TOOL, "vector_store_ids": ["none"]}]}, openai.NotFoundError, "no vector store 'none'"),
@@ -85,3 +88,54 @@ def test_bad_requests_are_refused(client, settings, error, says):
     for stream in (False, True):
         with pytest.raises(error, match=says):
             client.responses.create(**{**ASKED, **settings}, stream=stream)
+
+
+def test_a_response_goes_on_from_the_one_before_it(client):
+    """As if the turns had been sent: the same tokens are read, and the same text is written."""
+    first = client.responses.create(**ASKED)
+    for stream in (False, True):
+        after = client.responses.create(
+            **{**ASKED, "input": "And in winter?"}, previous_response_id=first.id, stream=stream
+        )
+        if stream:
+            after = list(after)[-1].response
+        sent = [
+            {"role": "user", "content": TEXTS[2]},
+            {"role": "assistant", "content": first.output_text},
+            {"role": "user", "content": "And in winter?"},
+        ]
+        expected = client.responses.create(**{**ASKED, "input": sent})
+        assert after.previous_response_id == first.id
+        assert after.output_text == expected.output_text
+        assert after.usage.input_tokens == expected.usage.input_tokens
+        assert after.output[0].queries == expected.output[0].queries != ["And in winter?"]
+        further = client.responses.create(**{**ASKED, "input": "Why?"}, previous_response_id=after.id)
+        assert further.usage.input_tokens > after.usage.input_tokens, "both turns before it are read"
+
+
+def test_only_what_was_kept_can_be_gone_on_from(client):
+    with pytest.raises(
+        openai.NotFoundError, match=r"no response 'resp_none' of yours; the latest 1,000 are kept"
+    ) as told:
+        client.responses.create(**ASKED, previous_response_id="resp_none")
+    assert told.value.code == "response_not_found"
+    unkept = client.responses.create(**ASKED, store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.create(**ASKED, previous_response_id=unkept.id)
+    mine = client.responses.create(**ASKED, user="mine")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.create(**ASKED, previous_response_id=mine.id, user="another's")
+    with pytest.raises(openai.BadRequestError, match="both name earlier turns; give one of them"):
+        client.responses.create(**ASKED, previous_response_id=mine.id, conversation="park-talk")
+
+
+def test_the_oldest_responses_go():
+    kept = PreviousResponses()
+    for number in range(1200):
+        kept.add(f"resp_{number}", "key", "", [Turn(f"question {turn}", "answer") for turn in range(number % 12)])
+    assert [turn.question for turn in kept.turns("resp_1199", "key", "")] == [
+        f"question {turn}" for turn in range(3, 11)
+    ]
+    with pytest.raises(ApiError):
+        kept.turns("resp_199", "key", "")
+    assert kept.turns("resp_200", "key", "") and kept.turns(None, "key", "") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +12,8 @@ from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
 from memgpt_rag.serving.dialogue import asked_of
-from memgpt_rag.serving.engine import Found
+from memgpt_rag.serving.engine import Choice, Found
+from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
@@ -26,12 +27,14 @@ router = APIRouter(tags=["responses"])
 
 @router.post("/v1/responses", responses=content("text/event-stream"))
 async def create_response(request: Request, body: ResponseRequest) -> Response:
-    """Answer from a vector store, with citations of files; it is stored where it belongs to a conversation."""
+    """Answer from a vector store, with citations of files; the next request may go on from it by its id."""
     service, answers, tool = service_of(request), Answers(), body.tool
     store = None if tool is None else service.stores.get(tool.vector_store_ids[0], access_of(request))
     fields = body.fields()
     conversation = service.conversation(request, fields, body.user)
-    asked = asked_of(body.messages, await recent_turns(conversation), service.prompt)
+    client = access_of(request).name, body.user or ""
+    earlier = await recent_turns(conversation) or service.responses.turns(body.previous_response_id, *client)
+    asked = asked_of(body.messages, earlier, service.prompt)
     task = service.task(request, body.model, fields, asked, body.sampling(), 1, bool(body.stream), answers.put)
     if tool is not None:
         kind = body.memory.search
@@ -42,6 +45,12 @@ async def create_response(request: Request, body: ResponseRequest) -> Response:
     form = ResponseForm(body, task, links_of(request), store)
     service.engine.submit(task)
     events = service.events(request, answers, task, conversation)
+    if body.store is not False and conversation is None:
+
+        def keep(choice: Choice) -> None:
+            service.responses.add(form.id, *client, [*earlier, Turn(task.question, choice.text)])
+
+        events = _kept(events, keep)
     found = await answers.first(request, events)
     assert isinstance(found, Found)
     if body.stream:
@@ -52,6 +61,17 @@ async def create_response(request: Request, body: ResponseRequest) -> Response:
         )
     (choice,) = await answers.choices(request, events)
     return JSONResponse(form.response(choice, found.entries))
+
+
+async def _kept(events: AsyncIterator[Any], keep: Callable[[Choice], None]) -> AsyncIterator[Any]:
+    """Yield the events of a task; its choice is kept before it is yielded."""
+    try:
+        async for event in events:
+            if isinstance(event, list):
+                keep(event[0])
+            yield event
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]
 
 
 async def _stream(form: ResponseForm, found: Found, events: AsyncIterator[Any], request_id: str) -> AsyncIterator[str]:
