@@ -40,7 +40,8 @@ class Rounded(MemoryDecoder):
 
     def states_of(self, entries: Sequence[Sequence[int]], **settings: Any) -> list[EntryStates]:
         return [
-            from_array(*encode(to_array(states), "int8"), self) for states in super().states_of(entries, **settings)
+            from_array(*encode(to_array(states, self), "int8"), self)
+            for states in super().states_of(entries, **settings)
         ]
 
 

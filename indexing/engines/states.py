@@ -21,4 +21,4 @@ def states_of(model: MemoryDecoder, dtype: StatesType, blocks: Iterable[list[Tok
     """Yield the states of the entries in each block; the entries of a block are computed together."""
     for block in blocks:
         for states in model.states_of(block):
-            yield encode(to_array(states), dtype)
+            yield encode(to_array(states, model), dtype)

@@ -54,7 +54,7 @@ def compute_states(
     def lengths(rows: Iterable[int]) -> list[int]:
         nonlocal tokens
         token_counts = [
-            model.entry_tokens(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])
+            model.stored_rows(prompt.entry_ids(passage)) for row in rows for passage in memory.passages([row])
         ]
         tokens += sum(token_counts)
         return token_counts

@@ -45,7 +45,7 @@ class CachedStates:
         codes = {token_ids: self._cache.get(token_ids) for token_ids in wanted}
         missing = [token_ids for token_ids, known in codes.items() if known is None]
         for token_ids, states in zip(missing, model.states_of(missing), strict=True):
-            codes[token_ids] = self._cache.put(token_ids, to_array(states))
+            codes[token_ids] = self._cache.put(token_ids, to_array(states, model))
         known = [codes[token_ids] for token_ids in wanted]
         return [from_array(*entry_codes, model) for entry_codes in known if entry_codes is not None]
 
@@ -77,7 +77,7 @@ class MemoryStates:
 
         model, dtype = self._model, StatesShape.of(self._fingerprint).dtype
         states = model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
-        rounded = [encode(to_array(entry_states), dtype) for entry_states in states]
+        rounded = [encode(to_array(entry_states, model), dtype) for entry_states in states]
         return {entry.row: from_array(*codes, model) for entry, codes in zip(entries, rounded, strict=True)}
 
 

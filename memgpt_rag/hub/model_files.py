@@ -65,7 +65,7 @@ def _require_no_adapter(kind: str, name: str, source: str) -> None:
     """Refuse an adapter: transformers would load the model that it names, and pass all of its settings to peft."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
-    if find_adapter_config_file(source) is not None:
+    if not Path(source).is_file() and find_adapter_config_file(source) is not None:
         raise ModelError(
             f"The {kind} {name!r} has an adapter of peft in it (adapter_config.json), which would change the model unseen; "
             "merge the two, or name a folder without the adapter."
@@ -78,7 +78,7 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
             f"The {kind} {name!r} needs Python code of its own, which is never run; name a model that transformers and "
             "sentence-transformers know without it."
         )
-    reason = _reason(error, Path(source))
+    reason = _reason(error, Path(source), kind)
     if isinstance(error, ImportError):
         return (
             f"The {kind} {name!r} needs a package that is not installed ({reason}); install it, or name another model."
@@ -94,19 +94,23 @@ def _sentence(kind: str, name: str, source: str, packages: Sequence[str], error:
     return f"No {kind} {name!r}: it is no folder here,{known} and the Hugging Face hub did not give it ({reason})."
 
 
-def _reason(error: Exception, source: Path) -> str:
-    if source.is_file() and source.suffix.lower() != ".gguf":
-        return "it is a file; name a folder"
+def _reason(error: Exception, source: Path, kind: str) -> str:
+    if source.is_file():
+        return (
+            first_line(error)
+            if kind == "language model" and source.suffix.lower() == ".gguf"
+            else "it is a file; name a folder"
+        )
     if source.is_dir() and not (source / "config.json").is_file() and not (source / "modules.json").is_file():
         return "it is a folder without config.json"
-    kind = type(error).__name__
-    if kind == "UnpicklingError":
+    raised = type(error).__name__
+    if raised == "UnpicklingError":
         return "its weights are a damaged pickle, or one with more in it than weights, which is never opened"
-    if kind == "SafetensorError":
+    if raised == "SafetensorError":
         return f"its weights are cut off or damaged: {first_line(error)}"
     if isinstance(error, RecursionError):
         return "one of its files is nested too deeply"
-    if kind.startswith("StrictDataclass"):  # of a configuration: first what was checked, then what is wrong
+    if raised.startswith("StrictDataclass"):  # of a configuration: first what was checked, then what is wrong
         return first_line(str(error).split("\n", 1)[-1])
     if str(error).startswith("Error(s) in loading state_dict"):
         return first_line(str(error).split("\n", 1)[-1])

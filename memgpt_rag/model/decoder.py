@@ -272,6 +272,10 @@ class MemoryDecoder(nn.Module):
         """Positions that an entry takes in memory: its tokens, and the vectors behind them."""
         return len(token_ids) + (0 if self.delimiters is None else len(self.delimiters.entry))
 
+    def stored_rows(self, token_ids: Sequence[int]) -> int:
+        """Rows that the states of an entry take where they are stored: one for each position, and those of recurrent layers."""
+        return self.entry_tokens(token_ids) + self.state_shapes.extra_rows(len(self.layers))
+
     @torch.no_grad()
     def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
         """States of each entry, read right after the prefix; those computed before come from the cache.
@@ -347,7 +351,7 @@ class MemoryDecoder(nn.Module):
             )
         cache = self._states.begin(memory, input_ids.shape[0]) if past_key_values is None else past_key_values
         inputs = self.place(input_ids, attention_mask, memory, seen=cache.get_seq_length() - self.prefix_tokens)
-        with self._use_memory(memory):
+        with self._use_memory(memory, inputs["attention_mask"]):
             return self.decoder(**inputs, past_key_values=cache, **kwargs)
 
     @torch.inference_mode()
@@ -386,7 +390,7 @@ class MemoryDecoder(nn.Module):
             positions = self.first_position + torch.arange(len(self.prefix_ids), device=prefix.device).expand_as(prefix)
             inputs["position_ids"] = torch.cat([positions, inputs["position_ids"]], dim=1)
             inputs["input_ids"] = torch.cat([prefix, input_ids], dim=1)
-        with self._use_memory(memory):
+        with self._use_memory(memory, inputs["attention_mask"]):
             output = self.decoder.generate(**inputs, **kwargs)
         if not cached:
             if isinstance(output, Tensor):
@@ -404,8 +408,11 @@ class MemoryDecoder(nn.Module):
             )
         return memory.place(input_ids, attention_mask, first_position=self.first_position, seen=seen)
 
-    def _use_memory(self, memory: AttendedMemory) -> Any:
-        return nullcontext() if memory.is_empty else use_memory(memory, self._layer_settings)
+    def _use_memory(self, memory: AttendedMemory, mask: Tensor) -> Any:
+        if not memory.is_empty:
+            return use_memory(memory, self._layer_settings, self.windows)
+        # Behind the prefix, padding would take places in sliding windows, which go by position with a memory, if an empty one.
+        return nullcontext() if bool(mask.all()) else use_memory(memory, {}, self.windows)
 
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
         """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""

@@ -152,7 +152,7 @@ class DecodingBatch:
         mask = self._cache.begin_step([row.length for row in self._rows])
         # Windows go by position here, also where no row has a memory: rows of a batch are padded on the right.
         try:
-            with use_memory(memory, {} if memory.is_empty else self.model.layer_settings):
+            with use_memory(memory, {} if memory.is_empty else self.model.layer_settings, self.model.windows):
                 output = self.model.decoder(
                     input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
                     attention_mask=mask,

@@ -148,7 +148,7 @@ def _from_memory(
     # All tokens of the question but the last one at once, and then that one: what is generated is read in steps.
     for seen, part in ((0, ids[-_QUESTION:-1]), (_QUESTION - 1, ids[-1:])):
         inputs = memory.place(torch.tensor([part], device=decoder.device), first_position=position, seen=seen)
-        with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads)):
+        with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads), windows):
             logits.append(decoder(**inputs, past_key_values=cache, use_cache=True).logits[0].float())
     return torch.cat(logits).softmax(-1)
 

@@ -34,10 +34,11 @@ def load_decoder(
         raise ValueError(
             "trust_remote_code is not taken: load the model with transformers and pass it to MemoryDecoder(decoder, tokenizer)."
         )
-    source, gguf = gguf_file(generator_folder(str(name)) or name)
+    given = generator_folder(str(name)) or name
+    source, gguf = gguf_file(given)
     if gguf:
         settings = {"quantization_config": GgufConfig(dequantize=True), **settings, **gguf}
-    with loading(KIND, name, source, packages=GENERATORS):
+    with loading(KIND, name, given, packages=GENERATORS):
         decoder, found = _kind(source, settings).from_pretrained(
             source,
             dtype=best_dtype() if dtype == "auto" else dtype,

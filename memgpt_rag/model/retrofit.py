@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -36,14 +36,10 @@ class _Attended:
 
     memory: AttendedMemory
     layer_settings: dict[int, LayerSettings]
+    has_chunks: bool  # windows of this decoder are chunks; no decoder has both
     query_position: Tensor | None = None  # [batch, queries]
     calls: Counter[int] = field(default_factory=Counter)
     _masks: dict[int | None, Tensor] = field(default_factory=dict)
-
-    @property
-    def has_chunks(self) -> bool:
-        """Whether windows of this decoder are chunks; no decoder has both."""
-        return any(isinstance(of.window, Chunk) for of in self.layer_settings.values())
 
     def begin(self, query_position: Tensor) -> None:
         """A forward pass begins; its mask function calls this before any attention runs."""
@@ -75,9 +71,17 @@ _recorded: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("rec
 
 
 @contextmanager
-def use_memory(memory: AttendedMemory, layer_settings: dict[int, LayerSettings]) -> Iterator[None]:
-    """Every forward pass of a retrofitted decoder inside the block attends to `memory` too."""
-    token = _attended.set(_Attended(memory, layer_settings))
+def use_memory(
+    memory: AttendedMemory, layer_settings: dict[int, LayerSettings], windows: Mapping[int, int | None]
+) -> Iterator[None]:
+    """Every forward pass of a retrofitted decoder inside the block attends to `memory` too.
+
+    Args:
+        layer_settings: of the layers that attend to it; none for a memory without entries, with which windows go by position still.
+        windows: of all layers, as `retrofit` returns them.
+    """
+    chunked = any(isinstance(window, Chunk) for window in windows.values())
+    token = _attended.set(_Attended(memory, layer_settings, chunked))
     try:
         yield
     finally:

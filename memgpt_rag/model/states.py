@@ -4,6 +4,7 @@ questions gets to see those of its own entries. Knows tensors; knows neither tex
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,11 @@ class StateShapes:
     def width(self) -> int:
         """Return the largest width of a key or value."""
         return max(max(key, value) for _, key, value in self.layers.values())
+
+    def extra_rows(self, layers: int) -> int:
+        """Return how many rows the states of recurrent layers fill, each as large as those of a token in so many layers."""
+        numbers = sum(math.prod(shape) for shape in self.recurrent.values())
+        return -(-numbers // (layers * 2 * self.heads * self.width))
 
 
 class StatesCache:

@@ -67,13 +67,16 @@ def load_states(
     return loaded
 
 
-def to_array(states: EntryStates) -> Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]:
+def to_array(states: EntryStates, model: MemoryDecoder) -> Float[np.ndarray, "tokens layers 2 kv_heads head_dim"]:
     """Return all layers in ascending order, keys before values, in fp32.
 
     Where layers differ in heads or widths, zeros fill up the smaller ones. States of recurrent layers, which have no tokens, follow
     the tokens in as many rows as they fill.
+
+    Args:
+        model: that computed them.
     """
-    shapes = StateShapes.of(states)
+    shapes = model.state_shapes
     heads, width = shapes.heads, shapes.width
 
     def filled(tensor: Tensor) -> Tensor:
@@ -89,8 +92,7 @@ def to_array(states: EntryStates) -> Float[np.ndarray, "tokens layers 2 kv_heads
     if not states.recurrent:
         return array
     flat = torch.cat([states.recurrent[key].float().flatten() for key in sorted(states.recurrent)]).cpu().numpy()
-    row = array[0].size
-    rows = np.zeros((-(-flat.size // row), *array.shape[1:]), np.float32)
+    rows = np.zeros((shapes.extra_rows(array.shape[1]), *array.shape[1:]), np.float32)
     rows.reshape(-1)[: flat.size] = flat
     return np.concatenate([array, rows])
 
@@ -110,9 +112,8 @@ def from_array(
     tensor = torch.from_numpy(np.array(codes)).to(device)  # copied: what is mapped stays as it is
     tensor = tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor
     scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device)
-    numbers = sum(math.prod(shape) for shape in shapes.recurrent.values())
-    tokens = len(codes) - -(-numbers // math.prod(codes.shape[1:]))
-    recurrent = _recurrent(tensor[tokens:], None if scale is None else scale[tokens:], shapes) if numbers else {}
+    tokens = len(codes) - shapes.extra_rows(codes.shape[1])
+    recurrent = _recurrent(tensor[tokens:], None if scale is None else scale[tokens:], shapes)
     tensor, scale = tensor[:tokens], None if scale is None else scale[:tokens]
     if places is not None:
         tensor, scale = tensor[:, places], None if scale is None else scale[:, places]
@@ -131,6 +132,8 @@ def from_array(
 
 
 def _recurrent(rows: Tensor, scales: Tensor | None, shapes: StateShapes) -> dict[StateKey, Tensor]:
+    if not shapes.recurrent:
+        return {}
     numbers = rows.float() if scales is None else rows.float() * scales.float().unsqueeze(-1)
     sizes = [math.prod(shapes.recurrent[key]) for key in sorted(shapes.recurrent)]
     pieces = torch.split(numbers.flatten()[: sum(sizes)], sizes)

@@ -26,8 +26,9 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
         ModelError: no such model, or a damaged one.
         MissingPackageError: it comes as a package that is not installed.
     """
-    source, settings = gguf_file(generator_folder(str(name)) or name)
-    with loading(KIND, name, source, packages=GENERATORS):
+    given = generator_folder(str(name)) or name
+    source, settings = gguf_file(given)
+    with loading(KIND, name, given, packages=GENERATORS):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **settings)
     return tokenizer
 

@@ -168,7 +168,7 @@ def memory_hidden(
     ids, present = _padded(sequences, model.decoder.device)
     with model.temporary_settings(layer_settings):
         inputs = model.place(ids, present, memory)
-        with use_memory(memory, model.layer_settings):
+        with use_memory(memory, model.layer_settings, model.windows):
             hidden = model.decoder.base_model(**inputs, past_key_values=repeated(prefix, len(ids))).last_hidden_state
     return _before_answers(hidden, sequences, rows)
 

@@ -126,7 +126,7 @@ def test_beams_equal_beams_over_the_prompt(kind):
 def test_states_stored_and_loaded_give_the_same(kind, dtype, tolerance):
     model = model_of(kind)
     (states,) = model.states_of([ENTRY])
-    codes = encode(to_array(states), dtype)
+    codes = encode(to_array(states, model), dtype)
     loaded = from_array(*codes, model)
     assert loaded.num_tokens == len(ENTRY)
     assert loaded.recurrent.keys() == states.recurrent.keys()

@@ -187,9 +187,9 @@ def test_a_pickle_of_weights_is_read(make, load, tmp_path):
 
 @each_kind
 def test_a_file_is_no_model(make, load, tmp_path):
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match=r"model.gguf' cannot be loaded \(it is a file; name a folder\)"):
-        load(tmp_path / "model.gguf")
+    (tmp_path / "model.bin").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"model.bin' cannot be loaded \(it is a file; name a folder\)"):
+        load(tmp_path / "model.bin")
 
 
 def test_consent_to_code_is_not_taken(tmp_path):

@@ -116,7 +116,7 @@ def test_an_entry_with_delimiters_is_stored_with_their_states(saved):
     model = model_of()
     load_reader(model, saved[0])
     (states,) = model.states_of(ENTRIES[:1])
-    assert to_array(states).shape[0] == model.entry_tokens(ENTRIES[0])
+    assert to_array(states, model).shape[0] == model.entry_tokens(ENTRIES[0])
 
 
 def test_calibrated_numbers_belong_to_one_reader(saved, tmp_path):
