@@ -123,14 +123,18 @@ class DecodingBatch:
 
     @torch.inference_mode()  # as `step`, whose tensors may not be written to outside of it
     def join(self, row: DecodingRow) -> None:
-        """Let a row take part from the next step on."""
+        """Let a row take part from the next step on.
+
+        Raises:
+            ModelError: the decoder keeps something that rows of different lengths cannot share.
+        """
         cache = row.take_cache()
         if row.ended:
             return
         self._leave()
-        self._rows.append(row)
         if self._cache is None:
-            self._cache = CacheSlots(cache)
+            self._cache = CacheSlots(cache)  # before the row is here: it may be refused
+        self._rows.append(row)
         self._resize()
         slot = len(self._rows) - 1
         self._cache.put(slot, cache)

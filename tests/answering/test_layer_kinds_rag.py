@@ -10,6 +10,7 @@ from benchmarks.small_decoders import small_decoder
 from indexing.jobs.compute_states import compute_states
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.shared_batches import SharedBatches
+from memgpt_rag.errors import ModelError
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.tokenizer import byte_tokenizer
@@ -80,6 +81,22 @@ def test_answers_that_are_decoded_together_are_those_of_each_alone(kind, memory)
             assert not isinstance(result, Exception), result
             done[begun[answer]] = result.text
     assert [done[question] for question in QUESTIONS] == [text for text, _ in said(rag, QUESTIONS)]
+
+
+@pytest.mark.parametrize("kind", ["minimax", "deepseek_v32"])
+def test_a_cache_that_rows_cannot_share_fails_its_answer_and_no_other(kind, memory):
+    rag, batches = RAG(memory, HashEncoder(), model_of(kind)), SharedBatches()
+    others = RAG(memory, HashEncoder(), model_of("qwen3_next"))
+    refused, answered = (one.begin(one.drafts([QUESTIONS[0]], OPTIONS)[0], OPTIONS) for one in (rag, others))
+    results = {}
+    for answer in (refused, answered):
+        batches.add(answer)
+    while len(results) < 2:
+        results |= dict(batches.step())
+    assert isinstance(results[refused], ModelError)
+    assert str(results[refused]).startswith("Rows of a batch that changes cannot share")
+    assert results[answered].text == said(others, QUESTIONS[:1])[0][0]
+    assert said(rag, QUESTIONS) == [said(rag, [question])[0] for question in QUESTIONS], "`answer` needs no such batch"
 
 
 def test_the_weights_of_states_are_a_setting_of_their_own(memory):
