@@ -4,11 +4,11 @@
     python benchmarks/hybrid_recall.py --types qwen3_next granitemoehybrid --steps 3000
     python benchmarks/hybrid_recall.py --times qwen3_next deepseek_v3 llama --width 256        times alone, with random weights
 
-Small hybrids (benchmarks/small_decoders.py) are trained on synthetic recall: facts, each a name of two tokens and a number of two, then
-the name of one of them, whose number is to be said. Training has one to eight facts in the prompt. Then 400 questions are asked with
+Small hybrids (benchmarks/small_decoders.py) are trained on synthetic recall. A sequence lists one to eight facts, each a name of two tokens
+and a number of two, and then asks for the number of one name. After training, 400 questions are asked with
 the facts as entries of a memory: recurrent layers go on from the combined states of all entries, or from the prefix alone
 ("attention only"); with the facts in the prompt; and with none. The right entry has the highest score, as a search would give it;
---margin is how far the others are behind. Recall is the share of numbers that are said whole; intervals are 95 %, by bootstrap, paired
+--margin is how far the others are behind. Recall is the share of answers with both tokens right; intervals are 95 %, by bootstrap, paired
 with the prompt. Bytes are those of an entry in fp32, by kind of layer. The time to the first token is that of a prompt of long facts
 against a memory whose states are ready. A table, and one JSON line last.
 """

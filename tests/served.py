@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 from hashing import HashEncoder
-from tiny import TinyReader
+from tiny import TinyReader, tiny_bert, tiny_decoder
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
+from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.serving.access import Keys
 from memgpt_rag.serving.app import create_app
 from memgpt_rag.serving.memories import Models
@@ -112,3 +115,32 @@ def wait_until(holds: Any, seconds: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.005)
+
+
+def saved_models(folder: Path) -> list[str]:
+    """Save tiny models, and return the options that name them, for a server in a process of its own."""
+    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
+    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    decoder.save_pretrained(folder / "decoder")
+    tokenizer.save_pretrained(folder / "decoder")
+    return ["--model", str(folder / "decoder"), "--encoder", str(tiny_bert(folder / "bert"))]
+
+
+def client_of(port: int) -> openai.OpenAI:
+    """Return a client of a server in a process of its own; it tries everything once."""
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=60)
+
+
+def wait_until_ready(process: subprocess.Popen[Any], port: int, log: Path) -> None:
+    """Wait for a server in a process of its own; one that ends is told with the end of its log."""
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()[-3000:]
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as got,
+        ):
+            return bool(got.status == 200)
+        return False
+
+    wait_until(ready, 300)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from memgpt_rag.errors import ModelError
+from memgpt_rag.errors import ModelError, first_line
 from memgpt_rag.io.cache_folder import cache_folder, make_private
 from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
@@ -67,7 +67,7 @@ def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], head
             steps, differences = True, _differences(decoder, windows, heads)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
-            f"{type(decoder).__name__} cannot read memory: it fails on a short entry with {type(error).__name__} ({_line(error)}); "
+            f"{type(decoder).__name__} cannot read memory: it fails on a short entry with {type(error).__name__} ({first_line(error)}); "
             "use another model."
         ) from error
     if not _agree(differences, decoder.dtype):
@@ -78,9 +78,8 @@ def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], head
         )
     _equal[known] = bool(steps)
     if is_large:
-        with contextlib.suppress(
-            OSError
-        ):  # a cache folder that cannot be written costs a comparison in the next process
+        # A cache folder that cannot be written costs the next process a comparison.
+        with contextlib.suppress(OSError):
             make_private(_file().parent)
             replace_json(_file(), {**_kept(), _key(known): bool(steps)})
 
@@ -169,7 +168,3 @@ def _stepping(module: nn.Module, forward: Any) -> Any:
         return torch.cat(steps, dim=1)
 
     return stepping
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -4,8 +4,8 @@
     full        keys and values                       by the attention of every later token
     sliding     keys and values                       by tokens that are fewer positions away than the window
     chunked     keys and values                       by tokens of the same chunk of positions
-    latent      keys and values, as they are expanded  as above; their widths may differ
-    shared      none: the keys and values of another layer, read by its own queries
+    latent      keys and values, expanded             as full; their widths may differ
+    shared      those of the layer it shares, again   as that layer's, by its own queries
     recurrent   the state after prefix and entry      put in the place of the state after the prefix
 
 A layer that calls attention more than once, such as a differential one, counts as one layer for each call.
@@ -22,16 +22,9 @@ from memgpt_rag.errors import ModelError
 
 # Number of the second call of attention in a layer: that of the layer and this.
 CALL = 1024
-# Of "indexed" ones, an index chooses among the tokens of the sequence; those of memory are all read.
-_ATTENDING = {
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-    "indexed_attention",
-    "hybrid",
-    "hybrid_sliding",
-}
-_KNOWN = _ATTENDING | {"linear_attention", "conv", "moe", "mlp"}
+# "indexed" layers choose among the tokens of the sequence by an index; all tokens of memory are read.
+_KNOWN = {"full_attention", "sliding_attention", "chunked_attention", "indexed_attention", "hybrid", "hybrid_sliding"}
+_KNOWN |= {"linear_attention", "conv", "moe", "mlp"}
 
 
 class Chunk(int):
@@ -65,7 +58,7 @@ def require_known_layers(decoder: PreTrainedModel) -> None:
 
 
 def takes_positions(decoder: PreTrainedModel) -> bool:
-    """Return whether a decoder is told the positions of its tokens; others count them by themselves."""
+    """Return whether a decoder takes `position_ids`; others compute the positions of their tokens from the cache."""
     return "position_ids" in inspect.signature(decoder.base_model.forward).parameters
 
 

@@ -118,10 +118,10 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
             raise ModelError(f'{name} was loaded with attn_implementation="{base}"; load it with "sdpa" or "eager".')
         ALL_ATTENTION_FUNCTIONS.register(_NAME + base, _attention_over(base))
         ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME + base, _mask_over(base))
-        _call(decoder, _NAME + base)
+        _set_attention(decoder, _NAME + base)
     calls = _calls(decoder)
     if not calls:
-        _call(decoder, base.removeprefix(_NAME))
+        _set_attention(decoder, base.removeprefix(_NAME))
         raise ModelError(
             f"{name} does not call attention through the attention interface of transformers, so memory cannot reach it; "
             "use a model that does, such as Gemma, Llama, Qwen, Mistral, Phi, GPT-NeoX or GPT-2."
@@ -129,8 +129,8 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
     return {call: window_of(decoder, call) for call in calls}
 
 
-def _call(decoder: PreTrainedModel, implementation: str) -> None:
-    """Have the layers that read text call an implementation of attention; towers for pictures and sound keep theirs."""
+def _set_attention(decoder: PreTrainedModel, implementation: str) -> None:
+    """Set the attention implementation of the text decoder; encoders of pictures and sound keep theirs."""
     config, text = decoder.config, decoder.config.get_text_config(decoder=True)
     parts = [name for name in config.sub_configs if getattr(config, name, None) is text]
     decoder.set_attn_implementation({parts[0]: implementation} if parts else implementation)

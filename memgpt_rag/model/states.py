@@ -320,12 +320,13 @@ def combined_states(
     combined: dict[StateKey, Tensor] = {}
     for key, like in (some.recurrent if some is not None else {}).items():
         combined[key] = like.new_zeros(len(rows), *like.shape)
-        for row, (entries, of_row) in enumerate(zip(rows, scores, strict=True)):
+        for row, (entries, entry_scores) in enumerate(zip(rows, scores, strict=True)):
             if not entries:
                 continue
-            weights = (score_bias * torch.tensor(of_row)).softmax(0).tolist()
+            weights = (score_bias * torch.tensor(entry_scores)).softmax(0).tolist()
             if key[1] == "conv":
-                combined[key][row] = entries[max(range(len(entries)), key=of_row.__getitem__)].recurrent[key]
+                best = entry_scores.index(max(entry_scores))
+                combined[key][row] = entries[best].recurrent[key]
             else:
                 for weight, entry in zip(weights, entries, strict=True):
                     combined[key][row] += weight * entry.recurrent[key]

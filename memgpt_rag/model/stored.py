@@ -60,10 +60,10 @@ def load_states(
     every = places == list(range(len(fingerprint.layers)))
     loaded = []
     for row in rows:
-        of_row = stored.states(row)
-        if of_row is None:
+        entry_codes = stored.states(row)
+        if entry_codes is None:
             raise ModelError(f"There are no states of row {row}; compute them with: memgpt-index states")
-        loaded.append(from_array(*of_row, model, None if every else places))
+        loaded.append(from_array(*entry_codes, model, None if every else places))
     return loaded
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from memgpt_rag.errors import ClusterError
-from memgpt_rag.memory.ray_shards import cluster, first_line
+from memgpt_rag.errors import ClusterError, first_line
+from memgpt_rag.memory.ray_shards import cluster
 from memgpt_rag.serving.server import MOST_OTHERS
 from memgpt_rag.serving.settings import ServerSettings
 

@@ -115,8 +115,8 @@ def test_weights_offloaded_to_the_disk_are_read_from_there(tmp_path):
 def test_a_quantized_checkpoint_without_its_package_is_a_sentence(method, package, tmp_path):
     folder = saved_llama(tmp_path / "llama")
     config = json.loads((folder / "config.json").read_text())
-    of_method = {"load_in_4bit": True} if method == "bitsandbytes" else {"bits": 4, "group_size": 32}
-    config["quantization_config"] = {"quant_method": method, **of_method}
+    settings = {"load_in_4bit": True} if method == "bitsandbytes" else {"bits": 4, "group_size": 32}
+    config["quantization_config"] = {"quant_method": method, **settings}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=rf"(?i)The language model .*({package}|GPU)"):
         MemoryDecoder.from_pretrained(folder)

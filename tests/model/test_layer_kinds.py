@@ -19,6 +19,7 @@ from memgpt_rag.model.equality import require_equal
 from memgpt_rag.model.stored import from_array, to_array
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.model.whole_cache import recurrent_states
+from memgpt_rag.training.rows import TrainingRow, memory_hidden
 
 # Model type → the kind of layer that it stands for.
 KINDS = {
@@ -105,8 +106,8 @@ def test_rows_with_different_memories_do_not_see_each_other(kind):
     questions = [random_ids(6, seed) for seed in (6, 7, 8)]
     with torch.no_grad():
         together = model(ids(*questions), memory=model.make_memory(rows, scores)).logits.softmax(-1)
-    for row, (question, entries, of_row) in enumerate(zip(questions, rows, scores, strict=True)):
-        apart = with_memory(model, question, entries, scores=[of_row])
+    for row, (question, entries, entry_scores) in enumerate(zip(questions, rows, scores, strict=True)):
+        apart = with_memory(model, question, entries, scores=[entry_scores])
         torch.testing.assert_close(together[row], apart, atol=1e-5, rtol=0)
 
 
@@ -251,3 +252,21 @@ def test_what_was_found_of_a_large_decoder_is_remembered_for_the_next_process(mo
 def test_what_memory_cannot_reach_is_refused_with_the_reason(kind, reason):
     with pytest.raises(ModelError, match=reason):
         MemoryDecoder(small_decoder(kind), None)
+
+
+def test_a_decoder_that_fails_on_a_short_entry_is_refused_with_its_reason(monkeypatch):
+    def fails(*given):
+        raise IndexError("index out of range")
+
+    monkeypatch.setattr("memgpt_rag.model.equality._differences", fails)
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM cannot read memory: it fails on a short entry with IndexError \(index out"
+    ):
+        MemoryDecoder(small_decoder("llama", max_position_embeddings=800), None)
+
+
+def test_training_that_does_not_reach_the_states_of_recurrent_layers_is_refused():
+    model = model_of("qwen3_next")
+    row = TrainingRow((tuple(ENTRY),), (1.0,), (0,), tuple(QUESTION), (70, 71))
+    with pytest.raises(ModelError, match="has recurrent layers, whose states this training does not reach"):
+        memory_hidden(model, [row], model.layer_settings, 0.0)

@@ -11,18 +11,15 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
 from commands import environment, words_of
-from served import free_port, wait_until
-from tiny import tiny_bert, tiny_decoder
+from served import client_of, free_port, saved_models, wait_until, wait_until_ready
 
 from indexing.jobs.verify_memory import verify_memory
-from memgpt_rag.model.tokenizer import byte_tokenizer
 
 SUBJECTS = ["ferry", "harbour", "garden", "library", "museum", "tower", "bakery", "bridge"]
 
@@ -31,11 +28,7 @@ SUBJECTS = ["ferry", "harbour", "garden", "library", "museum", "tower", "bakery"
 def models(tmp_path_factory) -> list[str]:
     """Options that name tiny models."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
-    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    decoder.save_pretrained(folder / "decoder")
-    tokenizer.save_pretrained(folder / "decoder")
-    return ["--model", str(folder / "decoder"), "--encoder", str(tiny_bert(folder / "bert"))]
+    return saved_models(folder)
 
 
 class Process:
@@ -47,21 +40,10 @@ class Process:
         self.log = files.parent / f"log-{self.port}"
         with self.log.open("w") as log:
             self._process = subprocess.Popen([*prefix, *command], env=environment(), stderr=log, start_new_session=True)
-        self.client = openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=60
-        )
+        self.client = client_of(self.port)
 
     def wait_until_ready(self) -> None:
-        def ready() -> bool:
-            assert self._process.poll() is None, self.log.read_text()[-3000:]
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as got,
-            ):
-                return bool(got.status == 200)
-            return False
-
-        wait_until(ready, 300)
+        wait_until_ready(self._process, self.port, self.log)
 
     def kill(self, *, with_jobs: bool) -> None:
         """Kill the server at once, alone or with the jobs that it has started."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,52 +15,34 @@ from pathlib import Path
 import openai
 import pytest
 from commands import environment, refused, run, words_of
-from served import free_port, wait_until
-from tiny import tiny_bert, tiny_decoder
-
-from memgpt_rag.model.tokenizer import byte_tokenizer
+from served import client_of, free_port, saved_models, wait_until, wait_until_ready
 
 MARK = "MEMGPT_RAG_TEST"
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, str]:
+def models(tmp_path_factory) -> list[str]:
+    """Options that name tiny models."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer, decoder = byte_tokenizer(), tiny_decoder("llama")
-    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    decoder.save_pretrained(folder / "decoder")
-    tokenizer.save_pretrained(folder / "decoder")
-    return {"model": str(folder / "decoder"), "encoder": str(tiny_bert(folder / "bert"))}
+    return saved_models(folder)
 
 
 class Replicated:
     """`memgpt-rag serve --engine ray` in a process of its own, with its replicas."""
 
-    def __init__(self, memory: Path, models: dict[str, str], log: Path, count: int = 2):
+    def __init__(self, memory: Path, models: list[str], log: Path, count: int = 2):
         pytest.importorskip("aiohttp", reason="needs the extra serve-ray")
         self.port, self.mark, self.log = free_port(), uuid.uuid4().hex, log
         options = ["--engine", "ray", "--replicas", str(count), "--port", str(self.port), "--no-cache"]
-        named = ["--model", models["model"], "--encoder", models["encoder"]]
-        command = words_of("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *named)
+        command = words_of("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *models)
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 command, env={**environment(), MARK: self.mark}, stderr=file, start_new_session=True
             )
-        self.client = openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=60
-        )
+        self.client = client_of(self.port)
 
     def wait_until_ready(self) -> None:
-        def ready() -> bool:
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5) as got,
-            ):
-                return bool(got.status == 200)
-            return False
-
-        wait_until(ready, 300)
+        wait_until_ready(self.process, self.port, self.log)
 
     def ask(self, question: str = "How much is a boat?") -> str:
         """Return the version that answered, such as "park-1"."""
@@ -97,7 +78,7 @@ class Replicated:
 def memory(models, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("memory")
     (folder / "park.txt").write_text("A rowing boat costs 40 yuan an hour.\n\nThe park opens at six in the morning.\n")
-    run("memgpt-index", "build", folder / "park.txt", "--memory", folder / "park", "--encoder", models["encoder"])
+    run("memgpt-index", "build", folder / "park.txt", "--memory", folder / "park", *models[2:])
     return folder
 
 
@@ -148,7 +129,7 @@ def test_all_replicas_take_a_new_version_over(served, memory, models):
     more = memory / "more.txt"
     more.write_text("Kites are lent to children under twelve.\n")
     version = int(served.ask().rpartition("-")[2])
-    run("memgpt-index", "add", more, "--memory", memory / "park", "--encoder", models["encoder"])
+    run("memgpt-index", "add", more, "--memory", memory / "park", *models[2:])
     wait_until(lambda: served.ask() == f"park-{version + 1}")
     time.sleep(3)  # each looks once a second
     assert {served.ask() for _ in range(20)} == {f"park-{version + 1}"}
@@ -166,7 +147,7 @@ def test_it_ends_in_order_and_leaves_no_process(served):
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_named(memory, models, tmp_path):
     (tmp_path / "empty").mkdir()
-    server = Replicated(memory / "park", {**models, "model": str(tmp_path / "empty")}, tmp_path / "log")
+    server = Replicated(memory / "park", ["--model", str(tmp_path / "empty"), *models[2:]], tmp_path / "log")
     try:
         assert server.process.wait(300) == 1
     finally:
