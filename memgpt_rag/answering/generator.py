@@ -24,8 +24,12 @@ from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, Mode
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.decoding import DecodingRow, read_question
+from memgpt_rag.model.drafts import LookupDrafts, decode, drafts_for
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.retriever import Retrieved
+
+# Settings of `generate` that choose the likeliest token at each step.
+_LIKELIEST = {"do_sample", "max_new_tokens", "pad_token_id", "logits_processor", "stopping_criteria"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Prepared:
         memory: what the questions attend to.
         clock: runs since the preparation began.
         settings: of `generate` of the language model.
+        drafts: drafts its answer from what it is answered from, where one question is answered by the likeliest tokens; or None.
     """
 
     ids: Int[Tensor, "rows tokens"]
@@ -44,6 +49,7 @@ class Prepared:
     memory: AttendedMemory
     clock: Clock
     settings: dict[str, Any]
+    drafts: LookupDrafts | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,11 @@ class Generator:
         }
         read = [_text_read(*one) for one in zip(contexts, questions, pasted, attended, strict=True)]
         on_reading = None if decide is None else StopUnread(lambda: decide(memory))
-        return Prepared(ids, mask, memory, clock, settings | self._hooks(settings, read, on_reading, rows))
+        drafts = None
+        if len(questions) == 1 and not settings["do_sample"] and settings.keys() <= _LIKELIEST:
+            sources = [*attended[0], *pasted[0]]
+            drafts = drafts_for(self.model.decoder, [prompt.entry_ids(entry.passage) for entry in sources])
+        return Prepared(ids, mask, memory, clock, settings | self._hooks(settings, read, on_reading, rows), drafts)
 
     def _hooks(
         self,
@@ -160,7 +170,12 @@ class Generator:
         return self.generate(self.prepare(*questions, **settings))
 
     def generate(self, prepared: Prepared) -> Generated:
-        """Generate the answers to prepared questions, as one batch."""
+        """Generate the answers to prepared questions, as one batch; a single one with drafts."""
+        if prepared.drafts is not None:
+            row = self.read(prepared)
+            decode(self.model, row, prepared.drafts)
+            prepared.clock.end()
+            return self.generated(prepared, row)
         settings = dict(prepared.settings)
         if settings.get("num_beams", 1) == 1:
             settings["streamer"] = prepared.clock

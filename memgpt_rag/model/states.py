@@ -118,7 +118,8 @@ class AttendedMemory:
     All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
     the row's question starts after its longest entry, `gap` positions behind the prefix. `recurrent` holds the states of
     recurrent layers that the question goes on from, for rows with entries. `on_weights` is given the weights of every layer as
-    they come, with their gradient.
+    they come, with their gradient. Of each forward pass the weights of the last query are noted; of the last `recorded_queries`,
+    where several tokens of an answer are read at once, as if each had been read by a pass of its own.
     """
 
     keys: dict[int, Tensor]
@@ -132,7 +133,8 @@ class AttendedMemory:
     prefix_tokens: int
     recurrent: dict[StateKey, Float[Tensor, "rows ..."]] = field(default_factory=dict)
     on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
-    # Of the last query: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
+    recorded_queries: int = 1
+    # Of the last queries: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
     _given: list[list[MemoryWeights]] = field(default_factory=list)
     _of_passes: list[Float[Tensor, "rows tokens"]] = field(default_factory=list)
 
@@ -176,13 +178,13 @@ class AttendedMemory:
         return {"input_ids": input_ids, "attention_mask": mask, "position_ids": position}
 
     def add_mass(self, layer: int, given: MemoryWeights) -> None:
-        """Note what the last query of a forward pass gave to memory in one layer."""
+        """Note what the last queries of a forward pass gave to memory in one layer."""
         if self.on_weights is not None:
             self.on_weights(given.dense(self.present.shape[1]))
         if layer == min(self.keys):
             self._given.append([])
-        tokens = None if given.tokens is None else given.tokens[:, :, -1]
-        self._given[-1].append(MemoryWeights(given.weights[:, :, -1].detach(), tokens))
+        tokens = None if given.tokens is None else given.tokens[:, :, -self.recorded_queries :]
+        self._given[-1].append(MemoryWeights(given.weights[:, :, -self.recorded_queries :].detach(), tokens))
 
     def token_mass(self, row: int, passes: int | None = None) -> Float[Tensor, "passes beams tokens"]:
         """What the last query of each forward pass gave to each token of a row's entries, side by side.
@@ -205,11 +207,16 @@ class AttendedMemory:
         passes, self._of_passes = self._passes(), []
         return passes
 
+    def drop_passes(self, count: int) -> None:
+        """Forget the weights of the latest forward passes."""
+        del self._passes()[-count:]
+
     def _passes(self) -> list[Float[Tensor, "rows tokens"]]:
         """Average what has not been averaged yet."""
         for of_layers in self._given:
             width = self.present.shape[1]
-            self._of_passes.append(torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0))
+            of_queries = torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0)
+            self._of_passes.extend(of_queries.unbind(1))
         self._given.clear()
         return self._of_passes
 

@@ -126,15 +126,16 @@ def test_what_too_little_attention_goes_to_is_left_after_the_first_pass(rag, con
     mass = rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=4)).signals.question_mass
     passes = []
     counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    by_token = {"num_beams": 1}  # without drafts, which save passes
     try:
         rag.confidence = ConfidenceModel(needed_by("question_mass", mass - 0.01), confidence.supported)
-        read = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
+        read = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4), **by_token)
         reading, passes[:] = len(passes), []
         rag.confidence = ConfidenceModel(needed_by("question_mass", mass + 0.01), confidence.supported)
-        left = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
+        left = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4), **by_token)
         leaving, passes[:] = len(passes), []
         rag.confidence = ConfidenceModel(needed_by("score", 100.0), confidence.supported)
-        at_once = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4))
+        at_once = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=4), **by_token)
     finally:
         counting.remove()
     always, closed = (
@@ -218,7 +219,8 @@ def test_auto_streams_once_it_has_decided(rag):
     passes = []
     counting = rag.model.decoder.model.layers[0].register_forward_hook(lambda *_: passes.append(1))
     try:
-        rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=6), streamer=Watch(rag.model.tokenizer))
+        watch = Watch(rag.model.tokenizer)
+        rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=6), streamer=watch, num_beams=1)
     finally:
         counting.remove()
     first = seen[0]

@@ -7,21 +7,59 @@ import torch
 from tiny import random_ids, tiny_decoder
 from torch import nn
 
-from memgpt_rag.model.int8_weights import MAX_ROWS, Int8Linear, add_int8_weights
+from memgpt_rag.model.int8_weights import MAX_ROWS, RANKED, Int8Linear, RankingHead, add_int8_weights
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [True, False])
-def test_few_rows_are_multiplied_with_what_the_codes_stand_for(dtype, tolerance, bias):
+def test_few_rows_are_multiplied_with_what_the_codes_stand_for(dtype, bias):
     torch.manual_seed(0)
     layer = Int8Linear(nn.Linear(64, 97, bias=bias).to(dtype))
     widened = layer.codes.float() * layer.scales.float()[:, None]
     assert (widened - layer.weight.float()).abs().max() <= layer.weight.abs().max() / 127
     for rows in (1, MAX_ROWS):
         x = torch.randn(1, rows, 64, dtype=dtype)
-        exact = nn.functional.linear(x.float(), widened, layer.bias.float() if bias else None)
-        torch.testing.assert_close(layer(x).float(), exact, atol=tolerance, rtol=0)
+        exact = nn.functional.linear(x.bfloat16().float(), widened, layer.bias.float() if bias else None)
+        torch.testing.assert_close(layer(x), exact.to(dtype), atol=0.02, rtol=0)  # the product is rounded to bf16
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_first_words_of_a_vocabulary_have_the_logits_of_the_weights(dtype):
+    """And all others those of weights in 4 bits, of 16 levels between the least and the greatest of each 32."""
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 1600, bias=False).to(dtype)
+    head, x = RankingHead(linear), torch.randn(MAX_ROWS, 64, dtype=dtype)
+    exact, ranked = linear(x).float(), head(x).float()
+    groups = linear.weight.float().view(1600, 2, 32)
+    least, most = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    rounded = least + ((groups - least) / (most - least) * 15).round() * (most - least) / 15
+    in_4_bits = nn.functional.linear(x.float(), rounded.view(1600, 64))
+    tolerance = {"atol": 1e-5 if dtype == torch.float32 else 0.02, "rtol": 0}
+    assert torch.equal(ranked.argmax(-1), exact.argmax(-1))
+    for row in range(MAX_ROWS):
+        first = in_4_bits[row].topk(RANKED // 2).indices  # a rounding apart, these are among the ranked
+        torch.testing.assert_close(ranked[row, first], exact[row, first], **tolerance)
+        rest = in_4_bits[row].argsort(descending=True)[2 * RANKED :]
+        as_in_4_bits, as_weights = ((ranked[row, rest] - other[row, rest]).abs().mean() for other in (in_4_bits, exact))
+        assert as_in_4_bits < 0.5 * as_weights
+    assert torch.equal(head(torch.cat([x, x])), linear(torch.cat([x, x])))  # many rows use the weights themselves
+
+
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [
+        (nn.Linear(64, 160, bias=False), True),
+        (nn.Linear(64, 160), False),
+        (nn.Linear(64, 168, bias=False), False),
+        (nn.Linear(48, 160, bias=False), False),
+        (nn.Linear(64, RANKED, bias=False), False),
+        (None, False),
+    ],
+)
+def test_output_layers_that_cannot_be_ranked_are_known(layer, fits):
+    assert RankingHead.fits(layer) is fits
 
 
 def test_many_rows_and_training_use_the_weights_themselves():
@@ -36,14 +74,18 @@ def test_many_rows_and_training_use_the_weights_themselves():
 
 
 @torch.no_grad()
-def test_a_decoder_decodes_nearly_the_same():
-    decoder, ids = tiny_decoder("llama"), torch.tensor([random_ids(3, 0)])
+@pytest.mark.parametrize("vocabulary", [97, 128])  # of 97 words, no output layer can be ranked
+def test_a_decoder_decodes_nearly_the_same(vocabulary):
+    decoder, ids = tiny_decoder("llama", vocabulary), torch.tensor([random_ids(3, 0)])
     before = decoder(ids).logits
     weights = {name: weight.clone() for name, weight in decoder.state_dict().items()}
     assert add_int8_weights(decoder) == 4 * 7 + 1
     assert add_int8_weights(decoder) == 0  # once is enough
+    assert type(decoder.lm_head) is (RankingHead if vocabulary == 128 else Int8Linear)
     after = decoder(ids).logits
-    assert 0 < (after - before).abs().max() < 0.05 * before.abs().max()
+    first = before.topk(10).indices  # those that an answer may be made of
+    difference = (after - before).gather(-1, first).abs().max()
+    assert 0 < difference < 0.05 * before.abs().max()
     kept = {name.replace(".linear", ""): weight for name, weight in decoder.state_dict().items()}
     assert kept.keys() == weights.keys() and all(torch.equal(kept[name], weights[name]) for name in kept)
 
