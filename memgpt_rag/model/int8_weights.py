@@ -110,7 +110,8 @@ class RankingHead(nn.Module):
         first = logits.topk(RANKED, dim=-1, sorted=False).indices
         weights = self.weight.index_select(0, first.flatten()).view(*first.shape, -1)
         logits.scatter_(1, first, (weights @ rows[:, :, None])[:, :, 0])
-        return logits.view(*x.shape[:-1], -1)
+        ranked: Tensor = logits.view(*x.shape[:-1], -1)
+        return ranked
 
 
 def add_int8_weights(decoder: nn.Module) -> int:

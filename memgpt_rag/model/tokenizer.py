@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from memgpt_rag.hub.bundled import GENERATORS, generator_folder
+from memgpt_rag.hub.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.hub.model_files import gguf_file, loading
 
 KIND = "language model"
@@ -29,8 +30,22 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     given = generator_folder(str(name)) or name
     source, settings = gguf_file(given)
     with loading(KIND, name, given, packages=GENERATORS):
+        if str(name) == GEMMA:
+            return _read_gemma(Path(given))
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **settings)
     return tokenizer
+
+
+def _read_gemma(folder: Path) -> PreTrainedTokenizerBase:
+    """Return what `AutoTokenizer` makes of the folder, which parses 33 MB of JSON twice in Python, in half the time."""
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        padding_side="left",
+        name_or_path=str(folder),
+        model_max_length=settings["model_max_length"],
+        **{name: token for name, token in settings.items() if name.endswith("_token")},
+    )
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

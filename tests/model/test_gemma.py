@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 
+from memgpt_rag.hub.bundled import GEMMA, generator_folder
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.offline_models
 
@@ -43,6 +45,28 @@ def logits(
 def in_context(model: MemoryDecoder, *parts: str) -> torch.Tensor:
     ids = [*model.prefix_ids, *(token for part in parts for token in tokens(model, part))]
     return model(torch.tensor([ids])).logits[0, -len(tokens(model, parts[-1])) :]
+
+
+def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder():
+    ours = load_tokenizer(GEMMA)
+    theirs = AutoTokenizer.from_pretrained(generator_folder(GEMMA), trust_remote_code=False)
+    texts = (ENTRY, OTHER, QUESTION, "<eos> <start_of_turn>user\n x", "  a\n\n\tb", "é 😀 \u200b", "", PREFIX * 20)
+    for text in texts:
+        for settings in ({}, {"add_special_tokens": False}, {"split_special_tokens": True}):
+            ids = theirs(text, **settings)["input_ids"]
+            assert ours(text, **settings)["input_ids"] == ids
+            assert ours.decode(ids) == theirs.decode(ids)
+            assert ours.decode(ids, skip_special_tokens=True) == theirs.decode(ids, skip_special_tokens=True)
+    assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+    for name in (
+        "special_tokens_map",
+        "all_special_ids",
+        "padding_side",
+        "model_max_length",
+        "chat_template",
+        "vocab_size",
+    ):
+        assert getattr(ours, name) == getattr(theirs, name)
 
 
 def test_an_empty_memory_gives_the_logits_of_the_base_model(model_of):
