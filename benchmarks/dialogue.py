@@ -28,6 +28,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.question_sets import DATA
+from memgpt_rag.answering.dialogue import Turn, search_query
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import DEFAULT_K
 from memgpt_rag.encoders.load import load_encoder
@@ -42,7 +43,6 @@ from memgpt_rag.serving.chat_request import Message
 from memgpt_rag.serving.conversations import Conversations, joined
 from memgpt_rag.serving.dialogue import Asked as Dialogue
 from memgpt_rag.serving.dialogue import asked_of
-from memgpt_rag.serving.follow_up import Turn, search_query
 
 DOMAINS = ("film", "music", "travel")
 MOST_CHARACTERS = 300  # of a fact: some are whole articles

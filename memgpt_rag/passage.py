@@ -12,7 +12,7 @@ class Passage:
     """A piece of text with its source.
 
     Attributes:
-        id: the entry's id, unique in a memory and never used for another text.
+        id: the entry's id, unique in a version of a memory; the job never uses one for another text.
         text: the cleaned text.
         title: title of the document and the headings that the passage stands under; may be empty.
         source: file that the passage came from, as it was named to the job.

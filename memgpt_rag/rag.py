@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.answering.answer import Answer
+from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
+from memgpt_rag.answering.choice import Choice, completed
 from memgpt_rag.answering.confidence import ConfidenceModel, confidence_key, load_confidence
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.entry_states import CachedStates, ComputedStates, MemoryStates, StatesSource
@@ -21,15 +23,15 @@ from memgpt_rag.answering.generator import Generator
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.route import route
+from memgpt_rag.answering.shared_batches import SharedBatches
 from memgpt_rag.answering.signals import SCORED_CANDIDATES, says_something
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.io.cache_folder import cache_folder
-from memgpt_rag.memory import Memory, Searchable, Shards, StateCache
+from memgpt_rag.memory import Searchable, StateCache
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.presets import confidence_file, decoder_key
 from memgpt_rag.model.stored import states_fingerprint
-from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search
+from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search, open_memories
 
 
 class RAG:
@@ -95,9 +97,7 @@ class RAG:
             ModelError: a model cannot be had.
             MismatchError: the encoder is not the one that embedded the memory.
         """
-        folders = [memory] if isinstance(memory, str | Path) else memory
-        opened = Memory.open(folders[0]) if len(folders) == 1 else Shards([Memory.open(folder) for folder in folders])
-        loaded = load_memory_encoder(opened.manifest.encoder, encoder, memories=[Path(folder) for folder in folders])
+        opened, loaded = open_memories(memory, encoder)
         folder = cache_folder("states") if keep_states else None
         decoder = MemoryDecoder.from_pretrained(model, config=config, **settings)
         return cls(opened, loaded, decoder, search=search, states_folder=folder)
@@ -200,6 +200,37 @@ class RAG:
             ids = self.model.tokenizer(answers[0].text, add_special_tokens=False)["input_ids"] if abstained else None
             held.release(None if ids is None else torch.tensor(ids))
         return answers
+
+    def stream(
+        self, draft: Draft, options: AskOptions, sampling: Sampling, is_over: Callable[[], bool] = lambda: False
+    ) -> Iterator[Piece | Choice]:
+        """Yield the text of an answer in pieces as it comes, and last the whole answer. Nothing comes before `options` let it.
+
+        Args:
+            draft: the question, whose entries are retrieved already.
+            sampling: how tokens are chosen, and where the answer ends.
+            is_over: whether it is to end where it is, asked at every token.
+
+        Raises:
+            ValueError, MismatchError: as `answer`.
+        """
+        pieces: list[Piece] = []
+        settled = self.generator.on_route(options.mode).prompt.answer_end.settled
+        on_piece = None if options.may_withhold else pieces.append
+        row = AnswerRow(self.model.tokenizer, sampling, 0, on_piece=on_piece, is_over=is_over, settled=settled)
+        controlled = replace(draft, control=row)
+        batches = SharedBatches()
+        batches.add(self.begin(controlled, options))
+        while len(batches):
+            ended = batches.step()
+            yield from pieces
+            pieces.clear()
+            for _, result in ended:
+                if isinstance(result, Exception):
+                    raise result
+                choice = completed(self.generator, controlled, options, result, row)
+                yield choice.rest
+                yield choice
 
     def begin(self, draft: Draft, options: AskOptions = AskOptions()) -> OngoingAnswer:
         """Begin the answer to a question whose entries are retrieved already, to be generated token by token with others.

@@ -31,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where pytest-asyncio is, it runs the asynchronous tests of frameworks' own suites, which are not marked."""
+    if config.pluginmanager.hasplugin("asyncio"):
+        config.option.asyncio_mode = "auto"
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two processes where the whole suite is asked for, each with both models in 3 GB; none where tests are named."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword or config.option.markexpr

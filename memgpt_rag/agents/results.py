@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+from memgpt_rag.answering.choice import Choice, cited_spans
 from memgpt_rag.choices import Lead, Mode
 from memgpt_rag.passage import Passage
-from memgpt_rag.serving.citations import spans_of
-from memgpt_rag.serving.engine import Choice
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
 
@@ -152,7 +151,7 @@ def ask_result(choice: Choice, memory: ServedMemory) -> AskResult:
         ),
         citations=[
             CitedEntry(**entry_fields(citation.passage), score=citation.score, share=citation.share, spans=spans)
-            for citation, spans in spans_of(choice)
+            for citation, spans in cited_spans(choice)
         ],
     )
 

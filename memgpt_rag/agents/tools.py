@@ -34,6 +34,8 @@ from memgpt_rag.agents.results import (
     ask_result,
     entry_fields,
 )
+from memgpt_rag.answering.answer_row import Sampling
+from memgpt_rag.answering.choice import Choice
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Manifest, Memory
 from memgpt_rag.memory.changes import append_entries, delete_entries
@@ -41,9 +43,8 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.engine import Choice, Engine, Task
+from memgpt_rag.serving.engine import Engine, Task
 from memgpt_rag.serving.memories import Memories, Models, ServedMemory
-from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.service import refresh
 from memgpt_rag.serving.settings import ServerSettings
 

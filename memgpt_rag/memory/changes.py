@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.console import progress_bar
@@ -53,8 +54,60 @@ def append_entries(
         )
 
 
-def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: layout.Manifest) -> layout.Manifest:
+def put_entries(
+    memory: Path,
+    passages: Sequence[Passage],
+    encoder: PassageEncoder,
+    *,
+    keys: Float[np.ndarray, "n dimension"] | None = None,
+    job: str = "put",
+) -> layout.Manifest:
+    """Commit passages as entries of an existing memory in place of those with their ids; entries that are there already stay.
+
+    Args:
+        encoder: the one that embedded the memory.
+        keys: of the passages, where the encoder has computed them already.
+        job: name of the change, for the list of versions.
+
+    Returns:
+        The manifest of the present version, which has all of the passages as entries.
+
+    Raises:
+        ValueError: two passages with one id, or metadata that the memory has no column for.
+        MemoryFormatError, MismatchError, BusyError: as `append_entries`.
+    """
+    if repeated := [id for id, times in Counter(one.id for one in passages).items() if times > 1]:
+        raise ValueError(
+            f"{len(repeated)} ids are given more than once, such as {repeated[0]!r}; an id names one entry."
+        )
+    layout.read_manifest(memory)
+    with MemoryWriter(memory) as writer:
+        base = writer.base
+        assert base is not None
+        base.manifest.encoder.require_match(encoder.fingerprint)
+        rows = base.rows(pc.field("id").isin([one.id for one in passages]))
+        known = {one.id: one for one in base.passages(rows)}
+        new = [place for place, passage in enumerate(passages) if known.get(passage.id) != passage]
+        if not new:
+            return base.manifest
+        replaced = {passages[place].id for place in new}
+        writer.delete([row for row, one in zip(rows.tolist(), base.passages(rows), strict=True) if one.id in replaced])
+        writer.add_values([passages[place] for place in new])
+        if keys is None:
+            write_keys(writer, encoder)
+        else:
+            writer.add_keys(keys[new])
+        counts = {"added": len(new), "replaced": len(replaced & known.keys())}
+        return writer.commit(base.manifest.encoder, splitting=base.manifest.splitting, job={"name": job, **counts})
+
+
+def delete_entries(
+    memory: Path, rows: Int[np.ndarray, " n"], present: layout.Manifest, *, may_empty: bool = False
+) -> layout.Manifest:
     """Delete the entries in some rows of a memory, which must still be at the version `present`.
+
+    Args:
+        may_empty: whether the version may be left without entries.
 
     Raises:
         MemoryFormatError: the memory has changed, a row is deleted already, or no entries would be left.
@@ -66,7 +119,7 @@ def delete_entries(memory: Path, rows: Int[np.ndarray, " n"], present: layout.Ma
             raise MemoryFormatError(f"{memory} has changed since the entries were chosen; choose them again.")
         if not np.isin(rows, base.rows()).all():
             raise MemoryFormatError("Some of the rows to delete hold no entry; they may be deleted already.")
-        if len(np.unique(rows)) == len(base):
+        if len(np.unique(rows)) == len(base) and not may_empty:
             raise MemoryFormatError(
                 f"All {len(base)} entries of {memory} would be deleted; remove the folder if that is what you want."
             )

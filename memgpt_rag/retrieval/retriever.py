@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_CHOICES, Fusion, SearchChoice
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.limits import (
     MOST_ADJACENT,
@@ -20,7 +22,7 @@ from memgpt_rag.limits import (
     MOST_RETRIEVED,
     require_between,
 )
-from memgpt_rag.memory import Candidates, Searchable
+from memgpt_rag.memory import Candidates, Memory, Searchable, Shards
 from memgpt_rag.memory.lexical.analysis import query_terms, terms
 from memgpt_rag.memory.lexical.bm25 import weighted_overlap
 from memgpt_rag.passage import Passage
@@ -136,6 +138,21 @@ class _Ranked:
 
     def taken(self, places: Int[np.ndarray, " k"]) -> _Ranked:
         return _Ranked(self.rows[places], self.scores[places], self.normalized_score[places])
+
+
+def open_memories(folders: str | Path | Sequence[str | Path], encoder: str | None = None) -> tuple[Searchable, Encoder]:
+    """Open a memory, or several that are searched as one, and the encoder that embeds their questions.
+
+    Args:
+        encoder: its name or folder; needed where it does not come as a package.
+
+    Raises:
+        MemoryFormatError: no memory there, or a damaged one.
+        ModelError: the encoder cannot be had.
+    """
+    paths = [Path(folder) for folder in ([folders] if isinstance(folders, str | Path) else folders)]
+    memory = Memory.open(paths[0]) if len(paths) == 1 else Shards([Memory.open(path) for path in paths])
+    return memory, load_memory_encoder(memory.manifest.encoder, encoder, memories=paths)
 
 
 class Retriever:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
+from memgpt_rag.answering.answer_row import Sampling
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, Mode, SearchKind, UseMemory
 from memgpt_rag.limits import (
     MOST_CHOICES,
@@ -16,7 +17,6 @@ from memgpt_rag.limits import (
     MOST_STOPS,
     MOST_TOP_LOGPROBS,
 )
-from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.settings import NAME
 
 # Parameters that change nothing here: where the answer is kept and computed.

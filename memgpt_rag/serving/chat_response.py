@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memgpt_rag.answering.answer_row import Piece, TokenLogProb
+from memgpt_rag.answering.choice import Choice
 from memgpt_rag.serving.citations import Links, memory_fields, url_citations
-from memgpt_rag.serving.engine import Choice, Task
-from memgpt_rag.serving.row import Piece, TokenLogProb
+from memgpt_rag.serving.engine import Task
 
 DONE = "data: [DONE]\n\n"
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}

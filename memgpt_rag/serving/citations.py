@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 from urllib.parse import quote
 
-from memgpt_rag.answering.answer import Citation
+from memgpt_rag.answering.choice import Choice, cited_spans
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.conversations import TURN
-from memgpt_rag.serving.engine import Choice
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.trace import trace_fields
@@ -38,25 +37,9 @@ class Links:
         return f"{self.base_url.rstrip('/')}/view/{quote(memory.name, safe='')}?{query}#cited"
 
 
-def spans_of(choice: Choice) -> list[tuple[Citation, list[tuple[int, int]]]]:
-    """Return the spans of the answer's text for which each entry has the greatest share of attention, in code points.
-
-    Where attention is not known token by token, the entry with the largest share has the whole answer.
-    """
-    citations, length = choice.answer.citations, len(choice.text)
-    spans: list[tuple[Citation, list[tuple[int, int]]]] = []
-    for number, citation in enumerate(citations):
-        own = getattr(citation, "spans", None)
-        if own is None:
-            own = [(0, length)] if number == 0 and citation.share is not None else []
-        cut = [(start, min(end, length)) for start, end in own if start < min(end, length)]
-        spans.append((citation, [] if choice.abstained else cut))
-    return spans
-
-
 def url_citations(choice: Choice, memory: ServedMemory, links: Links) -> list[dict[str, Any]]:
     """Return the citations as OpenAI's clients read them, in the order of the text."""
-    cited = [(start, end, citation.passage) for citation, spans in spans_of(choice) for start, end in spans]
+    cited = [(start, end, citation.passage) for citation, spans in cited_spans(choice) for start, end in spans]
     return [
         {
             "type": "url_citation",
@@ -103,7 +86,7 @@ def memory_fields(choice: Choice, memory: ServedMemory, links: Links, *, trace: 
                 "share": citation.share,
                 "spans": [list(span) for span in spans],
             }
-            for citation, spans in spans_of(choice)
+            for citation, spans in cited_spans(choice)
         ],
         "timings": {
             "retrieved": answer.timings.retrieved,

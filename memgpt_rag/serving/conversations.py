@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.answering.judge import declines
 from memgpt_rag.choices import ColumnType
 from memgpt_rag.encoders.base import Encoder
@@ -28,7 +29,6 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.follow_up import Turn
 
 TURN = "turn"  # the unit of a turn's place
 RECENT_TURNS = 2  # stand before the question as text; older ones are found by search

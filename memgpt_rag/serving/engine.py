@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from memgpt_rag.answering.answer import Answer
+from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
+from memgpt_rag.answering.choice import Choice, completed
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.generate import OngoingAnswer
 from memgpt_rag.answering.options import AskOptions
@@ -22,30 +24,8 @@ from memgpt_rag.retrieval.retriever import Retrieved, Search
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.conversations import joined
 from memgpt_rag.serving.memories import Memories, ServedMemory
-from memgpt_rag.serving.row import AnswerRow, Piece, Sampling
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An answer as it was generated: the answer, its text cut at a stop, and how it came about.
-
-    Attributes:
-        prompt_tokens: tokens of the prefix, of what stands before the question, and of the question.
-        memory_tokens: tokens of the entries that were attended to.
-        abstained: whether the text stands in place of an answer that the memory does not support.
-        rest: what of the text, and of the log-probabilities, was not given as a piece.
-    """
-
-    answer: Answer
-    text: str
-    tokens: int
-    prompt_tokens: int
-    memory_tokens: int
-    row: AnswerRow
-    abstained: bool
-    rest: Piece
 
 
 @dataclass(frozen=True)
@@ -269,7 +249,7 @@ class Engine:
             return
         try:
             choices = [
-                self._choice(task, draft, running.answers[place], row)
+                completed(task.memory.rag.generator, draft, task.options, running.answers[place], row)
                 for place, (draft, row) in enumerate(zip(running.drafts, running.rows, strict=True))
             ]
             self._on_answered(task, choices)
@@ -293,17 +273,6 @@ class Engine:
             AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=end.settled)
             for choice in range(task.choices)
         ]
-
-    def _choice(self, task: Task, draft: Draft, answer: Answer, row: AnswerRow) -> Choice:
-        prompt = task.memory.rag.generator.on_route(task.options.mode).prompt
-        entries = [entry.passage for entry in draft.entries]
-        pasted = entries if draft.route == "prompt" else []
-        asked = len(prompt.question_row(draft.question, pasted, draft.context))
-        memory = sum(len(prompt.entry_ids(passage)) for passage in entries) if draft.route == "memory" else 0
-        abstained = task.options.abstain and not answer.supported and answer.mode == "memory"
-        text = answer.text if abstained else row.final_text(answer.text)
-        prefix = self.memories.models.decoder.prefix_tokens
-        return Choice(answer, text, len(draft.tokens), prefix + asked, memory, row, abstained, row.rest(text))
 
 
 def _stopping() -> ApiError:

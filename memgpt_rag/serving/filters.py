@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from memgpt_rag.io.json_file import MAX_DEPTH
+from memgpt_rag.memory.conditions import JOINTS, combined, comparison, comparison_values, listed
 from memgpt_rag.serving.api_errors import ApiError
-
-_COMPARE = {"eq": "==", "ne": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "in": "in", "nin": "not in"}
-_JOIN = {"and": " and ", "or": " or "}
-_COLUMN = re.compile(r"[^\W\d]\w*")
 
 
 class FileAttributes(Protocol):
@@ -44,32 +40,22 @@ def _condition(given: Any, param: str, attributes: FileAttributes | None, depth:
     if not isinstance(given, dict) or depth > MAX_DEPTH:
         raise ApiError(400, f"A filter in {param!r} is no object of the form {_FORM}.", param=param)
     kind = given.get("type")
-    if kind in _JOIN:
+    if kind in JOINTS:
         parts = given.get("filters")
         if not isinstance(parts, list) or not parts:
             raise ApiError(400, f"The filter {kind!r} has no list of filters.", param=param)
-        return "(" + _JOIN[kind].join(_condition(part, param, attributes, depth + 1) for part in parts) + ")"
+        return combined(kind, [_condition(part, param, attributes, depth + 1) for part in parts])
     key, value = given.get("key"), given.get("value")
-    if kind not in _COMPARE:
-        known = ", ".join((*_COMPARE, *_JOIN))
-        raise ApiError(400, f"There is no filter of type {str(kind)[:40]!r}; expected one of {known}.", param=param)
-    if not isinstance(key, str) or not key:
-        raise ApiError(400, f"A filter in {param!r} has no key, the name of a column.", param=param)
-    several = kind in ("in", "nin")
-    values = value if several and isinstance(value, list) and value else [value]
-    if (several and values is not value) or not all(isinstance(one, str | int | float | bool) for one in values):
-        expected = "a list of texts or numbers" if several else "a text, a number, true or false"
-        raise ApiError(400, f"The filter of {key[:40]!r} has a value that is not {expected}.", param=param)
-    if attributes is not None and attributes.has(key):
-        found = attributes.sources(lambda own: _matches(own, kind, values), key)
-        return f"source in {_listed(found)}"
-    if not _COLUMN.fullmatch(key):
-        raise ApiError(400, f"{key[:40]!r} cannot be the name of a column.", param=param)
-    return f"{key} {_COMPARE[kind]} {_listed(values) if several else repr(value)}"
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return f"({''.join(f'{one!r}, ' for one in values)})"
+    try:
+        values = comparison_values(str(kind), str(key), value)
+        if not isinstance(key, str) or not key:
+            raise ApiError(400, f"A filter in {param!r} has no key, the name of a column.", param=param)
+        if attributes is not None and attributes.has(key):
+            found = attributes.sources(lambda own: _matches(own, kind, values), key)
+            return f"source in {listed(found)}"
+        return comparison(str(kind), key, value)
+    except ValueError as error:
+        raise ApiError(400, str(error), param=param) from error
 
 
 def _matches(own: str | float | bool, kind: str, values: Sequence[Any]) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from memgpt_rag.serving.engine import Choice, Engine, Task
+from memgpt_rag.answering.choice import Choice
+from memgpt_rag.serving.engine import Engine, Task
 from memgpt_rag.serving.memories import Memories
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

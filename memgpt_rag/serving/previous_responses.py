@@ -6,8 +6,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.follow_up import Turn
 
 _MOST_RESPONSES = 1000
 _MOST_TURNS = 8  # of one response and those before it

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from memgpt_rag.answering.answer_row import Piece
+from memgpt_rag.answering.choice import Choice, cited_spans
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.chat_response import log_probs_json, usage
-from memgpt_rag.serving.citations import Links, memory_fields, spans_of
-from memgpt_rag.serving.engine import Choice, Task
+from memgpt_rag.serving.citations import Links, memory_fields
+from memgpt_rag.serving.engine import Task
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.responses_request import RESULTS, ResponseRequest
-from memgpt_rag.serving.row import Piece
 from memgpt_rag.serving.store_search import result
 from memgpt_rag.serving.stores import VectorStore
 
@@ -185,7 +186,7 @@ class ResponseForm:
 
     def _annotations(self, choice: Choice) -> list[dict[str, Any]]:
         """Return the citations in the order of the text, each as the file and as the place in the document viewer."""
-        cited = [(start, end, citation) for citation, spans in spans_of(choice) for start, end in spans]
+        cited = [(start, end, citation) for citation, spans in cited_spans(choice) for start, end in spans]
         annotations: list[dict[str, Any]] = []
         for start, end, citation in sorted(cited, key=lambda one: one[:2]):
             passage = citation.passage

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from memgpt_rag.answering.answer_row import Sampling
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRIES, MOST_MESSAGES, MOST_TOP_LOGPROBS
 from memgpt_rag.serving.chat_request import ConversationName, MemoryFields, Message, Strict, UserName, without_ignored
-from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.store_requests import RankingOptions
 
 # As for chats: what changes nothing here, and what would change the answer.

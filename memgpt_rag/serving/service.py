@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
+from memgpt_rag.answering.answer_row import Sampling
+from memgpt_rag.answering.choice import Choice
+from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import DEFAULT_K
 from memgpt_rag.model.prompt import Prompt
@@ -22,13 +25,11 @@ from memgpt_rag.serving.chat_request import MemoryFields
 from memgpt_rag.serving.citations import Links
 from memgpt_rag.serving.conversations import Conversation, Conversations
 from memgpt_rag.serving.dialogue import Asked
-from memgpt_rag.serving.engine import Choice, Engine, Event, Task
+from memgpt_rag.serving.engine import Engine, Event, Task
 from memgpt_rag.serving.filters import condition
-from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.previous_responses import PreviousResponses
-from memgpt_rag.serving.row import Sampling
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores

@@ -16,8 +16,9 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
 from memgpt_rag.answering.answer import Timings
+from memgpt_rag.answering.choice import Choice
 from memgpt_rag.serving.api_errors import api_error
-from memgpt_rag.serving.engine import Choice, Task
+from memgpt_rag.serving.engine import Task
 
 PROVIDER = "memgpt_rag"
 

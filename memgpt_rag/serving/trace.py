@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.answering.attention_trace import EntryTrace, Span
-from memgpt_rag.serving.engine import Choice
+from memgpt_rag.answering.choice import Choice
 
 # Of the attention that an answer token gave to memory. An answer token has at most 1 / 0.005 places above it.
 LEAST_SHARE = 0.005

@@ -10,13 +10,12 @@ import pytest
 from hashing import HashEncoder
 from served import TEXTS, Served
 
+from memgpt_rag.answering.dialogue import Turn, finished_turns, search_query
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.access import EVERYTHING, NOTHING, load_keys
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Message
 from memgpt_rag.serving.conversations import Conversations, joined, turn_of
-from memgpt_rag.serving.dialogue import finished_turns
-from memgpt_rag.serving.follow_up import Turn, search_query
 
 KEYS = [
     {"key": "the-first-client-1", "name": "first", "read": ["*"]},

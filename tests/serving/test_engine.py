@@ -14,6 +14,7 @@ from hashing import HashEncoder
 from served import BOOKS, TEXTS
 from tiny import TinyReader
 
+from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Memory
 from memgpt_rag.retrieval.retriever import Search
@@ -21,7 +22,6 @@ from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.engine import Engine, Found, Task
 from memgpt_rag.serving.memories import Memories, Models
-from memgpt_rag.serving.row import AnswerRow, Piece, Sampling
 
 EVERYTHING = Access("test", frozenset({"*"}), frozenset({"*"}))
 QUESTIONS = [

@@ -6,8 +6,8 @@ import openai
 import pytest
 from served import TEXTS, Served
 
+from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.follow_up import Turn
 from memgpt_rag.serving.previous_responses import PreviousResponses
 
 TOOL = {"type": "file_search", "vector_store_ids": ["park"], "max_num_results": 2}

@@ -176,6 +176,11 @@ class Manifest:
         }
 
 
+def is_column_name(name: str) -> bool:
+    """Return whether a metadata column may be called so."""
+    return bool(_METADATA_NAME.fullmatch(name)) and name not in VALUES_SCHEMA.names
+
+
 def values_schema(metadata: dict[str, str]) -> pa.Schema:
     """Return the Arrow schema of a segment's values.
 
@@ -185,7 +190,7 @@ def values_schema(metadata: dict[str, str]) -> pa.Schema:
     for name, kind in metadata.items():
         if kind not in METADATA_TYPES:
             raise ValueError(f"Metadata {name!r} is of type {kind!r}; expected one of {', '.join(METADATA_TYPES)}.")
-        if not _METADATA_NAME.fullmatch(name) or name in VALUES_SCHEMA.names:
+        if not is_column_name(name):
             raise ValueError(
                 f"Metadata cannot be called {name!r}; expected letters, digits and underscores, and none of {', '.join(VALUES_SCHEMA.names)}."
             )

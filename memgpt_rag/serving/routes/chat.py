@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from memgpt_rag.answering.answer_row import Piece
 from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_request import ChatRequest
@@ -15,7 +16,6 @@ from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, ser
 from memgpt_rag.serving.dialogue import asked_of
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
-from memgpt_rag.serving.row import Piece
 from memgpt_rag.serving.service import links_of, recent_turns, service_of
 
 router = APIRouter(tags=["chat"])

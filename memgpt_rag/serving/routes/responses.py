@@ -8,17 +8,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from memgpt_rag.answering.answer_row import Piece
+from memgpt_rag.answering.choice import Choice
+from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
 from memgpt_rag.serving.dialogue import asked_of
-from memgpt_rag.serving.engine import Choice, Found
-from memgpt_rag.serving.follow_up import Turn
+from memgpt_rag.serving.engine import Found
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
-from memgpt_rag.serving.row import Piece
 from memgpt_rag.serving.service import access_of, links_of, recent_turns, service_of
 from memgpt_rag.serving.store_search import ranked_search
 

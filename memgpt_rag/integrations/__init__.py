@@ -1,0 +1,1 @@
+"""Memories behind the interfaces of other frameworks, each in a module that its users import; frameworks are optional packages."""
