@@ -37,11 +37,12 @@ _KINDS: dict[type, ColumnType] = {str: "string", bool: "boolean", int: "integer"
 
 @dataclass(frozen=True)
 class Document:
-    """A text under an id, with metadata."""
+    """A text under an id, with metadata, and with a title that is embedded and read before it."""
 
     id: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ class DocumentMemory:
         memory = self.memory()
         return [] if memory is None else [to_document(one) for one in memory.passages(memory.rows(where))]
 
-    def search(self, vector: Float[np.ndarray, " dimension"], k: int, where: str | None = None) -> list[Found]:
+    def search(
+        self, vector: Float[np.ndarray, " dimension"], k: int, where: str | pc.Expression | None = None
+    ) -> list[Found]:
         """Return the k documents nearest to a query's vector, best first, among those that match a condition.
 
         Raises:
@@ -165,7 +168,10 @@ def store_encoder(folder: str | Path, name: str | None = None) -> Encoder:
 
 
 def inferred_columns(documents: Sequence[Document]) -> dict[str, ColumnType]:
-    """Return a column for every name in documents' metadata whose values are all texts, all numbers, or all true or false."""
+    """Return a column for every name in documents' metadata whose values are all texts, all numbers, or all true or false.
+
+    Names that begin with _ are a framework's own.
+    """
     kinds: dict[str, set[ColumnType | None]] = {}
     for document in documents:
         for name, value in document.metadata.items():
@@ -174,7 +180,7 @@ def inferred_columns(documents: Sequence[Document]) -> dict[str, ColumnType]:
     columns: dict[str, ColumnType] = {}
     for name, found in kinds.items():
         kind = "number" if found == {"integer", "number"} else found.pop() if len(found) == 1 else None
-        if kind is not None and name != _WHOLE and is_column_name(name):
+        if kind is not None and not name.startswith("_") and is_column_name(name):
             columns[name] = kind
     return columns
 
@@ -201,7 +207,7 @@ def to_passage(document: Document, columns: Mapping[str, str]) -> Passage:
     return Passage(
         id=document.id,
         text=document.text,
-        title="",  # keys are those of the text alone, as the frameworks have it
+        title=document.title,
         source=source if isinstance(source, str) and source else "document",
         record=document.id,
         unit="document",
@@ -221,14 +227,14 @@ def to_document(passage: Passage) -> Document:
     """
     if _WHOLE not in passage.metadata:
         known = {"title": passage.title, "source": passage.source, "place": passage.place}
-        return Document(passage.id, passage.text, {**known, **passage.metadata})
+        return Document(passage.id, passage.text, {**known, **passage.metadata}, passage.title)
     try:
         metadata = parse_json(str(passage.metadata[_WHOLE]))
     except ValueError as error:
         raise MemoryFormatError(f"The metadata of the entry {passage.id!r} is damaged: {error}.") from error
     if not isinstance(metadata, dict):
         raise MemoryFormatError(f"The metadata of the entry {passage.id!r} is no object.")
-    return Document(passage.id, passage.text, metadata)
+    return Document(passage.id, passage.text, metadata, passage.title)
 
 
 def id_condition(ids: Sequence[str]) -> pc.Expression:

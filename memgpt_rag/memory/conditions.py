@@ -11,19 +11,24 @@ JOINTS = {"and": " and ", "or": " or "}
 _COLUMN = re.compile(r"[^\W\d]\w*")
 
 
-def comparison(operator: str, column: str, value: Any) -> str:
+def column(name: str) -> str:
+    """Return the name of a column as conditions have it; raises ValueError for what can be none."""
+    if not _COLUMN.fullmatch(name):
+        raise ValueError(f"{name[:40]!r} cannot be the name of a column.")
+    return name
+
+
+def comparison(operator: str, name: str, value: Any) -> str:
     """Return the condition that compares a column with a value, or, for "in" and "nin", with each of a list.
 
     Raises:
         ValueError: an operator, a column or a value that no condition has.
     """
-    values = comparison_values(operator, column, value)
-    if not _COLUMN.fullmatch(column):
-        raise ValueError(f"{column[:40]!r} cannot be the name of a column.")
-    return f"{column} {COMPARISONS[operator]} {listed(values) if operator in ('in', 'nin') else repr(value)}"
+    values = comparison_values(operator, name, value)
+    return f"{column(name)} {COMPARISONS[operator]} {listed(values) if operator in ('in', 'nin') else repr(value)}"
 
 
-def comparison_values(operator: str, column: str, value: Any) -> Sequence[Any]:
+def comparison_values(operator: str, name: str, value: Any) -> Sequence[Any]:
     """Return what a comparison compares a column with, as a list; raises ValueError as `comparison`."""
     if operator not in COMPARISONS:
         known = ", ".join((*COMPARISONS, *JOINTS))
@@ -32,7 +37,7 @@ def comparison_values(operator: str, column: str, value: Any) -> Sequence[Any]:
     values: Sequence[Any] = value if several and isinstance(value, list) and value else [value]
     if (several and values is not value) or not all(isinstance(one, str | int | float | bool) for one in values):
         expected = "a list of texts or numbers" if several else "a text, a number, true or false"
-        raise ValueError(f"The filter of {column[:40]!r} has a value that is not {expected}.")
+        raise ValueError(f"The filter of {name[:40]!r} has a value that is not {expected}.")
     return values
 
 
