@@ -53,6 +53,7 @@ ARROWS = {
     "evaluation": RAG | {"evaluation"},
     "serving": RAG | {"serving"},
     "agents": RAG | {"serving", "agents"},
+    "integrations": RAG | {"integrations"},
     "cli": RAG | {"training", "evaluation", "serving", "agents", "cli"},
     "__main__": {"cli"},
     "indexing.job_log": IO,

@@ -25,7 +25,8 @@ class Message(Protocol):
         """Who wrote it: "system", "developer", "user" or "assistant"."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """What it says."""
 
 
 @dataclass(frozen=True)

@@ -201,15 +201,16 @@ def to_passage(document: Document, columns: Mapping[str, str]) -> Passage:
     }
     if has_whole:
         known[_WHOLE] = _json(document)
-    source = document.metadata.get("source")
+    given = document.metadata.get("source")
+    source = given if isinstance(given, str) else ""
     start = document.metadata.get("start_index")  # as LangChain's splitters note it
     start = start if type(start) is int and start >= 0 else 0
     return Passage(
         id=document.id,
         text=document.text,
         title=document.title,
-        source=source if isinstance(source, str) and source else "document",
-        record=document.id,
+        source=source or document.id,
+        record=document.id if source else "",
         unit="document",
         first=1,
         last=1,

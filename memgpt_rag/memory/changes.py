@@ -73,13 +73,15 @@ def put_entries(
         The manifest of the present version, which has all of the passages as entries.
 
     Raises:
-        ValueError: two passages with one id, or metadata that the memory has no column for.
+        ValueError: two passages with one id, another number of keys, or metadata that the memory has no column for.
         MemoryFormatError, MismatchError, BusyError: as `append_entries`.
     """
     if repeated := [id for id, times in Counter(one.id for one in passages).items() if times > 1]:
         raise ValueError(
             f"{len(repeated)} ids are given more than once, such as {repeated[0]!r}; an id names one entry."
         )
+    if keys is not None and len(keys) != len(passages):
+        raise ValueError(f"Found {len(passages)} passages and {len(keys)} keys; every passage needs exactly one key.")
     layout.read_manifest(memory)
     with MemoryWriter(memory) as writer:
         base = writer.base

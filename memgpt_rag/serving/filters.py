@@ -45,15 +45,15 @@ def _condition(given: Any, param: str, attributes: FileAttributes | None, depth:
         if not isinstance(parts, list) or not parts:
             raise ApiError(400, f"The filter {kind!r} has no list of filters.", param=param)
         return combined(kind, [_condition(part, param, attributes, depth + 1) for part in parts])
-    key, value = given.get("key"), given.get("value")
+    kind, key, value = str(kind), given.get("key"), given.get("value")
     try:
-        values = comparison_values(str(kind), str(key), value)
+        values = comparison_values(kind, str(key), value)
         if not isinstance(key, str) or not key:
-            raise ApiError(400, f"A filter in {param!r} has no key, the name of a column.", param=param)
+            raise ValueError(f"A filter in {param!r} has no key, the name of a column.")
         if attributes is not None and attributes.has(key):
             found = attributes.sources(lambda own: _matches(own, kind, values), key)
             return f"source in {listed(found)}"
-        return comparison(str(kind), key, value)
+        return comparison(kind, key, value)
     except ValueError as error:
         raise ApiError(400, str(error), param=param) from error
 

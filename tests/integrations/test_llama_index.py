@@ -169,9 +169,7 @@ def test_an_index_is_built_and_asked(tmp_path):
     found = index.as_retriever(similarity_top_k=2).retrieve(query)
     assert found[0].node.node_id == "boat-12"
     again = VectorStoreIndex.from_vector_store(MemGPTVectorStore(tmp_path / "boats", MODEL), embed_model=MODEL)
-    assert [one.node for one in again.as_retriever(similarity_top_k=2).retrieve(query)] == [
-        one.node for one in found
-    ]
+    assert [one.node for one in again.as_retriever(similarity_top_k=2).retrieve(query)] == [one.node for one in found]
     same = asyncio.run(VectorIndexRetriever(again, similarity_top_k=2).aretrieve(query))
     assert [one.score for one in same] == [one.score for one in found]
 

@@ -23,7 +23,9 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.integrations.embedding_function import RUNNING
 from memgpt_rag.integrations.langchain.filters import Filter, condition
 from memgpt_rag.limits import MOST_NEW_TOKENS
+from memgpt_rag.model import DEFAULT_GENERATOR
 from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.retriever import Search
 
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
@@ -61,18 +63,26 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
 
     @classmethod
     def open(
-        cls, memory: str | Path | Sequence[str | Path], *, rag: dict[str, Any] | None = None, **fields: Any
+        cls,
+        memory: str | Path | Sequence[str | Path],
+        *,
+        model: str | Path = DEFAULT_GENERATOR,
+        encoder: str | None = None,
+        search: Search = Search(),
+        **fields: Any,
     ) -> ChatMemGPT:
-        """Open a memory, or several that are searched as one.
+        """Open a memory, or several that are searched as one; `ChatMemGPT(rag=RAG.open(…))` takes every setting.
 
         Args:
-            rag: settings of `RAG.open`, such as model, config, encoder and search.
+            model: language model, by hub name, folder, or the name of one that comes as a package.
+            encoder: name or folder of the memory's encoder; needed where that does not come as a package.
+            search: how entries are searched.
             fields: of the chat model, such as options and temperature.
 
         Raises:
             MemoryFormatError, ModelError, MismatchError: as `RAG.open`.
         """
-        return cls(rag=RAG.open(memory, **(rag or {})), **fields)
+        return cls(rag=RAG.open(memory, model=model, encoder=encoder, search=search), **fields)
 
     @property
     def _llm_type(self) -> str:

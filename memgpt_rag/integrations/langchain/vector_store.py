@@ -162,15 +162,16 @@ class MemGPTVectorStore(VectorStore):  # type: ignore[misc]
             return lambda score: min(1.0, max(0.0, (1 + score) / 2))
         return lambda score: 1 / (1 - score)
 
-    def _query_vector(self, query: str) -> Sequence[float]:
+    def _query_vector(self, query: str) -> list[float]:
         with RUNNING:
-            return self._store.encoder.encode_queries([query])[0]  # type: ignore[return-value]
+            vectors: list[list[float]] = self._store.encoder.encode_queries([query]).tolist()
+        return vectors[0]
 
     def _nearest(self, embedding: Sequence[float], k: int, filter: Filter | None = None, **kwargs: Any) -> list[Found]:
         _require_known(kwargs)
         vector = np.asarray(embedding, np.float32)
         if self._store.encoder.normalized:
-            (vector,) = unit_vectors([vector], 1, "The caller")
+            (vector,) = unit_vectors([embedding], 1, "The caller")
         return self._store.search(vector, k, condition(filter))
 
 
