@@ -148,6 +148,7 @@ def test_all_documents_can_be_deleted_and_others_added(store, tmp_path):
         (["One.", " "], {"ids": ["a", "b"]}, "The document 'b' has no text or no id"),
         (["One."], {"metadatas": [{}, {}]}, "Found 1 texts and 2 metadatas"),
         (["One."], {"ids": ["a"], "metadatas": [{"at": object()}]}, "The document 'a' has metadata that JSON cannot hold"),
+        (["One."], {"ids": ["a"], "metadatas": [{1: 2}]}, "The document 'a' has metadata that JSON would change"),
         (["One."], {"ids": ["a"], "metadatas": [{"at": (1, 2)}]}, "The document 'a' has metadata that JSON would change"),
         (["One."], {"ids": ["a"], "metadatas": [{"at": float("nan")}]}, "The document 'a' has metadata that JSON cannot hold"),
         (["One."], {"ids": ["a"], "metadatas": [{"year": "MMXX"}]}, "The document 'a' has year='MMXX', and the memory's column 'year' holds"),
@@ -179,8 +180,8 @@ def test_columns_are_declared_or_taken_from_the_first_documents(tmp_path):
             json.dumps(one) for one in known
         }
     assert len(declared.similarity_search("x", filter='day >= "2024-01-01"')) == 1
-    with pytest.raises(ValueError, match="Metadata cannot be called 'id'"):
-        MemGPTVectorStore(tmp_path / "other", Pairs(), columns={"id": "string"})
+    with pytest.raises(ValueError, match="Metadata cannot be called 'a b'"):
+        MemGPTVectorStore(tmp_path / "other", Pairs(), columns={"a b": "string"})
 
 
 def test_a_memory_is_asked_with_the_embeddings_that_wrote_it(store, tmp_path):
@@ -367,9 +368,36 @@ def test_what_the_chat_model_cannot_read_is_refused(boats, messages, match):
 
 
 def test_a_condition_in_text_stays_and_an_empty_filter_is_none():
-    assert condition("year > 3") == "year > 3"
-    assert condition({}) is condition(None) is None
-    assert condition({"a": 1, "b": {"$lt": 2}}) == "(a == 1 and b < 2)"
+    assert condition("year > 3", {}) == "year > 3"
+    assert condition({}, {}) is condition(None, {}) is None
+    assert condition({"a": 1, "b": {"$lt": 2}}, {}) == "(a == 1 and b < 2)"
+
+
+def test_a_filter_by_a_name_that_every_memory_has_goes_by_the_metadata(tmp_path):
+    known = [
+        {"title": "Kites", "id": 7, "source": "a.txt", "title_": "Boats"},
+        {"title": "Boats", "id": 8, "source": "b.txt", "title_": "Kites"},
+    ]
+    store = MemGPTVectorStore(tmp_path / "m", Pairs())
+    store.add_texts(["One.", "Two."], known, ids=["x", "y"])
+    for given in (
+        {"title": "Boats"},
+        {"id": 8},
+        {"source": "b.txt"},
+        {"title_": "Kites"},
+        {"$or": [{"title": {"$in": ["Boats"]}}]},
+        'source == "b.txt"',
+        'title_ == "Boats"',
+    ):
+        assert [one.metadata for one in store.similarity_search("x", filter=given)] == [known[1]]
+    with pytest.raises(
+        ValueError,
+        match="There is no column for 'unit' in the metadata; the memory was created with title_, id_, source_",
+    ):
+        store.similarity_search("x", filter={"unit": "page"})
+    named = MemGPTVectorStore(tmp_path / "n", Pairs(), columns={"title": "string"})
+    named.add_texts(["One.", "Two."], known)
+    assert len(named.similarity_search("x", filter={"title": "Kites"})) == 1
 
 
 @pytest.mark.slow

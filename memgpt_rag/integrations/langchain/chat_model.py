@@ -10,9 +10,10 @@ from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.content import Citation
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field, InstanceOf
 
 from memgpt_rag.answering import answer
@@ -114,11 +115,7 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chunks = list(self._stream(messages, stop, **kwargs))
-        whole = chunks[0]
-        for chunk in chunks[1:]:
-            whole = whole + chunk
-        return ChatResult(generations=[ChatGeneration(message=whole.message)])
+        return generate_from_stream(self._stream(messages, stop, **kwargs))
 
     def _stream(
         self,
@@ -158,9 +155,15 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> tuple[AskOptions, Sampling]:
-        options, most = self.options, max_tokens or self.max_tokens
-        where = options.where if filter is None else condition(filter)
-        options = replace(options, k=k or options.k, where=where, max_new_tokens=most or options.max_new_tokens)
+        options, columns = self.options, self.rag.retriever.memory.manifest.metadata
+        where = options.where if filter is None else condition(filter, columns)
+        most = self.max_tokens if max_tokens is None else max_tokens
+        options = replace(
+            options,
+            k=options.k if k is None else k,
+            where=where,
+            max_new_tokens=options.max_new_tokens if most is None else most,
+        )
         heat = self.temperature if temperature is None else temperature
         stops = tuple(self.stop or ()) if stop is None else tuple(stop)
         return options, Sampling(heat, self.top_p, self.seed, stops, options.max_new_tokens)

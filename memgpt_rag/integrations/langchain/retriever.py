@@ -69,7 +69,8 @@ class MemGPTRetriever(BaseRetriever):  # type: ignore[misc]
         k: int | None = None,
         filter: Filter | None = None,
     ) -> list[Document]:
-        where = condition(self.filter if filter is None else filter)
+        columns = self.retriever.memory.manifest.metadata
+        where = condition(self.filter if filter is None else filter, columns)
         with RUNNING:
             (entries,) = self.retriever.retrieve([query], self.k if k is None else k, where=where)
         found = [(to_document(entry.passage), entry.score) for entry in entries]

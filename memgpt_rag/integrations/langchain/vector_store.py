@@ -15,7 +15,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from memgpt_rag.choices import ColumnType
 from memgpt_rag.integrations import documents
-from memgpt_rag.integrations.documents import DocumentMemory, Found, id_condition, store_encoder
+from memgpt_rag.integrations.document_memory import DocumentMemory, Found, id_condition, store_encoder
 from memgpt_rag.integrations.embedding_function import RUNNING, FunctionEncoder, object_name, unit_vectors
 from memgpt_rag.integrations.langchain.filters import Filter, condition
 
@@ -172,7 +172,7 @@ class MemGPTVectorStore(VectorStore):  # type: ignore[misc]
         vector = np.asarray(embedding, np.float32)
         if self._store.encoder.normalized:
             (vector,) = unit_vectors([embedding], 1, "The caller")
-        return self._store.search(vector, k, condition(filter))
+        return self._store.search(vector, k, condition(filter, self._store.columns))
 
 
 def embedding_encoder(embedding: Embeddings) -> FunctionEncoder:

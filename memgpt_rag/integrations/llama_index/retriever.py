@@ -39,7 +39,8 @@ class MemGPTRetriever(BaseRetriever):  # type: ignore[misc]
         self, retriever: Retriever, k: int = DEFAULT_K, filters: MetadataFilters | None = None, **settings: Any
     ):
         super().__init__(**settings)
-        self._retriever, self._k, self._where = retriever, k, condition(filters)
+        self._retriever, self._k = retriever, k
+        self._where = condition(filters, retriever.memory.manifest.metadata)
 
     @classmethod
     def open(

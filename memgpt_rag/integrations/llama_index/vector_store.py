@@ -25,7 +25,7 @@ from pydantic import PrivateAttr
 from memgpt_rag.choices import ColumnType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import SAME_PROBE
-from memgpt_rag.integrations.documents import DocumentMemory, Found, id_condition, store_encoder
+from memgpt_rag.integrations.document_memory import DocumentMemory, Found, id_condition, store_encoder
 from memgpt_rag.integrations.embedding_function import RUNNING, unit_vectors
 from memgpt_rag.integrations.llama_index.embedding import model_encoder
 from memgpt_rag.integrations.llama_index.filters import condition
@@ -126,7 +126,7 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Delete the nodes with these ids that match the filters; none of both deletes nothing."""
-        if node_ids is not None or condition(filters) is not None:
+        if node_ids is not None or (filters is not None and filters.filters):
             self._store.delete(self._where(node_ids, filters))
 
     def clear(self) -> None:
@@ -176,9 +176,10 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
     def _where(
         self, ids: Sequence[str] | None, filters: MetadataFilters | None, references: Sequence[str] | None = None
     ) -> pc.Expression | None:
-        memory, text = self._store.memory(), condition(filters)
+        memory = self._store.memory()
         if memory is None:
             return None
+        text = condition(filters, memory.manifest.metadata)
         parts = [] if text is None else [parse_where(text, values_schema(memory.manifest.metadata))]
         parts += [] if ids is None else [id_condition(ids)]
         parts += [] if references is None else [pc.field(REFERENCE).isin(pa.array(list(references), pa.string()))]
