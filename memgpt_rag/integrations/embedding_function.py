@@ -53,12 +53,10 @@ def unit_vectors(vectors: Sequence[Sequence[float]], count: int, name: str) -> F
     """
     found = np.asarray(vectors, np.float32)
     if found.ndim != 2 or len(found) != count:
-        raise ModelError(
-            f"{name} returned vectors of shape {found.shape} for {count} texts; expected one for each text."
-        )
+        raise ModelError(f"{name} gave vectors of shape {found.shape} for {count} texts; expected one for each text.")
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ModelError(f"{name} returned a vector of zeros, or one that is not finite; such a text cannot be found.")
+        raise ModelError(f"{name} gave a vector of zeros, or one that is not finite; such a text cannot be found.")
     return np.asarray(found / lengths)
 
 

@@ -204,7 +204,7 @@ def test_an_embedding_object_that_returns_too_few_vectors_writes_nothing(tmp_pat
             return super().embed_documents(texts)[: max(1, len(texts) - (len(texts) == 3))]
 
     store = MemGPTVectorStore(tmp_path / "m", Forgetful())
-    with pytest.raises(ModelError, match=r"Forgetful pairs-64 returned vectors of shape \(2, 64\) for 3 texts"):
+    with pytest.raises(ModelError, match=r"Forgetful pairs-64 gave vectors of shape \(2, 64\) for 3 texts"):
         store.add_texts(["One.", "Two.", "Three."])
     assert store.similarity_search("One.") == []
 

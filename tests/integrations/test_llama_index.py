@@ -144,6 +144,8 @@ def test_documents_nodes_and_all_are_deleted(store, tmp_path):
     assert {one.node_id for one in store.get_nodes(["boat-1", "boat-2"])} == {"boat-2"}
     before = len(store.get_nodes())
     store.delete_nodes()
+    store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilters(filters=[])]))
+    store.delete_nodes([])
     assert len(store.get_nodes()) == before
     store.clear()
     assert store.get_nodes() == store.query(VectorStoreQuery(query_embedding=VECTOR)).nodes == []
@@ -157,8 +159,13 @@ def test_an_addition_is_one_version_and_replaces_by_id(store, tmp_path):
     assert list_versions(tmp_path / "boats")[-1].job == {"name": "put", "added": 1, "replaced": 1}
     assert [one.text for one in store.get_nodes(["boat-3"])] == ["Sold."]
     memory = Memory.open(tmp_path / "boats")
-    keys = ENCODER.encode_passages([one.titled_text for one in memory.passages(memory.rows())])
-    np.testing.assert_allclose(memory.keys(), keys, atol=1e-6)  # of metadata and text, as LlamaIndex embeds them
+    found = memory.passages(memory.rows())
+    nodes = {one.node_id: one for one in store.get_nodes()}
+    keys = ENCODER.encode_passages([nodes[one.id].get_content("embed") for one in found])
+    np.testing.assert_allclose(memory.keys(), keys, atol=1e-6)
+    assert {one.titled_text for one in found if one.id == "boat-4"} == {
+        NODES[4].get_content("embed").replace("\n\n", "\n")
+    }
 
 
 def test_an_index_is_built_and_asked(tmp_path):
@@ -170,6 +177,8 @@ def test_an_index_is_built_and_asked(tmp_path):
     assert found[0].node.node_id == "boat-12"
     again = VectorStoreIndex.from_vector_store(MemGPTVectorStore(tmp_path / "boats", MODEL), embed_model=MODEL)
     assert [one.node for one in again.as_retriever(similarity_top_k=2).retrieve(query)] == [one.node for one in found]
+    beside = QueryBundle(query, custom_embedding_strs=[query, "A made-up answer about boats."])
+    assert again.as_retriever(similarity_top_k=1).retrieve(beside)
     same = asyncio.run(VectorIndexRetriever(again, similarity_top_k=2).aretrieve(query))
     assert [one.score for one in same] == [one.score for one in found]
 

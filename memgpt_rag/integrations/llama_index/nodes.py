@@ -19,7 +19,7 @@ def embedded_text(node: BaseNode) -> str:
 
 
 def node_document(node: BaseNode) -> Document:
-    """Return a node as a document whose title and text are what LlamaIndex embeds.
+    """Return a node as a document whose title and text are what LlamaIndex embeds, but for a blank line between both.
 
     Raises:
         ValueError: a node whose text template does not end with the text.
@@ -29,7 +29,7 @@ def node_document(node: BaseNode) -> Document:
         raise ValueError(
             f"The text template of the node {node.node_id!r} does not end with its text; give one such as '{{metadata_str}}\\n\\n{{content}}'."
         )
-    title = embedded.removesuffix(text.strip()).removesuffix("\n")
+    title = embedded.removesuffix(text.strip()).strip()
     return Document(node.node_id, text, node_to_metadata_dict(node, remove_text=True), title)
 
 

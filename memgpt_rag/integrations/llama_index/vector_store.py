@@ -34,6 +34,9 @@ from memgpt_rag.io.printable import shortened
 from memgpt_rag.memory.filter import parse_where
 from memgpt_rag.memory.storage.layout import values_schema
 
+# Least cosine of a query's vector and the one of its question: an index may embed other texts beside it, such as an answer that a
+# language model made up (HyDE); vectors of other models have cosines near 0.
+_SAME_QUERY = 0.5
 _PREFETCH = 4  # times the nodes that are wanted: what MMR chooses from
 
 
@@ -126,8 +129,9 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Delete the nodes with these ids that match the filters; none of both deletes nothing."""
-        if node_ids is not None or (filters is not None and filters.filters):
-            self._store.delete(self._where(node_ids, filters))
+        where = self._where(node_ids, filters)
+        if where is not None:
+            self._store.delete(where)
 
     def clear(self) -> None:
         """Delete all nodes."""
@@ -158,7 +162,7 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
         if query.query_str and not self._has_compared_query:
             with RUNNING:
                 own = self._store.encoder.encode_queries([query.query_str])[0]
-            self._compare(vector, own, query.query_str)
+            self._compare(vector, own, query.query_str, least=_SAME_QUERY)
             self._has_compared_query = True
         # An index whose nodes are in the store passes on an empty list of them.
         where, k = self._where(query.node_ids or None, query.filters, query.doc_ids or None), query.similarity_top_k
@@ -178,7 +182,7 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
     ) -> pc.Expression | None:
         memory = self._store.memory()
         if memory is None:
-            return None
+            return pc.scalar(False)
         text = condition(filters, memory.manifest.metadata)
         parts = [] if text is None else [parse_where(text, values_schema(memory.manifest.metadata))]
         parts += [] if ids is None else [id_condition(ids)]
@@ -194,11 +198,17 @@ class MemGPTVectorStore(BasePydanticVectorStore):  # type: ignore[misc]
             unit_vectors(vectors, len(vectors), encoder.name) if encoder.normalized else np.asarray(vectors, np.float32)
         )
 
-    def _compare(self, given: Float[np.ndarray, " dimension"], own: Float[np.ndarray, " dimension"], what: str) -> None:
+    def _compare(
+        self,
+        given: Float[np.ndarray, " dimension"],
+        own: Float[np.ndarray, " dimension"],
+        what: str,
+        least: float = SAME_PROBE,
+    ) -> None:
         agreement = 0.0
         if given.shape == own.shape:
             agreement = float(given @ own / (np.linalg.norm(given) * np.linalg.norm(own)))
-        if agreement < SAME_PROBE:
+        if agreement < least:
             raise MismatchError(
                 f"The vector of {shortened(what)!r} is not what {self._store.encoder.name!r} computes for its text (cosine {agreement:.3f}); "
                 "give the index and the store the same embed_model."
