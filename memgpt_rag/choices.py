@@ -36,6 +36,10 @@ STATES_TYPES: tuple[StatesType, ...] = get_args(StatesType)
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 DEFAULT_MAX_PASSAGE_TOKENS = 160
 
+# Stores of other programs, which can be imported as memories.
+StoreKind = Literal["chroma", "lancedb", "langchain-faiss", "llama-index-faiss", "parquet", "qdrant", "txtai"]
+STORE_KINDS: tuple[StoreKind, ...] = get_args(StoreKind)
+
 # Where a memory is built or served, and how its keys are searched.
 EngineKind = Literal["local", "ray"]
 IndexKind = Literal["auto", "exact", "hnsw", "ivf", "codes"]

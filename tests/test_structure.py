@@ -62,7 +62,8 @@ ARROWS = {
     "indexing.passages": LIBRARY | {"indexing.passages", "indexing.sources", "indexing.seen"},
     "indexing.engines": LIBRARY | {"indexing.engines", "indexing.passages", "indexing.sources"},
 }
-ARROWS["indexing.jobs"] = ARROWS["indexing.engines"] | {"indexing.jobs", "indexing.job_log"}
+ARROWS["indexing.imports"] = MEMORY | {"indexing.imports", "indexing.sources", "indexing.seen"}
+ARROWS["indexing.jobs"] = ARROWS["indexing.engines"] | {"indexing.jobs", "indexing.imports", "indexing.job_log"}
 ARROWS["indexing.planning"] = ARROWS["indexing.jobs"] | {"indexing.planning"}
 ARROWS["indexing.cli"] = ARROWS["indexing.planning"] | {"indexing.cli"}
 ARROWS["indexing.__main__"] = {"__main__", "indexing.cli"}

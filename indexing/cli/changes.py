@@ -236,9 +236,13 @@ def diff(memory: Path, before: int, after: int | None) -> None:
 @memory_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @where_option
-@click.option("--keys", is_flag=True, help="Write the keys, too.")
+@click.option("--keys", is_flag=True, help="Write the keys to JSON Lines or Parquet, too; the others hold them anyway.")
 def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
-    """Write the entries of a memory to FILE, which ends in .jsonl or .parquet."""
+    """Write the entries of a memory to FILE, which ends in .jsonl, .parquet, .lance or .faiss.
+
+    DATABASE/NAME.lance becomes a table of LanceDB. NAME.faiss becomes a flat index, and NAME.arrow beside it holds the entries:
+    the i-th row of one belongs to the i-th of the other.
+    """
     from indexing.jobs.export_memory import export_memory
     from memgpt_rag.memory import Memory
 

@@ -15,6 +15,7 @@ from indexing.cli.embedding_options import (
     caching_options,
     embedding_options,
 )
+from indexing.cli.import_command import import_store
 from indexing.cli.options import (
     SIZE,
     ExecutionOptions,
@@ -322,5 +323,5 @@ def _store_states(
     echo(f"Stored the states of {counted(entries, 'entry', 'entries')} for {model_name}, {size(stored)}, in {memory}.")
 
 
-for _command in changes.COMMANDS:
+for _command in (import_store, *changes.COMMANDS):
     main.add_command(_command)

@@ -6,7 +6,7 @@ computed from the keys themselves, so they are comparable across indexes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,17 @@ class ApproximateIndex:
         if isinstance(self._index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(efSearch=self._effort, **selected)
         return faiss.SearchParametersIVF(nprobe=self._effort, **selected)
+
+
+def write_flat_index(
+    path: Path, blocks: Iterable[Float[np.ndarray, "n dimension"]], dimension: int, metric: Metric
+) -> None:
+    """Write a flat index over blocks of keys, for other programs: the i-th key of all blocks has the number i."""
+    index = faiss.IndexFlat(dimension, _METRIC_TYPE[metric])
+    for block in blocks:
+        index.add(np.ascontiguousarray(block))
+    with path.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 @contextmanager

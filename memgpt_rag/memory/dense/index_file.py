@@ -9,6 +9,7 @@ calls it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,13 +21,13 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.storage.files import reading
 from memgpt_rag.memory.storage.index_settings import MOST_EFFORT, IndexSettings
 
-_METRIC = {"cosine": 0, "euclidean": 1}
+METRIC: dict[Metric, int] = {"cosine": 0, "euclidean": 1}
 _FLAT = {"cosine": b"IxFI", "euclidean": b"IxF2"}
 _BLOCK_ROWS = 32  # rows of codes that FAISS scans together
 _FACTORS = 8  # bytes of corrections beside a RaBitQ code
 
 
-class _WrongError(Exception):
+class WrongError(Exception):
     """The file differs from the expected layout."""
 
 
@@ -55,7 +56,7 @@ class IndexFile:
         try:
             walks[settings.form](settings)
             self._end()
-        except _WrongError as wrong:
+        except WrongError as wrong:
             raise self._refused(settings.factory, wrong, remedy) from wrong
 
     def keys(self, remedy: str) -> Float[np.ndarray, "rows dimension"]:
@@ -67,11 +68,11 @@ class IndexFile:
         try:
             keys = self._flat(self._rows)
             self._end()
-        except _WrongError as wrong:
+        except WrongError as wrong:
             raise self._refused("exact", wrong, remedy) from wrong
         return np.array(keys.reshape(self._rows, self._dimension))
 
-    def _refused(self, kind: str, wrong: _WrongError, remedy: str) -> MemoryFormatError:
+    def _refused(self, kind: str, wrong: WrongError, remedy: str) -> MemoryFormatError:
         return MemoryFormatError(
             f"{self.path} is no sound {kind} index over {self._rows} keys of dimension {self._dimension}, {self._metric} ({wrong}); {remedy}"
         )
@@ -108,9 +109,18 @@ class IndexFile:
             code_bytes, _ = self._numbers("<QB")
             if code_bytes != self._dimension:
                 _wrong(f"codes of {code_bytes} bytes")
-        self._lists(lists, code_bytes)
+        seen = np.zeros(self._rows, bool)
+        for rows, _ in self._lists(lists, code_bytes):
+            if rows.min() < 0 or rows.max() >= self._rows:
+                _wrong("a list holds a row that there is not")
+            seen[rows] = True
+        if not seen.all():
+            _wrong("a row in no list")
 
-    def _lists(self, lists: int, code_bytes: int) -> None:
+    def _lists(
+        self, lists: int, code_bytes: int
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], UInt8[np.ndarray, " n*code_bytes"]]]:
+        """Yield the row numbers and the codes of each list that is not empty."""
         self._fourcc(b"ilar")
         if self._numbers("<QQ") != (lists, code_bytes):
             _wrong("lists of another number or size")
@@ -131,15 +141,9 @@ class IndexFile:
             _wrong("lists of an unknown form")
         if sizes.sum() != self._rows:
             _wrong(f"{sizes.sum()} rows in lists")
-        seen = np.zeros(self._rows, bool)
         for size in sizes[sizes > 0].tolist():
-            self._take(size * code_bytes)
-            rows = self._take(8 * size).view("<i8")
-            if rows.min() < 0 or rows.max() >= self._rows:
-                _wrong("a list holds a row that there is not")
-            seen[rows] = True
-        if not seen.all():
-            _wrong("a row in no list")
+            codes = self._take(size * code_bytes)
+            yield self._take(8 * size).view("<i8"), codes
 
     def _pq(self, settings: IndexSettings) -> None:
         self._header(b"IPfs", self._rows)
@@ -157,7 +161,7 @@ class IndexFile:
         self._header(b"Irfn", self._rows)
         dimension, code_bytes, metric, bits = self._numbers("<QQiQ")
         expected = -(-self._dimension // 8) + _FACTORS
-        if (dimension, code_bytes, metric, bits) != (self._dimension, expected, _METRIC[self._metric], 1):
+        if (dimension, code_bytes, metric, bits) != (self._dimension, expected, METRIC[self._metric], 1):
             _wrong("codes of another form")
         if len(self._finite(self._array("<f4"))) != self._dimension:
             _wrong("the centre is missing")
@@ -199,7 +203,7 @@ class IndexFile:
     def _header(self, kind: bytes, rows: int) -> None:
         self._fourcc(kind)
         dimension, found, _, _, trained, metric = self._numbers("<iqqqBi")
-        if (dimension, found, trained, metric) != (self._dimension, rows, 1, _METRIC[self._metric]):
+        if (dimension, found, trained, metric) != (self._dimension, rows, 1, METRIC[self._metric]):
             _wrong(f"{kind.decode()} over {found} keys of dimension {dimension}, metric {metric}, trained {trained}")
 
     def _fourcc(self, expected: bytes) -> None:
@@ -257,4 +261,4 @@ def _require_graph(
 
 
 def _wrong(reason: str) -> NoReturn:
-    raise _WrongError(reason)
+    raise WrongError(reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,10 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         # A value that occurs in many rows stays in memory once.
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             number = 0
-            for batch in file.iter_batches(_batch_rows(file, columns), columns=columns):
+            for batch in file.iter_batches(batch_rows(file, columns), columns=columns):
                 for row in range(batch.num_rows):
                     number += 1
-                    yield from to_document(partial(_record, batch, row, f"{name}, row {number}"), number, number)
+                    yield from to_document(partial(record, batch, row, f"{name}, row {number}"), number, number)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -85,7 +85,7 @@ def _is_nested(type: Any) -> bool:
     )
 
 
-def _batch_rows(file: Any, columns: list[str]) -> int:
+def batch_rows(file: Any, columns: list[str]) -> int:
     """Return how many rows fit into a batch, by the size of the largest group of rows."""
     metadata = file.metadata
     rows = _MOST_ROWS
@@ -102,11 +102,12 @@ def _batch_rows(file: Any, columns: list[str]) -> int:
     return int(max(1, min(rows, 16) if nested else rows))  # the values of lists may repeat, too
 
 
-def _record(batch: Any, row: int, where: str) -> Mapping[str, Any]:
-    record: dict[str, Any] = {}
+def record(batch: Any, row: int, where: str) -> dict[str, Any]:
+    """Return a row of an Arrow batch by column; raises SourceError where a cell cannot be converted."""
+    cells: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        record[name] = _value(column, row, f"{where}: its {name}")
-    return record
+        cells[name] = _value(column, row, f"{where}: its {name}")
+    return cells
 
 
 def _value(column: Any, row: int, what: str) -> Any:

@@ -20,7 +20,9 @@ from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_RECORD_CHARACTERS
 
 # Usual names of these fields in datasets, the most specific first.
-_TEXT = ("text", "content", "contents", "body", "passage", "paragraphs", "context", "document", "abstract", "article")
+_TEXT = (
+    "text", "content", "contents", "page_content", "body", "passage", "paragraphs", "context", "document", "abstract", "article",
+)  # fmt: skip
 _TITLE = ("title", "headline", "name", "heading")
 _ID = ("id", "_id", "doc_id", "docid", "uuid")
 _HALF = re.compile("[\ud800-\udfff]")
