@@ -31,6 +31,8 @@ from memgpt_rag.retrieval.fusion import fuse, lexical_share
 from memgpt_rag.retrieval.mmr import mmr_order
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
+
     from memgpt_rag.retrieval.rerankers import Reranker
 
 # Candidates of each of the two searches, so that fusion includes entries that only one of them ranks high.
@@ -179,7 +181,9 @@ class Retriever:
     def search(self, search: Search) -> None:
         self._search = search.resolved(self.memory)
 
-    def retrieve(self, questions: Sequence[str], k: int, *, where: str | None = None) -> list[list[Retrieved]]:
+    def retrieve(
+        self, questions: Sequence[str], k: int, *, where: str | pc.Expression | None = None
+    ) -> list[list[Retrieved]]:
         """Retrieve the k best entries of each question, best first, among those that a filter matches, if given.
 
         There are fewer if the memory has no more, or a lexical search finds no more.
@@ -213,7 +217,7 @@ class Retriever:
             for question, text in zip(questions, texts, strict=True)
         ]
 
-    def _ranked(self, questions: Sequence[str], k: int, where: str | None) -> list[_Ranked]:
+    def _ranked(self, questions: Sequence[str], k: int, where: str | pc.Expression | None) -> list[_Ranked]:
         """Search, and return the ranking of each question, as deep as the later stages need."""
         search, score_scale = self.search, self.memory.manifest.encoder.score_scale
         further = search.reranker is not None or search.diversity or search.adjacent

@@ -1,0 +1,33 @@
+"""Haystack: a memory as a document store with a retriever, and answers with citations as a chat generator.
+
+The names below load their module on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from memgpt_rag.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from memgpt_rag.integrations.haystack.chat_generator import MemGPTChatGenerator as MemGPTChatGenerator
+    from memgpt_rag.integrations.haystack.document_store import MemGPTDocumentStore as MemGPTDocumentStore
+    from memgpt_rag.integrations.haystack.retriever import MemGPTRetriever as MemGPTRetriever
+
+_HOMES = {
+    "MemGPTChatGenerator": "chat_generator",
+    "MemGPTDocumentStore": "document_store",
+    "MemGPTRetriever": "retriever",
+}
+__all__ = list(_HOMES)
+
+if importlib.util.find_spec("haystack") is None:
+    raise MissingPackageError("haystack-ai", "The integration with Haystack", "pip install 'memgpt_rag[haystack]'")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
