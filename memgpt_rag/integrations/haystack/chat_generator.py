@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from haystack import component, default_from_dict, default_to_dict
@@ -23,7 +23,7 @@ from memgpt_rag.rag import RAG
 _SAMPLING = {"temperature", "top_p", "seed", "stops"}
 
 
-@component  # type: ignore[untyped-decorator]
+@component
 class MemGPTChatGenerator:
     """Answers the last message of a conversation from a memory.
 
@@ -172,10 +172,9 @@ def _settings(given: dict[str, Any]) -> tuple[AskOptions, Sampling]:
         known = ", ".join([*fields, *sorted(_SAMPLING)])
         raise ValueError(f"There is no setting {', '.join(unknown)} in generation_kwargs; expected some of {known}.")
     options = AskOptions(**{name: value for name, value in given.items() if name in fields})
-    sampling = Sampling(
-        **{name: tuple(value) if name == "stops" else value for name, value in given.items() if name in _SAMPLING}
-    )
-    return options, replace(sampling, max_tokens=options.max_new_tokens)
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if name in _SAMPLING}
+    sampling = Sampling(**{**chosen, "stops": tuple(chosen.get("stops", ())), "max_tokens": options.max_new_tokens})
+    return options, sampling
 
 
 def _reply(choice: Choice, model: str) -> ChatMessage:

@@ -15,7 +15,7 @@ from memgpt_rag.integrations.haystack.document_store import Filters, MemGPTDocum
 from memgpt_rag.retrieval.retriever import Retriever, Search
 
 
-@component  # type: ignore[untyped-decorator]
+@component
 class MemGPTRetriever:
     """Retrieves the documents of a memory that are nearest to a question, best first, with their scores.
 
