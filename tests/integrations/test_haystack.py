@@ -40,6 +40,7 @@ DOCUMENTS = [
             "year": 2000 + number % 5,
             "price": number * 1.5,
             "tags": [number],
+            "source": "boats.md" if number % 2 else "prices.md",
             **({"lang": "en" if number % 2 else "zh"} if number % 3 else {}),
             **({"open": number % 2 == 0} if number % 4 else {"open": None}),
         },
@@ -55,7 +56,7 @@ def store(tmp_path):
     return made
 
 
-VALUES = {"year": [2000, 2003, 2003.0, 2003.5, None], "price": [1.5, 3, 10], "lang": ["en", "fr", None], "open": [True, False, None],
+VALUES = {"source": ["boats.md", "other"], "year": [2000, 2003, 2003.0, 2003.5, None], "price": [1.5, 3, 10], "lang": ["en", "fr", None], "open": [True, False, None],
           "id": ["boat-3", "boat"], "content": ["Boat 3 costs 30 yuan."]}  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def random_filter(rng: np.random.Generator, depth: int = 2) -> dict:
 
 def test_a_condition_matches_what_haystack_matches(store, rng):
     columns = store.store.memory().manifest.metadata
-    assert columns.keys() == {"year", "price", "lang", "open", "metadata_json"}
+    assert columns.keys() == {"year", "price", "source_", "lang", "open", "metadata_json"}
     expressed = 0
     for _ in range(300):
         filters = random_filter(rng)
@@ -87,6 +88,7 @@ def test_a_condition_matches_what_haystack_matches(store, rng):
     "filters",
     [
         {"field": "meta.tags", "operator": "==", "value": [3]},  # no column
+        {"field": "meta.metadata_json", "operator": "==", "value": "x"},  # the memory's own
         {"field": "score", "operator": "==", "value": None},  # of a document
         {"field": "meta.lang", "operator": "==", "value": "2024-01-01"},  # a date
         {"field": "meta.open", "operator": "==", "value": 1},  # another type

@@ -20,7 +20,7 @@ from haystack.utils.filters import document_matches_filter
 from memgpt_rag.choices import ColumnType
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.integrations import documents
-from memgpt_rag.integrations.documents import DocumentMemory, id_condition, store_encoder
+from memgpt_rag.integrations.document_memory import DocumentMemory, id_condition, store_encoder
 from memgpt_rag.integrations.haystack.filters import expression
 
 Filters = dict[str, Any]
@@ -214,10 +214,7 @@ class MemGPTDocumentStore:
             return None
         if not isinstance(filters, dict) or ("operator" not in filters and "conditions" not in filters):
             raise FilterError(f"Found {filters!r:.80}; expected a filter with an operator, and a field or conditions.")
-        memory = self.store.memory()
-        if memory is None:
-            return None
-        found = expression(filters, memory.manifest.metadata)
+        found = expression(filters, self.store.columns)
         if found is not None:
             return found
         every = (from_stored(one) for one in self.store.documents(None))

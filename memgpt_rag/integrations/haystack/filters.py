@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from memgpt_rag.integrations.documents import WHOLE, metadata_column
 from memgpt_rag.memory.storage.layout import METADATA_TYPES
 
 _ORDERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -62,10 +63,13 @@ def _comparison(filters: Mapping[str, Any], columns: Mapping[str, str]) -> pc.Ex
     name, operator, value = (filters.get(part) for part in ("field", "operator", "value"))
     if not isinstance(name, str) or name in _NO_COLUMNS or "value" not in filters:
         raise _InexpressibleError
-    column = _FIELDS.get(name) or name.removeprefix(_META)
-    kind = "string" if name in _FIELDS else columns.get(column)
-    if kind is None:
-        raise _InexpressibleError
+    column, kind = _FIELDS.get(name), "string"
+    if column is None:
+        named = name.removeprefix(_META)
+        column = metadata_column(named) if WHOLE in columns else named
+        if column not in columns or column == WHOLE:
+            raise _InexpressibleError
+        kind = columns[column]
     field = pc.field(column)
     if value is None and operator in ("==", "!="):
         return field.is_null() if operator == "==" else field.is_valid()
