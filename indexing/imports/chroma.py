@@ -20,6 +20,7 @@ from indexing.imports.chroma_graph import UnknownGraphError, graph_vectors
 from indexing.imports.sqlite_file import has_table, open_database
 from indexing.imports.stored_entry import Store, StoredEntry, StoreOptions, choose, refusing
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.printable import counted
 
 _WHAT = "a store of Chroma"
 _TABLES = ["collections", "segments", "embeddings", "embedding_metadata", "embeddings_queue", "max_seq_id"]
@@ -85,7 +86,7 @@ def _require_applied(database: sqlite3.Connection, collection: str, segment: str
     (waiting,) = database.execute(query, (collection, 0 if applied is None else int(applied[0]))).fetchone()
     if waiting:
         raise SourceError(
-            f"{path} holds {waiting:,} changes that Chroma has yet to apply; open the collection with Chroma once, and import then."
+            f"{path} holds {counted(waiting, 'change')} that Chroma has yet to apply; open the collection with Chroma once, and import then."
         )
 
 

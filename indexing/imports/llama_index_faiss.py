@@ -25,9 +25,11 @@ def read(path: Path, options: StoreOptions) -> Store:
     nodes = _fields(path / "docstore.json", "docstore/data")
     indexes = _fields(path / "index_store.json", "index_store/data")
     name = choose(indexes, options.collection, path)
-    with refusing(path / "index_store.json", _WHAT, ValueError, TypeError, KeyError):
-        ids = parse_json(indexes[name]["__data__"])["nodes_dict"]
-        ids = {int(number): id for number, id in ids.items()}
+    with refusing(path / "index_store.json", _WHAT, ValueError, TypeError, KeyError, AttributeError):
+        named = parse_json(indexes[name]["__data__"])["nodes_dict"]
+        ids = {int(number): id for number, id in named.items()}
+        if len(ids) < len(named):
+            raise ValueError("two nodes with one number")
     keys, why = keys_by_number(path / _VECTORS, "LlamaIndex's index")
     if not why and not set(ids) <= set(keys):
         raise SourceError(

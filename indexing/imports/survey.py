@@ -157,7 +157,7 @@ def _require_vector(found: Survey, entry: StoredEntry, number: int, where: str) 
             raise SourceError(
                 f"{where}: has no vector, and those before it have; add it, or embed all texts with --embed-anew."
             )
-        found.without_vectors = "it holds no vectors" if number == 1 else ""
+        found.without_vectors = "the store holds no vectors"
         return
     if number == 1:
         found.dimension = len(entry.vector)

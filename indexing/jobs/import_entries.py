@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def import_store(
     """
     began, log = time.perf_counter(), log or JobLog("none")
     if embed_anew:
-        store = Store(store.name, store.source, store.entries, "that was asked for", store.notes)
+        store = replace(store, without_vectors="that was asked for")
     found = survey(store, title)
     why, agreement = _difference(found, engine.encoder)
     with MemoryWriter(

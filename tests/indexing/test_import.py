@@ -272,9 +272,7 @@ def test_fields_become_columns_by_their_types_and_others_are_told(tmp_path):
     report = bring("parquet", tmp_path / "s.parquet", tmp_path / "memory")
     assert report.columns == {"year": "integer", "lang": "string", "score": "number", "open": "boolean"}
     assert [told.split("'")[1] for told in report.left_out] == ["tags", "unit", "title", "no-name"]
-    assert (
-        "holds values of several types or of none that a column has (list in the entry 'bench-0')" in report.left_out[0]
-    )
+    assert report.left_out[0] == "the column 'tags' of lists"
     assert "give it to --title-field" in report.left_out[2]
     memory = Memory.open(tmp_path / "memory")
     assert len(memory.rows("score == 2.5 and year > 1905")) == 3
@@ -283,6 +281,31 @@ def test_fields_become_columns_by_their_types_and_others_are_told(tmp_path):
     assert Memory.open(tmp_path / "titled").passages([3])[0].titled_text == f"Benches\n{ENTRIES.texts[3]}"
     with pytest.raises(SourceError, match="has no field 'headline' for titles; found year, lang"):
         bring("parquet", tmp_path / "s.parquet", tmp_path / "m", title="headline")
+
+
+def test_a_few_bytes_that_stand_for_many_numbers_are_refused(tmp_path):
+    """The file has less than a thousandth of what it says."""
+    bomb = pa.table({"id": ["a"], "text": ["x"], "vector": pa.array([np.zeros(3_000_000, np.float32)])})
+    pq.write_table(bomb, tmp_path / "s.parquet")
+    assert (tmp_path / "s.parquet").stat().st_size < 12_000_000 / 1000
+    with pytest.raises(
+        SourceError, match="the column 'vector' holds 3,000,000 numbers a row, and a vector has at most 65,536"
+    ):
+        open_store("parquet", tmp_path / "s.parquet")
+
+
+def test_values_of_several_types_have_no_column(tmp_path):
+    shutil.copytree(STORES / "txtai", tmp_path / "txtai")
+    with sqlite3.connect(tmp_path / "txtai" / "documents") as documents:
+        changes = "json_set(data, '$.year', 'new', '$.tags', json('[1]'))"
+        documents.execute(f"UPDATE documents SET data = {changes} WHERE id = 'bench-7'")
+    report = bring("txtai", tmp_path / "txtai", tmp_path / "memory")
+    assert report.columns == {"lang": "string"}
+    told = "which holds values of several types or of none that a column has"
+    assert report.left_out == [
+        f"the metadata field 'year', {told} (string in the entry 'bench-7')",
+        f"the metadata field 'tags', {told} (list in the entry 'bench-7')",
+    ]
 
 
 def test_fields_have_the_names_that_the_user_gives(tmp_path):
@@ -331,7 +354,7 @@ def test_changes_that_chroma_has_yet_to_apply_are_told(tmp_path):
     with sqlite3.connect(tmp_path / "chroma" / "chroma.sqlite3") as database:
         database.execute("UPDATE embeddings_queue SET seq_id = 99 WHERE seq_id = 12")
     with pytest.raises(
-        SourceError, match="holds 1 changes that Chroma has yet to apply; open the collection with Chroma once"
+        SourceError, match="holds 1 change that Chroma has yet to apply; open the collection with Chroma once"
     ):
         bring("chroma", tmp_path / "chroma", tmp_path / "memory")
 
