@@ -177,6 +177,12 @@ def test_filters_of_a_run_replace_those_of_the_retriever_or_join_them(store):
         assert {one.id for one in found} == {one.id for one in DOCUMENTS if wanted(one)}
 
 
+def test_no_filter_deletes_nothing(store):
+    with pytest.raises(ValueError, match="all documents would be deleted; say so with delete_all_documents"):
+        store.delete_by_filter({})
+    assert store.count_documents() == 40
+
+
 def test_an_empty_store_finds_nothing(tmp_path):
     store = MemGPTDocumentStore(str(tmp_path / "none"), HashEncoder())
     assert MemGPTRetriever(store).run("boat") == {"documents": []}

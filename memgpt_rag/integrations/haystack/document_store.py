@@ -143,7 +143,9 @@ class MemGPTDocumentStore:
         self.store.delete(None)
 
     def delete_by_filter(self, filters: Filters) -> int:
-        """Delete the documents that a filter matches, and return how many there were."""
+        """Delete the documents that a filter matches, and return how many there were; raises ValueError without a filter."""
+        if not filters:
+            raise ValueError("Without a filter all documents would be deleted; say so with delete_all_documents.")
         return self.store.delete(self.condition(filters))
 
     def update_by_filter(self, filters: Filters, meta: dict[str, Any]) -> int:
