@@ -1,0 +1,1 @@
+"""Uses of the memory beside answering questions: each a front on the same memory and the same attention."""

@@ -1,0 +1,121 @@
+"""Answers questions from the best paths, and shows the path that the answer rests on.
+
+A path is read as one entry, so that its steps attend to each other: the language model reads "The country code of Spain is ESP. The
+continent of Spain is Europe." Several paths are entries of one memory, as all entries are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from memgpt_rag.answering.answer import Answer
+from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.quote import attention_shares
+from memgpt_rag.passage import Passage
+from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.tasks.graph.links import end_of
+from memgpt_rag.tasks.graph.paths import Path, PathFinder
+
+DEFAULT_PATHS = 3
+_FOUND = 48
+_MARGIN = 0.1  # below the best path's score; what is worse than that is not read
+
+
+@dataclass(frozen=True)
+class Step:
+    """An entry of a path, with its share of the attention to memory; None where that is not known."""
+
+    passage: Passage
+    share: float | None
+
+
+@dataclass(frozen=True)
+class PathAnswer:
+    """An answer with the path that it rests on.
+
+    Attributes:
+        answer: as every answer of the project; its citations are paths, each joined to one passage.
+        steps: the path that attention went to most; in a prompt, the best one.
+        end: the name that it leads to, in a memory of triples; None in one of texts, or where nothing was found.
+    """
+
+    answer: Answer
+    steps: tuple[Step, ...]
+    end: str | None
+
+
+def answer_by_paths(
+    rag: RAG, finder: PathFinder, questions: Sequence[str], options: AskOptions = AskOptions(k=DEFAULT_PATHS)
+) -> list[PathAnswer]:
+    """Answer questions, each from its best paths.
+
+    Args:
+        options: how; `k` is the number of paths.
+
+    Raises:
+        ValueError: an empty question, or one that is too long.
+    """
+    if not all(question.strip() for question in questions):
+        raise ValueError("A question is empty; ask something.")
+    for question in questions:
+        rag.prompt.question_row(question, [])  # what is too long is refused before anything is searched
+    found = [read_paths(finder.paths(question, _FOUND), options.k) for question in questions]
+    drafts = [
+        Draft(question, [joined(path) for path in paths]) for question, paths in zip(questions, found, strict=True)
+    ]
+    answers = rag.answer_from(drafts, options)
+    return [_with_steps(answer, paths) for answer, paths in zip(answers, found, strict=True)]
+
+
+def read_paths(paths: Sequence[Path], count: int) -> list[Path]:
+    """Return the paths to read, best first: near the best one, and no longer than is of use.
+
+    Where going on makes a path better, only what it goes on to is read; where it does not, the first part answers by itself.
+    """
+    near = [path for path in paths if path.score >= paths[0].score - _MARGIN]
+    scores = {path.rows: path.score for path in near}
+    begun: set[tuple[int, ...]] = set()
+    worse: set[tuple[int, ...]] = set()
+    for path in near:
+        for length in range(1, len(path.rows)):
+            first = path.rows[:length]
+            if first in scores:
+                (begun if path.score > scores[first] else worse).add(first if path.score > scores[first] else path.rows)
+    return [path for path in near if path.rows not in begun | worse][:count]
+
+
+def joined(path: Path) -> Retrieved:
+    """Return a path as one entry."""
+    if len(path.rows) == 1:
+        return Retrieved(path.rows[0], path.passages[0], path.score, path.score)
+    text, _ = _text_and_spans(path)
+    id = "+".join(passage.id for passage in path.passages)
+    passage = replace(path.passages[-1], id=id, title="", text=text)
+    return Retrieved(path.rows[-1], passage, path.score, path.score, joined=path.rows)
+
+
+def _text_and_spans(path: Path) -> tuple[str, list[tuple[int, int]]]:
+    """The text of a joined path, and where each step stands in it."""
+    if len(path.passages) == 1:
+        return path.passages[0].text, [(0, len(path.passages[0].text))]
+    texts = [passage.titled_text for passage in path.passages]
+    gap = "\n\n" if any(passage.title for passage in path.passages) else " "
+    starts = [0, *accumulate(len(text) + len(gap) for text in texts[:-1])]
+    return gap.join(texts), [(start, start + len(text)) for start, text in zip(starts, texts)]
+
+
+def _with_steps(answer: Answer, paths: Sequence[Path]) -> PathAnswer:
+    if not answer.citations:
+        return PathAnswer(answer, (), None)
+    cited = answer.citations[0]
+    path = next(path for path in paths if joined(path).passage.id == cited.passage.id)
+    shares: list[float | None] = [None] * len(path.rows)
+    if answer.trace is not None and cited.share is not None:
+        text, spans = _text_and_spans(path)
+        shares = [float(part) * cited.share for part in attention_shares(text, spans, answer.trace.entries[0])]
+    steps = tuple(Step(passage, share) for passage, share in zip(path.passages, shares))
+    return PathAnswer(answer, steps, end_of(answer.question, path))
