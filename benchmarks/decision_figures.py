@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.answering.confidence import precision_recall
+from memgpt_rag.evaluation.metrics.calibration import calibration_error
 
 BINS = 10
 
@@ -55,5 +56,4 @@ def reliability(probabilities: Sequence[float], labels: Sequence[bool]) -> dict[
         if len(here):
             said, true = (float(np.mean(np.asarray(of)[here])) for of in (probabilities, labels))
             bins.append({"said": round(said, 3), "true": round(true, 3), "answers": len(here)})
-    error = sum(one["answers"] * abs(one["said"] - one["true"]) for one in bins) / max(1, len(labels))
-    return {"bins": bins, "error": round(error, 3)}
+    return {"bins": bins, "error": round(calibration_error(probabilities, labels, bins=BINS), 3)}

@@ -15,6 +15,11 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 DEFAULT_K = 4  # entries per question
 DEFAULT_MAX_NEW_TOKENS = 48
 
+# How texts are classified.
+DEFAULT_NEIGHBORS = 16  # examples of each text
+DEFAULT_TEXT_TOKENS = 128  # of a text that the language model reads
+DEFAULT_FIT_ON = 100  # examples that weight and temperatures are fitted to
+
 # How entries are searched.
 SearchKind = Literal["dense", "bm25", "hybrid"]
 SearchChoice = Literal[

@@ -7,6 +7,7 @@ import click
 from memgpt_rag.cli import eval_retrieval, training
 from memgpt_rag.cli.agents import mcp
 from memgpt_rag.cli.ask import ask
+from memgpt_rag.cli.classify import classify
 from memgpt_rag.cli.graph import graph
 from memgpt_rag.cli.info import info
 from memgpt_rag.cli.serve import serve
@@ -30,5 +31,5 @@ def main() -> None:
     """Ask a memory: a language model answers from entries that it attends to, and cites them."""
 
 
-for _command in (ask, graph, info, serve, mcp, *training.COMMANDS, eval_retrieval.evaluation):
+for _command in (ask, classify, graph, info, serve, mcp, *training.COMMANDS, eval_retrieval.evaluation):
     main.add_command(_command)

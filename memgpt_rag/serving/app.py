@@ -26,6 +26,7 @@ from memgpt_rag.serving.metrics import Metrics
 from memgpt_rag.serving.openapi import openapi_of
 from memgpt_rag.serving.routes import (
     chat,
+    classify,
     conversations,
     files,
     memory,
@@ -44,7 +45,7 @@ from memgpt_rag.serving.stores import VectorStores
 if TYPE_CHECKING:
     from memgpt_rag.serving.telemetry import Telemetry
 
-ROUTES = (status, chat, responses, conversations, vectors, memory, files, vector_stores, store_files, view)
+ROUTES = (status, chat, responses, conversations, vectors, classify, memory, files, vector_stores, store_files, view)
 
 
 def create_app(settings: ServerSettings, models: Models, keys: Keys, telemetry: Telemetry | None = None) -> FastAPI:

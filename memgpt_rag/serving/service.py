@@ -23,6 +23,7 @@ from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import MemoryFields
 from memgpt_rag.serving.citations import Links
+from memgpt_rag.serving.classifiers import Classifiers
 from memgpt_rag.serving.conversations import Conversation, Conversations
 from memgpt_rag.serving.dialogue import Asked
 from memgpt_rag.serving.engine import Engine, Event, Task
@@ -47,6 +48,7 @@ class Service:
         conversations: those that are remembered; None to remember none.
         telemetry: makes spans of the answers; None to make none.
         responses: the latest responses, from which others go on.
+        classifiers: those of the memories that one was fitted to.
     """
 
     settings: ServerSettings
@@ -58,6 +60,7 @@ class Service:
     conversations: Conversations | None = None
     telemetry: Telemetry | None = None
     responses: PreviousResponses = field(default_factory=PreviousResponses)
+    classifiers: Classifiers = field(default_factory=Classifiers)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property

@@ -1,0 +1,56 @@
+"""/v1/classify: texts are classified by the labelled examples in a memory."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field, field_validator
+
+from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS
+from memgpt_rag.serving.chat_request import Strict
+from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.service import Service, access_of, service_of
+
+router = APIRouter(tags=["classification"])
+_BLOCK = 4  # texts between which questions to the memories go on
+Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+
+
+class ClassifyRequest(Strict):
+    """The body of POST /v1/classify; `model` is the name of a memory that a classifier was fitted to."""
+
+    model: Annotated[str, Field(max_length=200)]
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS)]
+
+    @field_validator("input")
+    @classmethod
+    def _says_something(cls, given: str | list[str]) -> str | list[str]:
+        if not all(text.strip() for text in ([given] if isinstance(given, str) else given)):
+            raise ValueError("a text is empty; give words to classify")
+        return given
+
+
+@router.post("/v1/classify")
+async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
+    """Classify texts: the likeliest label of each, its probability, those of all labels, and the examples that were read."""
+    service, access = service_of(request), access_of(request)
+    served = service.memories.get(service.memory_name(body.model, None, access), access)
+    texts, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
+    for start in range(0, len(texts), _BLOCK):
+        work = partial(_classified, service, served, texts[start : start + _BLOCK])
+        data += await asyncio.wrap_future(service.engine.call(work))
+    return {
+        "object": "list",
+        "data": [{"object": "classification", "index": number, **one} for number, one in enumerate(data)],
+        "model": served.name,
+    }
+
+
+def _classified(service: Service, served: ServedMemory, texts: list[str]) -> list[dict[str, Any]]:
+    """Classify texts in the engine's thread."""
+    classifier = service.classifiers.get(served)
+    with service.memories.lock:  # the encoder embeds
+        return [one.to_dict() for one in classifier.classify(texts)]

@@ -1,0 +1,153 @@
+"""Labelled examples, read from files, and the memory whose entries they are.
+
+An entry's text is that of the example, and so is its key; the label is metadata, so that searches can be narrowed by it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memgpt_rag.errors import MismatchError, SourceError
+from memgpt_rag.evaluation.data.text_source import json_lines, place, read_text, text_field
+from memgpt_rag.io.printable import shortened
+from memgpt_rag.limits import MOST_RECORD_CHARACTERS
+from memgpt_rag.memory import Memory
+from memgpt_rag.memory.memory import PassageEncoder
+from memgpt_rag.passage import Passage
+
+LABEL = "label"  # the column of a memory that was made of examples
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text, its label, and where it stands: a name of a file, and the number of its line."""
+
+    text: str
+    label: str
+    source: str = "example"
+    line: int = 0
+
+
+def read_examples(path: str | Path, *, text: str = "text", label: str = LABEL) -> list[LabelledText]:
+    """Read labelled texts: comma- or tab-separated values under a line of names, if the file's name says so, else JSON Lines.
+
+    Args:
+        text, label: names of the columns, or fields.
+
+    Raises:
+        SourceError: the file cannot be read, has no such columns or no example, or a line lacks its text or its label.
+    """
+    path = Path(path)
+    delimiter = _DELIMITERS.get(path.suffix.lower())
+    expected = f"a text in {text!r} and a label in {label!r}"
+    records = _json_records(path, expected) if delimiter is None else _rows(path, delimiter, (text, label))
+    found = []
+    for line, record in records:
+        where = place(path, line)
+        record = {**record, label: _as_label(record.get(label))}
+        found.append(
+            LabelledText(
+                text_field(record, text, where, expected), text_field(record, label, where, expected), path.name, line
+            )
+        )
+    if not found:
+        raise SourceError(f"{path.name} holds no example; expected {expected} in each line.")
+    return found
+
+
+def create_memory(
+    folder: str | Path, examples: Sequence[LabelledText], encoder: PassageEncoder, *, replace: bool = False
+) -> Memory:
+    """Embed examples into a new memory, one entry each; everything else as `Memory.create`."""
+    return Memory.create(folder, example_passages(examples), encoder, metadata={LABEL: "string"}, replace=replace)
+
+
+def example_passages(examples: Sequence[LabelledText], *, first: int = 1, column: str = LABEL) -> list[Passage]:
+    """Return examples as entries.
+
+    Args:
+        first: number of the first one, by which their ids differ.
+        column: of the label.
+    """
+    return [
+        Passage(
+            f"{example.source}#{number}",
+            example.text,
+            "",
+            example.source,
+            "",
+            "line" if example.line else "example",
+            example.line or number,
+            example.line or number,
+            0,
+            len(example.text),
+            {column: example.label},
+        )
+        for number, example in enumerate(examples, first)
+    ]
+
+
+def memory_labels(memory: Memory, column: str) -> list[str]:
+    """Return the label of every entry of a memory, in the order of its rows.
+
+    Raises:
+        MismatchError: the memory has no such column of words, or an entry has no label.
+    """
+    columns = memory.manifest.metadata
+    if columns.get(column) != "string":
+        told = ", ".join(name for name, kind in columns.items() if kind == "string") or "none"
+        raise MismatchError(
+            f"{memory.path} has no column {column!r} of labels; its metadata columns of type string: {told}."
+        )
+    labels = []
+    for passage in memory.passages(memory.rows()):
+        label = passage.metadata.get(column)
+        if not label or not label.strip():
+            raise MismatchError(
+                f"The entry {shortened(passage.id)!r} of {memory.path} has no {column}; label it, or delete it."
+            )
+        labels.append(label)
+    return labels
+
+
+def _as_label(value: Any) -> Any:
+    """Return a label in words: a whole number or a truth value of JSON as it is written there."""
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
+def _json_records(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for where, record in json_lines(path, f"an object with {expected}"):
+        yield int(where.rpartition(" ")[2]), record
+
+
+def _rows(path: Path, delimiter: str, columns: tuple[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a table as records, each after the number of its first line."""
+    csv.field_size_limit(MOST_RECORD_CHARACTERS)
+    reader = csv.reader(read_text(path).splitlines(keepends=True), delimiter=delimiter, strict=True)
+    names: list[str] | None = None
+    line = 1
+    try:
+        for row in reader:
+            started, line = line, reader.line_num + 1
+            if not any(cell.strip() for cell in row):
+                continue
+            if names is None:
+                names = [cell.strip() for cell in row]
+                if missing := [name for name in columns if names.count(name) != 1]:
+                    raise SourceError(
+                        f"{place(path, started)}: it names the columns {', '.join(names)}; expected one {missing[0]!r}. "
+                        "Name your own with --text and --label."
+                    )
+            elif len(row) != len(names):
+                raise SourceError(
+                    f"{place(path, started)}: {len(row)} cells; expected {len(names)}, as the first line names."
+                )
+            else:
+                yield started, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise SourceError(f"{place(path, line)}: no table of cells ({error}); mend the line.") from error
