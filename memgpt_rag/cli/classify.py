@@ -10,7 +10,7 @@ import click
 
 from memgpt_rag.choices import DEFAULT_FIT_ON, DEFAULT_NEIGHBORS, DEFAULT_TEXT_TOKENS
 from memgpt_rag.cli.options import encoder_option, memory_option, model_option
-from memgpt_rag.io.console import echo, quiet_libraries
+from memgpt_rag.io.console import SentenceGroup, echo, quiet_libraries
 from memgpt_rag.io.printable import counted, printable, printable_json
 from memgpt_rag.limits import MOST_ENTRIES, MOST_MEMORY_TOKENS
 
@@ -24,7 +24,7 @@ _label_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def classify() -> None:
     """Classify texts by labelled examples in a memory."""
 

@@ -11,7 +11,7 @@ import click
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS
 from memgpt_rag.cli.options import encoder_option, memory_option, model_option, preset_option
 from memgpt_rag.hub.bundled import E5_ENCODER
-from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries, reader_option
+from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted, printable, printable_json, shortened
 from memgpt_rag.limits import MOST_ENTRIES, MOST_NEW_TOKENS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def graph() -> None:
     """Knowledge graphs: triples as entries of a memory, and questions answered by following entities."""
 

@@ -191,6 +191,7 @@ def test_info_says_what_a_memory_holds(memory):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_a_build_stores_states_where_it_is_told_to(tmp_path):
     memory = tmp_path / "memory"
     done = run("memgpt-index", "build", KNOWLEDGE / "weather.txt", "--memory", memory, "--states", "compact")
@@ -219,6 +220,7 @@ def test_ask_answers_and_cites(memory):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_ask_says_what_is_not_in_memory_and_leaves_the_memory_out_of_small_talk(memory):
     asked = "Who can borrow a kite?\nWho won the 1998 World Cup?\n"
     short = ["--memory", memory, "--abstain", "--max-new-tokens", "24"]

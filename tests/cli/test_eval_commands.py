@@ -136,6 +136,7 @@ def test_indexes_of_a_memory_are_measured(tmp_path):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_answers_of_a_memory_are_measured_in_several_modes(tmp_path, memory):
     lines = [json.dumps({"question": asked, "golden_answers": [gold]}, ensure_ascii=False) for asked, gold in KNOWN]
     (tmp_path / "asked.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -134,6 +134,7 @@ def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
     assert "2 entries in" in index("build", address, "--memory", tmp_path / "memory", "--encoder", "all-MiniLM-L6-v2")
 
 
+@pytest.mark.slow
 def test_two_memories_are_asked_as_one(tmp_path):
     memories = []
     for number, record in enumerate(RECORDS):

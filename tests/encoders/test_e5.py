@@ -326,6 +326,7 @@ assert all(entries[0].passage.source == "prayer.txt" for entries in found)
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_no_text_harms_the_process(tmp_path):
     """Long ones and such as NFKC makes longer than any other; in a process of its own, which the engine would take with it."""
     done = subprocess.run(

@@ -89,6 +89,7 @@ def test_answers_and_citations_stay_the_same(without, stored, e5, gemma):
     assert [answer.citations[0].passage for answer in after] == [answer.citations[0].passage for answer in before]
 
 
+@pytest.mark.slow
 def test_states_that_are_kept_read_as_stored_ones_and_are_computed_once(
     tmp_path, without, stored, e5, gemma, monkeypatch
 ):
@@ -137,6 +138,7 @@ def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path,
     RAG(Memory.open(tmp_path / "compact"), e5, model_of(gemma, "compact"))
 
 
+@pytest.mark.slow
 def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_path, stored, gemma, monkeypatch):
     folder = tmp_path / "memory"
     shutil.copytree(stored["int8"], folder)

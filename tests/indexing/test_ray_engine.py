@@ -80,6 +80,7 @@ def require_same(one: Path, other: Path) -> None:
         assert filecmp.cmp(one / name, other / name, shallow=False), name
 
 
+@pytest.mark.slow
 def test_a_memory_does_not_depend_on_who_built_it(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(encode_passages, "BLOCK", 32)
     monkeypatch.setattr("indexing.engines.ray_cluster.WINDOW", 8)

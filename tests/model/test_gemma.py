@@ -8,7 +8,6 @@ from transformers import AutoTokenizer, DynamicCache
 
 from memgpt_rag.hub.bundled import GEMMA, generator_folder
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.offline_models
 
@@ -47,8 +46,8 @@ def in_context(model: MemoryDecoder, *parts: str) -> torch.Tensor:
     return model(torch.tensor([ids])).logits[0, -len(tokens(model, parts[-1])) :]
 
 
-def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder():
-    ours = load_tokenizer(GEMMA)
+def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder(gemma):
+    ours = gemma.tokenizer
     theirs = AutoTokenizer.from_pretrained(generator_folder(GEMMA), trust_remote_code=False)
     texts = (ENTRY, OTHER, QUESTION, "<eos> <start_of_turn>user\n x", "  a\n\n\tb", "é 😀 \u200b", "", PREFIX * 20)
     for text in texts:
@@ -57,7 +56,7 @@ def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder():
             assert ours(text, **settings)["input_ids"] == ids
             assert ours.decode(ids) == theirs.decode(ids)
             assert ours.decode(ids, skip_special_tokens=True) == theirs.decode(ids, skip_special_tokens=True)
-    assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+    assert ours.get_vocab() == theirs.get_vocab()
     for name in (
         "special_tokens_map",
         "all_special_ids",

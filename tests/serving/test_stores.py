@@ -198,6 +198,7 @@ def test_a_memory_that_is_gone_is_unavailable_until_it_is_back(client, server):
     assert asked()
 
 
+@pytest.mark.slow
 def test_a_file_waits_until_another_job_has_written(client, server, monkeypatch):
     jobs, tries = server.service.stores._jobs, []
     run = jobs._run
@@ -222,6 +223,7 @@ def test_a_file_waits_until_another_job_has_written(client, server, monkeypatch)
     assert {one.file_id for one in found.data} == {first.id, second.id}
 
 
+@pytest.mark.slow
 def test_a_first_build_that_was_killed_goes_on(client, server):
     """It leaves a folder that is no memory yet."""
     store = client.vector_stores.create(name="half built")

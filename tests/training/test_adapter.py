@@ -264,6 +264,7 @@ def test_accumulated_gradients_are_those_of_a_large_batch(folder, tmp_path):
             assert (tensor - adapters[1][name]).norm() < 1e-2 * tensor.norm(), name
 
 
+@pytest.mark.slow
 def test_a_decoder_in_bf16_learns_with_an_adapter_in_fp32(folder, tmp_path):
     rag = open_rag(folder)
     rag.model.decoder.to(torch.bfloat16)

@@ -125,6 +125,7 @@ def test_batches_hold_every_example_once_and_answers_of_like_length(examples):
     assert [[len(one.answer) for one in batch] for batch in alike_batches(many, 3)] == [[1, 2, 4], [5, 7, 8], [9]]
 
 
+@pytest.mark.slow
 def test_numbers_that_do_not_help_on_what_is_held_out_are_not_kept(reader, examples):
     worse = [Example(example.question, "zebra crossing nine", example.found) for example in examples[:1]]
     got = calibrate(reader, worse, examples[1:], CalibrationOptions(steps=3, evaluations=1))
