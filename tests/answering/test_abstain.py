@@ -92,6 +92,7 @@ def test_a_model_that_says_so_itself_is_believed(rag):
         assert denied.leads == "quote"
 
 
+@pytest.mark.slow
 def test_small_talk_is_answered_without_the_memory_and_questions_from_it(rag):
     questions = [SMALL_TALK[0], SUPPORTED[0], *SMALL_TALK[1:3], SUPPORTED[2], SMALL_TALK[3]]
     answers = rag.answer_all(questions, AskOptions(use_memory="auto", max_new_tokens=8))
@@ -247,6 +248,7 @@ def test_an_option_beside_the_options_is_told_where_it_belongs(rag):
         rag.answer("Why?", k=2)
 
 
+@pytest.mark.slow
 def test_confidence_fitted_to_a_memory_tells_its_answers_from_those_without_support(rag, confidence):
     written = []
     fitted = fit_confidence(rag, KNOWN, k=2, on_answers=written.append)

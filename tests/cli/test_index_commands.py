@@ -64,6 +64,7 @@ def test_a_memory_goes_through_its_life(tmp_path):
     assert "is not as it was committed: its digest differs" in refused("memgpt-index", "verify", memory)
 
 
+@pytest.mark.slow
 def test_entries_are_found_by_their_words(tmp_path):
     memory, source = tmp_path / "memory", write(tmp_path / "first.jsonl", *RECORDS)
     build = ["build", source, "--memory", memory, "--encoder", "all-MiniLM-L6-v2"]
@@ -114,6 +115,7 @@ def test_a_job_on_ray_writes_the_same_memory(tmp_path):
     assert all((folders[0] / file).read_bytes() == (folders[1] / file).read_bytes() for file in files[0])
 
 
+@pytest.mark.slow
 def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
     source = write(tmp_path / "first.jsonl", *RECORDS)
     plan = ["plan", source, "--encoder", "all-MiniLM-L6-v2", "--no-states"]

@@ -95,6 +95,7 @@ def tiny_model(tmp_path) -> Path:
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_train_keeps_a_reader_that_ask_reads_with(memory, tiny_model, tmp_path):
     questions, reader = tmp_path / "asked.jsonl", tmp_path / "reader"
     pairs = [*KNOWN, ("Where is the nearest volcano?", "behind the moon")]

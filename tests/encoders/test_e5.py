@@ -247,6 +247,7 @@ def test_of_a_text_of_many_pages_the_rest_is_not_read(tiny, monkeypatch):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_vectors_are_those_of_the_engine_in_many_languages(e5, engine):
     texts = [*LANGUAGES, *JUDGED_QUERIES, *JUDGED_PASSAGES, *KNOWN[0]]
     for ours, theirs in (
@@ -259,6 +260,7 @@ def test_vectors_are_those_of_the_engine_in_many_languages(e5, engine):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_long_texts_have_nearly_the_vectors_of_the_engine(e5, engine):
     texts = ["\n".join(JUDGED_PASSAGES), "\n".join(LANGUAGES * 4)]
     assert min(map(e5.count_tokens, texts)) > 800

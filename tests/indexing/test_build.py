@@ -197,6 +197,7 @@ def test_a_forecast_tells_what_words_take(tmp_path):
     assert seconds > 0
 
 
+@pytest.mark.slow
 def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatch):
     """Searches of twenty thousand keys take as long as is said here: all of them half a millisecond, an index a hundredth."""
     taken, entries = 700e6, 200_000

@@ -116,6 +116,7 @@ def test_a_row_holds_the_states_of_its_own_entry(stored, gemma):
             np.testing.assert_allclose(array[:, place, 1].swapaxes(0, 1), states.values[layer].codes.numpy(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path, without, stored, e5, gemma):
     memory = Memory.open(stored["int8"])
     states = memory.manifest.states

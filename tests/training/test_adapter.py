@@ -224,6 +224,7 @@ class InterruptedCurve(training.Curve):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_to_the_same_end(folder, tmp_path, monkeypatch):
     settings = {**SMALL, "num_train_epochs": 6, "gradient_accumulation_steps": 1}
     options = AdapterOptions(evaluations=4, dropout=0.2)
