@@ -9,7 +9,7 @@ the language model with the nearest examples in its memory ("memory, model alone
 classify` puts them ("memory"), whose three numbers are fitted to examples that do not see themselves; the same examples in the prompt,
 nearest last, for the first texts only, since it is slow; the language model without examples ("closed book"); and logistic regression on
 the embeddings of the same training examples. "Labels exchanged": every example has the label of another class, and a right answer is that
-label. Intervals are 95 %, by bootstrap, paired where a difference is told. ECE is the expected calibration error in ten bins.
+label. Intervals are 95 %, by bootstrap, of differences paired. ECE is the expected calibration error in ten bins.
 A table, and one JSON line last.
 """
 
@@ -226,9 +226,9 @@ def measured(of: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
         systems[f"prompt, {k}"] = figures(said, right, [row["seconds"] for row in prompted])
         if k == min(neighbors):
             other = evidence_of(of.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
-            told = (right + 1) % len(of.labels)
-            systems[f"labels exchanged: memory, {k}"] = figures(mixture(other), told)
-            systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0)(other), told)
+            exchanged = (right + 1) % len(of.labels)
+            systems[f"labels exchanged: memory, {k}"] = figures(mixture(other), exchanged)
+            systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0)(other), exchanged)
     _compare(systems, neighbors)
     return {"examples": len(task.examples), "labels": len(of.labels), "mixtures": fitted, "systems": systems}
 

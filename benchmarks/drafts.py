@@ -130,11 +130,11 @@ def main() -> None:
             for kind, ways in measure(rags, list(zip(texts, found, strict=True)), arguments.tokens).items():
                 results[f"{name}, {kind}"] = ways
                 print(f"\n{name}, {kind}: ms a token, of full (10 %–90 %), tokens a pass, same")
-                for way, of_way in ways.items():
-                    median, low, high = of_way["of full"]
+                for way, shown in ways.items():
+                    median, low, high = shown["of full"]
                     print(
-                        f"  {way:<14}{of_way['ms a token']:>8.1f}   {median:.2f} [{low:.2f}, {high:.2f}]"
-                        f"{of_way['tokens a pass']:>7.2f}{of_way['same']:>7.0%}"
+                        f"  {way:<14}{shown['ms a token']:>8.1f}   {median:.2f} [{low:.2f}, {high:.2f}]"
+                        f"{shown['tokens a pass']:>7.2f}{shown['same']:>7.0%}"
                     )
     print(json.dumps(results))
 

@@ -5,7 +5,7 @@
 Passages of 128 to 160 tokens from XQuAD, their states on disk in int8 and in the page cache. Time to first token starts
 when passages are found: a prompt reads them; memory maps their states, stacks them and reads the question. The shared
 prefix is cached in every mode. Decoding is the mean time of further tokens. Each row is a median of paired ratios from
-one run, with the 10th and 90th percentile; weights are bf16, or int8 for up to four rows at once, in all modes alike.
+one run, with the 10th and 90th percentile; weights are as loaded, or int8 for few rows at once, in all modes alike.
 With the package xllamacpp, llama.cpp reads the same prompt from the same model's 4-bit file.
 """
 
@@ -165,7 +165,7 @@ def main() -> None:
             if memory.manifest.states
         }
         results["bytes per token"] = {preset: shape.bytes_per_token for preset, shape in shapes.items()}
-        for weights in ("bf16", "int8"):
+        for weights in (str(decoder.decoder.dtype).removeprefix("torch."), "int8"):
             if weights == "int8":
                 add_int8_weights(decoder.decoder)
             print(f"\nweights {weights}: time to first token, and how many times sooner than the prompt (10 %–90 %)")

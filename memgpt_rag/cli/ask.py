@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, USES_OF_MEMORY, Mode, UseMemory
-from memgpt_rag.cli.options import encoder_option, k_option, model_option, preset_option, think_option
+from memgpt_rag.choices import MODES, USES_OF_MEMORY, Mode, UseMemory
+from memgpt_rag.cli.options import (
+    encoder_option,
+    k_option,
+    max_new_tokens_option,
+    model_option,
+    preset_option,
+    think_option,
+)
 from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.io.console import echo, is_terminal, no_cache_option, quiet_libraries, reader_option, take_back
 from memgpt_rag.io.printable import counted, printable, printable_json
-from memgpt_rag.limits import MOST_NEW_TOKENS
 
 if TYPE_CHECKING:
     from memgpt_rag.answering.answer import Answer, Citation
@@ -59,13 +65,7 @@ if TYPE_CHECKING:
     help="Read the memory always, never, or unless a question needs none.",
 )
 @click.option("--abstain", is_flag=True, help='Answer "not in memory" where the memory does not support an answer.')
-@click.option(
-    "--max-new-tokens",
-    default=DEFAULT_MAX_NEW_TOKENS,
-    show_default=True,
-    type=click.IntRange(1, MOST_NEW_TOKENS),
-    help="Longest answer, in tokens.",
-)
+@max_new_tokens_option
 @click.option("--show-passages", is_flag=True, help="Print the text of each cited passage.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question instead of text.")
 @think_option

@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, MODES, Mode
+from memgpt_rag.choices import MODES, Mode
 from memgpt_rag.cli.options import (
     encoder_option,
     k_option,
+    max_new_tokens_option,
     memory_option,
     model_option,
     preset_option,
@@ -21,7 +22,6 @@ from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import printable_json
 from memgpt_rag.io.system_errors import at_path
-from memgpt_rag.limits import MOST_NEW_TOKENS
 
 
 @click.command()
@@ -42,13 +42,7 @@ from memgpt_rag.limits import MOST_NEW_TOKENS
 @encoder_option
 @k_option
 @search_options
-@click.option(
-    "--max-new-tokens",
-    default=DEFAULT_MAX_NEW_TOKENS,
-    show_default=True,
-    type=click.IntRange(1, MOST_NEW_TOKENS),
-    help="Longest answer, in tokens.",
-)
+@max_new_tokens_option
 @click.option("--output", type=click.Path(path_type=Path), help="File for all figures and answers, in JSON.")
 @no_cache_option
 def answers(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS
-from memgpt_rag.cli.options import encoder_option, memory_option, model_option, preset_option
+from memgpt_rag.cli.options import encoder_option, max_new_tokens_option, memory_option, model_option, preset_option
 from memgpt_rag.hub.bundled import E5_ENCODER
 from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted, printable, printable_json, shortened
-from memgpt_rag.limits import MOST_ENTRIES, MOST_NEW_TOKENS
+from memgpt_rag.limits import MOST_ENTRIES
 
 if TYPE_CHECKING:
     from memgpt_rag.tasks.graph.ask import PathAnswer
@@ -60,13 +59,7 @@ def build(files: tuple[Path, ...], memory: Path, encoder: str, merge_by_name: bo
 @encoder_option
 @click.option("-k", default=3, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Paths that are read.")
 @click.option("--hops", default=2, show_default=True, type=click.IntRange(1, 4), help="Entries of the longest path.")
-@click.option(
-    "--max-new-tokens",
-    default=DEFAULT_MAX_NEW_TOKENS,
-    show_default=True,
-    type=click.IntRange(1, MOST_NEW_TOKENS),
-    help="Longest answer, in tokens.",
-)
+@max_new_tokens_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @no_cache_option
 def ask(

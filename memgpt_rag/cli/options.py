@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from memgpt_rag.choices import DEFAULT_K, PRESETS
+from memgpt_rag.choices import DEFAULT_K, DEFAULT_MAX_NEW_TOKENS, PRESETS
 from memgpt_rag.hub.bundled import GEMMA
-from memgpt_rag.limits import MOST_ENTRIES
+from memgpt_rag.limits import MOST_ENTRIES, MOST_NEW_TOKENS
 
 memory_option = click.option(
     "--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote."
@@ -38,6 +38,13 @@ encoder_option = click.option(
 )
 k_option = click.option(
     "-k", default=DEFAULT_K, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Entries per question."
+)
+max_new_tokens_option = click.option(
+    "--max-new-tokens",
+    default=DEFAULT_MAX_NEW_TOKENS,
+    show_default=True,
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Longest answer, in tokens.",
 )
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 keys_option = click.option(

@@ -5,11 +5,11 @@ The names below load their module on first use.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.integrations.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from memgpt_rag.integrations.haystack.chat_generator import MemGPTChatGenerator as MemGPTChatGenerator
@@ -26,8 +26,4 @@ __all__ = list(_HOMES)
 if importlib.util.find_spec("haystack") is None:
     raise MissingPackageError("haystack-ai", "The integration with Haystack", "pip install 'memgpt_rag[haystack]'")
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

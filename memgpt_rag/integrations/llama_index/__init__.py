@@ -5,11 +5,11 @@ The names below load their module on first use.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memgpt_rag.errors import MissingPackageError
+from memgpt_rag.integrations.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from memgpt_rag.integrations.llama_index.embedding import MemGPTEmbedding as MemGPTEmbedding
@@ -30,8 +30,4 @@ if importlib.util.find_spec("llama_index") is None or importlib.util.find_spec("
         "llama-index-core", "The integration with LlamaIndex", "pip install 'memgpt_rag[llama-index]'"
     )
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)
