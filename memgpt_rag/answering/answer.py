@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from memgpt_rag.answering.answer_html import answer_html
 from memgpt_rag.answering.attention_trace import AttentionTrace, Span
 from memgpt_rag.answering.quote import Quote, is_given_back
 from memgpt_rag.answering.signals import Signals
@@ -83,3 +84,7 @@ class Answer:
             return "answer"
         helps = bool(self.text) and self.supported is not False and not is_given_back(self.question, self.text)
         return "answer" if helps else "quote"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the answer."""
+        return answer_html(self)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from memgpt_rag.io.console import echo
-from memgpt_rag.io.printable import counted, printable
-
-if TYPE_CHECKING:
-    from memgpt_rag.fingerprint import StatesFingerprint
-    from memgpt_rag.memory import Manifest
+from memgpt_rag.io.printable import printable
 
 
 @click.command()
@@ -20,56 +15,7 @@ if TYPE_CHECKING:
 def info(memory: Path) -> None:
     """Say what the memory in folder MEMORY holds and how it was built."""
     from memgpt_rag.memory import Memory
+    from memgpt_rag.memory.summary import summary
 
-    opened = Memory.open(memory)
-    manifest = opened.manifest
-    encoder, splitting, segments = manifest.encoder, manifest.splitting, manifest.segments
-    stored = sum(file.bytes for segment in segments for file in segment.files.values())
-    deleted, columns = sum(segment.deleted for segment in segments), manifest.metadata.items()
-    rows = [
-        ("entries", f"{manifest.entries:,}, {stored / 1e6:.1f} MB"),
-        (
-            "version",
-            f"{manifest.commit}, in {counted(len(segments), 'segment')} with {counted(deleted, 'deleted row')}",
-        ),
-        ("last job", _job(manifest.job)),
-        ("metadata", ", ".join(f"{name}: {kind}" for name, kind in columns) or "none"),
-        ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
-        ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalized else "")),
-        ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
-        ("search", f"{_search_of(manifest)}, {manifest.metric}"),
-        ("lexical", manifest.words or "no index; add one with: memgpt-index lexical"),
-        ("states", _states_of(manifest.states)),
-    ]
-    for name, value in rows:
+    for name, value in summary(Memory.open(memory).manifest):
         echo(f"{name:<10}{printable(value)}")
-
-
-# Jobs whose names in files are those of earlier releases.
-_JOBS = {"words": "lexical index"}
-
-
-def _job(job: dict[str, Any]) -> str:
-    name = _JOBS.get(str(job.get("name")), str(job.get("name")))
-    counted = [f"{name.replace('_', ' ')} {value:,}" for name, value in job.items() if isinstance(value, int)]
-    return f"{name}: {', '.join(counted)}" if counted else name
-
-
-def _search_of(manifest: Manifest) -> str:
-    indexes = [segment.index for segment in manifest.segments if segment.index is not None]
-    told = {
-        f"{of['factory']}, {of['parameters']} (recall at 10 {of.get('recall', 0):.3f}, nDCG loss {of.get('ndcg_loss', 0):.4f}, "
-        f"{of.get('milliseconds', 0):.2f} ms against {of.get('exact_milliseconds', 0):.2f})"
-        for of in indexes
-    }
-    return " and ".join(sorted(told)) or "exact"
-
-
-def _states_of(states: StatesFingerprint | None) -> str:
-    if states is None:
-        return "none; computed when first asked for"
-    delimiters = f", with the delimiters {states.delimiters}" if states.delimiters else ""
-    return (
-        f"{states.dtype}, {counted(len(states.layers), 'layer')} of {states.model}, after a prefix of "
-        f"{counted(len(states.prefix_ids), 'token')}{delimiters}"
-    )

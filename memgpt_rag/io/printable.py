@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from html import escape
 from typing import Any
 
 # Cc: controls; Cf: format characters without width, such as direction marks; Zl, Zp: line and paragraph separators;
@@ -54,6 +55,15 @@ def printable(text: str, *, lines: bool = False) -> str:
         lines: keep line breaks and tabs. Otherwise they are escaped, too, so that the text stays in one line.
     """
     return text if text.isprintable() else text.translate(_LINES if lines else _SHOWN)
+
+
+def printable_html(text: str, *, lines: bool = False) -> str:
+    """Escape a text as `printable` does, and for HTML: between tags, or as the value of an attribute.
+
+    Args:
+        lines: as for `printable`.
+    """
+    return escape(printable(text, lines=lines))
 
 
 def printable_json(value: Any, **settings: Any) -> str:

@@ -32,6 +32,7 @@ from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.keys import first_not_unit
 from memgpt_rag.memory.storage.plain_files import require_plain
 from memgpt_rag.memory.storage.states import Codes
+from memgpt_rag.memory.summary import summary_html
 from memgpt_rag.passage import Passage
 
 Opened = TypeVar("Opened", bound="MemoryReader")
@@ -117,6 +118,10 @@ class MemoryReader:
     def __len__(self) -> int:
         """Return the number of entries, without deleted ones."""
         return self.manifest.entries
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the memory."""
+        return summary_html(f"Memory {self.path}", self.manifest)
 
     @property
     def num_rows(self) -> int:

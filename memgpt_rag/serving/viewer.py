@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.io.printable import printable
+from memgpt_rag.io.printable import printable_html
 from memgpt_rag.memory import Memory
 from memgpt_rag.model.prompt import language_of
 from memgpt_rag.passage import Passage
@@ -76,9 +76,9 @@ def document_page(served: ServedMemory, memory: Memory, cited: Passage, file: st
     same = (pc.field("source") == _text(cited.source)) & (pc.field("record") == _text(cited.record))
     passages = memory.passages(memory.rows(same))
     passages.sort(key=lambda passage: (passage.start, passage.first))
-    note = f"{_shown(shown_name(cited.source))} · {_shown(served.name)}, {memory.manifest.commit}"
+    note = f"{printable_html(shown_name(cited.source))} · {printable_html(served.name)}, {memory.manifest.commit}"
     if file:
-        note += f' · <a href="{escape(file)}">{_shown(f"{cited.unit} {cited.first}")}, PDF</a>'
+        note += f' · <a href="{escape(file)}">{printable_html(f"{cited.unit} {cited.first}")}, PDF</a>'
     return _page(passages, cited, note)
 
 
@@ -106,7 +106,7 @@ def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
         parts.insert(0, f'<p class="note">{begin:,} passages stand before.</p>')
     if end < len(passages):
         parts.append(f'<p class="note">{len(passages) - end:,} passages follow.</p>')
-    title = _shown(cited.title or shown_name(cited.source))
+    title = printable_html(cited.title or shown_name(cited.source))
     language = language_of(cited.text)
     return (
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
@@ -117,10 +117,6 @@ def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
 
 
 def _section(passage: Passage, is_cited: bool) -> str:
-    text = f"<p>{_shown(passage.text, lines=True)}</p>"
+    text = f"<p>{printable_html(passage.text, lines=True)}</p>"
     text = f'<mark id="cited">{text}</mark>' if is_cited else text
-    return f"<section>\n<h2>{_shown(shown_name(passage.place))}</h2>\n{text}\n</section>"
-
-
-def _shown(text: str, *, lines: bool = False) -> str:
-    return escape(printable(text, lines=lines))
+    return f"<section>\n<h2>{printable_html(shown_name(passage.place))}</h2>\n{text}\n</section>"

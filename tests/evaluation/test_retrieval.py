@@ -179,8 +179,10 @@ def test_texts_of_a_set_cannot_become_part_of_the_page():
     judged = RetrievalDataset(evil, {"d&1": Document("", "text")}, {evil: evil}, {evil: {"d&1": 1}})
     measured = evaluate_retrieval(judged, [Fixed(evil, {})], measures=["AP"])
     report = make_report(measured, command=evil, source=evil)
+    shown = Elements(report._repr_html_()).names  # what a notebook shows
+    assert {"h1", "table"} <= set(shown)
     names = Elements(to_html(report)).names
-    assert not {"script", "b"} & set(names)
+    assert not {"script", "b"} & {*names, *shown}
     assert names.count("html") == names.count("body") == 1
     markdown = to_markdown(report)
     assert "<script" not in markdown

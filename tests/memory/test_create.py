@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 import numpy as np
@@ -70,3 +71,11 @@ def test_a_memory_that_is_there_is_replaced_only_where_that_is_said(tmp_path):
         Memory.create(tmp_path / "other", TEXTS[:1], ENCODER)
     with writing(tmp_path / "m"), pytest.raises(BusyError, match="Another job is writing"):
         Memory.create(tmp_path / "m", TEXTS[:1], ENCODER, replace=True)
+
+
+def test_a_notebook_shows_what_a_memory_holds(tmp_path):
+    memory = Memory.create(tmp_path / "<b>oats", TEXTS[:3], ENCODER)
+    page = memory._repr_html_()
+    assert re.findall(r"<th[^>]*>entries</th><td[^>]*>(3), ", page) == ["3"]
+    assert re.findall(r"<th[^>]*>encoder</th><td[^>]*>([^,]+), ", page) == [ENCODER.fingerprint.name]
+    assert "&lt;b&gt;oats</caption>" in page

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from memgpt_rag.evaluation.reports.plots import bar_plot, line_plot
@@ -14,7 +13,7 @@ from memgpt_rag.evaluation.reports.tables import (
     report_tables,
     winners_and_losers,
 )
-from memgpt_rag.io.printable import printable
+from memgpt_rag.io.printable import printable, printable_html
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #ffffff; --soft: #5d646d; --rule: #d9dde2;
@@ -59,6 +58,12 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             parts += [_markdown(table.note), ""]
         parts += [_markdown_row(table.head), "|" + "---|" * len(table.head), *map(_markdown_row, table.rows), ""]
     return "\n".join(parts)
+
+
+def tables_html(report: Mapping[str, Any]) -> str:
+    """Render the report's tables as HTML to stand in a page of others, as a notebook's."""
+    tables = [*report_tables(report), *winners_and_losers(report)]
+    return f"<h1>{_html(_title(report))}</h1>\n{''.join(map(_html_table, tables))}"
 
 
 def to_html(report: Mapping[str, Any]) -> str:
@@ -118,7 +123,7 @@ def _markdown(text: str) -> str:
 
 
 def _html(text: str) -> str:
-    return escape(printable(text, lines=True))
+    return printable_html(text, lines=True)
 
 
 def _html_table(table: Table) -> str:

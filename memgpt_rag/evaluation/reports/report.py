@@ -17,6 +17,7 @@ from memgpt_rag.evaluation.retrieval import (
     SystemFigures,
     compare_systems,
 )
+from memgpt_rag.evaluation.reports.pages import tables_html
 from memgpt_rag.io.json_file import number, parse_json
 
 KIND, VERSION = "memgpt_rag retrieval report", 1
@@ -25,9 +26,16 @@ _MOST = 1e9  # largest valid value of a measure
 _FIRST = 10  # retrieved documents of each query in a report; the run files contain all
 
 
+class Report(dict[str, Any]):
+    """A report as JSON, which a notebook shows as its tables."""
+
+    def _repr_html_(self) -> str:
+        return tables_html(self)
+
+
 def make_report(
     evaluation: Evaluation, *, command: str, source: str, indexes: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
+) -> Report:
     """Return the JSON report of an evaluation, with its provenance.
 
     Args:
@@ -36,34 +44,36 @@ def make_report(
         indexes: results of `measured_indexes` for the keys that were searched.
     """
     judged = evaluation.judged
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "data": {
-            "name": judged.name,
-            "source": source,
-            "documents": len(judged.documents),
-            "documents_digest": judged.documents_digest,
-            "queries": len(judged.queries),
-            "measured_queries": len(judged.judged),
-            "missing_documents": evaluation.missing_documents,
-        },
-        "measures": list(evaluation.measures),
-        "k": evaluation.k,
-        "systems": [_system(system) for system in evaluation.systems],
-        "comparisons": [comparison_json(one) for one in evaluation.comparisons],
-        "indexes": list(indexes),
-        "queries": {
-            query: {"text": text, "digest": judged.query_digests[query], "relevant": judged.relevant(query)}
-            for query, text in judged.judged.items()
-        },
-        "provenance": {
-            "command": command,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "packages": packages(),
-        },
-    }
+    return Report(
+        {
+            "kind": KIND,
+            "version": VERSION,
+            "data": {
+                "name": judged.name,
+                "source": source,
+                "documents": len(judged.documents),
+                "documents_digest": judged.documents_digest,
+                "queries": len(judged.queries),
+                "measured_queries": len(judged.judged),
+                "missing_documents": evaluation.missing_documents,
+            },
+            "measures": list(evaluation.measures),
+            "k": evaluation.k,
+            "systems": [_system(system) for system in evaluation.systems],
+            "comparisons": [comparison_json(one) for one in evaluation.comparisons],
+            "indexes": list(indexes),
+            "queries": {
+                query: {"text": text, "digest": judged.query_digests[query], "relevant": judged.relevant(query)}
+                for query, text in judged.judged.items()
+            },
+            "provenance": {
+                "command": command,
+                "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "machine": machine(),
+                "packages": packages(),
+            },
+        }
+    )
 
 
 def _system(system: SystemFigures) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def comparison_json(compared: SystemComparison) -> dict[str, Any]:
     }
 
 
-def read_report(path: str | Path) -> dict[str, Any]:
+def read_report(path: str | Path) -> Report:
     """Read the JSON report at a path, and validate it.
 
     Raises:
@@ -113,7 +123,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
         _require_sound(report)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SourceError(f"{path} is a damaged report ({_reason(error)}); write it again.") from error
-    return report
+    return Report(report)
 
 
 def _require_sound(report: dict[str, Any]) -> None:
