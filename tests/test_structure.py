@@ -177,11 +177,11 @@ def loads(path: Path) -> Iterator[tuple[ast.Call, str]]:
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
-        own = called.startswith(("MemoryDecoder.", "MemGPT."))  # which load by such calls themselves
+        # Which load by such calls themselves; a pipeline that is registered loads nothing yet.
+        own = called.startswith(("MemoryDecoder.", "MemGPT.")) or called.endswith("register_pipeline")
         from_modules = any(keyword.arg == "modules" for keyword in node.keywords)
-        if (
-            called.endswith(("SentenceTransformer", "CrossEncoder", "SparseEncoder", "pipeline")) and not from_modules
-        ) or (called.endswith((".from_pretrained", ".from_config")) and not own):
+        whole = called.endswith(("SentenceTransformer", "CrossEncoder", "SparseEncoder", "pipeline"))
+        if not own and ((whole and not from_modules) or called.endswith((".from_pretrained", ".from_config"))):
             yield node, called
 
 

@@ -27,6 +27,7 @@ from memgpt_rag.model.delimiters import Delimiters
 
 READER, DELIMITERS = "reader.json", "delimiters.safetensors"
 FILES = (READER, SETTINGS, WEIGHTS, DELIMITERS)
+_PARTS = {"adapter": (SETTINGS, WEIGHTS), "delimiters": (DELIMITERS,)}
 _MAX_BYTES = 2**22  # of reader.json; a probe of ten thousand numbers has a tenth of a million
 _MAX_DELIMITERS = 256
 _Part = TypeVar("_Part")
@@ -75,30 +76,35 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
     Raises:
         ModelError: the folder holds no reader, a damaged one, or one for a decoder of other shapes.
     """
+    fields = _fields(folder)
     try:
-        fields: Any = read_json(folder / READER, max_bytes=_MAX_BYTES)
         model, probe = str(fields["model"]), torch.tensor(fields["probe"], dtype=torch.float32)
         examples, presets = fields.get("worked_examples", True), _presets(fields.get("presets", {}))
+        parts = _parts(fields, folder)
         if not isinstance(examples, bool):
             raise ValueError("worked_examples is neither true nor false")
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{folder} holds no reader: it has no {READER}; name a folder that memgpt-rag train wrote."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise damaged(folder, f"{READER}: {first_line(error)}") from error
     require(model, probe)
+    absent = [name for part in parts for name in _PARTS[part] if not (folder / name).is_file()]
+    if absent:
+        raise damaged(folder, f"{absent[0]} is missing")
     adapter = delimiters = None
-    if (folder / SETTINGS).exists() or not (folder / DELIMITERS).exists():
-        absent = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
-        if absent:
-            raise damaged(folder, f"{absent[0]} is missing")
+    if "adapter" in parts:
         settings: AdapterSettings = _part(folder, SETTINGS, lambda file: read_settings(file, decoder))
         adapter = Adapter(settings, _part(folder, WEIGHTS, lambda file: read_weights(file, settings, decoder)))
-    if (folder / DELIMITERS).exists():
+    if "delimiters" in parts:
         hidden = int(decoder.get_input_embeddings().weight.shape[1])
         delimiters = _part(folder, DELIMITERS, lambda file: _read_delimiters(file, hidden))
     return Reader(folder, model, probe, _digest(folder), examples, presets, adapter, delimiters)
+
+
+def reader_model(folder: Path) -> str:
+    """Return the name of the model that the reader in a folder was trained for; raises ModelError where there is none."""
+    name = _fields(folder).get("model")
+    if not isinstance(name, str):
+        raise damaged(folder, f"{READER}: model is no name")
+    return name
 
 
 def write_reader(
@@ -121,8 +127,10 @@ def write_reader(
             {name: one.detach().float().cpu().contiguous() for name, one in delimiters.tensors().items()},
             folder / DELIMITERS,
         )
+    parts = [part for part, files in _PARTS.items() if (folder / files[0]).is_file()]
     fields = {
         "model": model,
+        "parts": parts,
         "worked_examples": worked_examples,
         "presets": {name: asdict(config) for name, config in presets.items()},
         "probe": [round(number, 3) for number in probe.tolist()],
@@ -133,6 +141,30 @@ def write_reader(
 def damaged(folder: Path, reason: str) -> ModelError:
     """The error for a reader that cannot be read."""
     return ModelError(f"The reader in {folder} is damaged ({reason.rstrip('.')}); train it again.")
+
+
+def _fields(folder: Path) -> dict[str, Any]:
+    """Return what reader.json says."""
+    try:
+        fields = read_json(folder / READER, max_bytes=_MAX_BYTES)
+        if not isinstance(fields, dict):
+            raise ValueError("it is no object")
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} holds no reader: it has no {READER}; name a folder that memgpt-rag train wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise damaged(folder, f"{READER}: {first_line(error)}") from error
+    return fields
+
+
+def _parts(fields: dict[str, Any], folder: Path) -> list[str]:
+    """Return the parts that a reader says it has; one of an earlier release has those whose files are there, an adapter at least."""
+    there = [part for part, files in _PARTS.items() if (folder / files[0]).exists()] or ["adapter"]
+    parts = fields.get("parts", there)
+    if not isinstance(parts, list) or not set(parts) <= set(_PARTS):
+        raise ValueError(f"parts are not a list of {', '.join(_PARTS)}")
+    return parts
 
 
 def _part(folder: Path, name: str, read: Callable[[Path], _Part]) -> _Part:

@@ -11,13 +11,13 @@ from typing import Any
 from memgpt_rag.errors import MismatchError, SourceError, first_line
 from memgpt_rag.evaluation.data.text_source import read_text
 from memgpt_rag.evaluation.machine import machine, packages
+from memgpt_rag.evaluation.reports.pages import tables_html
 from memgpt_rag.evaluation.retrieval import (
     Evaluation,
     SystemComparison,
     SystemFigures,
     compare_systems,
 )
-from memgpt_rag.evaluation.reports.pages import tables_html
 from memgpt_rag.io.json_file import number, parse_json
 
 KIND, VERSION = "memgpt_rag retrieval report", 1
