@@ -129,6 +129,45 @@ def delete(memory: Path, ids: tuple[str, ...], sources: tuple[str, ...], where: 
 
 
 @click.command()
+@memory_option
+@click.option(
+    "--answers",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Answers from the memory, as memgpt-rag ask --json prints them.",
+)
+@click.option("--keep", required=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the entries to keep.")
+@dry_run_option
+def prune(memory: Path, answers: Path, keep: float, dry_run: bool) -> None:
+    """Delete the entries that answers attend to least. Earlier versions keep them until they expire.
+
+    What that loses is measured first: one half of the answers chooses, and the other half is counted.
+    """
+    from indexing.jobs.prune_memory import plan_pruning, read_uses
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.memory.changes import delete_entries
+
+    opened, uses = Memory.open(memory), read_uses(answers)
+    plan = plan_pruning(opened, uses, keep)
+    echo(
+        f"{counted(len(uses), 'answer')} used {plan.used:,} of {counted(len(opened), 'entry', 'entries')}"
+        + (f"; this version has no entry for {counted(plan.unknown, 'id')} of theirs." if plan.unknown else ".")
+    )
+    if plan.lost_share is not None:
+        echo(
+            f"Of answers that were not counted, {plan.lost_share:.1%} of the attention and {plan.lost_first:.1%} of the most attended "
+            "entries would be lost."
+        )
+    if dry_run or not len(plan.rows):
+        echo(f"{'Would delete' if dry_run else 'Deleted'} {counted(len(plan.rows), 'entry', 'entries')} of {memory}.")
+        return
+    manifest = delete_entries(memory, plan.rows, opened.manifest)
+    echo(
+        f"Deleted {counted(len(plan.rows), 'entry', 'entries')} of {memory}; version {manifest.commit} holds {manifest.entries:,}."
+    )
+
+
+@click.command()
 @memory_argument
 def compact(memory: Path) -> None:
     """Bring all entries into one segment without deleted rows. Nothing is computed anew."""
@@ -303,4 +342,18 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
         index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, report_exact=False)
 
 
-COMMANDS = [add, update, delete, compact, rebuild_index, lexical, verify, versions, rollback, expire, diff, export]
+COMMANDS = [
+    add,
+    update,
+    delete,
+    prune,
+    compact,
+    rebuild_index,
+    lexical,
+    verify,
+    versions,
+    rollback,
+    expire,
+    diff,
+    export,
+]
