@@ -15,6 +15,8 @@ from jaxtyping import Float, Int8, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from memgpt_rag.model.short_norm import shorten_norms
+
 # Measured on an AVX2 core for 640 × 2,048: with 8 rows codes take .7 of the time of weights in fp32, with 16 as long.
 MAX_ROWS = 8
 # Words whose logits are exact.
@@ -115,7 +117,10 @@ class RankingHead(nn.Module):
 
 
 def add_int8_weights(decoder: nn.Module) -> int:
-    """Give the linear layers of a decoder codes; returns how many got them. Inputs that are no multiple of 32 get none."""
+    """Give the linear layers of a decoder codes, and its norms a short form; returns how many layers got codes.
+
+    Layers whose inputs are no multiple of 32 get none.
+    """
     head = decoder.get_output_embeddings() if isinstance(decoder, PreTrainedModel) else None
     layers = [
         (parent, name, child)
@@ -126,6 +131,7 @@ def add_int8_weights(decoder: nn.Module) -> int:
     ]
     for parent, name, child in layers:
         setattr(parent, name, RankingHead(child) if child is head and RankingHead.fits(child) else Int8Linear(child))
+    shorten_norms(decoder)
     return len(layers)
 
 
