@@ -23,6 +23,7 @@ class ShortNorm(nn.Module):
     """
 
     scaled_gain: Tensor
+    shift: Tensor
 
     def __init__(self, norm: nn.Module, gain: Float[Tensor, " numbers"], eps: float):
         super().__init__()
