@@ -1,13 +1,18 @@
-"""Reads text files and JSON Lines with errors that name the file and the line, for datasets of any layout."""
+"""Reads text files, JSON Lines and tables with errors that name the file and the line, for datasets of any layout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.json_file import parse_json
+from memgpt_rag.limits import MOST_RECORD_CHARACTERS
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}  # of the tables that `table_rows` reads
 
 
 def read_text(path: Path) -> str:
@@ -60,6 +65,43 @@ def json_lines(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]
         if not isinstance(record, dict):
             raise SourceError(f"{where}: no object; expected {expected}.")
         yield where, record
+
+
+def table_rows(path: Path, columns: Sequence[str], advice: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table as records, each after the number of its first line; the table's first line names the columns.
+
+    Args:
+        path: its ending, one of `DELIMITERS`, tells what stands between two cells.
+        columns: those that it must name, each once.
+        advice: what to do where it does not, for the error.
+
+    Raises:
+        SourceError: as `read_text`, or it is no table with these columns and as many cells in each row.
+    """
+    csv.field_size_limit(MOST_RECORD_CHARACTERS)
+    lines = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(lines, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
+    names: list[str] | None = None
+    line = 1
+    try:
+        for row in reader:
+            started, line = line, reader.line_num + 1
+            if not any(cell.strip() for cell in row):
+                continue
+            if names is None:
+                names = [cell.strip() for cell in row]
+                if missing := [name for name in columns if names.count(name) != 1]:
+                    raise SourceError(
+                        f"{place(path, started)}: it names the columns {', '.join(names)}; expected one {missing[0]!r}. {advice}"
+                    )
+            elif len(row) != len(names):
+                raise SourceError(
+                    f"{place(path, started)}: {len(row)} cells; expected {len(names)}, as the first line names."
+                )
+            else:
+                yield started, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise SourceError(f"{place(path, line)}: no table of cells ({error}); mend the line.") from error
 
 
 def text_field(record: dict[str, Any], name: str, where: str, expected: str, *, empty: bool = False) -> str:

@@ -5,22 +5,19 @@ An entry's text is that of the example, and so is its key; the label is metadata
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from memgpt_rag.errors import MismatchError, SourceError
-from memgpt_rag.evaluation.data.text_source import json_lines, place, read_text, text_field
+from memgpt_rag.evaluation.data.text_source import DELIMITERS, json_lines, place, table_rows, text_field
 from memgpt_rag.io.printable import shortened
-from memgpt_rag.limits import MOST_RECORD_CHARACTERS
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.memory import PassageEncoder
 from memgpt_rag.passage import Passage
 
 LABEL = "label"  # the column of a memory that was made of examples
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,12 @@ def read_examples(path: str | Path, *, text: str = "text", label: str = LABEL) -
         SourceError: the file cannot be read, has no such columns or no example, or a line lacks its text or its label.
     """
     path = Path(path)
-    delimiter = _DELIMITERS.get(path.suffix.lower())
     expected = f"a text in {text!r} and a label in {label!r}"
-    records = _json_records(path, expected) if delimiter is None else _rows(path, delimiter, (text, label))
+    is_table = path.suffix.lower() in DELIMITERS
+    advice = "Name your own with --text and --label."
+    records: Iterator[tuple[int, dict[str, Any]]] = (
+        table_rows(path, (text, label), advice) if is_table else _json_records(path, expected)
+    )
     found = []
     for line, record in records:
         where = place(path, line)
@@ -123,31 +123,3 @@ def _as_label(value: Any) -> Any:
 def _json_records(path: Path, expected: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for where, record in json_lines(path, f"an object with {expected}"):
         yield int(where.rpartition(" ")[2]), record
-
-
-def _rows(path: Path, delimiter: str, columns: tuple[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows of a table as records, each after the number of its first line."""
-    csv.field_size_limit(MOST_RECORD_CHARACTERS)
-    reader = csv.reader(read_text(path).splitlines(keepends=True), delimiter=delimiter, strict=True)
-    names: list[str] | None = None
-    line = 1
-    try:
-        for row in reader:
-            started, line = line, reader.line_num + 1
-            if not any(cell.strip() for cell in row):
-                continue
-            if names is None:
-                names = [cell.strip() for cell in row]
-                if missing := [name for name in columns if names.count(name) != 1]:
-                    raise SourceError(
-                        f"{place(path, started)}: it names the columns {', '.join(names)}; expected one {missing[0]!r}. "
-                        "Name your own with --text and --label."
-                    )
-            elif len(row) != len(names):
-                raise SourceError(
-                    f"{place(path, started)}: {len(row)} cells; expected {len(names)}, as the first line names."
-                )
-            else:
-                yield started, dict(zip(names, row, strict=True))
-    except csv.Error as error:
-        raise SourceError(f"{place(path, line)}: no table of cells ({error}); mend the line.") from error
