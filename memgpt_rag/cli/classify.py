@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from memgpt_rag.choices import DEFAULT_FIT_ON, DEFAULT_NEIGHBORS, DEFAULT_TEXT_TOKENS
 from memgpt_rag.cli.options import encoder_option, memory_option, model_option
+from memgpt_rag.cli.texts import given_texts, input_option
 from memgpt_rag.io.console import SentenceGroup, echo, quiet_libraries
 from memgpt_rag.io.printable import counted, printable, printable_json
 from memgpt_rag.limits import MOST_ENTRIES, MOST_MEMORY_TOKENS
@@ -105,7 +105,7 @@ def fit(
 @classify.command()
 @click.argument("texts", nargs=-1)
 @memory_option
-@click.option("--input", "source", type=click.Path(path_type=Path), help="File with a text a line.")
+@input_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text instead of a line.")
 @model_option
 @encoder_option
@@ -113,14 +113,7 @@ def predict(
     texts: tuple[str, ...], memory: Path, source: Path | None, as_json: bool, model: str, encoder: str | None
 ) -> None:
     """Classify TEXTS, the lines of a file, or those of standard input."""
-    if texts and source is not None:
-        raise click.UsageError("TEXTS and --input were given; give one of them.")
-    asked = list(texts) if texts else _lines(source)
-    for number, text in enumerate(asked, 1):
-        if not text.strip():
-            raise click.UsageError(f"Text {number:,} is empty; give words to classify.")
-    if not asked:
-        raise click.UsageError("There are no texts; give some, a file with --input, or a line each on standard input.")
+    asked = given_texts(texts, source, "classify")
     classifier = _load(memory, model, encoder)
     for start in range(0, len(asked), _BLOCK):
         block = asked[start : start + _BLOCK]
@@ -181,17 +174,3 @@ def _words(given: tuple[str, ...]) -> dict[str, str] | None:
     if len({label for label, _, _ in pairs}) < len(pairs):
         raise click.UsageError("--words names a label twice; give each label's words once.")
     return {label: words for label, _, words in pairs} or None
-
-
-def _lines(source: Path | None) -> list[str]:
-    from memgpt_rag.errors import SourceError
-    from memgpt_rag.evaluation.data.text_source import numbered_lines
-
-    if source is not None:
-        return [line for _, line in numbered_lines(source)]
-    if sys.stdin.isatty():
-        return []
-    try:
-        return [line for line in sys.stdin.buffer.read().decode("utf-8-sig").split("\n") if line.strip()]
-    except UnicodeDecodeError as error:
-        raise SourceError(f"Standard input is not UTF-8 (byte {error.start}); give texts in UTF-8.") from error
