@@ -20,6 +20,9 @@ DEFAULT_NEIGHBORS = 16  # examples of each text
 DEFAULT_TEXT_TOKENS = 128  # of a text that the language model reads
 DEFAULT_FIT_ON = 100  # examples that weight and temperatures are fitted to
 
+# How sentences are translated.
+DEFAULT_PAIRS = 4  # sentence pairs of each text
+
 # How entries are searched.
 SearchKind = Literal["dense", "bm25", "hybrid"]
 SearchChoice = Literal[

@@ -34,6 +34,7 @@ from memgpt_rag.serving.routes import (
     responses,
     status,
     store_files,
+    translate,
     vector_stores,
     vectors,
     view,
@@ -45,7 +46,20 @@ from memgpt_rag.serving.stores import VectorStores
 if TYPE_CHECKING:
     from memgpt_rag.serving.telemetry import Telemetry
 
-ROUTES = (status, chat, responses, conversations, vectors, classify, memory, files, vector_stores, store_files, view)
+ROUTES = (
+    status,
+    chat,
+    responses,
+    conversations,
+    vectors,
+    classify,
+    translate,
+    memory,
+    files,
+    vector_stores,
+    store_files,
+    view,
+)
 
 
 def create_app(settings: ServerSettings, models: Models, keys: Keys, telemetry: Telemetry | None = None) -> FastAPI:

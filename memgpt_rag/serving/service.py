@@ -34,6 +34,7 @@ from memgpt_rag.serving.previous_responses import PreviousResponses
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores
+from memgpt_rag.serving.translators import Translators
 
 if TYPE_CHECKING:
     from memgpt_rag.serving.telemetry import Telemetry
@@ -49,6 +50,7 @@ class Service:
         telemetry: makes spans of the answers; None to make none.
         responses: the latest responses, from which others go on.
         classifiers: those of the memories that one was fitted to.
+        translators: those of the memories of sentence pairs.
     """
 
     settings: ServerSettings
@@ -61,6 +63,7 @@ class Service:
     telemetry: Telemetry | None = None
     responses: PreviousResponses = field(default_factory=PreviousResponses)
     classifiers: Classifiers = field(default_factory=Classifiers)
+    translators: Translators = field(default_factory=Translators)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property

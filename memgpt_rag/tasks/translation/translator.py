@@ -1,0 +1,228 @@
+"""Translates texts by the sentence pairs in a memory: the pairs nearest to a text are attended to while its translation is written.
+
+A text that is in the memory word for word gets the translation that stands there, and no model runs. Terms of a glossary are attended to
+like pairs, and placed where the model has left them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from memgpt_rag.choices import DEFAULT_PAIRS
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_memory_encoder
+from memgpt_rag.errors import MismatchError
+from memgpt_rag.limits import MOST_ENTRIES, require_between
+from memgpt_rag.memory import Memory
+from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.prompt import Prompt, language_of
+from memgpt_rag.passage import Passage
+from memgpt_rag.retrieval.retriever import Retrieved, Retriever
+from memgpt_rag.tasks.translation.decoding import place_terms, write
+from memgpt_rag.tasks.translation.glossary import Glossary, Term
+from memgpt_rag.tasks.translation.pairs import LANGUAGE, MOST_SIDE, TARGET, require_pairs, tidy
+from memgpt_rag.tasks.translation.translation import Translation, UsedPair
+from memgpt_rag.tasks.translation.wording import PairWords
+
+_Attended = tuple[list[tuple[int, ...]], list[float]]  # entries in tokens, and their scores
+_ROWS = 8  # texts that are translated at once
+# A translation has at most so many tokens for each one of its text, and so many more.
+_TOKENS_PER_TOKEN, _MORE_TOKENS = 2, 16
+# Pairs in each direction that stand before every text, of so many characters at most, out of the first ones.
+_WORKED, _SHORT, _LOOKED_AT = 2, 80, 100
+_SCORE_BIAS = 2.0  # β: how much more a nearer pair counts; see docs/development/decisions.md
+_STATES_BYTES = 2**27  # few pairs are near to several texts
+
+
+class Translator:
+    """Translates with the pairs of a memory.
+
+    Args:
+        memory: from `create_memory`.
+        encoder: that of the memory.
+        model: a language model; it reads as it was pretrained.
+        k: pairs of each text.
+
+    Raises:
+        MismatchError: the entries of the memory are no sentence pairs, or another encoder embedded them.
+        ValueError: k is out of bounds.
+    """
+
+    def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder, *, k: int = DEFAULT_PAIRS):
+        require_between("k", k, 1, MOST_ENTRIES)
+        require_pairs(memory)
+        self.memory, self.k = memory, k
+        self._retriever, self._words = Retriever(memory, encoder), PairWords(Prompt(model.tokenizer))
+        begin = model.tokenizer.bos_token_id
+        worked = [token for pair in self._worked_pairs() for token in self._words.passage_ids(pair)]
+        # The model as it was pretrained, behind pairs that are the same for every text; weights are shared.
+        self.model = MemoryDecoder(
+            model.writer,
+            model.tokenizer,
+            config=MemoryAttentionConfig(score_bias=_SCORE_BIAS),
+            prefix_ids=(*(() if begin is None else (begin,)), *worked),
+            states_cache_bytes=_STATES_BYTES,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        memory: str | Path,
+        *,
+        model: MemoryDecoder | str = DEFAULT_GENERATOR,
+        encoder: str | None = None,
+        k: int = DEFAULT_PAIRS,
+    ) -> Translator:
+        """Open a memory of pairs.
+
+        Args:
+            encoder: its name or folder; needed where it does not come as a package.
+
+        Raises:
+            MemoryFormatError: no memory there, or a damaged one.
+            MismatchError: its entries are no sentence pairs.
+            ModelError: a model cannot be had.
+        """
+        opened = Memory.open(memory)
+        require_pairs(opened)
+        embeds = load_memory_encoder(opened.manifest.encoder, encoder, memories=[opened.path])
+        reads = model if isinstance(model, MemoryDecoder) else MemoryDecoder.from_pretrained(model, reader=None)
+        return cls(opened, embeds, reads, k=k)
+
+    def translate(
+        self, texts: Sequence[str], target: str | None = None, glossary: Glossary | None = None
+    ) -> list[Translation]:
+        """Translate sentences.
+
+        Args:
+            target: language to translate to; None for Chinese, or English where a text is Chinese.
+            glossary: terms whose translation is prescribed.
+
+        Raises:
+            ValueError: a text is empty or longer than `MOST_SIDE`.
+            MismatchError: no pair of the memory is in this language.
+        """
+        glossary, asked = glossary or Glossary(), [_checked(text) for text in texts]
+        by_target: dict[str, list[int]] = {}
+        for place, text in enumerate(asked):
+            by_target.setdefault(target or _other_language(text), []).append(place)
+        done: dict[int, Translation] = {}
+        for to, places in by_target.items():
+            exact = {place: self._exact(asked[place], to, glossary) for place in places}
+            done |= {place: one for place, one in exact.items() if one is not None}
+            others = sorted((place for place in places if place not in done), key=lambda place: len(asked[place]))
+            size = self.model.rows_at_once(_ROWS)
+            for start in range(0, len(others), size):
+                batch = others[start : start + size]
+                done |= dict(zip(batch, self._read([asked[place] for place in batch], to, glossary), strict=True))
+        return [done[place] for place in range(len(asked))]
+
+    def nearest(self, texts: Sequence[str], target: str, k: int) -> list[list[Retrieved]]:
+        """Return the pairs nearest to each text that have a translation in a language, best first."""
+        return self._retriever.retrieve(texts, k, where=pc.field(TARGET) == target)
+
+    def language_before(self, target: str) -> str:
+        """Return the language that the memory translates from into this one.
+
+        Raises:
+            MismatchError: no pair of the memory is in this language.
+        """
+        one, other = _languages(self.memory)
+        if target not in (one, other):
+            raise MismatchError(
+                f"The pairs in {self.memory.path} are in {one} and {other}, and {target!r} was asked for; name one of these with --to."
+            )
+        return one if target == other else other
+
+    def text_ids(self, text: str, target: str) -> tuple[int, ...]:
+        """Return the tokens of a text, up to where its translation begins."""
+        return self._words.text_ids(text, self.language_before(target), target)
+
+    def pair_ids(self, pair: Retrieved) -> tuple[int, ...]:
+        """Return the tokens of a pair, as the language model reads them."""
+        return self._words.passage_ids(pair.passage)
+
+    def _worked_pairs(self) -> list[Passage]:
+        """Return a few short pairs of the memory, as many in each direction, that show the model what a pair is."""
+        language, target = _languages(self.memory)
+        short = [
+            [one for one in self.memory.passages(self._rows(into)[:_LOOKED_AT]) if len(one.text) <= _SHORT]
+            for into in (target, language)
+        ]
+        spread = [[some[len(some) * part // _WORKED] for part in range(min(_WORKED, len(some)))] for some in short]
+        return [pair for pairs in zip(*spread, strict=False) for pair in pairs]
+
+    def _rows(self, target: str) -> list[int]:
+        return list(self.memory.rows(pc.field(TARGET) == target).tolist())
+
+    def _exact(self, text: str, target: str, glossary: Glossary) -> Translation | None:
+        rows = self.memory.rows((pc.field(TARGET) == target) & (pc.field("text") == text)).tolist()[: self.k]
+        if not rows:
+            return None
+        pairs = tuple(
+            UsedPair(Retrieved(row, passage, 1.0, 1.0), float(row == rows[0]))
+            for row, passage in zip(rows, self.memory.passages(rows), strict=True)
+        )
+        terms = glossary.terms(text, self.language_before(target), target)
+        return Translation(text, pairs[0].translation, target, True, pairs, terms)
+
+    def _read(self, texts: Sequence[str], target: str, glossary: Glossary) -> list[Translation]:
+        """Translate a batch of texts that the memory does not hold."""
+        found = self.nearest(texts, target, self.k)
+        terms = [glossary.terms(text, self.language_before(target), target) for text in texts]
+        asked, attended = [self.text_ids(text, target) for text in texts], list(map(self._attended, found, terms))
+        memory, most = self._memory(attended), most_tokens(asked)
+        written = write(self.model, asked, memory, most)
+        steps = [1 + len(self.model.prompt.token_ids(f" {one}")) for one in written]  # the last one ends the line
+        results = []
+        for place, mass in enumerate(memory.entry_mass(steps)):
+            pairs = tuple(UsedPair(one, given / (sum(mass) or 1.0)) for one, given in zip(found[place], mass))
+            again = partial(self._repeated, attended[place])
+            told = place_terms(self.model, asked[place], written[place], terms[place], again, most)
+            results.append(Translation(texts[place], told, target, False, pairs, terms[place]))
+        return results
+
+    def _attended(self, found: Sequence[Retrieved], terms: Sequence[Term]) -> _Attended:
+        """Return what a text attends to: the pairs found, and its terms, which count as much as the nearest pair."""
+        (first, *_), scores = found, [one.normalized_score for one in found]
+        language, target = (first.passage.metadata[name] for name in (LANGUAGE, TARGET))
+        entries = [self._words.pair_ids(one.term, language, target, one.translations[0]) for one in terms]
+        return [*map(self.pair_ids, found), *entries], [*scores, *[scores[0]] * len(terms)]
+
+    def _repeated(self, attended: _Attended, rows: int) -> AttendedMemory:
+        return self._memory([attended] * rows)
+
+    def _memory(self, attended: Sequence[_Attended]) -> AttendedMemory:
+        return self.model.make_memory([entries for entries, _ in attended], [scores for _, scores in attended])
+
+
+def most_tokens(asked: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens translations may have.
+
+    Args:
+        asked: tokens of their texts.
+    """
+    return _MORE_TOKENS + _TOKENS_PER_TOKEN * max(map(len, asked))
+
+
+def _languages(memory: Memory) -> tuple[str, str]:
+    """Return the two languages of a memory's pairs."""
+    first = memory.passages(memory.rows()[:1])[0].metadata
+    return str(first[LANGUAGE]), str(first[TARGET])
+
+
+def _checked(text: str) -> str:
+    told = tidy(text)
+    if not 0 < len(told) <= MOST_SIDE:
+        raise ValueError(
+            f"A text has {len(told):,} characters; expected 1 to {MOST_SIDE:,}: give a sentence, or a few, at a time."
+        )
+    return told
+
+
+def _other_language(text: str) -> str:
+    return "en" if language_of(text) == "zh" else "zh"
