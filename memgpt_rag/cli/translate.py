@@ -25,7 +25,7 @@ _languages_option = click.option(
     "--languages",
     nargs=2,
     default=("en", "zh"),
-    show_default="en zh",
+    show_default=True,
     metavar="ONE OTHER",
     help="Languages of the pairs: names of columns or fields, or languages of TMX.",
 )
@@ -114,7 +114,7 @@ def text(
 @translate.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @memory_option
-@_to_option
+@click.option("--to", metavar="LANGUAGE", help="Language to translate to; without it, each of the two.")
 @_languages_option
 @_k_option
 @model_option

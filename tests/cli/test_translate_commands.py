@@ -10,8 +10,14 @@ from conftest import ROOT
 from served import saved_models
 
 from memgpt_rag.memory import Memory
+from memgpt_rag.tasks.translation import translator
 
 PAIRS = "en\tzh\na red boat\t红船\na wide lake\t宽湖\na red boat\t红船\n"
+
+
+@pytest.fixture(autouse=True)
+def short_translations(monkeypatch):
+    monkeypatch.setattr(translator, "_TOKENS_PER_TOKEN", 0)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from served import Served
 from tiny import TinyReader
 
 from memgpt_rag.memory import Memory
+from memgpt_rag.tasks.translation import translator as translating
 from memgpt_rag.tasks.translation.glossary import Glossary
 from memgpt_rag.tasks.translation.pairs import SentencePair, create_memory
 from memgpt_rag.tasks.translation.translator import Translator
@@ -16,6 +17,11 @@ from memgpt_rag.tasks.translation.translator import Translator
 PAIRS = [SentencePair({"en": "the boat is red", "zh": "船是红的"}), SentencePair({"en": "a wide lake", "zh": "宽湖"})]
 TEXTS = ["a red boat", "a wide lake", "红船"]
 TERMS = {"en": "boat", "zh": "小船"}
+
+
+@pytest.fixture(autouse=True)
+def short_translations(monkeypatch):
+    monkeypatch.setattr(translating, "_TOKENS_PER_TOKEN", 0)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,11 @@ PAIRS = [
 GLOSSARY = Glossary([SentencePair({"en": "lake", "zh": "湖泊"}), SentencePair({"en": "kite", "zh": "风筝"})])
 
 
+@pytest.fixture(autouse=True)
+def short_translations(monkeypatch):
+    monkeypatch.setattr(translating, "_TOKENS_PER_TOKEN", 0)
+
+
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory):
     return create_memory(tmp_path_factory.mktemp("pairs") / "memory", PAIRS, HashEncoder())
