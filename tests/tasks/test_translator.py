@@ -87,6 +87,32 @@ def test_texts_are_translated_alike_alone_and_with_others(translator):
         assert sum(pair.share for pair in one.pairs) == pytest.approx(1)
 
 
+def test_texts_that_do_not_fit_together_are_read_apart(translator, monkeypatch):
+    texts = ["a wide lake", "a red boat"]
+    together = [one.translation for one in translator.translate(texts)]
+    sizes = []
+    monkeypatch.setattr(translating, "MOST_MEMORY_TOKENS", 150)
+    monkeypatch.setattr(translating, "write", lambda *given: sizes.append(len(given[1])) or write(*given))
+    assert [one.translation for one in translator.translate(texts)] == together
+    assert sizes == [1, 1]
+    monkeypatch.setattr(translating, "MOST_MEMORY_TOKENS", 50)
+    with pytest.raises(
+        ValueError, match=r"2 pairs and 'a red boat' have more tokens than can be read at once; take fewer"
+    ):
+        translator.translate(texts)
+
+
+def test_worked_pairs_are_of_both_directions_and_none_is_of_both(translator):
+    worked = translator._worked_pairs()
+    assert [one.metadata["target_language"] for one in worked] == ["en", "zh"] * 2
+    assert len({one.id.rpartition("-")[0] for one in worked}) == 4
+    expected = [
+        translator.model.tokenizer.bos_token_id,
+        *(t for one in worked for t in translator._words.passage_ids(one)),
+    ]
+    assert list(translator.model.prefix_ids) == [one for one in expected if one is not None]
+
+
 def test_terms_of_the_glossary_are_placed_where_the_model_left_them_out(translator):
     texts = ["the lake is red", "a wide kite on a lake", "a boat"]
     free = translator.translate(texts, "zh")

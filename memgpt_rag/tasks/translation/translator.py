@@ -16,19 +16,19 @@ from memgpt_rag.choices import DEFAULT_PAIRS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import load_memory_encoder
 from memgpt_rag.errors import MismatchError
-from memgpt_rag.limits import MOST_ENTRIES, require_between
+from memgpt_rag.io.printable import shortened
+from memgpt_rag.limits import MOST_ENTRIES, MOST_MEMORY_TOKENS, MOST_PAIRS, require_between
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.prompt import Prompt, language_of
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever
 from memgpt_rag.tasks.translation.decoding import place_terms, write
-from memgpt_rag.tasks.translation.glossary import Glossary, Term
-from memgpt_rag.tasks.translation.pairs import LANGUAGE, MOST_SIDE, TARGET, require_pairs, tidy
+from memgpt_rag.tasks.translation.glossary import Glossary
+from memgpt_rag.tasks.translation.pairs import LANGUAGE, MOST_SIDE, TARGET, TRANSLATION, require_pairs, tidy
 from memgpt_rag.tasks.translation.translation import Translation, UsedPair
 from memgpt_rag.tasks.translation.wording import PairWords
 
-_Attended = tuple[list[tuple[int, ...]], list[float]]  # entries in tokens, and their scores
 _ROWS = 8  # texts that are translated at once
 # A translation has at most so many tokens for each one of its text, and so many more.
 _TOKENS_PER_TOKEN, _MORE_TOKENS = 2, 16
@@ -103,7 +103,7 @@ class Translator:
             glossary: terms whose translation is prescribed.
 
         Raises:
-            ValueError: a text is empty or longer than `MOST_SIDE`.
+            ValueError: a text is empty or longer than `MOST_SIDE`, or it has too many tokens with its pairs.
             MismatchError: no pair of the memory is in this language.
         """
         glossary, asked = glossary or Glossary(), [_checked(text) for text in texts]
@@ -125,7 +125,7 @@ class Translator:
         """Return the pairs nearest to each text that have a translation in a language, best first."""
         return self._retriever.retrieve(texts, k, where=pc.field(TARGET) == target)
 
-    def language_before(self, target: str) -> str:
+    def source_language(self, target: str) -> str:
         """Return the language that the memory translates from into this one.
 
         Raises:
@@ -140,7 +140,7 @@ class Translator:
 
     def text_ids(self, text: str, target: str) -> tuple[int, ...]:
         """Return the tokens of a text, up to where its translation begins."""
-        return self._words.text_ids(text, self.language_before(target), target)
+        return self._words.text_ids(text, self.source_language(target), target)
 
     def pair_ids(self, pair: Retrieved) -> tuple[int, ...]:
         """Return the tokens of a pair, as the language model reads them."""
@@ -148,16 +148,15 @@ class Translator:
 
     def _worked_pairs(self) -> list[Passage]:
         """Return a few short pairs of the memory, as many in each direction, that show the model what a pair is."""
-        language, target = _languages(self.memory)
-        short = [
-            [one for one in self.memory.passages(self._rows(into)[:_LOOKED_AT]) if len(one.text) <= _SHORT]
-            for into in (target, language)
-        ]
-        spread = [[some[len(some) * part // _WORKED] for part in range(min(_WORKED, len(some)))] for some in short]
-        return [pair for pairs in zip(*spread, strict=False) for pair in pairs]
-
-    def _rows(self, target: str) -> list[int]:
-        return list(self.memory.rows(pc.field(TARGET) == target).tolist())
+        chosen = []
+        for number, target in enumerate(_languages(self.memory)):
+            rows = self.memory.rows(pc.field(TARGET) == target)[:_LOOKED_AT]
+            short = [
+                one for one in self.memory.passages(rows) if len(one.text) + len(one.metadata[TRANSLATION]) <= _SHORT
+            ]
+            places = {len(short) * (2 * part + number) // (2 * _WORKED) for part in range(_WORKED)}  # no pair in both
+            chosen.append([short[place] for place in sorted(places) if short])
+        return [pair for pairs in zip(*chosen, strict=False) for pair in pairs]
 
     def _exact(self, text: str, target: str, glossary: Glossary) -> Translation | None:
         rows = self.memory.rows((pc.field(TARGET) == target) & (pc.field("text") == text)).tolist()[: self.k]
@@ -167,37 +166,52 @@ class Translator:
             UsedPair(Retrieved(row, passage, 1.0, 1.0), float(row == rows[0]))
             for row, passage in zip(rows, self.memory.passages(rows), strict=True)
         )
-        terms = glossary.terms(text, self.language_before(target), target)
+        terms = glossary.terms(text, self.source_language(target), target)
         return Translation(text, pairs[0].translation, target, True, pairs, terms)
 
     def _read(self, texts: Sequence[str], target: str, glossary: Glossary) -> list[Translation]:
-        """Translate a batch of texts that the memory does not hold."""
-        found = self.nearest(texts, target, self.k)
-        terms = [glossary.terms(text, self.language_before(target), target) for text in texts]
-        asked, attended = [self.text_ids(text, target) for text in texts], list(map(self._attended, found, terms))
-        memory, most = self._memory(attended), most_tokens(asked)
+        """Translate texts that the memory does not hold, in as few batches as there is room for."""
+        language, found = self.source_language(target), self.nearest(texts, target, self.k)
+        terms = [glossary.terms(text, language, target) for text in texts]
+        asked = [self._words.text_ids(text, language, target) for text in texts]
+        entries = [
+            [
+                *map(self.pair_ids, near),
+                *(self._words.pair_ids(one.term, language, target, one.translations[0]) for one in of_text),
+            ]
+            for near, of_text in zip(found, terms, strict=True)
+        ]
+        if not _fit(asked, entries):
+            if len(texts) == 1:
+                raise ValueError(
+                    f"{self.k:,} pairs and {shortened(texts[0])!r} have more tokens than can be read at once; take fewer pairs (k)."
+                )
+            half = len(texts) // 2
+            return [one for part in (texts[:half], texts[half:]) for one in self._read(part, target, glossary)]
+        near = [[one.normalized_score for one in of_text] for of_text in found]
+        # A term counts as much as the nearest pair.
+        scores = [
+            [*of_text, *[max(of_text, default=0.0)] * len(known)] for of_text, known in zip(near, terms, strict=True)
+        ]
+        memory, most = self.model.make_memory(entries, scores), most_tokens(asked)
         written = write(self.model, asked, memory, most)
         steps = [1 + len(self.model.prompt.token_ids(f" {one}")) for one in written]  # the last one ends the line
         results = []
         for place, mass in enumerate(memory.entry_mass(steps)):
             pairs = tuple(UsedPair(one, given / (sum(mass) or 1.0)) for one, given in zip(found[place], mass))
-            again = partial(self._repeated, attended[place])
+            again = partial(self._memory, entries[place], scores[place])
             told = place_terms(self.model, asked[place], written[place], terms[place], again, most)
             results.append(Translation(texts[place], told, target, False, pairs, terms[place]))
         return results
 
-    def _attended(self, found: Sequence[Retrieved], terms: Sequence[Term]) -> _Attended:
-        """Return what a text attends to: the pairs found, and its terms, which count as much as the nearest pair."""
-        (first, *_), scores = found, [one.normalized_score for one in found]
-        language, target = (first.passage.metadata[name] for name in (LANGUAGE, TARGET))
-        entries = [self._words.pair_ids(one.term, language, target, one.translations[0]) for one in terms]
-        return [*map(self.pair_ids, found), *entries], [*scores, *[scores[0]] * len(terms)]
+    def _memory(self, entries: Sequence[Sequence[int]], scores: Sequence[float], rows: int) -> AttendedMemory:
+        return self.model.make_memory([entries] * rows, [scores] * rows)
 
-    def _repeated(self, attended: _Attended, rows: int) -> AttendedMemory:
-        return self._memory([attended] * rows)
 
-    def _memory(self, attended: Sequence[_Attended]) -> AttendedMemory:
-        return self.model.make_memory([entries for entries, _ in attended], [scores for _, scores in attended])
+def _fit(asked: Sequence[Sequence[int]], entries: Sequence[Sequence[Sequence[int]]]) -> bool:
+    """Return whether texts and what each attends to may be read in one batch."""
+    longest, most = max(map(len, asked)), max(sum(map(len, of_text)) for of_text in entries)
+    return len(asked) * most <= MOST_MEMORY_TOKENS and len(asked) * longest * (longest + most) <= MOST_PAIRS
 
 
 def most_tokens(asked: Sequence[Sequence[int]]) -> int:
