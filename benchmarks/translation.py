@@ -37,13 +37,14 @@ from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.tasks.translation.decoding import write
-from memgpt_rag.tasks.translation.pairs import LANGUAGES, TRANSLATION, SentencePair, create_memory, tidy
+from memgpt_rag.tasks.translation.pairs import LANGUAGES, SentencePair, create_memory, tidy
 from memgpt_rag.tasks.translation.translator import Translator, most_tokens
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tatoeba_cmn_eng" / "cmn.txt"
-ARMS = ("memory", "prompt", "closed book", "best hit")
+MODELS = ("memory", "prompt", "closed book")
+ARMS = (*MODELS, "best hit")
 _BATCH = 4
-_BLOCK = 20  # texts that all arms translate before the next ones, so that a run can be reported before its end
+_BLOCK = 12  # texts that all arms translate before the next ones, so that a run can be reported before its end
 _SHORTEST, _LONGEST = 4, 80  # English characters of a sentence to translate
 
 
@@ -115,10 +116,15 @@ class Arms:
         if arm == "memory":
             done = translator.translate(texts, target)
             assert not any(one.is_exact for one in done), "a held-out sentence is in the memory"
-            rows: list[Row] = [{"said": one.translation, "shares": [pair.share for pair in one.pairs]} for one in done]
-        elif arm == "best hit":
-            near = translator.nearest(texts, target, 1)
-            rows = [{"said": hit.passage.metadata[TRANSLATION], "score": hit.score} for (hit,) in near]
+            rows: list[Row] = [
+                {
+                    "said": one.translation,
+                    "shares": [pair.share for pair in one.pairs],
+                    "hit": one.pairs[0].translation,
+                    "score": one.pairs[0].found.score,
+                }
+                for one in done
+            ]
         else:
             found = translator.nearest(texts, target, self._k) if arm == "prompt" else [[] for _ in texts]
             rows = [{"said": said} for said in self._prompted(texts, found, target)]
@@ -142,7 +148,7 @@ def measured(asked: Sequence[Asked], rows: dict[str, list[Row]], target: str) ->
     arms: dict[str, Any] = {
         arm: {
             **{name: round(whole, 2) for name, (whole, _) in scores[arm].items()},
-            "seconds": round(statistics.median(row["seconds"] for row in rows[arm]), 3),
+            "seconds": round(statistics.median(row["seconds"] for row in rows[arm]), 3) if arm in MODELS else None,
         }
         for arm in ARMS
     }
@@ -177,7 +183,8 @@ def print_table(name: str, result: dict[str, Any]) -> None:
     for arm, one in result["arms"].items():
         against = result["arms"]["memory"].get(f"against {arm}", {})
         told = "  ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) for numbers in against.values())
-        print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{one['seconds']:>10.2f}   {told}")
+        seconds = "" if one["seconds"] is None else f"{one['seconds']:.2f}"
+        print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{seconds:>10}   {told}")
     print(f"memory takes {result['arms']['memory']['seconds of prompt']:.2f} of the prompt's seconds", flush=True)
 
 
@@ -193,10 +200,10 @@ def main() -> None:
     asked, pairs = drawn(min(arguments.texts, _MOST_TEXTS), arguments.pairs)
     kept = KeptAnswers(arguments.folder / "rows.jsonl")
     arms = Arms(arguments.folder / "memory", pairs, arguments.k, arguments.int8)
-    rows: dict[str, dict[str, list[Row]]] = {target: {arm: [] for arm in ARMS} for target in asked}
+    rows: dict[str, dict[str, list[Row]]] = {target: {arm: [] for arm in MODELS} for target in asked}
     for start in range(0, arguments.texts, _BLOCK):
         for target, texts in asked.items():
-            for arm in ARMS:
+            for arm in MODELS:
                 items = [
                     (f"{target}|{arm}|{place}", texts[place].text)
                     for place in range(start, min(start + _BLOCK, len(texts)))
@@ -209,6 +216,7 @@ def main() -> None:
                 )
     results: dict[str, Any] = {}
     for target, texts in asked.items():
+        rows[target]["best hit"] = [{"said": row["hit"], "score": row["score"]} for row in rows[target]["memory"]]
         results[target] = {"all": measured(texts, rows[target], target)}
         for name, places in bands(rows[target]["best hit"]).items():
             part = {arm: [of_arm[place] for place in places] for arm, of_arm in rows[target].items()}
