@@ -6,9 +6,10 @@ English to Chinese and back, on sentences of Tatoeba. Sentences that share a tra
 groups are drawn to translate, so that no sentence of theirs is in the memory, and each has all translations of its group as
 references. Compared are the language model with the nearest pairs in its memory, as `memgpt-rag translate` has it; the same pairs in the
 prompt, nearest last; the language model with neither ("closed book"); and the best hit, which is the translation of the nearest
-pair. The language model reads the same few worked pairs first in every case, and batches have the same size. chrF and BLEU of all texts together are by sacrebleu; intervals are 95 %, by
-bootstrap, of paired differences of the scores of single sentences; seconds are compared batch by batch, search included. Bands are thirds of
-the texts by the similarity of the best hit. Memory and rows lie in the folder. Tables, and one JSON line last.
+pair. The language model reads the same few worked pairs first in every case, and batches have the same size. chrF and BLEU of all texts
+together are by sacrebleu; intervals are 95 %, by bootstrap, of paired differences of the scores of single sentences; seconds are compared
+batch by batch, search included. Bands are thirds of the texts by the similarity of the best hit. Memory and rows lie in the folder.
+Tables, and one JSON line last.
 """
 
 from __future__ import annotations
@@ -133,12 +134,11 @@ class Arms:
 
     def _prompted(self, texts: Sequence[str], found: Sequence[Sequence[Retrieved]], target: str) -> list[str]:
         translator = self.translator
-        asked = []
-        for text, near in zip(texts, found, strict=True):
-            before = [token for one in reversed(near) for token in translator.pair_ids(one)]
-            asked.append([*before, *translator.text_ids(text, target)])
-        nothing = translator.model.make_memory([[] for _ in asked])
-        return write(translator.model, asked, nothing, most_tokens(asked))
+        asked = [translator.text_ids(text, target) for text in texts]
+        pasted = [[token for one in reversed(near) for token in translator.pair_ids(one)] for near in found]
+        rows = [[*before, *text] for before, text in zip(pasted, asked, strict=True)]
+        nothing = translator.model.make_memory([[] for _ in rows])
+        return write(translator.model, rows, nothing, most_tokens(asked))
 
 
 def measured(asked: Sequence[Asked], rows: dict[str, list[Row]], target: str) -> dict[str, Any]:

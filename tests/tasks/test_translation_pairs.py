@@ -81,7 +81,7 @@ LAUGHS = (
         ("p.jsonl", '{"en": "A boat."}\n', r"p\.jsonl, line 1: its zh is missing"),
         ("p.jsonl", '{"en": "A boat.", "zh": ["船"]}\n', r"p\.jsonl, line 1: its zh is \['船'\]"),
         ("p.jsonl", "A boat.\n", r"p\.jsonl, line 1: broken JSON.*; expected an object with a sentence in en"),
-        ("p.tsv", f"en\tzh\n{'a' * 2001}\t船\n", r"p\.tsv, line 2: its en has 2,001 characters, 'a+….*; expected at most 2,000: divide it"),
+        ("p.tsv", f"en\tzh\n{'a' * 1001}\t船\n", r"p\.tsv, line 2: its en has 1,001 characters, 'a+….*; expected at most 1,000: divide it"),
         ("p.txt", "", r"p\.txt holds no pair"),
     ],
 )  # fmt: skip

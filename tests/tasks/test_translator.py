@@ -10,7 +10,7 @@ from tiny import TinyReader
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.memory import Memory
 from memgpt_rag.tasks.translation import translator as translating
-from memgpt_rag.tasks.translation.decoding import _mean_likelihoods, place_terms, write
+from memgpt_rag.tasks.translation.decoding import _mean_likelihood, place_terms, write
 from memgpt_rag.tasks.translation.glossary import Glossary, Term
 from memgpt_rag.tasks.translation.pairs import SentencePair, create_memory
 from memgpt_rag.tasks.translation.translator import Translator
@@ -131,7 +131,7 @@ def test_a_term_is_placed_at_the_likeliest_of_the_places(translator):
     (free,) = write(model, [asked], memory(1), 12)
     placed = place_terms(model, asked, free, [Term("boat", ("船",))], memory, 12)
     assert "船" in placed and "船" not in free
-    (found,) = _mean_likelihoods(model, asked, [placed], memory(1))
+    found = _mean_likelihood(model, asked, placed, memory(1))
     row, total = [*model.prefix_ids, *asked], 0.0
     line = model.prompt.token_ids(f" {placed}\n\n")
     for token in line:
@@ -152,10 +152,10 @@ def test_words_are_not_placed_within_words(translator):
 
 
 def test_what_cannot_be_translated_is_refused(translator, tmp_path):
-    with pytest.raises(ValueError, match=r"A text has 0 characters; expected 1 to 2,000: give a sentence"):
+    with pytest.raises(ValueError, match=r"A text has 0 characters; expected 1 to 1,000: give a sentence"):
         translator.translate(["a", " \n"])
-    with pytest.raises(ValueError, match=r"A text has 2,001 characters"):
-        translator.translate(["a" * 2001])
+    with pytest.raises(ValueError, match=r"A text has 1,001 characters"):
+        translator.translate(["a" * 1001])
     with pytest.raises(MismatchError, match=r"are in en and zh, and 'de' was asked for; name one of these with --to\."):
         translator.translate(["a"], "de")
     with pytest.raises(ValueError, match=r"k is 0; expected 1 to 1,000\."):

@@ -65,10 +65,8 @@ def place_terms(
         if term.respected(translation):
             continue
         begun = _beginnings(model, asked, translation, term.translations[0], memory(1))
-        rows = [asked] * len(begun)
-        candidates = write(model, rows, memory(len(begun)), max_new_tokens, begun)
-        likelihoods = _mean_likelihoods(model, asked, candidates, memory(len(begun)))
-        ranked = zip([_respected(one, terms) for one in candidates], likelihoods, candidates, strict=True)
+        candidates = write(model, [asked] * len(begun), memory(len(begun)), max_new_tokens, begun)
+        ranked = [(_respected(one, terms), _mean_likelihood(model, asked, one, memory(1)), one) for one in candidates]
         count, _, best = max(ranked)
         if count > _respected(translation, terms):
             translation = best
@@ -85,32 +83,25 @@ def _beginnings(
     texts = [str(model.tokenizer.decode([token])) for token in tokens]
     cuts = [place for place, text in enumerate([*texts, " "]) if is_chinese or not text[:1].isalnum()]
     written = {cut: prompt.token_ids(f"{' ' if not (cut and is_chinese) else ''}{term}") for cut in cuts}
-    likelihood = _log_probabilities(model, [[*asked, *tokens]], memory, len(tokens) + 1)[0]
+    likelihood = _log_probabilities(model, [*asked, *tokens], memory, len(tokens) + 1)
     best = sorted(cuts, key=lambda cut: -float(likelihood[cut, written[cut][0]]))
     return [[*tokens[:cut], *written[cut]] for cut in best[:_PLACES]]
 
 
-def _mean_likelihoods(
-    model: MemoryDecoder, asked: Sequence[int], translations: Sequence[str], memory: AttendedMemory
-) -> list[float]:
-    """Return the mean log-likelihood of the tokens of each translation, its end included."""
-    lines = [model.prompt.token_ids(f" {one}\n\n") for one in translations]
-    longest = max(map(len, lines))
-    said = _log_probabilities(model, [[*asked, *line] for line in lines], memory, longest + 1)
-    means = []
-    for row, line in zip(said, lines, strict=True):
-        target = torch.tensor(line, device=row.device)
-        means.append(float(row[-len(line) - 1 : -1].gather(1, target[:, None]).mean()))
-    return means
+def _mean_likelihood(model: MemoryDecoder, asked: Sequence[int], translation: str, memory: AttendedMemory) -> float:
+    """Return the mean log-likelihood of the tokens of a translation, its end included."""
+    line = model.prompt.token_ids(f" {translation}\n\n")
+    said = _log_probabilities(model, [*asked, *line], memory, len(line) + 1)[:-1]
+    return float(said.gather(1, torch.tensor(line, device=said.device)[:, None]).mean())
 
 
 @torch.inference_mode()
 def _log_probabilities(
-    model: MemoryDecoder, rows: Sequence[Sequence[int]], memory: AttendedMemory, latest: int
-) -> Float[Tensor, "rows latest vocabulary"]:
-    """Return the log-probability of every token after each of the latest tokens of rows, which end together."""
-    ids, mask = model.pad_left(rows)
-    logits: Tensor = model(ids, mask, memory=memory, logits_to_keep=latest).logits
+    model: MemoryDecoder, tokens: Sequence[int], memory: AttendedMemory, latest: int
+) -> Float[Tensor, "latest vocabulary"]:
+    """Return the log-probability of every token after each of the latest ones."""
+    ids, mask = model.pad_left([tokens])
+    logits: Tensor = model(ids, mask, memory=memory, logits_to_keep=latest).logits[0]
     return logits.float().log_softmax(-1)
 
 

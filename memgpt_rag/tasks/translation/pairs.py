@@ -22,7 +22,7 @@ from memgpt_rag.passage import Passage
 LANGUAGES = ("en", "zh")
 # Metadata columns of an entry: the language of its text, that of its translation, and the translation.
 LANGUAGE, TARGET, TRANSLATION = "language", "target_language", "translation"
-MOST_SIDE = 2_000  # characters of one side of a pair
+MOST_SIDE = 1_000  # characters of one side of a pair
 _TABLE_ADVICE = "Name the languages of its columns with --languages."
 
 
