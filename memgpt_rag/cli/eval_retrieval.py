@@ -9,15 +9,15 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.cli import eval_answers
+from memgpt_rag.cli import eval_answers, eval_mteb
 from memgpt_rag.cli.options import encoder_option, memory_option, model_option
-from memgpt_rag.cli.search_options import OWN_MODEL, SearchOptions, refining_options
+from memgpt_rag.cli.search_options import SearchOptions, refining_options
 from memgpt_rag.hub.bundled import E5_ENCODER
 from memgpt_rag.io.console import SentenceGroup, echo, progress_bar, quiet_libraries
 from memgpt_rag.io.printable import counted
@@ -98,7 +98,7 @@ def evaluation() -> None:
     "runs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Ranking of another program in the form of TREC, to measure as well; may be given again.",
+    help="Ranking of another program to measure as well, in the form of TREC, or as .json of scores; may be given again.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder for report.json, report.md, report.html and the rankings."
@@ -129,7 +129,7 @@ def retrieval(
     --memory its documents are embedded whole, and searched exactly. Needs the extra `measure`.
     """
     from memgpt_rag.evaluation.data.layouts import read_dataset
-    from memgpt_rag.evaluation.data.trec import read_run
+    from memgpt_rag.evaluation.data.scores import read_ranking
     from memgpt_rag.evaluation.metrics.retrieval_measures import parse_measures
     from memgpt_rag.evaluation.reports.report import read_report
 
@@ -138,9 +138,11 @@ def retrieval(
     parse_measures(names)
     _require_sense(searches, search, encoders, memory, indexes=indexes, runs=runs, output=output)
     judged = read_dataset(data, split)
-    tagged = [read_run(path) for path in runs]
+    tagged = [read_ranking(path) for path in runs]
     if len({tag for tag, _ in tagged}) < len(tagged):
-        raise click.UsageError("Two of the rankings have the same tag; change the last column of one.")
+        raise click.UsageError(
+            "Two of the rankings have the same tag; change the last column, or the name of the .json file, of one."
+        )
     earlier = None if against is None else read_report(against)
     asked = _Asked(encoders, searches, search, model, indexes)
     measured, curves = _measured(
@@ -177,12 +179,11 @@ def _require_sense(
     output: Path | None,
 ) -> None:
     """Raises UsageError or ValueError: options that exclude each other, or a search that there is not."""
-    from memgpt_rag.evaluation.systems import is_reranked, require_search
+    from memgpt_rag.evaluation.systems import require_search
 
     for name in searches:
         require_search(name)
-    if search.rerank is None and any(map(is_reranked, searches)):
-        raise click.UsageError("A search with +rerank needs a reranker; name one with --rerank.")
+        search.require_reranker(name)
     if memory is not None and len(encoders) > 1:
         raise click.UsageError("A memory has one encoder; give --encoder once, where it has moved.")
     if indexes and runs and memory is None and not encoders:
@@ -239,7 +240,7 @@ def _systems(
     if opened is None and has_runs and not asked.encoders:
         return iter(())
     quiet_libraries()
-    search = _settings(asked.search, asked.model)
+    search = asked.search.load_named(asked.model)
     if opened is None:
         names = tuple(dict.fromkeys(asked.encoders or (E5_ENCODER,)))
         return _embedded(judged, names, asked.searches, search, folder, on_memory)
@@ -264,19 +265,6 @@ def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | N
     if output is not None:
         written = write_folder(output, measured, report)
         echo(f"Written: {', '.join(map(str, written))}.")
-
-
-def _settings(options: SearchOptions, model: str) -> Search:
-    """Weights and the reranker of searches, the language model itself among them."""
-    search = options.load()
-    if options.rerank != OWN_MODEL:
-        return search
-    from memgpt_rag.model import MemoryDecoder
-    from memgpt_rag.retrieval.rerankers import LikelihoodReranker
-
-    decoder = MemoryDecoder.from_pretrained(model)
-    decoder.prefix_ids = decoder.prompt.prefix_ids
-    return replace(search, reranker=LikelihoodReranker(decoder, decoder.prompt))
 
 
 def _systems_of(
@@ -352,3 +340,4 @@ def lexical_weight(data: Path, memory: Path, split: str, encoder: str | None, me
 
 
 evaluation.add_command(eval_answers.answers)
+evaluation.add_command(eval_mteb.mteb)

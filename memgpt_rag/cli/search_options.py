@@ -80,6 +80,27 @@ class SearchOptions:
         search = self.load()
         return self._with_own_model(search, model) if self.rerank == OWN_MODEL else search
 
+    def load_named(self, model: str) -> Search:
+        """The search, with the language model of that name loaded as a reranker where that was asked for.
+
+        Raises:
+            ModelError: no such reranker.
+        """
+        if self.rerank != OWN_MODEL:
+            return self.load()
+        from memgpt_rag.model import MemoryDecoder
+
+        decoder = MemoryDecoder.from_pretrained(model)
+        decoder.prefix_ids = decoder.prompt.prefix_ids
+        return self.load_with(decoder)
+
+    def require_reranker(self, search: str) -> None:
+        """Raises UsageError: a search such as "hybrid+rerank" is to be measured, and no reranker was named."""
+        from memgpt_rag.evaluation.systems import is_reranked
+
+        if self.rerank is None and is_reranked(search):
+            raise click.UsageError("A search with +rerank needs a reranker; name one with --rerank.")
+
     @staticmethod
     def _with_own_model(search: Search, model: MemoryDecoder) -> Search:
         from memgpt_rag.retrieval.rerankers import LikelihoodReranker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -40,11 +40,26 @@ def embed_documents(
     words: bool = False,
     on_block: Callable[[int], object] = lambda documents: None,
 ) -> tuple[Memory, Costs]:
-    """Embed every document whole, title and text, into a new memory that is searched exactly.
+    """Embed every document of a dataset whole into a new memory, as `embed_all` does."""
+    return embed_all(judged.documents.items(), judged.name, encoder, folder, words=words, on_block=on_block)
+
+
+def embed_all(
+    documents: Iterable[tuple[str, Document]],
+    source: str,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    words: bool = False,
+    on_block: Callable[[int], object] = lambda documents: None,
+) -> tuple[Memory, Costs]:
+    """Embed documents whole, title and text, into a new memory that is searched exactly.
 
     A text longer than the encoder reads is cut off by the encoder, as by any system that embeds whole documents.
 
     Args:
+        documents: id and document, each id once.
+        source: what they come from, which the entries name.
         folder: folder of the memory to write; must be new or empty.
         words: add a lexical index.
         on_block: called with the number of documents embedded in each block.
@@ -55,7 +70,7 @@ def embed_documents(
     began, encoding = time.perf_counter(), 0.0
     fingerprint = encoder.fingerprint
     with MemoryWriter(folder, metric="cosine" if encoder.normalized else "euclidean") as writer:
-        passages = _passages(judged)
+        passages = _passages(documents, source)
         while block := list(islice(passages, _BLOCK)):
             writer.add_values(block)
         for block in writer.value_blocks(_BLOCK):
@@ -75,9 +90,9 @@ def embed_documents(
     return memory, Costs(time.perf_counter() - began, encoding, disk_bytes)
 
 
-def _passages(judged: RetrievalDataset) -> Iterator[Passage]:
-    for line, (name, (title, text)) in enumerate(judged.documents.items(), 1):
-        yield Passage(name, text, title, judged.name, name, "line", line, line, 0, len(text))
+def _passages(documents: Iterable[tuple[str, Document]], source: str) -> Iterator[Passage]:
+    for line, (name, (title, text)) in enumerate(documents, 1):
+        yield Passage(name, text, title, source, name, "line", line, line, 0, len(text))
 
 
 def with_documents_of(judged: RetrievalDataset, memory: Memory) -> tuple[RetrievalDataset, int]:

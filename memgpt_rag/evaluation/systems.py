@@ -81,9 +81,8 @@ def make_system(
     require_search(search)
     from memgpt_rag.evaluation.data.dataset import digest
 
+    told = search_settings(search, settings)
     kind, reranked = SEARCHES[search]
-    if reranked and settings.reranker is None:
-        raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
     reranker = settings.reranker if reranked else None
     retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
 
@@ -97,17 +96,30 @@ def make_system(
         "passage_prompt": fingerprint.passage_prompt,
         "max_tokens": fingerprint.max_tokens,
         "entries": len(memory),
+        **told,
     }
+    return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, about=about, costs=costs)
+
+
+def search_settings(search: str, settings: Search) -> dict[str, Any]:
+    """Return the settings that make a difference in the named search, for a report.
+
+    Raises:
+        ValueError: the search lacks a reranker.
+    """
+    kind, reranked = SEARCHES[search]
+    told: dict[str, Any] = {}
     if kind == "hybrid":
-        about["fusion"] = settings.fusion
-        about["lexical_weight"] = settings.lexical_weight
-    if reranker is not None:
-        about |= {
-            "reranker": reranker.name,
-            "rerank_weight": retriever.search.weight_of_reranker,
+        told |= {"fusion": settings.fusion, "lexical_weight": settings.lexical_weight}
+    if reranked:
+        if settings.reranker is None:
+            raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
+        told |= {
+            "reranker": settings.reranker.name,
+            "rerank_weight": settings.weight_of_reranker,
             "depth": settings.depth,
         }
-    return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, about=about, costs=costs)
+    return told
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from memgpt_rag.errors import MissingPackageError
 
 
 def test_the_library_imports_no_framework():
-    code = "import sys, memgpt_rag.rag, memgpt_rag.integrations\nassert not {'langchain_core', 'llama_index'} & set(sys.modules)"
+    code = "import sys, memgpt_rag.rag, memgpt_rag.integrations\nassert not {'langchain_core', 'llama_index', 'mteb', 'ranx', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -21,6 +21,7 @@ def test_the_library_imports_no_framework():
     ("name", "package", "says"),
     [
         ("langchain", "langchain_core", r"LangChain needs the package langchain-core, which is not installed; run: pip install 'memgpt_rag\[langchain\]'"),
+        ("mteb", "mteb", r"MTEB needs the package mteb, which is not installed; run: pip install 'memgpt_rag\[mteb\]'"),
         ("llama_index", "llama_index", r"LlamaIndex needs the package llama-index-core, which is not installed; run: pip install 'memgpt_rag\[llama-index\]'"),
     ],
 )  # fmt: skip

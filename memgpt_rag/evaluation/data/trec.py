@@ -130,32 +130,46 @@ def read_run(path: Path) -> tuple[str, dict[str, list[tuple[str, float]]]]:
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:
-    """Write a run with its true ranks, from 1.
-
-    trec_eval ignores ranks, sorts by score in 32 bits, and breaks ties by the id. So a score that is not below the one
-    before it is written as the next smaller number of 32 bits: every tool then reads the order given here.
+    """Write a run with its true ranks, from 1, and the scores of `distinct_scores`.
 
     Raises:
         ValueError: a score above the one before it, one that is not finite, or an id or tag with white space in it.
     """
     lines = []
     for query, found in run.items():
-        above = math.inf
-        written = np.float32(np.inf)
-        for rank, (document, score) in enumerate(found, 1):
+        for rank, (document, score) in enumerate(distinct_scores(query, found), 1):
             for name in (query, document, tag):
                 if not name or len(name.split()) != 1 or name != name.strip():
                     raise ValueError(
                         f"{name!r} holds white space or nothing; a run's columns are parted by white space."
                     )
-            if not math.isfinite(score) or score > above:
-                raise ValueError(
-                    f"Rank {rank} of the query {query!r} has the score {score:g} after {above:g}; expected finite scores that "
-                    "never increase."
-                )
-            above, written = score, min(np.float32(score), np.nextafter(written, np.float32(-np.inf)))
-            lines.append(f"{query} Q0 {document} {rank} {written:.9g} {tag}\n")
+            lines.append(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def distinct_scores(query: str, found: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return a ranking with scores from which every tool reads the order given here.
+
+    trec_eval and others ignore ranks, sort by score in 32 bits, and break ties by the id. So a score that is not below the one
+    before it becomes the next smaller number of 32 bits.
+
+    Args:
+        query: its id, for messages.
+
+    Raises:
+        ValueError: a score above the one before it, or one that is not finite.
+    """
+    above, told = math.inf, np.float32(np.inf)
+    distinct = []
+    for rank, (document, score) in enumerate(found, 1):
+        if not math.isfinite(score) or score > above:
+            raise ValueError(
+                f"Rank {rank} of the query {query!r} has the score {score:g} after {above:g}; expected finite scores that "
+                "never increase."
+            )
+        above, told = score, min(np.float32(score), np.nextafter(told, np.float32(-np.inf)))
+        distinct.append((document, float(told)))
+    return distinct
 
 
 def _finite(score: str, where: str) -> float:
