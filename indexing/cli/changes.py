@@ -277,9 +277,10 @@ def diff(memory: Path, before: int, after: int | None) -> None:
 @where_option
 @click.option("--keys", is_flag=True, help="Write the keys to JSON Lines or Parquet, too; the others hold them anyway.")
 def export(memory: Path, file: Path, where: str | None, keys: bool) -> None:
-    """Write the entries of a memory to FILE, which ends in .jsonl, .parquet, .lance or .faiss.
+    """Write the entries of a memory to FILE, which ends in .jsonl, .parquet, .lance, .dataset or .faiss.
 
-    DATABASE/NAME.lance becomes a table of LanceDB. NAME.faiss becomes a flat index, and NAME.arrow beside it holds the entries:
+    DATABASE/NAME.lance becomes a table of LanceDB. NAME.dataset becomes a folder that `datasets.load_from_disk` opens, and key.faiss
+    in it an index for its load_faiss_index. NAME.faiss becomes a flat index, and NAME.arrow beside it holds the entries:
     the i-th row of one belongs to the i-th of the other.
     """
     from indexing.jobs.export_memory import export_memory

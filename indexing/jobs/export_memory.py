@@ -1,8 +1,9 @@
-"""Exports the entries of a memory: to JSON Lines or Parquet, to a table of LanceDB, or to a FAISS index beside an Arrow file."""
+"""Exports the entries of a memory: to JSON Lines or Parquet, a table of LanceDB, a dataset, or a FAISS index beside an Arrow file."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from indexing.imports.lancedb import connect
-from memgpt_rag.errors import SourceError
+from memgpt_rag.errors import MissingPackageError, SourceError
 from memgpt_rag.io.printable import printable_json
 from memgpt_rag.io.system_errors import at_path
 from memgpt_rag.memory import Memory
@@ -28,7 +29,8 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
 
     Args:
         file: a new file, whose name ends with .jsonl or .parquet; or with .lance, for a table of that name in the LanceDB
-            database that the folder is; or with .faiss, for a flat index whose i-th key is that of the i-th row of the file beside
+            database that the folder is; or with .dataset, for a folder that the library `datasets` opens, with a flat index of the
+            keys in it; or with .faiss, for a flat index whose i-th key is that of the i-th row of the file beside
             it whose name ends with .arrow.
         where: a filter; None for all entries.
         keys: also write the keys to JSON Lines or Parquet, as a column "key". The others hold them in any case.
@@ -38,7 +40,7 @@ def export_memory(memory: Memory, file: Path, *, where: str | None = None, keys:
 
     Raises:
         SourceError: the file's name has another suffix, or the file exists.
-        MissingPackageError: lancedb is not installed, and a table of it is to be written.
+        MissingPackageError: lancedb or datasets is not installed, and a table or dataset of it is to be written.
         ValueError: the filter is invalid.
     """
     if file.suffix not in _FORMS:
@@ -93,11 +95,36 @@ def _write_faiss(file: Path, memory: Memory, blocks: Blocks, keys: bool) -> None
     write_flat_index(file, (memory.keys(block) for block in rows), manifest.encoder.dimension, manifest.metric)
 
 
+def _write_dataset(file: Path, memory: Memory, blocks: Blocks, keys: bool) -> None:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingPackageError("datasets", "A dataset", "pip install 'memgpt_rag[datasets]'") from error
+    manifest, rows = memory.manifest, list(blocks)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=_ARROW) as stream:
+        schema = _schema(memory, None)
+        with pa.ipc.new_stream(stream, schema) as table:
+            for batch in _batches(memory, rows, schema, None):
+                table.write_batch(batch)
+        stream.flush()
+        shown = not datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
+            datasets.Dataset.from_file(stream.name).save_to_disk(str(file))
+        finally:
+            if shown:
+                datasets.enable_progress_bars()
+    found = (memory.keys(block) for block in rows)
+    write_flat_index(file / DATASET_INDEX, found, manifest.encoder.dimension, manifest.metric)
+
+
+DATASET_INDEX = "key.faiss"  # in the folder of a dataset
 _FAISS, _ARROW = ".faiss", ".arrow"
 _FORMS: dict[str, Callable[[Path, Memory, Blocks, bool], None]] = {
     ".jsonl": _write_lines,
     ".parquet": _write_parquet,
     ".lance": _write_lance,
+    ".dataset": _write_dataset,
     _FAISS: _write_faiss,
 }
 

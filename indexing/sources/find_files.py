@@ -18,7 +18,9 @@ from indexing.sources.addresses import shown_address, without_secrets
 from indexing.sources.document import Note
 from indexing.sources.folder_walk import FolderWalk, special_kind
 from indexing.sources.formats import file_format
+from indexing.sources.hub_datasets import hub_dataset
 from indexing.sources.inflation import Allowance, Counted
+from indexing.sources.saved_datasets import rows_only
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.system_errors import EXHAUSTED, machine_errno
 
@@ -36,7 +38,7 @@ class SourceFile:
         location: its path, or the address of its source, such as "s3://bucket/docs".
         name: its name in citations.
         bytes: its size; 0 if the store does not report it.
-        inside: its path in the file system of the address.
+        inside: its path in the file system of the address; of a dataset of the hub, its split.
         problem: the sentence why it cannot be read, which is known already; empty if it can.
     """
 
@@ -63,6 +65,10 @@ class SourceFile:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"file{PurePosixPath(self.name).suffix}"
+            if dataset := hub_dataset(self.location):
+                dataset.write(self.inside, path)
+                yield path
+                return
             with _fetching(self.location) as (files, _):
                 if self.location.startswith(_COMPRESSED):
                     with files.open(self.inside) as stream, path.open("wb") as copy:
@@ -138,7 +144,7 @@ def _local_files(source: Path, follow_links: bool, leave_out: Callable[[str, str
     if kind := special_kind(source.stat().st_mode):
         raise SourceError(f"{source} is {kind}, not a file; name a file or a folder of documents.")
     folder = FolderWalk(source, follow_links=follow_links, leave_out=leave_out) if source.is_dir() else None
-    for path, name in folder.files() if folder else [(source, source.name)]:
+    for path, name in rows_only(folder.files(), leave_out) if folder else [(source, source.name)]:
         shown = _citable(name)
         problem = (
             "" if shown == name else f"{shown} has a name that is no UTF-8; rename it, or leave it out with --exclude."
@@ -160,6 +166,10 @@ def _size(path: Path) -> int:
 
 
 def _remote_files(address: str) -> Iterator[SourceFile]:
+    if dataset := hub_dataset(address):
+        for split in dataset.splits():
+            yield SourceFile(address, dataset.file_name(split), 0, split)
+        return
     with _fetching(address) as (files, inside):
         about = files.info(inside)
         if about["type"] == "file":

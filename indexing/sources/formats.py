@@ -35,6 +35,7 @@ FORMATS = {
     "yaml_file": (".yaml", ".yml"),
     "csv_table": (".csv", ".tsv"),
     "parquet": (".parquet",),
+    "arrow": (".arrow",),
     "mail": (".eml",),
     "mailbox": (".mbox",),
     "notebook": (".ipynb",),
@@ -48,7 +49,7 @@ _FOLDERS = {
     "web": ("html", "epub"),
     "pages": ("pdf", "image"),
     "office": ("word", "powerpoint", "excel", "opendocument", "rtf"),
-    "records": ("jsonl", "json_file", "yaml_file", "csv_table", "parquet"),
+    "records": ("jsonl", "json_file", "yaml_file", "csv_table", "parquet", "arrow"),
     "containers": ("mail", "mailbox", "archive"),
 }
 _FOLDER = {name: folder for folder, names in _FOLDERS.items() for name in names}

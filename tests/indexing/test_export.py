@@ -36,7 +36,8 @@ def test_what_is_exported_is_what_is_there(sources, tmp_path, kind):
     with pytest.raises(SourceError, match="is there already; name another file"):
         export_memory(memory, file)
     with pytest.raises(
-        SourceError, match=r"ends in none of the suffixes of an export; .* \.jsonl, \.parquet, \.lance, \.faiss\."
+        SourceError,
+        match=r"ends in none of the suffixes of an export; .* \.jsonl, \.parquet, \.lance, \.dataset, \.faiss\.",
     ):
         export_memory(memory, tmp_path / "out.txt")
 

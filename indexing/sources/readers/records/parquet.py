@@ -37,7 +37,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             require_distinct([column.strip() for column in schema.names], name)
-            columns = _needed_columns(schema, options, name)
+            columns = needed_columns(schema, options, name)
         texts = [column for column in columns if _is_text(schema.field(column).type)]
         # A value that occurs in many rows stays in memory once.
         with pq.ParquetFile(path, read_dictionary=texts) as file:
@@ -54,7 +54,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         ) from error
 
 
-def _needed_columns(schema: Any, options: ReadOptions, name: str) -> list[str]:
+def needed_columns(schema: Any, options: ReadOptions, name: str) -> list[str]:
     """Return the names of the columns that are read, in order.
 
     Raises:
