@@ -7,9 +7,9 @@ searches and of rerankers can be added, and β of memory attention has the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from memgpt_rag.encoders.base import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import encoder_folder
 from memgpt_rag.hub.model_files import loading, require_all_whole
+from memgpt_rag.io.json_file import read_json
 from memgpt_rag.passage import Passage
 from memgpt_rag.plain_text import read_plain_text
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 
 _KIND = "reranker"
+_MOST_CONFIG = 2**24  # bytes
+# What the configuration of a model says whose tokens have vectors that were trained: file, key, values.
+_TOKEN_VECTORS = (
+    ("config_sentence_transformers.json", "model_type", ("MultiVectorEncoder", "ColBERT")),
+    ("config.json", "architectures", ("['HF_ColBERT']",)),
+)
 # Limit of logits in memory: with a vocabulary such as Gemma's, a question of 300 tokens has 80 million a passage.
 _MOST_LOGITS = 2**27
 
@@ -58,7 +65,7 @@ class Reranker(ABC):
         """
         margins = []
         for pairs in PAIRS.values():
-            told = [_passage(text) for _, text in pairs]
+            told = [to_passage(text) for _, text in pairs]
             rated = np.stack([self.rate(question, told) for question, _ in pairs])
             own = np.eye(len(pairs), dtype=bool)
             margins.append(float(rated[own].mean() - rated[~own].mean()))
@@ -101,11 +108,12 @@ class CrossEncoderReranker(Reranker):
 
 
 class LateInteractionReranker(Reranker):
-    """Late interaction with an embedding model of sentence-transformers: each question token is matched to its nearest one.
+    """Late interaction with a model of sentence-transformers: each question token is matched to its nearest one of the passage.
 
-    The score is the mean over the question's tokens of the highest cosine with a token of the passage (Khattab and Zaharia
-    2020, ColBERT). A model that was trained to embed whole texts needs no further training for it. The token vectors of the
-    latest `max_cached` passages are cached.
+    The score is the mean over the question's tokens of the highest dot product with a token of the passage (Khattab and Zaharia
+    2020, ColBERT). A MultiVectorEncoder was trained for this, and its own prompts, expansion and skipped words count. Of any other
+    embedding model the token vectors are taken, in unit length, and no further training is needed. The vectors of the latest
+    `max_cached` passages are cached.
 
     Raises:
         ModelError: the model does not exist.
@@ -114,28 +122,33 @@ class LateInteractionReranker(Reranker):
     weight = 0.5
 
     def __init__(self, name: str, *, device: str | None = None, max_cached: int = 4096):
-        from sentence_transformers import SentenceTransformer
+        from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 
         folder = encoder_folder(name)
+        source = str(folder or name)
         with loading(_KIND, name, folder), require_all_whole(_KIND, name):
-            self._model = SentenceTransformer(str(folder or name), device=device, trust_remote_code=False)
-        read_plain_text(self._model)
+            if _has_token_vectors(source):
+                several = MultiVectorEncoder(source, device=device, trust_remote_code=False)
+                read_plain_text(several, keep=[prompt for prompt in several.prompts.values() if prompt])
+                asked, told = several.encode_query, several.encode_document
+            else:
+                one = SentenceTransformer(source, device=device, trust_remote_code=False)
+                read_plain_text(one)
+                asked = told = partial(one.encode, output_value="token_embeddings")
         self.name = f"tokens of {name}"
-        self._of_passage = lru_cache(max_cached)(self._vectors)
+        self._unit = asked is told
+        self._of_question = partial(self._vectors, asked)
+        self._of_passage = lru_cache(max_cached)(partial(self._vectors, told))
 
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        asked = self._vectors(question)
+        asked = self._of_question(question)
         return np.array(
             [float((asked @ self._of_passage(one.titled_text).T).max(axis=1).mean()) for one in passages], np.float32
         )
 
-    def _vectors(self, text: str) -> Float[np.ndarray, "tokens dimension"]:
-        vectors = self._model.encode(text or " ", output_value="token_embeddings", show_progress_bar=False)
-        found = vectors.float().cpu().numpy()
-        unit: Float[np.ndarray, "tokens dimension"] = found / np.maximum(
-            np.linalg.norm(found, axis=1, keepdims=True), 1e-12
-        )
-        return unit
+    def _vectors(self, encode: Callable[..., Any], text: str) -> Float[np.ndarray, "tokens dimension"]:
+        found: np.ndarray = encode(text or " ", show_progress_bar=False).float().cpu().numpy()
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12) if self._unit else found
 
 
 class LikelihoodReranker(Reranker):
@@ -178,7 +191,7 @@ class LikelihoodReranker(Reranker):
 
 
 def load_reranker(name: str) -> Reranker:
-    """Load a cross-encoder by hub name or folder or, after "tokens:", an embedding model for late interaction.
+    """Load a cross-encoder by hub name or folder or, after "tokens:", a MultiVectorEncoder or embedding model for late interaction.
 
     Raises:
         ModelError: the model does not exist, or is no reranker.
@@ -187,5 +200,18 @@ def load_reranker(name: str) -> Reranker:
     return LateInteractionReranker(model) if kind == "tokens" and model else CrossEncoderReranker(name)
 
 
-def _passage(text: str) -> Passage:
+def _has_token_vectors(source: str) -> bool:
+    """Return whether a model was saved as a MultiVectorEncoder, or as a ColBERT of PyLate or of Stanford."""
+    from sentence_transformers.util import load_file_path
+
+    for file, key, kinds in _TOKEN_VECTORS:
+        path = load_file_path(source, file)
+        told = read_json(path, max_bytes=_MOST_CONFIG) if path is not None else None
+        if isinstance(told, dict) and str(told.get(key)) in kinds:
+            return True
+    return False
+
+
+def to_passage(text: str) -> Passage:
+    """Return a text as a passage from nowhere."""
     return Passage("", text, "", "", "", "line", 1, 1, 0, len(text))

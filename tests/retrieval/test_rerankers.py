@@ -130,6 +130,21 @@ def test_tokens_are_compared_as_colbert_does(tmp_path):
         load_reranker("tokens:nobody/none")
 
 
+def test_a_multi_vector_encoder_rates_as_its_own_similarity_does(tmp_path):
+    from sentence_transformers import MultiVectorEncoder
+
+    bert, folder = tiny_bert(tmp_path / "bert"), tmp_path / "colbert"
+    prompts = {"query": "[Q] ", "document": "[D] "}
+    MultiVectorEncoder(str(bert), prompts=prompts, similarity_fn_name="meanmaxsim").save(str(folder))
+    reranker, plain = load_reranker(f"tokens:{folder}"), MultiVectorEncoder(str(folder))
+    told = [plain.encode_document(one.titled_text, show_progress_bar=False) for one in PASSAGES]
+    expected = plain.similarity([plain.encode_query(QUESTION, show_progress_bar=False)], told)[0]
+    np.testing.assert_allclose(reranker.rate(QUESTION, PASSAGES), expected, atol=1e-5)
+    without_prompts = MultiVectorEncoder(str(folder), prompts={"query": "", "document": ""})
+    other = without_prompts.similarity([without_prompts.encode_query(QUESTION, show_progress_bar=False)], told)[0]
+    assert not np.allclose(other, expected, atol=1e-3), "the prompts make a difference"
+
+
 @pytest.mark.offline_models
 def test_gemma_rates_a_questions_own_passage_highest(gemma):
     prompt, before = Prompt(gemma.tokenizer), gemma.prefix_ids
