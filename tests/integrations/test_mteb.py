@@ -191,6 +191,7 @@ def test_the_command_writes_results_in_the_form_of_the_leaderboard(tmp_path):
         ([], 2, "Name a task, or a benchmark with --benchmark."),
         (["SciFactt"], 1, "MTEB has no task 'SciFactt', and no dataset is there; did you mean SciFact?"),
         (["STSBenchmark", "--search", "bm25"], 1, "STSBenchmark is a task of STS, which searches nothing"),
+        (["SciFact", "SciFact"], 1, "Two of the tasks are called 'SciFact'"),
         (["SciFact", "--search", "hybrid+rerank"], 2, "A search with +rerank needs a reranker"),
         pytest.param(["--benchmark", "Mine"], 1, "MTEB has no benchmark 'Mine'", marks=pytest.mark.slow),
     ],

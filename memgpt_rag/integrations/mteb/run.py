@@ -37,19 +37,20 @@ class Scores:
 
 
 def chosen_tasks(
-    names: Sequence[str], benchmark: str | None = None, split: str = "test", *, search: str = "dense"
+    asked: Sequence[str], benchmark: str | None = None, split: str = "test", *, search: str = "dense"
 ) -> list[AbsTask]:
     """Return tasks by MTEB's names, or of datasets by their paths.
 
     Args:
+        asked: these names and paths.
         benchmark: name of a benchmark of MTEB, whose tasks are added.
         split: of datasets in the layout of BEIR.
         search: what is to be measured; tasks that search nothing have vectors compared, which only "dense" does.
 
     Raises:
-        SourceError: there is no such task, benchmark or dataset, or it is not for that search.
+        SourceError: there is no such task, benchmark or dataset, two have one name, or one is not for that search.
     """
-    tasks = [_task(name, split) for name in names]
+    tasks = [_task(name, split) for name in asked]
     if benchmark is not None:
         try:
             tasks += mteb.get_benchmark(benchmark).tasks
@@ -57,6 +58,11 @@ def chosen_tasks(
             raise SourceError(
                 f"MTEB has no benchmark {benchmark!r}; `mteb available-benchmarks` lists them."
             ) from error
+    names = [task.metadata.name for task in tasks]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SourceError(
+            f"Two of the tasks are called {twice!r}, and so would be their results; name them in two runs, with an --output each."
+        )
     for task in tasks:
         if task.metadata.modalities != ["text"]:
             raise SourceError(f"{task.metadata.name} is not about texts alone; name a task of texts.")
@@ -99,6 +105,10 @@ def run_tasks(tasks: Sequence[AbsTask], encoder: Encoder, search: str, settings:
                 f"The data of {task.metadata.name} cannot be had ({first_line(error)}); MTEB downloads it from the hub: see to the "
                 "connection, or name a dataset of yours by its path."
             ) from error
+        if not result.task_results:  # of a task whose data is private
+            raise SourceError(
+                f"The data of {task.metadata.name} is private: {first_line(result.exceptions[0].exception)}."
+            )
         for split, parts in result.task_results[0].scores.items():
             found += [Scores(task.metadata.name, split, part["hf_subset"], part) for part in parts]
     return found

@@ -78,7 +78,9 @@ class MemGPTSearch:
             words=needs_lexical_index(self._search),
         )
         self._system = make_system(self._search, memory, self._encoder, self._settings)
-        self._folder = folder  # the one before it is removed
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._folder = folder
 
     def search(
         self,
