@@ -22,6 +22,12 @@ DEFAULT_FIT_ON = 100  # examples that weight and temperatures are fitted to
 
 # How sentences are translated.
 DEFAULT_PAIRS = 4  # sentence pairs of each text
+# How documents are summarised.
+Outline = Literal["auto", "headings", "topics"]  # auto: headings where there are several, else topics
+OUTLINES: tuple[Outline, ...] = get_args(Outline)
+DEFAULT_PARTS = 6  # the most parts of a summary
+DEFAULT_PART_TOKENS = 64  # of a part
+DEFAULT_RETRIEVE_EVERY = 32  # tokens after which a part goes on with other entries
 
 # How entries are searched.
 SearchKind = Literal["dense", "bm25", "hybrid"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TITLE_SEPARATOR = " › "  # between the title of a document and the headings of a passage
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -47,6 +49,11 @@ class Passage:
         if self.first == self.last:
             return f"{document}, {self.unit} {self.first}"
         return f"{document}, {self.unit}s {self.first}–{self.last}"
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The title of the document and the headings that the passage stands under, from the outermost on; none without a title."""
+        return tuple(self.title.split(TITLE_SEPARATOR)) if self.title else ()
 
     @property
     def document(self) -> tuple[str, str]:

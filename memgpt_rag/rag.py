@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class RAG:
     Args:
         states_folder: where to keep states that are computed, for later processes; None to keep none. States that the
             memory stores come first.
+        stored_states: whether to take those; False where the model reads after another prefix than questions have.
 
     Raises:
         MismatchError: the memory was embedded by another encoder, or holds states of another language model.
@@ -53,6 +55,7 @@ class RAG:
         *,
         search: Search = Search(),
         states_folder: Path | None = None,
+        stored_states: bool = True,
     ):
         self.retriever = Retriever(memory, encoder, search)
         self.model = model
@@ -61,7 +64,7 @@ class RAG:
             model.prefix_ids = prompt.prefix_ids
         self._confidence: dict[str, ConfidenceModel] = {}
         states: StatesSource = ComputedStates(model, prompt)
-        if (stored := memory.manifest.states) is not None:
+        if stored_states and (stored := memory.manifest.states) is not None:
             stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
             states = MemoryStates(model, prompt, memory)
         elif states_folder is not None:
@@ -192,6 +195,9 @@ class RAG:
             name = min(misplaced)
             raise TypeError(f"{name} is an option: give AskOptions({name}=…) after the question.")
         held = HeldStreamer(streamer) if streamer is not None and options.may_withhold else None
+        if options.retrieve_every is not None:
+            for draft in drafts:
+                draft.renew = draft.renew or partial(self._renewed, draft.question, options)
         self._route(drafts, options)
         generate(self.generator, drafts, options, self.confidence, held or streamer, **settings)
         answers = [judge(draft, self.confidence, abstain=options.abstain) for draft in drafts]
@@ -236,9 +242,18 @@ class RAG:
         """Begin the answer to a question whose entries are retrieved already, to be generated token by token with others.
 
         Once it is done it equals that of `answer_from`.
+
+        Raises:
+            ValueError: entries were to be renewed, which `answer_from` does.
         """
+        if options.retrieve_every is not None:
+            raise ValueError("Answers that are generated with others keep their entries; leave retrieve_every out.")
         self._route([draft], options)
         return OngoingAnswer(self.generator, draft, options, self.confidence)
+
+    def _renewed(self, question: str, options: AskOptions, latest: str) -> list[Retrieved]:
+        """Return the entries for what an answer to a question goes on with."""
+        return self.retriever.retrieve([f"{question}\n{latest}"], options.k, where=options.where)[0]
 
     def _route(self, drafts: Sequence[Draft], options: AskOptions) -> None:
         self._add_rare_overlap([draft for draft in drafts if draft.retrieved])

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import PurePosixPath
 
-from indexing.passages.split_passages import TITLE_SEPARATOR
 from indexing.seen import SeenRuns, SeenTexts
-from memgpt_rag.passage import Passage
+from memgpt_rag.passage import TITLE_SEPARATOR, Passage
 
 NEARLY = 0.8
 _SHINGLE_WORDS = 8

@@ -15,11 +15,10 @@ from indexing.passages.split_cache import SplitCache
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
 from memgpt_rag.choices import DEFAULT_MAX_PASSAGE_TOKENS
-from memgpt_rag.passage import Passage
+from memgpt_rag.passage import TITLE_SEPARATOR, Passage
 
 # Titles go into the encoder and the language model with every passage, so long ones are shortened.
 MAX_TITLE_CHARACTERS = 120
-TITLE_SEPARATOR = " › "
 # The least that is shown of a document's title, in characters.
 _LEAST_OF_A_TITLE = 16
 

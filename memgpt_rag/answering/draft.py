@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from memgpt_rag.answering.answer import Timings
@@ -21,6 +21,7 @@ class Draft:
     Attributes:
         question: as it was asked.
         context: instructions and earlier turns, which the language model reads before the question; may be empty.
+        renew: what finds entries for the text written last, where they are renewed while the answer is written; None where they stay.
         control: what chooses the answer's tokens and says when it ends; None for what `generate` is asked for.
         began: when it arrived, in seconds of `time.perf_counter`.
         retrieved: entries found for it, best first; more of them than are read, since the scores of the others tell how far
@@ -50,6 +51,7 @@ class Draft:
     timings: Timings | None = None
     context: str = ""
     control: RowControl | None = None
+    renew: Callable[[str], Sequence[Retrieved]] | None = None
 
     def __post_init__(self) -> None:
         if self.retrieved:

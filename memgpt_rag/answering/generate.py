@@ -18,6 +18,7 @@ from memgpt_rag.answering.generation_hooks import HeldStreamer, TokenLogProbs
 from memgpt_rag.answering.generator import Generated, Generator
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.renewal import RenewedMemory, generate_renewed
 from memgpt_rag.answering.route import reroute
 from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.choices import MODES, Mode
@@ -54,11 +55,14 @@ def generate(
         if route != "memory" and isinstance(streamer, HeldStreamer):
             streamer.start_again()
         own = generator.on_route(route)
-        size = own.model.rows_at_once(len(batch))
+        size = 1 if options.retrieve_every is not None else own.model.rows_at_once(len(batch))
         for part in (batch[start : start + size] for start in range(0, len(batch), size)):
             decision = _Decision(part, options, confidence, streamer)
             together = _DraftBatch(own, part, options.max_new_tokens, decision, streamer, settings)
-            together.note(together.generator.generate(together.prepared))
+            if options.retrieve_every is not None and route == "memory":
+                together.generate_renewed(options.retrieve_every)
+            else:
+                together.note(together.generator.generate(together.prepared))
 
 
 class OngoingAnswer:
@@ -156,17 +160,31 @@ class _DraftBatch:
             **{**settings, "logits_processor": processors},
         )
 
-    def note(self, generated: Generated) -> None:
-        """Note what was generated in the drafts."""
+    def generate_renewed(self, every: int) -> None:
+        """Generate the answer to the one question, whose entries are renewed after every so many tokens, and note it."""
+        (draft,) = self._drafts
+        assert draft.renew is not None, "answer_from sets it"
+        generated, attended = generate_renewed(self.generator, self.prepared, draft.entries, draft.renew, every)
+        if draft.route == "memory":
+            draft.entries = attended.entries
+        self.note(generated, attended)
+
+    def note(self, generated: Generated, attended: RenewedMemory | None = None) -> None:
+        """Note what was generated in the drafts.
+
+        Args:
+            attended: what the question attended to, where that was exchanged; None for the memory that it began with.
+        """
         self._rows.cut(generated.tokens)
-        masses = generated.memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
+        memory = attended or generated.memory
+        masses = memory.entry_mass([max(1, len(tokens)) for tokens in generated.tokens])
         log_probs = self._log_probs.of(generated.tokens)
         for row, draft in enumerate(self._drafts):
             retrieved, clock = self._began - draft.began, generated.clock
             draft.tokens, draft.log_probs, draft.mass = generated.tokens[row], log_probs[row], masses[row]
             draft.text = self.generator.prompt.answer_text(draft.tokens)
             if draft.route == "memory" and draft.entries:
-                draft.trace = self._trace(draft, generated.memory, row)
+                draft.trace = self._trace(draft, memory, row)
             draft.timings = Timings(
                 retrieved,
                 retrieved + clock.states_ready,
@@ -174,7 +192,7 @@ class _DraftBatch:
                 time.perf_counter() - draft.began,
             )
 
-    def _trace(self, draft: Draft, memory: AttendedMemory, row: int) -> AttentionTrace | None:
+    def _trace(self, draft: Draft, memory: AttendedMemory | RenewedMemory, row: int) -> AttentionTrace | None:
         weights = memory.answer_attention(row, len(draft.tokens))
         spans = [self.generator.prompt.entry_spans(entry.passage) for entry in draft.entries]
         if weights is None or None in spans:

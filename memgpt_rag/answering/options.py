@@ -29,6 +29,8 @@ class AskOptions:
         abstain: answer "not in memory", in the question's language, where the memory does not support the answer, as where
             nothing was found. What "auto" answers without the memory stays as it is.
         max_new_tokens: longest answer.
+        retrieve_every: tokens after which entries are searched anew, for the question and what was written last; None for entries
+            that stay. For answers of several sentences, from memory.
 
     Raises:
         ValueError: an unknown mode or use of memory, a number out of bounds, or options that exclude each other.
@@ -40,6 +42,7 @@ class AskOptions:
     use_memory: UseMemory = "always"
     abstain: bool = False
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    retrieve_every: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -54,6 +57,10 @@ class AskOptions:
             raise ValueError(
                 'abstain judges what the memory supports, and use_memory="never" leaves it out; give one of them.'
             )
+        if self.retrieve_every is not None:
+            require_between("retrieve_every", self.retrieve_every, 1, MOST_NEW_TOKENS)
+            if self.mode != "memory":
+                raise ValueError(f'retrieve_every renews entries in attention; mode is {self.mode!r}, not "memory".')
         require_between("k", self.k, 1, MOST_ENTRIES)
         require_between("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
 

@@ -11,6 +11,7 @@ from memgpt_rag.cli.classify import classify
 from memgpt_rag.cli.graph import graph
 from memgpt_rag.cli.info import info
 from memgpt_rag.cli.serve import serve
+from memgpt_rag.cli.summarise import summarise
 from memgpt_rag.cli.translate import translate
 from memgpt_rag.io.console import SentenceGroup, version_option
 
@@ -32,5 +33,16 @@ def main() -> None:
     """Ask a memory: a language model answers from entries that it attends to, and cites them."""
 
 
-for _command in (ask, classify, graph, translate, info, serve, mcp, *training.COMMANDS, eval_retrieval.evaluation):
+for _command in (
+    ask,
+    summarise,
+    classify,
+    translate,
+    graph,
+    info,
+    serve,
+    mcp,
+    *training.COMMANDS,
+    eval_retrieval.evaluation,
+):
     main.add_command(_command)

@@ -24,6 +24,7 @@ class DecodingRow:
 
     Attributes:
         ids: tokens of the question and of the answer so far.
+        asked: how many of them are the question's.
         length: tokens that are in the cache, the prefix included.
         memory: what it attends to; collects its weights.
         ended: whether the answer is complete, or has failed.
@@ -39,6 +40,7 @@ class DecodingRow:
         streamer: BaseStreamer,
     ):
         self.ids, self.memory, self.ended = ids, memory, False
+        self.asked = ids.shape[1]
         self.length = 0
         self.error: Exception | None = None
         self._processors, self._stopping, self._streamer = processors, stopping, streamer
@@ -96,6 +98,21 @@ def read_question(
 
     row: DecodingRow = model.generate(ids, memory=memory, custom_generate=begin, streamer=streamer, **settings)
     return row
+
+
+@torch.inference_mode()
+def exchange_memory(model: MemoryDecoder, row: DecodingRow, memory: AttendedMemory) -> None:
+    """Read a row's question and its answer so far with another memory, and choose the next token.
+
+    What is written from now on is what the model would write if it had been asked with this memory and had begun its answer so.
+    All is read anew, since the positions of question and answer follow the longest entry.
+
+    Args:
+        row: alone, and not ended.
+    """
+    row.memory = memory
+    output = model(row.ids, memory=memory, use_cache=True, logits_to_keep=1)
+    row.begin(output.past_key_values, output.logits[:, -1])
 
 
 class DecodingBatch:

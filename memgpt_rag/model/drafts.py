@@ -8,6 +8,7 @@ itself, by the same rules and from the same scores as without drafts.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -88,16 +89,18 @@ def can_draft(cache: DynamicCache) -> bool:
 
 
 @torch.inference_mode()
-def decode(model: MemoryDecoder, row: DecodingRow, drafts: LookupDrafts) -> None:
+def decode(model: MemoryDecoder, row: DecodingRow, drafts: LookupDrafts, most: int | None = None) -> None:
     """Decode a row to its end, several tokens a forward pass where a draft holds.
 
     Args:
-        row: alone, its question read.
+        row: alone, its question read just now.
+        most: tokens of the answer with which to leave off; None for none.
     """
     cache, memory = row.take_cache(), row.memory
-    asked, drafting = row.ids.shape[1] - 1, can_draft(cache)
-    while not row.ended:
-        draft = drafts.draft(row.ids[0, asked:].tolist()) if drafting else []
+    drafting, end = can_draft(cache), sys.maxsize if most is None else row.asked + most
+    while not row.ended and row.ids.shape[1] < end:
+        draft = drafts.draft(row.ids[0, row.asked :].tolist()) if drafting else []
+        draft = draft[: end - row.ids.shape[1] - 1]
         memory.recorded_queries = 1 + len(draft)
         latest = row.ids[:, -1:]
         ids = torch.cat([latest, latest.new_tensor([draft])], dim=1) if draft else latest

@@ -109,6 +109,11 @@ class Prompt:
         return (*self._begin, *self._ids(examples))
 
     @property
+    def instruction(self) -> str:
+        """What a model with a chat template is told to do, before entries and question."""
+        return _INSTRUCTION
+
+    @property
     def _begin(self) -> tuple[int, ...]:
         return () if self.tokenizer.bos_token_id is None else (self.tokenizer.bos_token_id,)
 
@@ -237,7 +242,7 @@ class Prompt:
         Raises:
             ModelError: the template fails, or leaves the message out.
         """
-        messages = [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}]
+        messages = [{"role": "user", "content": f"{self.instruction}\n\n{_MARK}"}]
         try:
             turn: str = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, enable_thinking=self.think

@@ -35,6 +35,7 @@ from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores
 from memgpt_rag.serving.translators import Translators
+from memgpt_rag.serving.writers import Writers
 
 if TYPE_CHECKING:
     from memgpt_rag.serving.telemetry import Telemetry
@@ -51,6 +52,7 @@ class Service:
         responses: the latest responses, from which others go on.
         classifiers: those of the memories that one was fitted to.
         translators: those of the memories of sentence pairs.
+        writers: what writes summaries of the memories.
     """
 
     settings: ServerSettings
@@ -64,6 +66,7 @@ class Service:
     responses: PreviousResponses = field(default_factory=PreviousResponses)
     classifiers: Classifiers = field(default_factory=Classifiers)
     translators: Translators = field(default_factory=Translators)
+    writers: Writers = field(default_factory=Writers)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property

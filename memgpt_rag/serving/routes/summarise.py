@@ -1,0 +1,86 @@
+"""/v1/summarise: a memory is summarised, or a text is written about what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from memgpt_rag.choices import (
+    DEFAULT_K,
+    DEFAULT_PART_TOKENS,
+    DEFAULT_PARTS,
+    DEFAULT_RETRIEVE_EVERY,
+    Outline,
+)
+from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRIES, MOST_NEW_TOKENS, MOST_PARTS
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.chat_request import Strict
+from memgpt_rag.serving.filters import condition
+from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.service import Service, access_of, service_of
+from memgpt_rag.serving.store_search import StoreAttributes
+from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
+from memgpt_rag.tasks.summaries.summary import Part
+
+router = APIRouter(tags=["summaries"])
+
+
+class SummariseRequest(Strict):
+    """The body of POST /v1/summarise; `model` is the name of a memory, and the rest as of `memgpt-rag summarise`."""
+
+    model: Annotated[str, Field(max_length=200)]
+    about: Annotated[str, Field(max_length=MOST_CHARACTERS)] = ""
+    filter: str | dict[str, Any] | None = None
+    outline: Outline = "auto"
+    parts: Annotated[int, Field(ge=1, le=MOST_PARTS)] = DEFAULT_PARTS
+    part_tokens: Annotated[int, Field(ge=8, le=MOST_NEW_TOKENS)] = DEFAULT_PART_TOKENS
+    k: Annotated[int, Field(ge=1, le=MOST_ENTRIES)] = DEFAULT_K
+    retrieve_every: Annotated[int, Field(ge=1, le=MOST_NEW_TOKENS)] | None = DEFAULT_RETRIEVE_EVERY
+
+
+@router.post("/v1/summarise")
+async def summarise(request: Request, body: SummariseRequest) -> dict[str, Any]:
+    """Summarise a memory: parts by its outline, their sentences, and the passages that each sentence rests on.
+
+    Parts that would begin after the server's deadline are left out; then `complete` is false.
+    """
+    service, access = service_of(request), access_of(request)
+    served = service.memories.get(service.memory_name(body.model, None, access), access)
+    if body.part_tokens > service.settings.max_new_tokens:
+        raise ApiError(
+            400,
+            f"part_tokens is {body.part_tokens:,}; expected at most {service.settings.max_new_tokens:,}.",
+            param="part_tokens",
+        )
+    where = condition(body.filter, "filter", StoreAttributes(served, service.stores.known(served.name)))
+    options = SummaryOptions(where=where, **body.model_dump(exclude={"model", "filter"}))
+    parts, data = _Parts(service, served, options), list[dict[str, Any]]()
+    end, complete = time.monotonic() + service.settings.deadline_seconds, False
+    # A part at a time, so that questions to the memories go on between two of them.
+    while time.monotonic() < end and not await request.is_disconnected():
+        part = await asyncio.wrap_future(service.engine.call(parts.following))
+        if complete := part is None:
+            break
+        data.append({"object": "summary.part", "index": len(data), **part.to_dict()})
+    return {"object": "list", "data": data, "complete": complete, "model": served.name}
+
+
+class _Parts:
+    """The parts of a summary, each written when it is asked for, in the engine's thread."""
+
+    def __init__(self, service: Service, served: ServedMemory, options: SummaryOptions):
+        self._service, self._served, self._options = service, served, options
+        self._parts: Iterator[Part] | None = None
+
+    def following(self) -> Part | None:
+        """Return the next part; None behind the last one."""
+        with self._service.memories.lock:  # the encoder embeds
+            if self._parts is None:
+                writer = self._service.writers.get(self._served)
+                self._parts = write(writer, outline(writer, self._options), self._options)
+            return next(self._parts, None)
