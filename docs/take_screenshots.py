@@ -1,4 +1,5 @@
-"""Takes the pictures of docs/guide/page.md: a server with the demo's memory, and its page in a headless Chromium.
+"""Takes the pictures of docs/guide/page.md and images.md: a server with the demo's memory and a report
+with figures, and its page in a headless Chromium.
 
 python docs/take_screenshots.py            writes docs/assets/page-*.png
 
@@ -27,10 +28,16 @@ ENGLISH, CHINESE = "How much is a rowing boat?", "风筝节是什么时候？"
 
 
 def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A server of the demo's memory that is ready."""
-    command = [sys.executable, "-m", "indexing", "build", "examples/knowledge", "--memory", str(folder / "park")]
-    subprocess.run(command, check=True, cwd=ROOT)
-    command = [sys.executable, "-m", "memgpt_rag", "serve", "--memory", str(folder / "park"), "--port", str(port)]
+    """A server of the demo's memory, and of one with figures, that is ready."""
+    memories = [folder / "park", folder / "report"]
+    for job, source, memory in (
+        ("build", "examples/knowledge", memories[0]),
+        ("build", "examples/images/report.pdf", memories[1]),
+        ("pictures", "examples/images/report.pdf", memories[1]),
+    ):
+        subprocess.run([sys.executable, "-m", "indexing", job, source, "--memory", str(memory)], check=True, cwd=ROOT)
+    command = [sys.executable, "-m", "memgpt_rag", "serve", "--port", str(port)]
+    command += [part for memory in memories for part in ("--memory", str(memory))]
     server = subprocess.Popen([*command, "--files", str(folder / "files")], cwd=ROOT, stderr=subprocess.DEVNULL)
     while server.poll() is None:
         with contextlib.suppress(OSError):
@@ -76,6 +83,16 @@ def take(browser: Any, url: str) -> None:
         picture(page, "narrow")
 
 
+def take_figure(browser: Any, url: str) -> None:
+    """A question that a figure answers."""
+    with opened(browser, url, viewport={"width": 1200, "height": 1000}) as page:
+        page.select_option("#memory-name", "report")
+        turn = ask(page, "How many visitors came in summer?")
+        turn.locator(".passage img").first.wait_for()
+        page.wait_for_function("() => [...document.querySelectorAll('.passage img')].every((one) => one.complete)")
+        picture(page, "figure")
+
+
 def main() -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -85,6 +102,7 @@ def main() -> None:
         try:
             with chromium() as browser:
                 take(browser, f"http://127.0.0.1:{port}")
+                take_figure(browser, f"http://127.0.0.1:{port}")
         finally:
             server.terminate()
             server.wait(60)

@@ -18,6 +18,7 @@ from memgpt_rag.errors import MemoryFormatError, MismatchError
 
 PROBE_QUERY = "Where does the river meet the sea? 河流在哪里入海？"
 PROBE_PASSAGE = "The river meets the sea at the old harbour. 河流在旧港口入海。"
+PROBE_PIXELS = 32  # a side of the probe picture, whose pixel in row y and column x is (8 x, 8 y, 255 - 4 x - 4 y)
 
 # Cosine between states of one model in fp32 and bf16 was above .9999.
 SAME_STATES = 0.999
@@ -29,6 +30,7 @@ _MAX_LAYERS = 2**12
 # Of encoders that were measured, those with unit vectors have .1 to .6.
 _LEAST_SCALE, _MOST_SCALE = 1e-4, 1e6
 _ASK_AGAIN = "Ask with the encoder that embedded it, or build the memory again."
+_USUAL = {"backend": "torch", "precision": "fp32", "picture_probe": ""}  # what files leave out
 # Fields that have another name in the files of memories.
 _NAMES_IN_FILES = {"normalized": "normalised", "score_scale": "score_contrast"}
 
@@ -49,6 +51,7 @@ class EncoderFingerprint:
         query_probe, passage_probe: base64 of little-endian float16 vectors of the probe texts.
         backend, precision: what ran it and in which numbers, as in `memgpt_rag.encoders.backends`. Jobs keep to both; whoever
             asks need not, since vectors are what must match. Memories do not say "torch" and "fp32", which was all there was.
+        picture_probe: where keys are of pictures, likewise the vector of the probe picture; else empty, and memories do not say it.
     """
 
     name: str
@@ -62,12 +65,12 @@ class EncoderFingerprint:
     passage_probe: str
     backend: str = "torch"
     precision: str = "fp32"
+    picture_probe: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a manifest holds them."""
-        usual = {"backend": "torch", "precision": "fp32"}
         return {
-            _NAMES_IN_FILES.get(name, name): value for name, value in asdict(self).items() if usual.get(name) != value
+            _NAMES_IN_FILES.get(name, name): value for name, value in asdict(self).items() if _USUAL.get(name) != value
         }
 
     @classmethod
@@ -75,7 +78,7 @@ class EncoderFingerprint:
         """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
         kinds = {"str": str, "int": int, "bool": bool, "float": float}
         wanted = {_NAMES_IN_FILES.get(name, name): kinds[str(kind)] for name, kind in cls.__annotations__.items()}
-        given = {"backend": "torch", "precision": "fp32", **fields}
+        given = {**_USUAL, **fields}
         wrong = [name for name, kind in wanted.items() if type(given.get(name)) is not kind]
         wrong += sorted(set(fields) - set(wanted))
         if not wrong:
@@ -85,6 +88,11 @@ class EncoderFingerprint:
                 # Scores are divided by it: at 0, and where it is no number, every share of attention would be none either.
                 *([] if is_score_scale(given["score_contrast"]) else ["score_contrast"]),
                 *(name for name in ("query_probe", "passage_probe") if not _is_probe(given[name], given["dimension"])),
+                *(
+                    name
+                    for name in ("picture_probe",)
+                    if given[name] and not _is_probe(given[name], given["dimension"])
+                ),
             ]
         if wrong:
             raise MemoryFormatError(
@@ -119,12 +127,12 @@ class EncoderFingerprint:
             mine, theirs = getattr(self, which), getattr(other, which)
             if mine != theirs:
                 differs.append(f"{which.replace('_', ' ')} {mine!r} against {theirs!r}")
-        if not differs:
-            agreement = min(
-                _cosine(self.query_probe, other.query_probe), _cosine(self.passage_probe, other.passage_probe)
-            )
-            if not agreement >= SAME_PROBE:
-                differs.append(f"the same text gives other vectors (cosine {agreement:.3f})")
+        if self.picture_probe and not other.picture_probe:
+            differs.append("keys of pictures against keys of texts")
+        for probe, what in (("query_probe", "text"), ("passage_probe", "text"), ("picture_probe", "picture")):
+            mine, theirs = getattr(self, probe), getattr(other, probe)
+            if not differs and mine and not (agreement := _cosine(mine, theirs)) >= SAME_PROBE:
+                differs.append(f"the same {what} gives other vectors (cosine {agreement:.3f})")
         return differs
 
 

@@ -114,3 +114,40 @@ class TinyReader:
     def __call__(self) -> MemoryDecoder:
         tokenizer = byte_tokenizer()
         return MemoryDecoder(tiny_decoder("qwen3", len(tokenizer)), tokenizer, config="quality")
+
+
+def tiny_clip(folder: Path, seed: int = 1) -> Path:
+    """A CLIP of random weights over characters, as a folder of sentence-transformers."""
+    from transformers import CLIPConfig, CLIPModel, CLIPProcessor, CLIPTokenizer
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    letters = sorted(
+        {character for passages in PAIRS.values() for pair in passages for one in pair for character in one.lower()}
+        | set("aredsquare一个红色的正方形蓝绿黄")
+    )
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(
+        vocab={token: place for place, token in enumerate(tokens)}, merges=[], model_max_length=40
+    )
+    end = len(tokens) - 1
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {
+        "vocab_size": len(tokens),
+        "max_position_embeddings": 40,
+        "bos_token_id": end - 1,
+        "eos_token_id": end,
+        "pad_token_id": end,
+    }
+    config = CLIPConfig(
+        text_config=sizes | ids, vision_config=sizes | {"image_size": 32, "patch_size": 8}, projection_dim=16
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIPModel(config)
+    side = {"height": 32, "width": 32}
+    CLIPProcessor(CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=side), tokenizer).save_pretrained(folder)
+    model.save_pretrained(folder)
+    from sentence_transformers import SentenceTransformer
+
+    SentenceTransformer(str(folder), device="cpu").save(str(folder))
+    return folder

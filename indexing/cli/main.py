@@ -31,6 +31,7 @@ from indexing.cli.options import (
     report_notes,
     sources_argument,
 )
+from indexing.cli.pictures import pictures
 from memgpt_rag.choices import (
     COLUMN_TYPES,
     DEFAULT_MAX_PASSAGE_TOKENS,
@@ -323,5 +324,5 @@ def _store_states(
     echo(f"Stored the states of {counted(entries, 'entry', 'entries')} for {model_name}, {size(stored)}, in {memory}.")
 
 
-for _command in (import_store, *changes.COMMANDS):
+for _command in (import_store, pictures, *changes.COMMANDS):
     main.add_command(_command)

@@ -22,6 +22,7 @@ from indexing.jobs.encode_passages import encode_values
 from indexing.jobs.known_entries import KnownEntries
 from indexing.passages.drop_duplicates import DuplicateFilter
 from indexing.sources.document import Note
+from indexing.sources.file_of_source import in_files
 from indexing.sources.find_files import SourceFile
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.choices import Metric
@@ -29,7 +30,7 @@ from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError, SourceError
 from memgpt_rag.io.console import progress_bar
 from memgpt_rag.io.printable import counted
-from memgpt_rag.memory import Manifest, MemoryWriter
+from memgpt_rag.memory import Manifest, MemoryReader, MemoryWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 1024
@@ -224,7 +225,7 @@ def build_memory(
             require_same_way(memory, writer.base.manifest, engine.encoder, new.metric, splitting, options.metadata)
             known = KnownEntries(writer.base)
         stream = PassageStream(files, engine, options, log=log)
-        gone = () if known is None else known.rows
+        gone = () if writer.base is None or known is None else without_pictures(writer.base, known.rows, files)
         store(writer, stream, engine, known, splitting, "build", gone)
     stream.report.seconds = time.perf_counter() - began
     return stream.report
@@ -272,6 +273,14 @@ def store(
     fingerprint = engine.encoder.fingerprint if writer.base is None else writer.base.manifest.encoder
     report.commit = writer.commit(fingerprint, splitting=splitting, job={"name": name, **report.counts()}).commit
     stream.log.event("committed", version=report.commit, **report.counts())
+
+
+def without_pictures(memory: MemoryReader, rows: Iterable[int], files: Sequence[SourceFile]) -> list[int]:
+    """Return the rows but those with pictures of these files, which only the job that reads pictures brings up to date."""
+    if not memory.manifest.has_pictures:
+        return list(rows)
+    here = set(memory.rows(in_files({file.name for file in files})).tolist())
+    return [row for row in rows if row not in here or not memory.has_picture(row)]
 
 
 def require_same_way(

@@ -16,6 +16,7 @@ from indexing.jobs.build_memory import (
     PassageStream,
     require_same_way,
     store,
+    without_pictures,
 )
 from indexing.jobs.known_entries import KnownEntries
 from indexing.sources.file_of_source import file_of_source, in_files
@@ -60,7 +61,8 @@ def add_sources(
         require_same_way(memory, base.manifest, engine.encoder, base.manifest.metric, splitting, options.metadata)
         names = {file.name for file in files}
         known, from_files = KnownEntries(base), in_files(names)
-        replaced, others = base.rows(from_files), _passages(base, base.rows(~from_files))
+        replaced = np.array(without_pictures(base, base.rows(from_files).tolist(), files), np.int64)
+        others = _passages(base, base.rows(~from_files))
         unchanged = 0
         if not update and len(replaced):
             there = {file_of_source(passage.source, names) for passage in _passages(base, replaced)}

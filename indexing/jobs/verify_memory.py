@@ -67,9 +67,19 @@ def verify_memory(
             *_indexes(memory, kept, on_step),
             *_states(opened),
             *_words(opened),
+            *_pictures(opened),
         ]
     except MemgptRagError as error:
         return [str(error)]
+
+
+def _pictures(memory: Memory) -> Iterator[str]:
+    """Report what is kept as a picture and is none."""
+    for row in memory.rows().tolist() if memory.manifest.has_pictures else ():
+        try:
+            memory.pictures([row])
+        except MemgptRagError as error:  # noqa: PERF203 - every picture that is none is named
+            yield str(error)
 
 
 def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:

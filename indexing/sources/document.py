@@ -50,6 +50,29 @@ class Document:
 
 
 @dataclass(frozen=True)
+class DocumentPicture:
+    """A picture in a document, or a file that is one.
+
+    Attributes:
+        source: name of the file, as for a document.
+        data: PNG or JPEG, as `memgpt_rag.io.pictures.kept_picture` returns it.
+        caption: its caption, else its alternative text; empty if it has neither.
+        title: title of the document.
+        headings: headings of its sections, outermost first.
+        unit: unit in which its place is numbered: "page", "paragraph", "line", or "picture".
+        number: number of the unit, from 1.
+    """
+
+    source: str
+    data: bytes
+    caption: str
+    title: str
+    headings: tuple[str, ...]
+    unit: str
+    number: int
+
+
+@dataclass(frozen=True)
 class Note:
     """A line for the job's summary: what of a file was left out, or could not be read, and why.
 
@@ -79,12 +102,12 @@ class BlockBuilder:
     def text(self, text: str, first: int, last: int) -> None:
         """Add a block in the present section, from unit `first` to `last`."""
         self._bare = False
-        self._blocks.append(Block(text, first, last, self._headings()))
+        self._blocks.append(Block(text, first, last, self.headings()))
 
     def code(self, text: str, first: int, last: int) -> None:
         """Add a block of code, whose line breaks and indentation are kept."""
         self._bare = False
-        self._blocks.append(Block(text, first, last, self._headings(), "code"))
+        self._blocks.append(Block(text, first, last, self.headings(), "code"))
 
     def table(self, header: str, rows: Iterable[tuple[str, int, int]]) -> None:
         """Add a table.
@@ -95,9 +118,10 @@ class BlockBuilder:
         """
         for text, first, last in rows:
             self._bare = False
-            self._blocks.append(Block(text, first, last, self._headings(), "row", header))
+            self._blocks.append(Block(text, first, last, self.headings(), "row", header))
 
-    def _headings(self) -> tuple[str, ...]:
+    def headings(self) -> tuple[str, ...]:
+        """Return the headings of the present section, outermost first."""
         return tuple(heading for _, heading, _ in self._open)
 
     def blocks(self) -> tuple[Block, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
-from indexing.sources.document import Document, Note
+from indexing.sources.document import Document, DocumentPicture, Note
 from indexing.sources.read_options import ReadOptions
 
 _CODE_SUFFIXES = """
@@ -52,6 +52,8 @@ _FOLDERS = {
     "records": ("jsonl", "json_file", "yaml_file", "csv_table", "parquet", "arrow"),
     "containers": ("mail", "mailbox", "archive"),
 }
+# Formats whose pictures are read: by `read` of the module FORMAT_pictures in the folder `pictures`.
+PICTURED = ("image", "markdown", "pdf", "word")
 _FOLDER = {name: folder for folder, names in _FOLDERS.items() for name in names}
 # Formats whose files hold other files, which are read as files of their own and named "archive.zip/member.md".
 CONTAINERS = _FOLDERS["containers"]
@@ -80,6 +82,23 @@ def read_path(path: Path, name: str, options: ReadOptions, *, format: str = "") 
         SourceError: it cannot be read.
     """
     yield from reader(format or file_format(name)).read(path, name, options)
+
+
+def read_pictures(path: Path, name: str, options: ReadOptions) -> Iterator[DocumentPicture | Note]:
+    """Read the pictures of a file instead of its text; a note says that its format has none that are read.
+
+    Args:
+        path, name: as for `read_path`.
+
+    Raises:
+        SourceError: the file, or one of its pictures, cannot be read.
+    """
+    format = file_format(name)
+    if format in PICTURED:
+        module = importlib.import_module(f"indexing.sources.readers.pictures.{format}_pictures")
+        yield from module.read(path, name, options)
+    else:
+        yield Note(name, f"no pictures are read from {format.replace('_', ' ')}; only from {', '.join(PICTURED)}")
 
 
 def reader(format: str) -> ModuleType:

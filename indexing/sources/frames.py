@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from indexing.job_log import Reject
-from indexing.sources.document import Block, Document, Note
+from indexing.sources.document import Block, Document, DocumentPicture, Note
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Progress:
     done: float
 
 
-Item: TypeAlias = Document | Note | Progress | Reject | Fault
+Item: TypeAlias = Document | DocumentPicture | Note | Progress | Reject | Fault
 
 
 def to_frame(items: list[Item]) -> bytes:
@@ -45,6 +46,8 @@ def _packed(item: Item) -> tuple[str, Any]:
     if isinstance(item, Document):
         blocks = [(one.text, one.first, one.last, one.headings, one.kind, one.header) for one in item.blocks]
         return "document", (item.source, item.record, item.title, item.unit, blocks, dict(item.metadata))
+    if isinstance(item, DocumentPicture):
+        return "picture", {**vars(item), "data": base64.b64encode(item.data).decode("ascii")}
     return type(item).__name__.lower(), vars(item)
 
 
@@ -66,8 +69,14 @@ def _document(fields: Any) -> Document:
     return Document(source, record, title, unit, made, columns)
 
 
+def _picture(fields: Any) -> DocumentPicture:
+    data, headings = base64.b64decode(fields.pop("data")), tuple(fields.pop("headings"))
+    return DocumentPicture(**fields, data=data, headings=headings)
+
+
 _KINDS: dict[str, Callable[[Any], Item]] = {
     "document": _document,
+    "picture": _picture,
     "progress": lambda fields: Progress(**fields),
     "note": lambda fields: Note(**fields),
     "reject": lambda fields: Reject(**fields),

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from indexing.job_log import Reject
 from indexing.sources import reading_process
-from indexing.sources.document import Document, Note
+from indexing.sources.document import Document, DocumentPicture, Note
 from indexing.sources.find_files import SourceFile
 from indexing.sources.frames import Fault, Item, Progress
 from indexing.sources.read_here import fault, read_here
@@ -110,6 +110,11 @@ def settle(
         raise SourceError("\n".join(shown))
 
 
+def read_pictures(files: Iterable[SourceFile], options: ReadOptions) -> Iterator[DocumentPicture]:
+    """Read the pictures of the files, in order; otherwise as `read_documents`, with options that say `pictures`."""
+    return (item for item in _read(files, options, lambda file: None) if isinstance(item, DocumentPicture))
+
+
 def read_documents(
     files: Iterable[SourceFile],
     options: ReadOptions = ReadOptions(),
@@ -121,6 +126,12 @@ def read_documents(
     Raises:
         SourceError: at the end, naming every file that could not be read and why.
     """
+    return (item for item in _read(files, options, on_file) if isinstance(item, Document))
+
+
+def _read(
+    files: Iterable[SourceFile], options: ReadOptions, on_file: Callable[[SourceFile], object]
+) -> Iterator[Document | DocumentPicture]:
     rejecting = options.on_reject is not None
 
     def items() -> Generator[Item | SourceFile, None, None]:
@@ -139,4 +150,5 @@ def read_documents(
                 one.close()
 
     with closing(items()) as read:
-        yield from settle(read, options, on_file)
+        settled: Iterator[Document | DocumentPicture] = settle(read, options, on_file)
+        yield from settled

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexing.job_log import Reject
-from indexing.sources.document import Document, Note
-from indexing.sources.formats import read_path
+from indexing.sources.document import Document, DocumentPicture, Note
+from indexing.sources.formats import read_path, read_pictures
 from indexing.sources.frames import Fault, Item
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.reading_errors import reading_error
@@ -28,7 +28,8 @@ def read_here(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -
     options = replace(options, on_reject=rejects.append if rejecting else None)
     documents = 0
     try:
-        for item in _bounded(read_path(path, name, options), path, name):
+        read = read_pictures if options.pictures else read_path
+        for item in _bounded(read(path, name, options), path, name):
             yield from rejects
             rejects.clear()
             documents += isinstance(item, Document)
@@ -39,7 +40,9 @@ def read_here(path: Path, name: str, options: ReadOptions, *, rejecting: bool) -
         yield fault(reading_error(error, name, options.limits), name, documents, rejecting)
 
 
-def _bounded(items: Iterable[Document | Note], path: Path, name: str) -> Iterator[Document | Note]:
+def _bounded(
+    items: Iterable[Document | DocumentPicture | Note], path: Path, name: str
+) -> Iterator[Document | DocumentPicture | Note]:
     """Yield the items of a file; raises SourceError where a document, or the whole file, holds more text than a job takes."""
     most, characters = 0, 0
     for item in items:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from indexing.job_log import Reject
 from indexing.sources.document import Note
@@ -50,6 +50,7 @@ class ReadOptions:
         limits: what reading one file may take; None to read in this process, without limits.
         delimiter: character between the columns of CSV; None to detect it.
         exclude: patterns of names of members of archives to leave out, such as "*.png".
+        pictures: read pictures instead of text.
         depth: number of archives and mails that the file lies in.
         allowance: what those archives may still inflate to; None outside of an archive.
         on_note: called with each note about what was left out.
@@ -68,6 +69,13 @@ class ReadOptions:
     on_progress: Callable[[float], object] = ignore
     delimiter: str | None = None
     exclude: tuple[str, ...] = ()
+    pictures: bool = False
     depth: int = 0
     allowance: Allowance | None = None
     on_reject: Callable[[Reject], object] | None = None
+
+    def for_pictures(
+        self, on_note: Callable[[Note], object], on_reject: Callable[[Reject], object] | None
+    ) -> ReadOptions:
+        """Return the options with which pictures are read instead of text."""
+        return replace(self, pictures=True, on_note=on_note, on_reject=on_reject)

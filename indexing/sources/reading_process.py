@@ -183,7 +183,7 @@ def serve() -> None:
         size, sent = 0, time.monotonic()
         for item in read_here(path, name, options, rejecting=rejecting):
             frame.append(item)
-            size += sum(len(block.text) for block in getattr(item, "blocks", ()))
+            size += sum(len(block.text) for block in getattr(item, "blocks", ())) + len(getattr(item, "data", b""))
             if size >= _FRAME or time.monotonic() - sent > _SEND_EVERY:
                 answers.send_bytes(to_frame(frame))
                 frame, size, sent = [], 0, time.monotonic()

@@ -9,6 +9,7 @@ from memgpt_rag.cli.agents import mcp
 from memgpt_rag.cli.ask import ask
 from memgpt_rag.cli.classify import classify
 from memgpt_rag.cli.graph import graph
+from memgpt_rag.cli.images import images
 from memgpt_rag.cli.info import info
 from memgpt_rag.cli.serve import serve
 from memgpt_rag.cli.summarise import summarise
@@ -39,6 +40,7 @@ for _command in (
     classify,
     translate,
     graph,
+    images,
     info,
     serve,
     mcp,

@@ -76,13 +76,16 @@ class Encoder(ABC):
     @cached_property
     def fingerprint(self) -> EncoderFingerprint:
         """Return the fingerprint by which a memory recognizes the encoder of its keys."""
-        query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
         score_scale = round(max(self._score_scale(pairs) for pairs in PAIRS.values()), 4)
         if not is_score_scale(score_scale):
             raise ModelError(
                 f"The encoder {self.name!r} cannot search: of eight questions and their passages, the right ones score {score_scale} "
                 "above the wrong ones on average. Name a model that was trained to embed questions and passages."
             )
+        return self._described(score_scale)
+
+    def _described(self, score_scale: float) -> EncoderFingerprint:
+        query, passage = self.encode_queries([PROBE_QUERY])[0], self.encode_passages([PROBE_PASSAGE])[0]
         return EncoderFingerprint(
             name=self.name,
             dimension=len(query),

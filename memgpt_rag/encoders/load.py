@@ -10,9 +10,12 @@ from pathlib import Path
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.config import DEFAULT_ENCODER, EncoderConfig
+from memgpt_rag.encoders.picture_encoder import PictureEncoder
+from memgpt_rag.errors import ModelError
 from memgpt_rag.fingerprint import PROBE_QUERY, EncoderFingerprint
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS, encoder_folder
 from memgpt_rag.hub.named_models import require_named
+from memgpt_rag.io.pictures import require_pillow
 
 
 def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
@@ -67,6 +70,8 @@ def load_memory_encoder(
     """
     from memgpt_rag.encoders.truncated import TruncatedEncoder
 
+    if stored.picture_probe:
+        return load_picture_encoder(memory_encoder_name(stored, name, memories))
     config = EncoderConfig(
         memory_encoder_name(stored, name, memories), stored.query_prompt, stored.passage_prompt, stored.normalized
     )
@@ -82,3 +87,33 @@ def memory_encoder_name(stored: EncoderFingerprint, name: str | None, memories: 
         ModelError: it is neither.
     """
     return require_named(stored.name, name, bundled=ENCODERS, what="encoder", option="--encoder", memories=memories)
+
+
+def load_picture_encoder(name: str) -> PictureEncoder:
+    """Load an encoder of pictures and texts.
+
+    Args:
+        name: folder that `memgpt-rag images train` wrote, or a model of sentence-transformers that embeds pictures, such as CLIP, by
+            hub name or folder.
+
+    Raises:
+        ModelError: the model does not exist, is damaged, or embeds texts only.
+        MissingPackageError: Pillow, or what the model needs beside it, is not installed.
+    """
+    from memgpt_rag.encoders.clip_encoder import ClipEncoder
+    from memgpt_rag.encoders.dual_encoder import SETTINGS, DualEncoder
+
+    require_pillow()
+    if not (Path(name) / SETTINGS).is_file():
+        return ClipEncoder(name)
+    return DualEncoder.load(Path(name), text_encoder=_bundled_text_encoder)
+
+
+def _bundled_text_encoder(stored: EncoderFingerprint) -> Encoder:
+    """Load the text encoder that a dual encoder names, which must come as a package."""
+    if stored.name not in ENCODERS:
+        raise ModelError(
+            f"The dual encoder was trained with the text encoder {stored.name!r}, which does not come as a package "
+            f"({', '.join(ENCODERS)}); load it in Python with DualEncoder.load and text_encoder=."
+        )
+    return load_encoder(EncoderConfig.matching(stored, stored.name))

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.console import progress_bar
-from memgpt_rag.memory.memory import PassageEncoder, write_keys
+from memgpt_rag.memory.memory import PassageEncoder, require_text_keys, write_keys
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.writer import MemoryWriter
 from memgpt_rag.passage import Passage
 
 _BLOCK = 4096
+_PICTURES = 64  # that are copied at once
 
 
 def append_entries(
@@ -87,6 +88,7 @@ def put_entries(
         base = writer.base
         assert base is not None
         base.manifest.encoder.require_match(encoder.fingerprint)
+        require_text_keys(base.manifest.encoder)
         rows = base.rows(pc.field("id").isin([one.id for one in passages]))
         known = {one.id: one for one in base.passages(rows)}
         new = [place for place, passage in enumerate(passages) if known.get(passage.id) != passage]
@@ -137,8 +139,8 @@ def compact(memory: Path, *, progress: bool = False) -> layout.Manifest:
             raise MemoryFormatError(f"{memory} is not a memory; name a folder that memgpt-index build wrote.")
         rows = base.rows()
         with progress_bar(total=2 * len(rows), desc="compacting", unit=" rows", shown=progress) as bar:
-            for part in parts(rows):
-                writer.add_values(base.passages(part))
+            for part in parts(rows, _PICTURES if base.manifest.has_pictures else _BLOCK):
+                writer.add_values(base.passages(part), base.pictures(part))
                 bar.update(len(part))
             for _ in writer.value_blocks(_BLOCK):
                 pass
@@ -157,6 +159,6 @@ def compact(memory: Path, *, progress: bool = False) -> layout.Manifest:
         )
 
 
-def parts(rows: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
+def parts(rows: Int[np.ndarray, " n"], size: int = _BLOCK) -> list[Int[np.ndarray, " n"]]:
     """Return rows in blocks."""
-    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

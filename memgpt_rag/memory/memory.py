@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memgpt_rag.choices import ColumnType
+from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.writer import MemoryWriter
@@ -85,9 +86,23 @@ class Memory(MemoryReader):
 
 
 def write_keys(writer: MemoryWriter, encoder: PassageEncoder) -> None:
-    """Embed all new entries of a memory in the order of their rows."""
+    """Embed the texts of all new entries of a memory in the order of their rows.
+
+    Raises:
+        MismatchError: the keys of the memory are of pictures.
+    """
+    require_text_keys(encoder.fingerprint)
     for block in writer.value_blocks(_BLOCK):
         writer.add_keys(encoder.encode_passages([passage.titled_text for passage in block]))
+
+
+def require_text_keys(encoder: EncoderFingerprint) -> None:
+    """Raises MismatchError: keys of this encoder are of pictures, so that a text alone has none."""
+    if encoder.picture_probe:
+        raise MismatchError(
+            f"Keys of the encoder {encoder.name!r} are of pictures, and texts were given without any; give pictures with: memgpt-rag "
+            "images build, or memgpt-index pictures"
+        )
 
 
 def _passage(number: int, item: str | Passage, ids: set[str]) -> Passage:

@@ -236,6 +236,25 @@ class MemoryReader:
         wanted = np.asarray(rows, dtype=np.int64).tolist()
         return [self.segments[number].values.passage(row) for number, row in map(self._place, wanted)]
 
+    def pictures(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[bytes | None]:
+        """Return the pictures of the entries in the given rows, PNG or JPEG files; None for an entry without one.
+
+        Raises:
+            IndexError: the memory does not have such a row.
+            MemoryFormatError: a file of pictures is damaged.
+        """
+        return [
+            None if pictures is None else pictures.picture(row)
+            for number, row in map(self._place, np.asarray(rows, dtype=np.int64).tolist())
+            for pictures in [self.segments[number].pictures]
+        ]
+
+    def has_picture(self, row: int) -> bool:
+        """Return whether the entry in a row has a picture; raises as `pictures`."""
+        number, place = self._place(row)
+        pictures = self.segments[number].pictures
+        return pictures is not None and pictures.has(place)
+
     def rows(self, where: str | pc.Expression | None = None) -> Int[np.ndarray, " n"]:
         """Return the rows of the live entries that a filter matches, or of all, in order."""
         return np.concatenate(

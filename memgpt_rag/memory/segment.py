@@ -15,6 +15,7 @@ from memgpt_rag.memory.lexical.postings import LexicalIndex
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.memory.storage.keys import open_keys
+from memgpt_rag.memory.storage.pictures import StoredPictures
 from memgpt_rag.memory.storage.states import StatesShape, StoredStates
 from memgpt_rag.memory.storage.values import StoredValues
 
@@ -87,6 +88,17 @@ class OpenSegment:
             dimension=self._dimension,
             metric=self._metric,
         )
+
+    @cached_property
+    def pictures(self) -> StoredPictures | None:
+        """Return the pictures file, mapped when it is first asked for; None where no entry has a picture.
+
+        Raises:
+            MemoryFormatError: it is no such file.
+        """
+        if layout.PICTURES not in self.described.files:
+            return None
+        return StoredPictures(self.folder / layout.PICTURES, len(self))
 
     @cached_property
     def words(self) -> LexicalIndex | None:

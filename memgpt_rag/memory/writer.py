@@ -25,6 +25,7 @@ from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.journal import Journal
 from memgpt_rag.memory.storage.keys import KeysWriter
+from memgpt_rag.memory.storage.pictures import PicturesWriter
 from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
 from memgpt_rag.memory.storage.values import StoredValues, ValuesWriter
 from memgpt_rag.passage import Passage
@@ -73,6 +74,7 @@ class MemoryWriter:
         self._held = ExitStack()
         self._values: ValuesWriter | None = None
         self._keys: KeysWriter | None = None
+        self._pictures: PicturesWriter | None = None
         self._described: dict[str, files.StoredFile] = {}
         self._states: StatesFingerprint | None = None
         self._journal: Journal | None = None
@@ -108,11 +110,14 @@ class MemoryWriter:
                 if attempt == _TRIES - 1:
                     raise
 
-    def add_values(self, passages: Sequence[Passage]) -> None:
+    def add_values(self, passages: Sequence[Passage], pictures: Sequence[bytes | None] | None = None) -> None:
         """Append entries; the n-th value ever added is row n of the new segment.
 
+        Args:
+            pictures: of each entry, PNG or JPEG files, None where it has none; None for no pictures.
+
         Raises:
-            ValueError: rows have been read back already, so that no more can be added, or metadata does not fit.
+            ValueError: rows have been read back already, so that no more can be added, metadata does not fit, or a picture is none.
         """
         if self._described:
             raise ValueError("The values are complete: their rows have been read back to be embedded.")
@@ -120,7 +125,18 @@ class MemoryWriter:
             files.make_folder(self._folder)
             self._values = ValuesWriter(self._folder / layout.VALUES, self._schema)
         self._values.add(passages)
+        self._add_pictures([None] * len(passages) if pictures is None else pictures, len(passages))
         self.entries += len(passages)
+
+    def _add_pictures(self, pictures: Sequence[bytes | None], entries: int) -> None:
+        """Append the picture of each new entry; the file begins with the first entry that has one."""
+        if len(pictures) != entries:
+            raise ValueError(f"{entries} entries have {len(pictures)} pictures; give one for each, or None.")
+        if self._pictures is None and any(picture is not None for picture in pictures):
+            self._pictures = PicturesWriter(self._folder / layout.PICTURES)
+            self._pictures.add([None] * self.entries)
+        if self._pictures is not None:
+            self._pictures.add(pictures)
 
     def value_blocks(self, block: int) -> Iterator[list[Passage]]:
         """Yield all new entries in row order, in blocks of at most `block`. No value can be added afterwards."""
@@ -189,6 +205,8 @@ class MemoryWriter:
         if self._values is not None and self._keys is not None:
             self._described.setdefault(layout.VALUES, self._values.close())
             self._described[layout.KEYS] = self._keys.close()
+            if self._pictures is not None:
+                self._described[layout.PICTURES] = self._pictures.close()
             if words is not None:
                 analysis, name = require_analysis(words, self.memory), layout.words_name(words)
                 self._described[name] = write_lexical_index(self._folder / name, self.value_blocks(_BLOCK), analysis)
@@ -236,7 +254,7 @@ class MemoryWriter:
         with ExitStack() as ending:  # every step runs, the last one first, also if an earlier one fails on a full disk
             ending.callback(self._release)
             ending.callback(self._clear)
-            for file in (self._keys, self._values):
+            for file in (self._keys, self._values, self._pictures):
                 if file is not None:
                     ending.callback(file.close)
 

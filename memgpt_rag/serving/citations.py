@@ -11,6 +11,7 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.serving.conversations import TURN
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.pictures import has_picture
 from memgpt_rag.serving.trace import trace_fields
 from memgpt_rag.serving.viewer import signature
 
@@ -31,10 +32,20 @@ class Links:
         """Return the address of the document viewer at an entry; for a turn, that of its conversation's items."""
         if passage.unit == TURN:
             return f"{self.base_url.rstrip('/')}/v1/{passage.source.replace('conversation', 'conversations', 1)}/items"
+        return f"{self._view(memory)}?{self._query(memory, passage)}#cited"
+
+    def picture(self, memory: ServedMemory, passage: Passage) -> str:
+        """Return the address of the picture of an entry that has one."""
+        return f"{self._view(memory)}/picture?{self._query(memory, passage)}"
+
+    def _view(self, memory: ServedMemory) -> str:
+        return f"{self.base_url.rstrip('/')}/view/{quote(memory.name, safe='')}"
+
+    def _query(self, memory: ServedMemory, passage: Passage) -> str:
         query = f"entry={quote(passage.id, safe='')}&version={memory.version}"
         if self.secret is not None:
             query += f"&signed={signature(self.secret, memory.name, passage.id)}"
-        return f"{self.base_url.rstrip('/')}/view/{quote(memory.name, safe='')}?{query}#cited"
+        return query
 
 
 def url_citations(choice: Choice, memory: ServedMemory, links: Links) -> list[dict[str, Any]]:
@@ -82,6 +93,9 @@ def memory_fields(choice: Choice, memory: ServedMemory, links: Links, *, trace: 
                 "place": shown_name(citation.passage.place),
                 "text": citation.passage.text,
                 "url": links.entry(memory, citation.passage),
+                "picture": links.picture(memory, citation.passage)
+                if has_picture(memory.memory, citation.passage)
+                else None,
                 "score": citation.score,
                 "share": citation.share,
                 "spans": [list(span) for span in spans],

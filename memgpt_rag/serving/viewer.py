@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import pyarrow as pa
@@ -26,12 +26,13 @@ _STYLE = """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.3rem; } h2 { font-size: 0.85rem; font-weight: 600; opacity: 0.7; margin: 1.5rem 0 0.2rem; }
 p { white-space: pre-wrap; margin: 0; } .note { opacity: 0.8; } a { color: inherit; }
+img { display: block; max-width: 100%; margin-bottom: 0.5rem; }
 mark { background: #ffe58a; color: #000; display: block; padding: 0.5rem; border-radius: 0.3rem; }
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 HEADERS = {
     "content-security-policy": (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -66,20 +67,30 @@ def cited_entry(served: ServedMemory, entry: str, version: int | None) -> tuple[
     return memory, cited
 
 
-def document_page(served: ServedMemory, memory: Memory, cited: Passage, file: str = "") -> str:
+def document_page(
+    served: ServedMemory,
+    memory: Memory,
+    cited: Passage,
+    file: str = "",
+    picture: Callable[[Passage], str] = lambda passage: "",
+) -> str:
     """Return the page of the document that holds an entry.
 
     Args:
         memory: the version that has it.
         file: address of the document's file at the entry's page; empty where there is none.
+        picture: returns the address of the picture of an entry that has one.
     """
     same = (pc.field("source") == _text(cited.source)) & (pc.field("record") == _text(cited.record))
-    passages = memory.passages(memory.rows(same))
-    passages.sort(key=lambda passage: (passage.start, passage.first))
+    rows = memory.rows(same).tolist()
+    passages = memory.passages(rows)
+    pictures = {one.id: picture(one) for row, one in zip(rows, passages, strict=True) if memory.has_picture(row)}
+    # A picture has no place in the text, but on a page: it stands behind the text that begins there.
+    passages.sort(key=lambda one: (one.first, one.id in pictures, one.start) if pictures else (one.start, one.first))
     note = f"{printable_html(shown_name(cited.source))} · {printable_html(served.name)}, {memory.manifest.commit}"
     if file:
         note += f' · <a href="{escape(file)}">{printable_html(f"{cited.unit} {cited.first}")}, PDF</a>'
-    return _page(passages, cited, note)
+    return _page(passages, cited, note, pictures)
 
 
 def _entry(memory: Memory, entry: str) -> Passage | None:
@@ -98,10 +109,10 @@ def _gone(entry: str) -> ApiError:
     return ApiError(404, f"No version that is kept has the entry {entry[:80]!r}.", code="entry_not_found")
 
 
-def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
+def _page(passages: Sequence[Passage], cited: Passage, note: str, pictures: Mapping[str, str]) -> str:
     place = next(number for number, passage in enumerate(passages) if passage.id == cited.id)
     begin, end = max(0, place - _AROUND), place + _AROUND + 1
-    parts = [_section(passage, passage.id == cited.id) for passage in passages[begin:end]]
+    parts = [_section(passage, passage.id == cited.id, pictures.get(passage.id)) for passage in passages[begin:end]]
     if begin:
         parts.insert(0, f'<p class="note">{begin:,} passages stand before.</p>')
     if end < len(passages):
@@ -116,7 +127,8 @@ def _page(passages: Sequence[Passage], cited: Passage, note: str) -> str:
     )
 
 
-def _section(passage: Passage, is_cited: bool) -> str:
-    text = f"<p>{printable_html(passage.text, lines=True)}</p>"
+def _section(passage: Passage, is_cited: bool, picture: str | None) -> str:
+    image = f'<img src="{escape(picture)}" alt="{printable_html(passage.text)}">' if picture else ""
+    text = f"{image}<p>{printable_html(passage.text, lines=True)}</p>"
     text = f'<mark id="cited">{text}</mark>' if is_cited else text
     return f"<section>\n<h2>{printable_html(shown_name(passage.place))}</h2>\n{text}\n</section>"

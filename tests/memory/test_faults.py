@@ -20,8 +20,9 @@ import faiss
 import numpy as np
 import pytest
 from faults import Disk, count_changes, killed_at
-from hashing import HashEncoder
+from hashing import HashEncoder, passage
 from jobs import build, contents, write_sources
+from pictures import png
 
 from indexing.engines.local import LocalEngine
 from indexing.jobs import encode_passages
@@ -35,6 +36,7 @@ from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_states, expire, roll_back
 from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
+from memgpt_rag.memory.pictures import add_pictures
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.memory.storage.states import encode
@@ -85,6 +87,12 @@ def states(memory: Path) -> None:
     )
 
 
+def add_colors(memory: Path) -> None:
+    """Two pictures, in place of others from their source."""
+    entries = [(passage(number), png(color)) for number, color in ((101, "red"), (102, "blue"))]
+    add_pictures(memory, entries, HashEncoder(dimension=32), instead_of=[passage(101).source])
+
+
 @pytest.fixture
 def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
     first = write_sources(tmp_path / "first", range(8))
@@ -104,6 +112,7 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
         "states": states,
         "words": lambda memory: add_lexical_index(Memory.open(memory)) and None,
         "add to words": lambda memory: change(beside, memory, update=False),
+        "pictures": add_colors,
         "rollback": lambda memory: roll_back(memory, 1) and None,
         "expire": lambda memory: expire(memory, 1) and None,
     }
@@ -121,6 +130,7 @@ NAMES = [
     "states",
     "words",
     "add to words",
+    "pictures",
     "rollback",
     "expire",
 ]

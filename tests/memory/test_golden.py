@@ -5,6 +5,7 @@ A folder here is never written anew. Each holds five entries under 16 numbers; f
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import bm25s
 import numpy as np
 import pytest
 from hashing import HashEncoder, passage
+from PIL import Image
 
 from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.memory import Memory, list_versions
@@ -37,7 +39,7 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     assert [[one.id for one in row] for row in found.passages] == [[f"doc#{n}" for n in row] for row in found.rows]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5"])
 def test_the_golden_files_are_as_their_manifest_says(version):
     for segment in layout.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
@@ -82,6 +84,23 @@ def test_words_an_index_and_a_precision_of_version_4_are_read():
     assert (memory.manifest.encoder.backend, memory.manifest.encoder.precision) == ("openvino", "int8")
     assert Memory.open(GOLDEN / "v3").manifest.encoder.precision == "fp32", "which it does not say"
     assert verify_memory(GOLDEN / "v4") == []
+
+
+def test_pictures_of_version_5_are_read():
+    """A text, two pictures of which one is deleted, and one more, 3 × 2 pixels each; the keys are of the words."""
+    encoder = HashEncoder(dimension=16)
+    memory = Memory.open(GOLDEN / "v5", encoder=encoder.fingerprint)
+    assert memory.passages(memory.rows()) == [passage(number) for number in (0, 1, 3)]
+    none, first, second = memory.pictures(memory.rows())
+    seen = [Image.open(io.BytesIO(picture)) for picture in (first, second)]
+    assert none is None and [(one.size, one.getpixel((0, 0))) for one in seen] == [
+        ((3, 2), (255, 0, 0)),
+        ((3, 2), (0, 0, 255)),
+    ]
+    keys = encoder.encode_passages([passage(number).titled_text for number in (0, 1, 3)])
+    np.testing.assert_array_equal(memory.keys(), keys)
+    assert Memory.open(GOLDEN / "v5", version=1).manifest.to_json()["version"] == 4, "it had no picture yet"
+    assert verify_memory(GOLDEN / "v5") == []
 
 
 def test_states_of_version_2_are_read():

@@ -1,4 +1,4 @@
-"""The on-disk format of a memory, version 4. Names of files and columns are defined in this module only.
+"""The on-disk format of a memory, version 5. Names of files and columns are defined in this module only.
 
 A memory is a folder:
 
@@ -7,6 +7,7 @@ A memory is a folder:
     segments/<6 digits>/       entries that were committed together; a row is a position in such a segment
         keys.safetensors       tensor "keys", F32 [rows, dimension]; the key at row i belongs to the value at row i
         values.arrow           Arrow IPC file, one row per entry, columns as in VALUES_SCHEMA and then the metadata
+        pictures.arrow         where entries have pictures: Arrow IPC file, row i the picture of row i, as in PICTURES_SCHEMA
         deleted-<hex>.bits     where rows are deleted: one bit a row, bit i % 8 of byte i // 8; 1 means deleted
         states-<hex>.safetensors   where there are states: tensors as in `memgpt_rag.memory.storage.states`
         index-<hex>.faiss      where there is an approximate index: FAISS index over the keys, row i the i-th key
@@ -17,7 +18,7 @@ A memory is a folder:
 `manifest.json` is UTF-8 JSON with these fields, all of them required:
 
     format          "memgpt_rag memory"
-    version         4
+    version         5; 4 where no entry has a picture, and no key is of one
     commit          number of the commit, 1 for the first
     previous        null, or sha256 of the manifest of the commit before
     metric          "cosine" (inner product of unit vectors) or "euclidean"
@@ -32,8 +33,9 @@ A memory is a folder:
 
 Rows of a memory are numbered through its segments in order, deleted ones included. Files never change once a manifest names
 them; a change writes a file with another name. Files that no manifest names are leftovers of stopped jobs and are ignored.
-Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, and version 3 had no
-lexical index; they can still be read.
+A picture is a PNG or JPEG file of at most MOST_PICTURE_BYTES; null where an entry has none.
+Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, version 3 had no lexical
+index, and version 4 no pictures; they can still be read.
 Nothing here is pickled and nothing read from a memory is executed.
 """
 
@@ -57,8 +59,9 @@ from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
-VERSION = 4
-READABLE = (1, 2, 3, 4)
+VERSION = 5
+WITHOUT_PICTURES = 4  # what a memory without pictures says, so that earlier releases open it
+READABLE = (1, 2, 3, 4, 5)
 MANIFEST = "manifest.json"
 VERSIONS = "versions"
 SEGMENTS = "segments"
@@ -67,6 +70,7 @@ LOCK = "writer.lock"
 KEYS = "keys.safetensors"
 FLAT_KEYS = "keys.faiss"
 VALUES = "values.arrow"
+PICTURES = "pictures.arrow"
 
 VALUES_SCHEMA = pa.schema(
     [
@@ -83,6 +87,7 @@ VALUES_SCHEMA = pa.schema(
     ]
 )
 assert [*VALUES_SCHEMA.names, "metadata"] == list(Passage.__dataclass_fields__)
+PICTURES_SCHEMA = pa.schema([pa.field("picture", pa.large_binary())])
 
 METADATA_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -148,6 +153,11 @@ class Manifest:
         """Return the number of entries, without deleted ones."""
         return sum(segment.entries - segment.deleted for segment in self.segments)
 
+    @property
+    def has_pictures(self) -> bool:
+        """Return whether a segment holds pictures."""
+        return any(PICTURES in segment.files for segment in self.segments)
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields of `manifest.json`."""
         segments = [
@@ -162,7 +172,7 @@ class Manifest:
         ]
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.has_pictures or self.encoder.picture_probe else WITHOUT_PICTURES,
             "commit": self.commit,
             "previous": self.previous,
             "metric": self.metric,
@@ -343,7 +353,8 @@ def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool)
     files = {file: StoredFile(_count(entry["bytes"]), str(entry["sha256"])) for file, entry in fields["files"].items()}
     optional = {kind: [file for file in files if form.fullmatch(file)] for kind, form in _OPTIONAL.items()}
     keys = [file for file in (KEYS, FLAT_KEYS) if file in files]
-    known = {*keys, VALUES, *(file for matches in optional.values() for file in matches)}
+    pictures = [file for file in (PICTURES,) if file in files]
+    known = {*keys, *pictures, VALUES, *(file for matches in optional.values() for file in matches)}
     index, deleted = (None, 0) if old else (fields["index"], _count(fields["deleted"]))
     entries = _count(fields["entries"])
     wrong = (

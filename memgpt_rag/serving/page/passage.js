@@ -1,5 +1,5 @@
 // A cited passage: its source, its share, and its words, which light up by attention.
-import { cutter, el, outward, shown } from "./dom.js";
+import { cutter, el, outward, safeLink, shown } from "./dom.js";
 import { percent, t } from "./strings.js";
 
 const WORD = /[\p{L}\p{N}\p{M}]/u;
@@ -36,6 +36,7 @@ export class Passage {
       el("div", { class: "source" }, el("span", { class: "number", "aria-hidden": true }, String(number)),
         el("span", { class: "title" }, outward(entry.url, shown(entry.title || entry.place)), el("small", {}, shown(entry.place))),
         el("span", { class: "measure" }, this.bar, this.shareText)),
+      entry.picture ? el("img", { class: "picture", src: safeLink(entry.picture), alt: shown(entry.text) }) : null,
       el("p", { class: "text", dir: "auto" }, this.parts),
       entry.share === null ? null : el("p", { class: "explains" }, spans.length
         ? [t("explains"), ...spans.map((text) => el("q", { dir: "auto" }, shown(text)))] : t("explainsNothing")),

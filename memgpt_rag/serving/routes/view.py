@@ -8,7 +8,7 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from memgpt_rag.serving.access import EVERYTHING
 from memgpt_rag.serving.api_errors import ApiError
@@ -17,7 +17,9 @@ from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.originals import HEADERS as FILE_HEADERS
 from memgpt_rag.serving.originals import pdf_of
-from memgpt_rag.serving.service import service_of, visitor_of
+from memgpt_rag.serving.pictures import HEADERS as PICTURE_HEADERS
+from memgpt_rag.serving.pictures import picture_of
+from memgpt_rag.serving.service import links_of, service_of, visitor_of
 from memgpt_rag.serving.viewer import HEADERS, cited_entry, document_page, signature
 
 router = APIRouter(tags=["viewer"])
@@ -40,7 +42,8 @@ async def view_document(
         has_file = pdf_of(service_of(request).stores, memory, cited) is not None
         query = urlencode({name: value for name, value in request.query_params.items() if name in _QUERY})
         address = f"{quote(memory, safe='')}/file?{query}#page={cited.first}" if has_file else ""
-        return document_page(served, opened, cited, address)
+        links = links_of(request)
+        return document_page(served, opened, cited, address, lambda passage: links.picture(served, passage))
 
     return HTMLResponse(await asyncio.to_thread(page), headers=HEADERS)
 
@@ -57,6 +60,20 @@ async def view_file(
         raise ApiError(404, "No PDF file of this entry is kept here; see its text.", code="file_not_found")
     named = f"inline; filename*=UTF-8''{quote(shown_name(cited.source))}"
     return FileResponse(path, media_type=_PDF, headers={**FILE_HEADERS, "content-disposition": named})
+
+
+@router.get("/view/{memory}/picture", response_class=Response, responses=content("image/png"))
+async def view_picture(
+    request: Request, memory: str, entry: Entry, version: Version | None = None, signed: Signed = ""
+) -> Response:
+    """Show the picture of an entry."""
+    served = _served(request, memory, entry, signed)
+
+    def found() -> tuple[bytes, str]:
+        return picture_of(*cited_entry(served, entry, version))
+
+    picture, kind = await asyncio.to_thread(found)
+    return Response(picture, media_type=kind, headers=PICTURE_HEADERS)
 
 
 def _served(request: Request, memory: str, entry: str, signed: str) -> ServedMemory:

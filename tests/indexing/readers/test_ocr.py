@@ -16,6 +16,7 @@ from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.pages import image, ocr
 from indexing.sources.readers.pages import scan as pdf_scan
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io import pictures
 
 
 @pytest.fixture
@@ -121,9 +122,9 @@ def test_a_missing_model_is_an_error_that_says_what_to_install(installed, monkey
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.png", b"no picture", "cannot identify image file"),
-        ("a.jpg", b"", "cannot identify image file"),
-        ("a.gif.bmp", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "cannot identify image file"),
+        ("a.png", b"no picture", "it is none, or in no format"),
+        ("a.jpg", b"", "it is none, or in no format"),
+        ("a.gif.bmp", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "it is none, or in no format"),
     ],
 )
 def test_what_is_no_picture_is_named(installed, tmp_path, name, content, reason):
@@ -150,7 +151,7 @@ def test_half_a_picture_and_one_that_is_too_large_are_named(installed, tmp_path,
     with pytest.raises(SourceError, match=r"^a.png cannot be read as a picture: .*mend it, or leave it out"):
         read(path)
     picture("Dogs").save(path)
-    monkeypatch.setattr(image, "_MOST_SOURCE_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "MOST_PICTURE_PIXELS", 1000)
     with pytest.raises(SourceError, match=r"^a.png is too large a picture \(240,000 pixels.*make it smaller"):
         read(path)
 

@@ -11,7 +11,7 @@ from indexing.sources.clean_text import is_wide
 from indexing.sources.document import Block, BlockBuilder, Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.markup.front_matter import front_matter
+from indexing.sources.readers.markup.front_matter import FrontMatter, front_matter
 from indexing.sources.readers.markup.html_tags import escape_unknown_tags, inline_html_text, paired_names, shows_nothing
 from indexing.sources.readers.web.html import add_html
 
@@ -32,11 +32,9 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     """
     from indexing.sources.readers.markup.markdown_syntax import markdown_parser
 
-    text = re.sub("\r\n?", "\n", decode(path, name, options))
-    walk, skipped = _Walk(), 0
-    if front := front_matter(text):
-        skipped = front.lines
-        text = text.split("\n", skipped)[skipped] if text.count("\n") >= skipped else ""
+    walk, (front, text) = _Walk(), read_text(path, name, options)
+    skipped = front.lines if front else 0
+    if front:
         walk.add_front_matter(front.title, front.text, skipped)
     environment: dict[str, list[list[int]]] = {}
     walk.add(markdown_parser().parse(text, environment), text.split("\n"), skipped)
@@ -45,6 +43,15 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         first = plain[0][0] + skipped + 1
         others = f" and in {len(plain) - 1} more places" if len(plain) > 1 else ""
         yield Note(name, f"line {first}{others}: text with too much markup was kept as it stands")
+
+
+def read_text(path: Path, name: str, options: ReadOptions) -> tuple[FrontMatter | None, str]:
+    """Return the front matter of a file, and the text behind it."""
+    text = re.sub("\r\n?", "\n", decode(path, name, options))
+    front = front_matter(text)
+    if not front:
+        return None, text
+    return front, text.split("\n", front.lines)[front.lines] if text.count("\n") >= front.lines else ""
 
 
 class _Walk:

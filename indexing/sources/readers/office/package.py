@@ -1,6 +1,6 @@
 """An office file: a ZIP archive of XML parts, which are read one by one and within bounds.
 
-Pictures and other media are never inflated. The depth of an XML part is bounded by its parser (256 elements), and so is
+Media are inflated only where pictures are what is read. The depth of an XML part is bounded by its parser (256 elements), and so is
 every recursion over it.
 """
 
@@ -23,6 +23,7 @@ from indexing.sources.readers.document_titles import own_title
 from indexing.sources.readers.note_text import numbered
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted
+from memgpt_rag.limits import MOST_PICTURE_BYTES
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -114,6 +115,20 @@ class Package:
             root = etree.parse(file, _parser()).getroot()
             self._refuse_document_type(root, part)
             return root
+
+    def media(self, part: str) -> bytes:
+        """Return the bytes of a picture.
+
+        Raises:
+            SourceError: the part is missing, damaged, or larger than a picture may be.
+        """
+        if part not in self._entries:
+            raise self.error(f"its picture {part or 'that is named'} is missing")
+        if self._entries[part].file_size > MOST_PICTURE_BYTES:
+            raise self.error(f"its picture {part} has more than {MOST_PICTURE_BYTES:,} bytes", "make it smaller")
+        self._charge(part, self._most)
+        with self._reported(part), self._zip.open(self._entries[part]) as file:
+            return file.read()
 
     def required_tree(self, part: str) -> _Element:
         """Return the root of an XML part that every such file has.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from indexing.sources.readers.office.word_walk import WordWalk
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+_MAIN = "word/document.xml"
 _BLOCKS = {
     *(f"{W}{name}" for name in ("p", "tbl", "sdt", "customXml", "altChunk", "ins", "moveTo", "smartTag")),
     f"{COMPATIBILITY}AlternateContent",
@@ -38,20 +39,8 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     """
     builder = BlockBuilder()
     with Package(path, name, "Word") as package:
-        main = package.main_part("word/document.xml")
-        relations = package.relations(main)
-        parts = _parts(package, main, relations)
-        walk = WordWalk(
-            builder,
-            Styles(_tree(package, parts, "styles")),
-            Numbering(_tree(package, parts, "numbering")),
-            _notes(package, parts),
-            lambda element: graphic_rows(element, package, relations),
-        )
-        for element in package.stream(main, _BLOCKS, {f"{W}body"}):
-            walk.add(element)
-        walk.finish()
-        left_out = walk.left_out + _beside(package, parts)
+        walk, relations = walk_document(package, builder)
+        left_out = walk.left_out + _beside(package, _parts(package, relations))
         title = walk.title or package.title()
     blocks = builder.blocks()
     if not blocks and walk.title:
@@ -64,14 +53,39 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         yield Note(name, text)
 
 
-def _parts(package: Package, main: str, relations: dict[str, Relation]) -> dict[str, list[str]]:
+def walk_document(
+    package: Package, builder: BlockBuilder, watch: Callable[[WordWalk], object] = lambda walk: None
+) -> tuple[WordWalk, dict[str, Relation]]:
+    """Walk over a document, whose blocks go to the builder; returns the walk, and the relations of the main part.
+
+    Args:
+        watch: is given the walk before it begins.
+    """
+    main = package.main_part(_MAIN)
+    relations = package.relations(main)
+    parts = _parts(package, relations)
+    walk = WordWalk(
+        builder,
+        Styles(_tree(package, parts, "styles")),
+        Numbering(_tree(package, parts, "numbering")),
+        _notes(package, parts),
+        lambda element: graphic_rows(element, package, relations),
+    )
+    watch(walk)
+    for element in package.stream(main, _BLOCKS, {f"{W}body"}):
+        walk.add(element)
+    walk.finish()
+    return walk, relations
+
+
+def _parts(package: Package, relations: dict[str, Relation]) -> dict[str, list[str]]:
     """Return kind → names of the parts beside the main one; a kind that no relation names is found by its usual name."""
     found: dict[str, list[str]] = {}
     for relation in relations.values():
         if relation.target in package and relation.target not in found.setdefault(relation.kind, []):
             found[relation.kind].append(relation.target)
     for kind in ("styles", "numbering", "footnotes", "endnotes", "comments"):
-        usual = posixpath.join(posixpath.dirname(main), f"{kind}.xml")
+        usual = posixpath.join(posixpath.dirname(package.main_part(_MAIN)), f"{kind}.xml")
         if not found.get(kind) and usual in package:
             found[kind] = [usual]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,11 @@ from indexing.sources.document import BlockBuilder, Document, Note
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.pages.ocr import INSTALL, MOST_PIXELS, Recognised, is_installed, recognise
 from memgpt_rag.errors import SourceError
+from memgpt_rag.io.pictures import opened_picture, require_picture_size, upright
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL.Image import Image
 
-_MOST_SOURCE_PIXELS = 64_000_000  # of a picture that is decoded: up to 256 MB
 _MOST_PICTURES = 1_000  # of a file, such as a fax in TIFF
 
 
@@ -49,54 +47,22 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
 
 def _pictures(path: Path, name: str) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the pictures of a file as arrays.
+    """Yield the pictures of a file as arrays of blue, green and red.
 
     Raises:
         SourceError: it is no picture, or a damaged or too large one.
     """
-    from PIL import Image, ImageSequence
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused here
-            file = Image.open(str(path), formats=("PNG", "JPEG", "TIFF", "WEBP", "BMP"))
-        with file:
-            file.draft("RGB", _largest(file.width, file.height))  # a photograph is decoded no larger than is needed
-            pictures = ImageSequence.Iterator(file) if file.format == "TIFF" else [file]
-            for number, picture in enumerate(pictures, 1):
-                pixels = picture.width * picture.height
-                if pixels > _MOST_SOURCE_PIXELS or number > _MOST_PICTURES:
-                    raise SourceError(
-                        f"{name} is too large a picture ({pixels:,} pixels, picture {number}), expected at most "
-                        f"{_MOST_SOURCE_PIXELS:,} and {_MOST_PICTURES:,}; make it smaller, or leave it out with --exclude."
-                    )
-                yield _pixels(picture)
-    # Pillow reports a damaged header by any of these.
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = str(error).splitlines()[0].replace(str(path), name) if str(error) else type(error).__name__
-        raise SourceError(
-            f"{name} cannot be read as a picture: {reason}; mend it, or leave it out with --exclude."
-        ) from error
-
-
-def _pixels(picture: Image) -> np.ndarray[Any, Any]:
-    """Return a picture as blue, green and red, the right way up, on white, no larger than is needed."""
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageSequence
 
-    transparent = picture.mode in ("P", "PA", "LA", "RGBA", "RGBa", "La")
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more
-        picture = ImageOps.autocontrast(picture.convert("F").point(lambda value: value / 257).convert("L"))
-    small = picture.convert("RGBA" if transparent else "RGB")
-    small.thumbnail(_largest(small.width, small.height))
-    turned = ImageOps.exif_transpose(small)
-    if transparent:
-        white = Image.new("RGBA", turned.size, "white")
-        white.alpha_composite(turned)
-        turned = white.convert("RGB")
-    return np.ascontiguousarray(np.asarray(turned)[:, :, ::-1])
+    with opened_picture(str(path), name) as file:
+        file.draft("RGB", _largest(file.width, file.height))  # a photograph is decoded no larger than is needed
+        pictures = ImageSequence.Iterator(file) if file.format == "TIFF" else [file]
+        for number, picture in enumerate(pictures, 1):
+            require_picture_size(picture, name if number == 1 else f"{name}, picture {number:,},")
+            if number > _MOST_PICTURES:
+                raise SourceError(f"{name} holds more than {_MOST_PICTURES:,} pictures; split it, or leave it out.")
+            yield np.ascontiguousarray(np.asarray(upright(picture, _largest(*picture.size)))[:, :, ::-1])
 
 
 def _largest(width: int, height: int) -> tuple[int, int]:

@@ -189,7 +189,7 @@ def _look_at_pictures(handle: Any, page: Page) -> None:
 
     left, bottom, right, top = handle.get_bbox()
     area = max((right - left) * (top - bottom), 1.0)
-    for kind, bounds in _objects(handle):
+    for kind, bounds in seen_objects(handle):
         if kind == raw.FPDF_PAGEOBJ_IMAGE:
             across = max(min(bounds[2], right) - max(bounds[0], left), 0)
             up = max(min(bounds[3], top) - max(bounds[1], bottom), 0)
@@ -198,7 +198,7 @@ def _look_at_pictures(handle: Any, page: Page) -> None:
             page.drawings += 1
 
 
-def _objects(handle: Any) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
+def seen_objects(handle: Any) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
     """Yield kind and bounds of pictures and drawings; those in a form have the form's bounds."""
     from pypdfium2 import PdfiumError, raw
 

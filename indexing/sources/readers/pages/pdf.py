@@ -35,7 +35,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
     Raises:
         SourceError: not a PDF, protected by a password, no page can be loaded, or scanned pages only and no extra `ocr`.
     """
-    with _opened(path, name) as pdf:
+    with opened_pdf(path, name) as pdf:
         pages, damaged = _pages(pdf, name, options.on_progress)
         notes = [] if not damaged else [f"{numbered('page', damaged)} cannot be loaded"]
         notes += _unreadable(pages)
@@ -58,7 +58,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[Any]:
+def opened_pdf(path: Path, name: str) -> Iterator[Any]:
     """Open a PDF file with the values of its form.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Pictures of documents: with their captions, and where they stand."""
