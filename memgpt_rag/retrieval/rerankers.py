@@ -128,13 +128,13 @@ class LateInteractionReranker(Reranker):
         source = str(folder or name)
         with loading(_KIND, name, folder), require_all_whole(_KIND, name):
             if _has_token_vectors(source):
-                several = MultiVectorEncoder(source, device=device, trust_remote_code=False)
-                read_plain_text(several, keep=[prompt for prompt in several.prompts.values() if prompt])
-                asked, told = several.encode_query, several.encode_document
+                self._model: Any = MultiVectorEncoder(source, device=device, trust_remote_code=False)
+                read_plain_text(self._model, keep=[prompt for prompt in self._model.prompts.values() if prompt])
+                asked, told = self._model.encode_query, self._model.encode_document
             else:
-                one = SentenceTransformer(source, device=device, trust_remote_code=False)
-                read_plain_text(one)
-                asked = told = partial(one.encode, output_value="token_embeddings")
+                self._model = SentenceTransformer(source, device=device, trust_remote_code=False)
+                read_plain_text(self._model)
+                asked = told = partial(self._model.encode, output_value="token_embeddings")
         self.name = f"tokens of {name}"
         self._unit = asked is told
         self._of_question = partial(self._vectors, asked)

@@ -35,6 +35,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
             columns = needed_columns(schema, options, name)
             number = 0
             for batch in batches:
+                batch.validate(full=True)  # Arrow trusts the offsets of texts and lists otherwise, and reads beyond its buffers
                 rows = batch.select(columns)
                 for row in range(rows.num_rows):
                     number += 1
@@ -49,12 +50,15 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
 
 @contextmanager
 def _batches(path: Path) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """Provide the schema and the batches, which are mapped and not read, inside the block."""
+    """Provide the schema and the batches, read one by one, inside the block.
+
+    They are not mapped: a place behind the end of the file is an error then, and does not end the process.
+    """
     import pyarrow as pa
 
     with path.open("rb") as file:
         is_file = file.read(len(_MAGIC)) == _MAGIC
-    with pa.memory_map(str(path)) as source:
+    with pa.OSFile(str(path)) as source:
         if is_file:
             table = pa.ipc.open_file(source)
             yield table.schema, (table.get_batch(at) for at in range(table.num_record_batches))
