@@ -7,7 +7,7 @@ query's relevant documents among its first ten, against exact search. Bytes are 
 
 Pruning: the first four documents of every second query are what its answer uses, in equal parts; `memgpt-index prune` keeps a share of
 the entries by it. Figures are of the other queries: the share whose first document is relevant, before and after, with the paired
-difference and its 95 % interval by bootstrap, against the same share kept by chance (five draws). "Told" is what the command foretells:
+difference and its 95 % interval by bootstrap, against the same share kept by chance (five draws). "Predicted" is what the command predicts:
 the attention that would be lost. A set A+B has the queries of A, and the documents of B among its own, which nobody asks for. Memories stay in --kept. Prints tables, and one JSON line last.
 """
 
@@ -77,8 +77,8 @@ def codes(memory: Memory, queries: np.ndarray) -> list[dict[str, Any]]:
             continue  # exact search, lists and graphs
         recall = {point.candidates: round(point.recall, 4) for point in curve.points}
         rows.append({"codes": curve.index, "bytes": curve.disk_bytes / len(memory), "recall": recall})
-        told = "  ".join(f"{candidates}: {value:.3f}" for candidates, value in recall.items())
-        print(f"{curve.index:<12}{curve.disk_bytes / len(memory):>12.0f}  {told}")
+        shown = "  ".join(f"{candidates}: {value:.3f}" for candidates, value in recall.items())
+        print(f"{curve.index:<12}{curve.disk_bytes / len(memory):>12.0f}  {shown}")
     return rows
 
 
@@ -89,7 +89,7 @@ def pruning(judged: RetrievalDataset, memory: Memory, queries: np.ndarray) -> li
     uses = [{one.id: 1 / USED for one in passages} for passages in found.passages[::2]]
     rows, rng = [], np.random.default_rng(0)
     print(f"\n{judged.name}: {len(memory):,} entries, {len(names[1::2])} queries measured")
-    print(f"{'kept':>6}{'told':>8}{'before':>8}{'by use':>8}  {'difference':<20}{'by chance':>10}")
+    print(f"{'kept':>6}{'predicted':>10}{'before':>8}{'by use':>8}  {'difference':<20}{'by chance':>10}")
 
     def firsts(kept: np.ndarray) -> np.ndarray:
         """Whether the first document of each query that did not choose is relevant, among the rows that are kept."""
@@ -110,7 +110,7 @@ def pruning(judged: RetrievalDataset, memory: Memory, queries: np.ndarray) -> li
         rows.append(
             {
                 "kept": share,
-                "told_lost": plan.lost_share,
+                "predicted_loss": plan.lost_share,
                 "before": before.mean(),
                 "by_use": after.mean(),
                 "difference": [mean, low, high],
@@ -118,7 +118,7 @@ def pruning(judged: RetrievalDataset, memory: Memory, queries: np.ndarray) -> li
             }
         )
         print(
-            f"{share:>6.0%}{plan.lost_share:>8.1%}{before.mean():>8.3f}{after.mean():>8.3f}  "
+            f"{share:>6.0%}{plan.lost_share:>10.1%}{before.mean():>8.3f}{after.mean():>8.3f}  "
             f"{f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]':<20}{chance:>10.3f}"
         )
     return rows

@@ -122,13 +122,14 @@ def titles(writer: Writer, kept: KeptAnswers, count: int) -> dict[str, Any]:
         lambda _: [{"title": writer.titles([[Retrieved(-1, blank, 0.0, 0.0)]], "closed_book")[0]}],
         "closed book",
     )
-    texts = {name: [row["title"] for row in of_mode] for name, of_mode in rows.items()}
+    texts = {name: [row["title"] for row in mode_rows] for name, mode_rows in rows.items()}
     texts["closed book"] = [closed["title"]] * len(pairs)
     texts["first sentence"] = [_FIRST_SENTENCE.match(text)[0] for text, _ in pairs]  # type: ignore[index]
     figures = {
-        name: [rouge_l(one, title) for one, (_, title) in zip(of_mode, pairs)] for name, of_mode in texts.items()
+        name: [rouge_l(one, title) for one, (_, title) in zip(written_titles, pairs)]
+        for name, written_titles in texts.items()
     }
-    seconds = {name: sum(row["seconds"] for row in of_mode) / len(of_mode) for name, of_mode in rows.items()}
+    seconds = {name: sum(row["seconds"] for row in mode_rows) / len(mode_rows) for name, mode_rows in rows.items()}
     result = compared("ROUGE-L", figures, seconds)
     return {"all": result, "one passage": sum(row["passages"] == 1 for row in rows["memory"])}
 
@@ -184,28 +185,30 @@ def summaries_of(chapter: Chapter, encoder: Encoder, model: MemoryDecoder, name:
 
 
 def summarized(encoder: Encoder, model: MemoryDecoder, kept: KeptAnswers, count: int, stay: int) -> dict[str, Any]:
-    """Summaries of chapters, chapter by chapter, and of those that fit into the prompt and those that do not.
+    """Summarises chapters, and compares the systems over all of them, those that fit into the prompt, and those that do not.
 
     Args:
-        stay: of how many chapters there is to be a summary whose entries stay, too.
+        stay: number of chapters that are also summarised with entries that stay.
     """
     drawn = chapters(count)
     rows: dict[str, list[Row]] = {name: [] for name in (*_RENEWED, "prompt") if stay or name != _STAY}
     for chapter in drawn:
-        for name, of_system in rows.items():
-            if name == _STAY and len(of_system) == stay:
+        for name, system_rows in rows.items():
+            if name == _STAY and len(system_rows) == stay:
                 continue
             write = partial(map, lambda one, name=name: summaries_of(one, encoder, model, name))
-            of_system += kept.fill([(f"{name}|{chapter.name}", chapter)], write, f"{name}: {chapter.name}")
-    texts = {name: [row["text"] for row in of_system] for name, of_system in rows.items()}
+            system_rows += kept.fill([(f"{name}|{chapter.name}", chapter)], write, f"{name}: {chapter.name}")
+    texts = {name: [row["text"] for row in system_rows] for name, system_rows in rows.items()}
     texts["first words"] = [chapter.text[: len(text)] for chapter, text in zip(drawn, texts["memory"], strict=True)]
     figures = {
-        name: [coverage(chapter.headings, text) for chapter, text in zip(drawn, of_system)]
-        for name, of_system in texts.items()
+        name: [coverage(chapter.headings, text) for chapter, text in zip(drawn, summaries)]
+        for name, summaries in texts.items()
     }
-    seconds = {name: sum(row["seconds"] for row in of_system) / len(of_system) for name, of_system in rows.items()}
+    seconds = {
+        name: sum(row["seconds"] for row in system_rows) / len(system_rows) for name, system_rows in rows.items()
+    }
     fits = [len(model.tokenizer(one.text, add_special_tokens=False)["input_ids"]) <= _WINDOW for one in drawn]
-    length = {name: round(sum(map(len, of_system)) / len(of_system)) for name, of_system in texts.items()}
+    length = {name: round(sum(map(len, summaries)) / len(summaries)) for name, summaries in texts.items()}
     result: dict[str, Any] = {"all": compared("coverage", figures, seconds), "characters": length}
     for whole, label in ((True, "fits"), (False, "does not fit")):
         part = {name: [one for one, fit in zip(values, fits) if fit is whole] for name, values in figures.items()}

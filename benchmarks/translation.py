@@ -182,9 +182,9 @@ def print_table(name: str, result: dict[str, Any]) -> None:
     print(f"{'':<14}{'chrF':>6}{'BLEU':>7}{'s a text':>10}   memory against it: chrF, BLEU of a sentence (95 %)")
     for arm, one in result["arms"].items():
         against = result["arms"]["memory"].get(f"against {arm}", {})
-        told = "  ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) for numbers in against.values())
+        differences = "  ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) for numbers in against.values())
         seconds = "" if one["seconds"] is None else f"{one['seconds']:.2f}"
-        print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{seconds:>10}   {told}")
+        print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{seconds:>10}   {differences}")
     print(f"memory takes {result['arms']['memory']['seconds of prompt']:.2f} of the prompt's seconds", flush=True)
 
 

@@ -134,8 +134,8 @@ def _print(part: Part, number: int) -> None:
                 places.append(source.passage.place)
         cited = "".join(f" [{numbers[one.passage.id]}, {one.share:.0%}]" for one in sentence.sources)
         echo(f"{sentence.text}{cited}")
-    for place, of in enumerate(places, 1):
-        echo(f"  [{place}] {printable(of)}")
+    for source_number, place in enumerate(places, 1):
+        echo(f"  [{source_number}] {printable(place)}")
     echo(f"  {part.read:,} of {part.passages:,} passages read")
 
 

@@ -58,8 +58,8 @@ class ClipEncoder(SentenceTransformersEncoder, PictureEncoder):
 
     def picture_scale(self) -> float:
         squares = [drawn(np.full((_SIDE, _SIDE, 3), color, np.uint8)) for color in _COLORS.values()]
-        told = self.encode_pictures(squares)
-        return max(mean_margin(self.encode_queries(words) @ told.T) for words in _WORDS.values())
+        vectors = self.encode_pictures(squares)
+        return max(mean_margin(self.encode_queries(words) @ vectors.T) for words in _WORDS.values())
 
 
 def mean_margin(scores: np.ndarray) -> float:

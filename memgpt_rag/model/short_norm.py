@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import torch
@@ -60,6 +61,8 @@ def _shortened(layer: nn.Module) -> ShortNorm | None:
     weight = dict(layer.named_parameters()).get("weight")
     if not type(layer).__name__.endswith("RMSNorm") or not isinstance(eps, float) or weight is None:
         return None
+    if len(inspect.signature(layer.forward).parameters) != 1:
+        return None  # a gated norm takes a second input
     if weight.dtype != torch.float32 or weight.dim() != 1 or weight.device.type != "cpu":
         return None
     probe = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ from hashing import HashEncoder
 from tiny import random_ids, tiny_decoder
 from transformers import pipeline
 
+from benchmarks.small_decoders import small_decoder
 from memgpt_rag import AskOptions, Memory, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.errors import MismatchError, ModelError
 from memgpt_rag.integrations.transformers import PretrainedReader, register_pipeline, save_generation
@@ -40,7 +41,7 @@ def modules(tmp_path_factory):
         yield
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral", "gemma3", "gpt2", "gpt_oss"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral", "gemma2", "gemma3", "gpt2", "gpt_oss"])
 def test_generation_without_this_package_writes_the_same_tokens(architecture, tmp_path, modules):
     model = tiny_model(architecture, config=replace(general_preset("quality"), top_m=None))
     save_generation(model, tmp_path)
@@ -129,6 +130,32 @@ def test_the_code_that_is_shared_imports_nothing_of_this_package(tmp_path):
 def test_what_masks_cannot_say_is_refused(config, tmp_path):
     with pytest.raises(ModelError, match="in all layers, by one temperature and one offset, without a null slot"):
         save_generation(tiny_model(), tmp_path, config)
+
+
+@pytest.mark.parametrize("kind", ["qwen3_next", "llama4_text"])
+def test_models_whose_attention_masks_cannot_say_are_refused(kind, tmp_path):
+    model = MemoryDecoder(small_decoder(kind), byte_tokenizer())
+    with pytest.raises(
+        ModelError, match=r"has recurrent layers, attends in chunks, .* which masks cannot say; use RAG.open"
+    ):
+        save_generation(model, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ModelError, match=r"file/custom_generate cannot be written: Not a directory; name another folder"
+    ):
+        save_generation(tiny_model(), tmp_path / "file")
+
+
+def test_attention_that_the_shared_code_does_not_know_is_refused(tmp_path, modules):
+    save_generation(tiny_model(), tmp_path, MemoryAttentionConfig(inverse_temperature=1.5))
+    shared = {"custom_generate": str(tmp_path), "trust_remote_code": True, "passages": PASSAGES, "max_new_tokens": 2}
+    with pytest.raises(ValueError, match="caps its scores, so that a factor on keys is no temperature; set τ to 1"):
+        tiny_decoder("gemma2", VOCABULARY).generate(QUESTION, **shared)
+    with pytest.raises(ValueError, match="reads full and sliding attention; this model has chunked_attention"):
+        small_decoder("llama4_text").generate(QUESTION, **shared)
 
 
 def saved_reader(folder, model: MemoryDecoder) -> None:

@@ -38,10 +38,19 @@ class ShiftedRMSNorm(LlamaRMSNorm):
         return super().forward(x) + 0.01
 
 
+class GatedRMSNorm(LlamaRMSNorm):
+    """An RMS norm whose second input may be left out."""
+
+    def forward(self, x, gate=None):
+        normalized = super().forward(x)
+        return normalized if gate is None else normalized * gate
+
+
 def test_what_is_no_rms_norm_in_fp32_is_left_alone():
     layers = nn.ModuleDict(
         {
             "other": nn.LayerNorm(64),
+            "gated": norm(GatedRMSNorm),
             "more": norm(ShiftedRMSNorm),
             "bf16": norm(LlamaRMSNorm).bfloat16(),
             "own": nn.RMSNorm(64),

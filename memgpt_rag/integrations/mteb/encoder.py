@@ -20,7 +20,7 @@ class MemGPTEncoder(AbsEncoder):  # type: ignore[misc]
     its like ask for.
 
     Attributes:
-        mteb_model_meta: what a leaderboard is told.
+        mteb_model_meta: metadata for a leaderboard.
 
     Example:
         >>> mteb.evaluate(MemGPTEncoder(load_encoder()), mteb.get_tasks(tasks=["STSBenchmark"]))

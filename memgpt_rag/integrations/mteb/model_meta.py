@@ -1,4 +1,4 @@
-"""What a leaderboard of MTEB is told about a model of ours."""
+"""Metadata of our models for a leaderboard of MTEB."""
 
 from __future__ import annotations
 

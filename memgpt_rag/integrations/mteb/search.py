@@ -42,7 +42,7 @@ class MemGPTSearch:
         settings: weights and the reranker; `search` decides the kind and whether the reranker is used.
 
     Attributes:
-        mteb_model_meta: what a leaderboard is told.
+        mteb_model_meta: metadata for a leaderboard.
 
     Raises:
         ValueError: the search is unknown, or lacks a reranker.
@@ -53,9 +53,9 @@ class MemGPTSearch:
         self._encoder, self._search, self._settings = encoder, search, settings
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._system: RetrieverSystem | None = None
-        fingerprint, told = encoder.fingerprint, search_settings(search, settings)
-        identity = fingerprint.to_json() if search == "dense" else [fingerprint.to_json(), search, told]
-        self.mteb_model_meta: ModelMeta = model_meta(fingerprint, search, told, digest(identity)[:16])
+        fingerprint, chosen = encoder.fingerprint, search_settings(search, settings)
+        identity = fingerprint.to_json() if search == "dense" else [fingerprint.to_json(), search, chosen]
+        self.mteb_model_meta: ModelMeta = model_meta(fingerprint, search, chosen, digest(identity)[:16])
 
     def index(self, corpus: Any, *, task_metadata: Any, **settings: Any) -> None:
         """Make a memory of a task's documents, in place of the one of the task before.

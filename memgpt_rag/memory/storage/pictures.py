@@ -13,19 +13,16 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.limits import MOST_PICTURE_BYTES
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.arrow_file import require_plain_batches
-from memgpt_rag.memory.storage.files import NewFile, StoredFile
+from memgpt_rag.memory.storage.arrow_writer import ArrowFileWriter
 
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
-class PicturesWriter:
+class PicturesWriter(ArrowFileWriter):
     """Writes a pictures file; the n-th picture added is that of row n."""
 
     def __init__(self, path: Path):
-        self.rows = 0
-        self._file = NewFile(path)
-        self._buffer = pa.PythonFile(self._file, mode="w")
-        self._arrow = pa.ipc.new_file(self._buffer, layout.PICTURES_SCHEMA)
+        super().__init__(path, layout.PICTURES_SCHEMA)
 
     def add(self, pictures: Sequence[bytes | None]) -> None:
         """Append pictures; raises ValueError for what is no PNG or JPEG file, or too large a one."""
@@ -35,18 +32,7 @@ class PicturesWriter:
                     f"A picture of {len(picture):,} bytes that begins with {picture[:4]!r}; expected a PNG or JPEG file of at most "
                     f"{MOST_PICTURE_BYTES:,} bytes."
                 )
-        self._arrow.write_batch(pa.record_batch([pa.array(pictures, pa.large_binary())], schema=layout.PICTURES_SCHEMA))
-        self.rows += len(pictures)
-
-    def close(self) -> StoredFile:
-        """Close the file, and return its size and checksum."""
-        if not self._file.closed:
-            try:
-                self._arrow.close()
-                self._buffer.close()
-            finally:
-                self._file.close()
-        return self._file.described
+        self.write(pa.record_batch([pa.array(pictures, pa.large_binary())], schema=layout.PICTURES_SCHEMA))
 
 
 class StoredPictures:

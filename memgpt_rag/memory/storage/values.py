@@ -13,21 +13,18 @@ import pyarrow as pa
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.arrow_file import require_plain_batches
-from memgpt_rag.memory.storage.files import NewFile, StoredFile
+from memgpt_rag.memory.storage.arrow_writer import ArrowFileWriter
 from memgpt_rag.passage import Passage
 
 _COLUMNS = len(layout.VALUES_SCHEMA)
 
 
-class ValuesWriter:
+class ValuesWriter(ArrowFileWriter):
     """Writes a values file; the n-th value added is row n."""
 
     def __init__(self, path: Path, schema: pa.Schema):
-        self.rows = 0
+        super().__init__(path, schema)
         self._schema = schema
-        self._file = NewFile(path)
-        self._buffer = pa.PythonFile(self._file, mode="w")
-        self._arrow = pa.ipc.new_file(self._buffer, schema)
 
     def add(self, passages: Sequence[Passage]) -> None:
         """Append values; raises ValueError for metadata without a column in the memory, or of another type."""
@@ -41,18 +38,7 @@ class ValuesWriter:
             batch = pa.RecordBatch.from_pylist(rows, self._schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ValueError(f"Metadata does not fit its column: {error}") from error
-        self._arrow.write_batch(batch)
-        self.rows += len(passages)
-
-    def close(self) -> StoredFile:
-        """Close the file, and return its size and checksum."""
-        if not self._file.closed:
-            try:
-                self._arrow.close()
-                self._buffer.close()
-            finally:
-                self._file.close()
-        return self._file.described
+        self.write(batch)
 
 
 class StoredValues:

@@ -1,1 +1,1 @@
-"""Summaries: documents and memories are told of part by part, with an outline first and the sources of each sentence."""
+"""Summaries: an outline of a document or a memory first, then each part, with the sources of each sentence."""

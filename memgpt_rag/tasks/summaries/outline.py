@@ -19,7 +19,7 @@ _CENTRAL = 2  # entries that name a topic
 
 @dataclass(frozen=True)
 class Section:
-    """Entries that one part of a summary tells of.
+    """Entries that one part of a summary is written from.
 
     Attributes:
         heading: empty where it is still to be named, or needs no name.

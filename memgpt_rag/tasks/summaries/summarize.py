@@ -147,7 +147,7 @@ class _Reading:
 
     def __init__(self, rag: RAG, section: Section, subject: str, k: int):
         self._retriever, self._subject, self._k = rag.retriever, subject, k
-        self._section, self._read = section, set[int]()
+        self._section, self._rows, self._read = section, frozenset(section.rows), set[int]()
         ids = [passage.id for passage in rag.retriever.memory.passages(section.rows)]
         self._where = pc.field("id").isin(pa.array(ids))
 
@@ -158,9 +158,8 @@ class _Reading:
         query = "\n".join(one for one in (self._subject, latest.strip()) if one) or "summary"
         most = min(self._k + len(self._read), MOST_RETRIEVED)
         found = self._retriever.retrieve([query], most, where=self._where)[0]
-        found = [
-            entry for entry in found if entry.row in self._section.rows
-        ]  # of several memories, ids may be the same
+        # Ids may be the same in several memories.
+        found = [entry for entry in found if entry.row in self._rows]
         found.sort(key=lambda entry: entry.row in self._read)
         self._read |= {entry.row for entry in found[: self._k]}
         return found[: self._k]

@@ -200,8 +200,8 @@ class Translator:
         for place, mass in enumerate(memory.entry_mass(steps)):
             pairs = tuple(UsedPair(one, given / (sum(mass) or 1.0)) for one, given in zip(found[place], mass))
             again = partial(self._memory, entries[place], scores[place])
-            told = place_terms(self.model, asked[place], written[place], terms[place], again, most)
-            results.append(Translation(texts[place], told, target, False, pairs, terms[place]))
+            placed = place_terms(self.model, asked[place], written[place], terms[place], again, most)
+            results.append(Translation(texts[place], placed, target, False, pairs, terms[place]))
         return results
 
     def _memory(self, entries: Sequence[Sequence[int]], scores: Sequence[float], rows: int) -> AttendedMemory:
@@ -230,12 +230,12 @@ def _languages(memory: Memory) -> tuple[str, str]:
 
 
 def _checked(text: str) -> str:
-    told = tidy(text)
-    if not 0 < len(told) <= MOST_SIDE:
+    tidied = tidy(text)
+    if not 0 < len(tidied) <= MOST_SIDE:
         raise ValueError(
-            f"A text has {len(told):,} characters; expected 1 to {MOST_SIDE:,}: give a sentence, or a few, at a time."
+            f"A text has {len(tidied):,} characters; expected 1 to {MOST_SIDE:,}: give a sentence, or a few, at a time."
         )
-    return told
+    return tidied
 
 
 def _other_language(text: str) -> str:
