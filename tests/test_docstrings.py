@@ -68,16 +68,17 @@ def test_what_users_import_is_there_and_documented(package, names):
         assert getattr(package, name).__doc__, name
 
 
+# The README's quickstart runs the slow ones in every suite.
 EXAMPLES = [
-    ("memgpt_rag.rag", "RAG.answer"),
-    ("memgpt_rag.memory.memory", "Memory.create"),
-    ("memgpt_rag.encoders.load", "load_encoder"),
-    ("indexing.jobs.build", "build"),
+    pytest.param("memgpt_rag.rag", "RAG.answer", id="RAG.answer", marks=pytest.mark.slow),
+    pytest.param("memgpt_rag.memory.memory", "Memory.create", id="Memory.create"),
+    pytest.param("memgpt_rag.encoders.load", "load_encoder", id="load_encoder"),
+    pytest.param("indexing.jobs.build", "build", id="build", marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.offline_models
-@pytest.mark.parametrize(("module", "name"), EXAMPLES, ids=[name for _, name in EXAMPLES])
+@pytest.mark.parametrize(("module", "name"), EXAMPLES)
 def test_the_example_of_a_main_name_runs(module, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(ROOT / "examples" / "knowledge")

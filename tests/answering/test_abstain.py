@@ -277,10 +277,10 @@ def with_words(tmp_path_factory, memory):
     "search, question, where",
     [
         ({"kind": "bm25"}, "Zugzwang zebra?", None),
-        ({"kind": "bm25", "reranker": True}, "象棋冠军", None),
+        pytest.param({"kind": "bm25", "reranker": True}, "象棋冠军", None, marks=pytest.mark.slow),
         ({"kind": "dense", "reranker": True}, "？！", None),
-        ({"kind": "dense"}, "Who can borrow a kite?", 'source == "absent.md"'),
-        ({"kind": "hybrid"}, "...", None),
+        pytest.param({"kind": "dense"}, "Who can borrow a kite?", 'source == "absent.md"', marks=pytest.mark.slow),
+        pytest.param({"kind": "hybrid"}, "...", None, marks=pytest.mark.slow),
         ({"kind": "hybrid"}, "Who can borrow a kite?", 'source == "absent.md"'),
     ],
 )

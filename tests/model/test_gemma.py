@@ -68,6 +68,9 @@ def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder(gemma):
         assert getattr(ours, name) == getattr(theirs, name)
 
 
+presets = pytest.mark.parametrize("preset", ["quality", pytest.param("compact", marks=pytest.mark.slow)])
+
+
 def test_an_empty_memory_gives_the_logits_of_the_base_model(model_of):
     model, cache = model_of(), DynamicCache()
     with torch.no_grad():
@@ -86,7 +89,7 @@ def test_one_entry_after_the_prefix_equals_the_same_text_in_the_prompt(model_of,
     assert (with_memory - in_context(model, QUESTION)).abs().max() > 1
 
 
-@pytest.mark.parametrize("preset", [PLAIN, "quality", "compact"])
+@presets
 def test_the_order_of_entries_does_not_matter(model_of, preset):
     model = model_of(preset)
     one = logits(model, [ENTRY, OTHER, ENTRY + OTHER], [3.0, 2.5, 1.0]).log_softmax(-1)
@@ -102,7 +105,7 @@ def test_top_m_of_at_least_all_tokens_equals_dense(model_of):
     )
 
 
-@pytest.mark.parametrize("preset", ["quality", "compact"])
+@presets
 def test_cached_decoding_equals_decoding_without_a_cache(model_of, preset):
     model = model_of(preset)
     settings = {
@@ -123,7 +126,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(model_of, preset):
     assert not torch.equal(cached.sequences, model.generate(ids, **settings).sequences)
 
 
-@pytest.mark.parametrize("preset", ["quality", "compact"])
+@presets
 def test_a_row_of_a_batch_equals_that_row_alone(model_of, preset):
     model = model_of(preset)
     questions = [QUESTION, "问题：天文台是谁设计的？\n答案：", "Question: When was it built?\nAnswer:"]

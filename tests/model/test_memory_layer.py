@@ -140,7 +140,7 @@ def test_gradients_equal_finite_differences(tensors, settings):
         return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x, memory)).output
 
     values = [parameter.detach().clone().requires_grad_() for parameter in parameters]
-    assert torch.autograd.gradcheck(output, (x.requires_grad_(), memory.requires_grad_(), *values))
+    assert torch.autograd.gradcheck(output, (x.requires_grad_(), memory.requires_grad_(), *values), fast_mode=True)
 
 
 @pytest.mark.parametrize(
