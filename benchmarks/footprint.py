@@ -27,11 +27,12 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory, MemoryWriter, add_states
-from memgpt_rag.memory.storage.states import StatesShape, encode
+from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.passage import Passage
+from memgpt_rag.state_codes import encode
 
 
 def make(folder: Path, tokens: int, model_name: str, preset: str) -> None:

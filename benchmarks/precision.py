@@ -1,10 +1,11 @@
-"""What does rounding cost: states in int8, and weights in int8?
+"""What does rounding cost: states in int8 or int4, and weights in int8?
 
-    python benchmarks/precision.py           (15 minutes)
+    python benchmarks/precision.py           (an hour)
 
-Questions of XQuAD in both languages, Gemma 3 270M in fp32, the preset quality. NLL is that of the gold answer per token;
-each row is the difference to no rounding, paired per question, with its 95 % interval. Weights are rounded here for
-every row, although only decoding uses them so.
+Questions of XQuAD in both languages, Gemma 3 270M with its reader in fp32, the preset quality. NLL is that of the gold answer per
+token; each row is the difference to no rounding, paired per question, with its 95 % interval. Agreement is the share of the gold
+answers' tokens at which the likeliest token stays the same. Weights are rounded for every token here, although only
+decoding uses them so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -25,68 +25,71 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answer_modes import K, examples_of
 from benchmarks.answers import REPORTING, build
 from benchmarks.question_sets import DATA, read_set, sample
+from memgpt_rag.choices import PRESETS, StatesType
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.significance import interval
 from memgpt_rag.io.console import quiet_libraries
-from memgpt_rag.memory.storage.states import encode
 from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights
-from memgpt_rag.model.stored import from_array, to_array
+from memgpt_rag.model.stored import from_array, states_fingerprint, to_array
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.answer_likelihood import answer_losses
+from memgpt_rag.state_codes import encode, rounding_center
+from memgpt_rag.training.answer_likelihood import Example, answer_logits, losses_of
+
+Figures = tuple[float, list[int]]
 
 
-class Rounded(MemoryDecoder):
-    """A decoder that reads states as int8 has them."""
-
-    def states_of(self, entries: Sequence[Sequence[int]], **settings: Any) -> list[EntryStates]:
-        return [
-            from_array(*encode(to_array(states, self), "int8"), self)
-            for states in super().states_of(entries, **settings)
-        ]
+def figures(rag: RAG, example: Example) -> Figures:
+    """Return the NLL of a question's gold answer per token, and the likeliest token at each of its places."""
+    logits, answers = answer_logits(rag, [example])
+    return float(losses_of(logits, answers)[0]), logits[0].argmax(-1).tolist()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=100, help="questions per language")
+    parser.add_argument("--questions", type=int, default=200, help="questions per language")
+    parser.add_argument("--preset", choices=PRESETS, default="quality")
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     quiet_libraries()
-    encoder, loaded = load_encoder(), MemoryDecoder.from_pretrained(dtype=torch.float32)
-    modes = {
-        kind: of(loaded.decoder, loaded.tokenizer, config="quality", states_cache_bytes=8 * 2**30)
-        for kind, of in (("exact", MemoryDecoder), ("states in int8", Rounded))
-    }
-    losses: dict[str, list[float]] = {mode: [] for mode in (*modes, "weights in int8")}
+    encoder, model = load_encoder(), MemoryDecoder.from_pretrained(dtype=torch.float32, config=arguments.preset)
+    exact_states = model.states_of
+    by_mode: dict[str, list[Figures]] = {}
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         examples = []
         for name in ("xquad-en", "xquad-zh"):
             records, questions = read_set(arguments.data, name)
-            memory, asked = (
-                build(name, Path(scratch), encoder, records),
-                sample(questions, REPORTING, arguments.questions),
-            )
-            rags = {mode: RAG(memory, encoder, model) for mode, model in modes.items()}
-            found = rags["exact"].retriever.retrieve([question.text for question in asked], K)
-            examples += examples_of(asked, found)
-        for mode, rag in rags.items():
-            losses[mode] = [
-                float(answer_losses(rag, [example])[0]) for example in tqdm(examples, desc=mode, disable=None)
-            ]
-        int8_weights.add_int8_weights(loaded.decoder)
+            rag = RAG(build(name, Path(scratch), encoder, records), encoder, model)
+            asked = sample(questions, REPORTING, arguments.questions)
+            examples += examples_of(asked, rag.retriever.retrieve([question.text for question in asked], K))
+
+        def measure(mode: str, stored_in: StatesType | None) -> None:
+            model.states_of = exact_states  # type: ignore[method-assign]
+            if stored_in is not None:
+                center = rounding_center(states_fingerprint(model, dtype=stored_in))
+
+                def rounded(entries: Sequence[Sequence[int]]) -> list[EntryStates]:
+                    stored = [encode(to_array(states, model), stored_in, center) for states in exact_states(entries)]
+                    return [from_array(*codes, model, center=center) for codes in stored]
+
+                model.states_of = rounded  # type: ignore[method-assign]
+            by_mode[mode] = [figures(rag, example) for example in tqdm(examples, desc=mode, disable=None)]
+
+        measure("exact", None)
+        measure("states in int8", "int8")
+        measure("states in int4", "int4")
+        int8_weights.add_int8_weights(model.decoder)
         int8_weights.MAX_ROWS = 10**9
-        losses["weights in int8"] = [
-            float(answer_losses(rags["exact"], [example])[0]) for example in tqdm(examples, disable=None)
-        ]
-    exact, results = losses.pop("exact"), {}
-    print(f"{len(exact)} questions, NLL {sum(exact) / len(exact):.4f} without rounding")
-    for mode, of_mode in losses.items():
-        difference = [
-            round(number, 5)
-            for number in interval([mine - theirs for mine, theirs in zip(of_mode, exact, strict=True)])
-        ]
-        results[mode] = difference
-        print("{:<18}{:+.4f} [{:+.4f}, {:+.4f}]".format(mode, *difference))
-    print(json.dumps({"questions": len(exact), **results}))
+        measure("weights in int8", None)
+        measure("weights in int8, states in int4", "int4")
+    exact, results = by_mode.pop("exact"), {}
+    print(f"{len(exact)} questions, NLL {sum(nll for nll, _ in exact) / len(exact):.4f} without rounding")
+    for mode, rounded in by_mode.items():
+        pairs = list(zip(rounded, exact, strict=True))
+        difference = [round(number, 5) for number in interval([mine[0] - theirs[0] for mine, theirs in pairs])]
+        same = [mine == theirs for (_, of_mine), (_, of_exact) in pairs for mine, theirs in zip(of_mine, of_exact)]
+        results[mode] = {"nll": difference, "agreement": sum(same) / len(same)}
+        print("{:<34}{:+.4f} [{:+.4f}, {:+.4f}]".format(mode, *difference), f"{sum(same) / len(same):.2%}")
+    print(json.dumps({"questions": len(exact), "preset": arguments.preset, **results}))
 
 
 if __name__ == "__main__":

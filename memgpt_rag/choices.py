@@ -43,7 +43,7 @@ DEFAULT_DEPTH = 20  # entries that a reranker reads
 
 # What a memory holds.
 Metric = Literal["cosine", "euclidean"]
-StatesType = Literal["int8", "fp16", "bf16", "fp32"]
+StatesType = Literal["int8", "int4", "fp16", "bf16", "fp32"]
 ColumnType = Literal["string", "integer", "number", "boolean", "date"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 STATES_TYPES: tuple[StatesType, ...] = get_args(StatesType)

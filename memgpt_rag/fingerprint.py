@@ -27,6 +27,8 @@ SAME_STATES = 0.999
 SAME_PROBE = 0.98
 MAX_DIMENSION = 2**16
 _MAX_LAYERS = 2**12
+# Fields of states that a manifest leaves out where they are empty, as it was before there were such.
+_MAY_BE_EMPTY = ("delimiters", "center")
 # Of encoders that were measured, those with unit vectors have .1 to .6.
 _LEAST_SCALE, _MOST_SCALE = 1e-4, 1e6
 _ASK_AGAIN = "Ask with the encoder that embedded it, or build the memory again."
@@ -144,11 +146,13 @@ class StatesFingerprint:
         model: name or folder that loads it.
         layers: layers whose states are stored, in ascending order.
         kv_heads, head_dim: size of one token's keys in one layer.
-        dtype: "int8", "fp16", "bf16" or "fp32".
+        dtype: one of `memgpt_rag.choices.STATES_TYPES`.
         prefix_ids: the tokens after which every entry was read, which also fix the entry's positions.
         probe_ids: the probe passage in tokens.
         probe: base64 of little-endian float16: keys and values of the probe's last token in the last of the layers.
         delimiters: digest of the trained vectors behind the prefix and every entry; empty without such.
+        center: base64 of little-endian float16: what is subtracted from states before they are rounded, the mean of the probe's
+            states in all layers; empty for nothing.
     """
 
     model: str
@@ -160,15 +164,16 @@ class StatesFingerprint:
     probe_ids: tuple[int, ...]
     probe: str
     delimiters: str = ""
+    center: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a manifest holds them; what is empty is left out, as earlier releases did."""
-        return {name: value for name, value in asdict(self).items() if name != "delimiters" or value}
+        return {name: value for name, value in asdict(self).items() if name not in _MAY_BE_EMPTY or value}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StatesFingerprint:
         """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
-        fields = {"delimiters": "", **fields}
+        fields = {**dict.fromkeys(_MAY_BE_EMPTY, ""), **fields}
         wrong = sorted(set(fields) ^ set(cls.__annotations__))
         for name, kind in cls.__annotations__.items():
             value = fields.get(name)
@@ -180,6 +185,7 @@ class StatesFingerprint:
                 *([] if fields["kv_heads"] * fields["head_dim"] <= MAX_DIMENSION else ["kv_heads", "head_dim"]),
                 *([] if 0 < len(fields["layers"]) == len(set(fields["layers"])) <= _MAX_LAYERS else ["layers"]),
                 *([] if _is_probe(fields["probe"]) else ["probe"]),
+                *([] if not fields["center"] or _is_probe(fields["center"], _state_size(fields)) else ["center"]),
             ]
         if wrong:
             raise MemoryFormatError(
@@ -227,6 +233,10 @@ class StatesFingerprint:
             )
 
 
+def _state_size(fields: dict[str, Any]) -> int:
+    return len(fields["layers"]) * 2 * int(fields["kv_heads"]) * int(fields["head_dim"])
+
+
 def _listed(layers: tuple[int, ...]) -> str:
     return ", ".join(map(str, layers)) if len(layers) <= 6 else f"{layers[0]} to {layers[-1]} ({len(layers)} layers)"
 
@@ -254,5 +264,8 @@ def _is_probe(text: str, dimension: int | None = None) -> bool:
 
 
 def _cosine(one: str, other: str) -> float:
+    """Return the cosine of two probes; 0 where they have different lengths, as a damaged manifest may."""
     first, second = (np.frombuffer(base64.b64decode(probe), dtype="<f2").astype(np.float32) for probe in (one, other))
+    if len(first) != len(second):
+        return 0.0
     return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))

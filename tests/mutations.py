@@ -20,7 +20,7 @@ from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
 from memgpt_rag.memory.storage.index_settings import IndexSettings
-from memgpt_rag.memory.storage.states import encode
+from memgpt_rag.state_codes import encode
 
 ENCODER = HashEncoder(dimension=16)
 STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")

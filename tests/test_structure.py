@@ -32,8 +32,8 @@ GROUND = {"errors", "passage", "choices", "limits", "plain_text"}
 IO = GROUND | {"io"}
 HUB = IO | {"hub"}
 ENCODERS = HUB | {"fingerprint", "encoders"}
-MEMORY = IO | {"fingerprint", "memory"}
-MODEL = HUB | {"fingerprint", "model"}
+MEMORY = IO | {"fingerprint", "state_codes", "memory"}
+MODEL = HUB | {"fingerprint", "state_codes", "model"}
 RETRIEVAL = ENCODERS | MEMORY | {"retrieval"}
 ANSWERING = RETRIEVAL | MODEL | {"answering"}
 RAG = ANSWERING | {"rag"}
@@ -41,6 +41,7 @@ LIBRARY = ENCODERS | MEMORY | MODEL
 ARROWS = {
     **{name: {"errors"} for name in GROUND},
     "fingerprint": {"errors"},
+    "state_codes": {"choices", "fingerprint"},
     "io": IO,
     "hub": HUB,
     "encoders": ENCODERS,

@@ -295,7 +295,7 @@ def plan(
     default="int8",
     show_default=True,
     type=click.Choice(STATES_TYPES),
-    help="How states are stored; int8 with a scale per token and head.",
+    help="How states are stored; int8 and int4 with a scale per token and head.",
 )
 @reader_option
 @execution_options

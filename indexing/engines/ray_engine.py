@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from indexing.engines.states import StatesOf, TokenIds
     from memgpt_rag.encoders.base import Encoder, Vectors
     from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
-    from memgpt_rag.memory.storage.states import Codes
     from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.state_codes import Codes
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class _StatesReader:
             model = _made(self._recipe)
             model.prefix_ids = model.prompt.prefix_ids
             self._expected.require_match(states_fingerprint(model, dtype=dtype))
-            entries = list(states_of(model, dtype, [[tuple(ids) for ids in row["of"]]]))
+            entries = list(states_of(model, self._expected, [[tuple(ids) for ids in row["of"]]]))
         for part, (codes, scales) in enumerate(entries):
             last = part == len(entries) - 1
             yield {

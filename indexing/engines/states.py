@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from memgpt_rag.choices import StatesType
-from memgpt_rag.memory.storage.states import Codes, encode
+from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model.stored import to_array
+from memgpt_rag.state_codes import Codes, encode, rounding_center
 
 if TYPE_CHECKING:
+    from memgpt_rag.fingerprint import StatesFingerprint
     from memgpt_rag.model import MemoryDecoder
 
 TokenIds = tuple[int, ...]
@@ -17,8 +18,11 @@ TokenIds = tuple[int, ...]
 StatesOf = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
 
 
-def states_of(model: MemoryDecoder, dtype: StatesType, blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
-    """Yield the states of the entries in each block; the entries of a block are computed together."""
+def states_of(
+    model: MemoryDecoder, fingerprint: StatesFingerprint, blocks: Iterable[list[TokenIds]]
+) -> Iterator[Codes]:
+    """Yield the states of the entries in each block, as they are stored under a fingerprint; a block is computed together."""
+    dtype, center = StatesShape.of(fingerprint).dtype, rounding_center(fingerprint)
     for block in blocks:
         for states in model.states_of(block):
-            yield encode(to_array(states, model), dtype)
+            yield encode(to_array(states, model), dtype, center)

@@ -13,8 +13,9 @@ from memgpt_rag.choices import StatesType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.console import progress_bar
 from memgpt_rag.memory import Memory, add_states
-from memgpt_rag.memory.storage.states import Codes, StatesShape
+from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model.stored import states_fingerprint
+from memgpt_rag.state_codes import Codes
 
 if TYPE_CHECKING:
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -63,7 +64,7 @@ def compute_states(
         for start in range(0, len(rows), _BLOCK):
             yield [prompt.entry_ids(passage) for passage in memory.passages(rows[start : start + _BLOCK])]
 
-    with nullcontext(partial(states_of, model, dtype)) if elsewhere is None else elsewhere(fingerprint) as read:
+    with nullcontext(partial(states_of, model, fingerprint)) if elsewhere is None else elsewhere(fingerprint) as read:
 
         def states(rows: Sequence[int]) -> Iterator[Codes]:
             entries = read(blocks(rows))

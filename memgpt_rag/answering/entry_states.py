@@ -72,13 +72,16 @@ class MemoryStates:
         return [known[entry.row] for entry in entries]
 
     def _computed(self, entries: Sequence[Retrieved]) -> dict[int, EntryStates]:
-        from memgpt_rag.memory.storage.states import StatesShape, encode
+        from memgpt_rag.memory.storage.states import StatesShape
         from memgpt_rag.model.stored import from_array, to_array
+        from memgpt_rag.state_codes import encode, rounding_center
 
-        model, dtype = self._model, StatesShape.of(self._fingerprint).dtype
+        model, dtype, center = self._model, StatesShape.of(self._fingerprint).dtype, rounding_center(self._fingerprint)
         states = model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
-        rounded = [encode(to_array(entry_states, model), dtype) for entry_states in states]
-        return {entry.row: from_array(*codes, model) for entry, codes in zip(entries, rounded, strict=True)}
+        rounded = [encode(to_array(entry_states, model), dtype, center) for entry_states in states]
+        return {
+            entry.row: from_array(*codes, model, center=center) for entry, codes in zip(entries, rounded, strict=True)
+        }
 
 
 def make_memory(model: MemoryDecoder, source: StatesSource, entries: Sequence[Sequence[Retrieved]]) -> AttendedMemory:

@@ -17,7 +17,8 @@ from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.storage import files, layout
-from memgpt_rag.memory.storage.states import Codes, StatesShape, StatesWriter, encode
+from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
+from memgpt_rag.state_codes import Codes, encode
 
 _BLOCK = 1024
 
@@ -33,7 +34,7 @@ def add_states(
         Args:
     memory: the current version; states computed from one version are not committed to another.
     lengths: returns the number of tokens of the entry in each row given.
-    states: returns the states of the entries in the rows given, as `memgpt_rag.memory.storage.states.encode` does.
+    states: returns the states of the entries in the rows given, as `memgpt_rag.state_codes.encode` does.
 
         Raises:
     ValueError: the number of states is not the number of entries.

@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
 from memgpt_rag.memory import Candidates, Manifest, Memory, SearchResult, Shards, TermStatistics
-from memgpt_rag.memory.storage.states import Codes
 from memgpt_rag.passage import Passage
+from memgpt_rag.state_codes import Codes
 
 _PATIENCE_SECONDS = 10
 _HERE = "this machine"

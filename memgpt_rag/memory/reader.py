@@ -31,9 +31,9 @@ from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.keys import first_not_unit
 from memgpt_rag.memory.storage.plain_files import require_plain
-from memgpt_rag.memory.storage.states import Codes
 from memgpt_rag.memory.summary import summary_html
 from memgpt_rag.passage import Passage
+from memgpt_rag.state_codes import Codes
 
 Opened = TypeVar("Opened", bound="MemoryReader")
 

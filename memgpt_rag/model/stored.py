@@ -17,6 +17,7 @@ from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.states import EntryStates, StateShapes
 from memgpt_rag.model.whole_cache import StateKey
+from memgpt_rag.state_codes import decode, rounding_center
 
 
 class Stored(Protocol):
@@ -33,7 +34,15 @@ def states_fingerprint(
     Args:
         dtype: how they are, or will be, stored.
         probe_layer: layer to take the probe from; None for the last one that attends to memory.
+
+    Raises:
+        ModelError: states of this model are not stored in this type.
     """
+    if dtype == "int4" and (model.state_shapes.recurrent or model.state_shapes.width % 2):
+        what = "recurrent layers" if model.state_shapes.recurrent else f"keys of {model.state_shapes.width} numbers"
+        raise ModelError(
+            f"States of a model with {what} are not stored in int4; choose another type, such as --dtype int8."
+        )
     probe_layer = min(model.layers[-1] if probe_layer is None else probe_layer, max(model.windows))
     probe_ids = tuple(model.tokenizer(PROBE_PASSAGE, add_special_tokens=False)["input_ids"])
     keys, values = model.read_after_prefix([probe_ids])[probe_layer]
@@ -49,7 +58,14 @@ def states_fingerprint(
         probe_ids=probe_ids,
         probe=encode_probe(last.cpu().numpy()),
         delimiters="" if model.delimiters is None else model.delimiters.digest(),
+        center=encode_probe(_mean_states(model, probe_ids)) if dtype == "int4" else "",
     )
+
+
+def _mean_states(model: MemoryDecoder, token_ids: tuple[int, ...]) -> Float[np.ndarray, " numbers"]:
+    """Return the mean over an entry's tokens of its states in all layers."""
+    mean: np.ndarray = to_array(model.states_of([token_ids])[0], model).mean(axis=0).ravel()
+    return mean
 
 
 def load_states(
@@ -57,13 +73,13 @@ def load_states(
 ) -> list[EntryStates]:
     """States of the entries in these rows, for a model that the fingerprint's `require_match` has accepted."""
     places = [fingerprint.layers.index(layer) for layer in model.layers]
-    every = places == list(range(len(fingerprint.layers)))
+    every, subtracted = places == list(range(len(fingerprint.layers))), rounding_center(fingerprint)
     loaded = []
     for row in rows:
         entry_codes = stored.states(row)
         if entry_codes is None:
             raise ModelError(f"There are no states of row {row}; compute them with: memgpt-index states")
-        loaded.append(from_array(*entry_codes, model, None if every else places))
+        loaded.append(from_array(*entry_codes, model, None if every else places, subtracted))
     return loaded
 
 
@@ -98,17 +114,23 @@ def to_array(states: EntryStates, model: MemoryDecoder) -> Float[np.ndarray, "to
 
 
 def from_array(
-    codes: Shaped[np.ndarray, "rows layers 2 kv_heads head_dim"],
+    codes: Shaped[np.ndarray, "rows layers 2 kv_heads code_dim"],
     scales: Float[np.ndarray, "rows layers 2 kv_heads"] | None,
     model: MemoryDecoder,
     places: Sequence[int] | None = None,
+    center: Float[np.ndarray, "layers 2 kv_heads head_dim"] | None = None,
 ) -> EntryStates:
-    """Return codes as states for a model: keys, and values that have no scales, in its type. Codes of 16 bits without a sign are bf16.
+    """Return codes as states for a model: keys, and values that have no scales, in its type.
 
     Args:
+        codes, scales: as `memgpt_rag.state_codes.encode` returns them; those of int4 are decoded here, the values of int8 when they
+            are attended to.
         places: positions of the model's layers among those of the codes; None where they are the same.
+        center: what was subtracted from the states before they were rounded.
     """
     shapes, dtype, device = model.state_shapes, model.decoder.dtype, model.decoder.device
+    if codes.dtype == np.uint8:
+        codes, scales = decode(codes, scales, center), None
     tensor = torch.from_numpy(np.array(codes)).to(device)  # copied: what is mapped stays as it is
     tensor = tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor
     scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device)

@@ -57,7 +57,10 @@ def test_help_answers_without_heavy_imports(arguments):
             ["memgpt-index", "build", "x", "--memory", "m", "--delimiter", "=>"],
             "'=>' is no delimiter; name one character such as ';', or tab",
         ),
-        (["memgpt-index", "states", "m", "--dtype", "int4"], "'int4' is not one of 'int8', 'fp16', 'bf16', 'fp32'"),
+        (
+            ["memgpt-index", "states", "m", "--dtype", "int3"],
+            "'int3' is not one of 'int8', 'int4', 'fp16', 'bf16', 'fp32'",
+        ),
         (["memgpt-rag", "ask", "why"], "Missing option '--memory'"),
         (
             ["memgpt-rag", "ask", "why", "--memory", "m", "--mode", "magic"],
@@ -242,6 +245,7 @@ def test_ask_says_what_is_not_in_memory_and_leaves_the_memory_out_of_small_talk(
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_ask_without_a_question_goes_on_until_an_empty_line(memory):
     done = run(
         "memgpt-rag",

@@ -39,8 +39,8 @@ from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.pictures import add_pictures
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
-from memgpt_rag.memory.storage.states import encode
 from memgpt_rag.memory.versions import writing
+from memgpt_rag.state_codes import encode
 
 
 @pytest.fixture(autouse=True)

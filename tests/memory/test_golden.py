@@ -20,7 +20,7 @@ from memgpt_rag.memory import Memory, list_versions
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
-from memgpt_rag.memory.storage.states import decode
+from memgpt_rag.state_codes import decode
 
 GOLDEN = Path(__file__).parent / "golden"
 

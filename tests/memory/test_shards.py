@@ -14,7 +14,7 @@ from memgpt_rag.errors import ClusterError, MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, add_states
 from memgpt_rag.memory.ray_shards import RayShard, cluster, ray_shards
-from memgpt_rag.memory.storage.states import decode, encode
+from memgpt_rag.state_codes import decode, encode
 
 ENCODER = HashEncoder(dimension=64)
 STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")

@@ -11,7 +11,7 @@ import pytest
 from memgpt_rag.fingerprint import StatesFingerprint, encode_probe
 from memgpt_rag.io.cache_folder import CacheWarning
 from memgpt_rag.memory import StateCache
-from memgpt_rag.memory.storage.states import encode
+from memgpt_rag.state_codes import encode
 
 MINE = StatesFingerprint("mine", (0, 2), 2, 8, "int8", (1, 2), (3,), encode_probe(np.ones(32)))
 LENGTH = 5

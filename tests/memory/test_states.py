@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from memgpt_rag.choices import STATES_TYPES
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.memory.storage.states import StatesShape, StatesWriter, StoredStates, decode, encode
+from memgpt_rag.memory.storage.states import StatesShape, StatesWriter, StoredStates
+from memgpt_rag.state_codes import decode, encode
 
 LENGTHS = [3, 1, 12, 5]
 
@@ -47,6 +48,7 @@ def test_every_entry_comes_back_from_its_own_row(tmp_path, rng, dtype):
         got, largest = decode(*stored.entry(row)), np.abs(entries[row]).max(axis=-1, keepdims=True)
         step = {
             "int8": largest / 127 * 1.001,
+            "int4": largest,
             "fp16": np.abs(entries[row]) / 2**10,
             "bf16": np.abs(entries[row]) / 2**7,
             "fp32": 0.0,
@@ -60,6 +62,8 @@ def test_bytes_per_token_of_the_bundled_model():
     """What the design says of Gemma 3 270M: 18 layers, or 3, with one key-value head of 256."""
     assert StatesShape(18, 1, 256, "int8").bytes_per_token == 9288
     assert StatesShape(3, 1, 256, "int8").bytes_per_token == 1548
+    assert StatesShape(18, 1, 256, "int4").bytes_per_token == 4680
+    assert StatesShape(3, 1, 256, "int4").bytes_per_token == 780
 
 
 def test_a_library_of_others_reads_the_file(written):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from decoding_rows import alone, begun
@@ -12,13 +13,13 @@ from tiny import random_ids
 
 from benchmarks.small_decoders import small_decoder
 from memgpt_rag.errors import ModelError
-from memgpt_rag.memory.storage.states import decode, encode
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.equality import require_equal
-from memgpt_rag.model.stored import from_array, to_array
+from memgpt_rag.model.stored import from_array, states_fingerprint, to_array
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.model.whole_cache import recurrent_states
+from memgpt_rag.state_codes import decode, encode
 from memgpt_rag.training.rows import TrainingRow, memory_hidden
 
 # Model type → the kind of layer that it stands for.
@@ -142,6 +143,21 @@ def test_states_stored_and_loaded_give_the_same(kind, dtype, tolerance):
         expected = with_memory(model, QUESTION, [ENTRY])
         found = model(ids(QUESTION), memory=model.memory_from_states([[loaded]], [[0.0]])).logits[0].softmax(-1)
     assert (found - expected).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma4_text", "deepseek_v3"])
+def test_states_in_int4_give_nearly_the_same(kind):
+    model = model_of(kind)
+    (states,) = model.states_of([ENTRY])
+    array = to_array(states, model)
+    decoded = to_array(from_array(*encode(array, "int4"), model), model)
+    assert 0 < np.square(decoded - array).sum() < 0.02 * np.square(array).sum()
+
+
+@pytest.mark.parametrize("kind, what", [("qwen3_next", "recurrent layers"), ("doge", r"keys of \d+ numbers")])
+def test_states_that_int4_does_not_fit_are_refused(kind, what):
+    with pytest.raises(ModelError, match=f"States of a model with {what} are not stored in int4; choose another type"):
+        states_fingerprint(model_of(kind), dtype="int4")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("minimax",)])

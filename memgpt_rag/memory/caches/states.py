@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory.caches.sqlite_cache import SqliteCache, file_name
-from memgpt_rag.memory.storage.states import Codes, StatesShape, encode
+from memgpt_rag.memory.storage.states import StatesShape
+from memgpt_rag.state_codes import Codes, encode
 
 
 class StateCache:

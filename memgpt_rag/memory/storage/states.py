@@ -1,8 +1,9 @@
 """States of entries on disk: one safetensors file a segment, in which the bytes of an entry are contiguous.
 
     offsets   I64                 [entries + 1]                                  first token of each entry; total last
-    scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 only
+    scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 and int4 only
     codes     I8, F16, BF16, F32  [tokens, layers, 2, kv_heads, head_dim]        keys, then values; state = code · scale
+              U8                  [tokens, layers, 2, kv_heads, head_dim / 2]    int4: two codes a byte; see `memgpt_rag.state_codes`
 
 The manifest names the language model that computed them. numpy has no bf16; such codes are uint16 here.
 """
@@ -15,24 +16,16 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from memgpt_rag.choices import StatesType
+from memgpt_rag.choices import STATES_TYPES, StatesType
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.memory.storage import files, tensors
+from memgpt_rag.state_codes import SCALED, Codes, are_finite, code_type, encode
 
-_CODES: dict[StatesType, tuple[str, str]] = {
-    "int8": ("I8", "<i1"),
-    "fp16": ("F16", "<f2"),
-    "bf16": ("BF16", "<u2"),
-    "fp32": ("F32", "<f4"),
-}
-
-# Codes of an entry's tokens and, for int8, their scales.
-Codes = tuple[
-    Shaped[np.ndarray, "tokens layers 2 kv_heads head_dim"], Float[np.ndarray, "tokens layers 2 kv_heads"] | None
-]
+# Types of codes by their names in a safetensors file.
+_NAMES: dict[StatesType, str] = {"int4": "U8", "int8": "I8", "fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 
 
 @dataclass(frozen=True)
@@ -47,17 +40,17 @@ class StatesShape:
     @classmethod
     def of(cls, fingerprint: StatesFingerprint) -> StatesShape:
         """Return the shape of a fingerprint's states; raises MemoryFormatError if their type is unknown."""
-        if fingerprint.dtype not in _CODES:
+        if fingerprint.dtype not in STATES_TYPES:
             raise MemoryFormatError(
-                f"The manifest says states of type {fingerprint.dtype!r}; expected one of {', '.join(_CODES)}."
+                f"The manifest says states of type {fingerprint.dtype!r}; expected one of {', '.join(STATES_TYPES)}."
             )
         return cls(len(fingerprint.layers), fingerprint.kv_heads, fingerprint.head_dim, fingerprint.dtype)
 
     @property
     def bytes_per_token(self) -> int:
         """Return the bytes of a token's codes and scales."""
-        heads = self.layers * 2 * self.kv_heads
-        return heads * self.head_dim * np.dtype(_CODES[self.dtype][1]).itemsize + heads * 2 * (self.dtype == "int8")
+        kind, code_dim = code_type(self.dtype, self.head_dim)
+        return self.layers * 2 * self.kv_heads * (code_dim * kind.itemsize + 2 * (self.dtype in SCALED))
 
     def none(self) -> Float[np.ndarray, "0 layers 2 kv_heads head_dim"]:
         """Return states of zero tokens, for an entry without states."""
@@ -67,9 +60,10 @@ class StatesShape:
         """Return the tensors of a states file in their order."""
         heads = (tokens, self.layers, 2, self.kv_heads)
         regions: tensors.Regions = {"offsets": ("I64", "<i8", (entries + 1,))}
-        if self.dtype == "int8":
+        if self.dtype in SCALED:
             regions["scales"] = ("F16", "<f2", heads)
-        regions["codes"] = (*_CODES[self.dtype], (*heads, self.head_dim))
+        kind, code_dim = code_type(self.dtype, self.head_dim)
+        regions["codes"] = (_NAMES[self.dtype], kind.str, (*heads, code_dim))
         return regions
 
 
@@ -100,17 +94,18 @@ class StatesWriter:
         self.add_codes(*encode(states, self.shape.dtype))
 
     def add_codes(self, *codes: np.ndarray | None) -> None:
-        """Append the next entry's codes and, for int8, scales.
+        """Append the next entry's codes and, for int8 and int4, scales.
 
         Raises:
             ValueError: they have another shape or type than was announced.
         """
         first, end = self._offsets[self._row : self._row + 2]
         heads = (int(end - first), self.shape.layers, 2, self.shape.kv_heads)
-        expected: list[tuple[tuple[int, ...], str]] = [((*heads, self.shape.head_dim), _CODES[self.shape.dtype][1])]
-        expected += [(heads, "<f2")] if self.shape.dtype == "int8" else []
+        kind, code_dim = code_type(self.shape.dtype, self.shape.head_dim)
+        expected: list[tuple[tuple[int, ...], np.dtype]] = [((*heads, code_dim), kind)]
+        expected += [(heads, np.dtype("<f2"))] if self.shape.dtype in SCALED else []
         found = [(data.shape, data.dtype) for data in codes if data is not None]
-        if found != [(shape, np.dtype(kind)) for shape, kind in expected]:
+        if found != expected:
             raise ValueError(f"The states of row {self._row} have shape {found[0][0]}; expected {expected[0][0]}.")
         for name, data in zip(("codes", "scales"), codes, strict=True):
             if data is not None and data.size:
@@ -158,7 +153,7 @@ class StoredStates:
         return len(self.offsets) - 1
 
     def entry(self, row: int) -> Codes:
-        """Return the codes and, for int8, scales of the entry in a row, mapped and not copied.
+        """Return the codes and, for int8 and int4, scales of the entry in a row, mapped and not copied.
 
         Raises:
             IndexError: there is no such row.
@@ -168,46 +163,8 @@ class StoredStates:
             raise IndexError(f"States of row {row} were asked for; there are rows 0 to {len(self) - 1}.")
         tokens = slice(*self.offsets[row : row + 2])
         codes, scales = self._codes[tokens], None if self._scales is None else self._scales[tokens]
-        if not _are_numbers(codes if scales is None else scales):
+        if not are_finite(codes, scales):
             raise MemoryFormatError(
                 f"The states of row {row} hold NaN or infinity; compute them again with: memgpt-index states"
             )
         return codes, scales
-
-
-def _are_numbers(codes: Shaped[np.ndarray, ...]) -> bool:
-    if codes.dtype == np.uint16:  # bf16: all bits of the exponent are set
-        return not bool(((codes & 0x7F80) == 0x7F80).any())
-    return codes.dtype.kind == "i" or bool(np.isfinite(codes).all())
-
-
-def encode(
-    states: Float[np.ndarray, "*heads head_dim"], dtype: StatesType
-) -> tuple[Shaped[np.ndarray, "*heads head_dim"], Float[np.ndarray, "*heads"] | None]:
-    """Encode states into codes and, for int8, a scale for each head, which maps its largest magnitude to 127.
-
-    Raises:
-        ValueError: the states are not finite.
-    """
-    states = np.ascontiguousarray(states, dtype=np.float32)
-    if not np.isfinite(states).all():
-        raise ValueError("The states of an entry hold NaN or infinity; the language model failed on it.")
-    if dtype == "int8":
-        # Rounded up to the next fp16 number, so that the largest magnitude never needs the code 128.
-        scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))
-        return np.rint(states / scales[..., None].astype(np.float32)).astype(np.int8), scales
-    if dtype == "bf16":
-        bits = states.view(np.uint32)
-        nearest_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        return ((bits + nearest_even) >> np.uint32(16)).astype(np.uint16), None
-    return states.astype(_CODES[dtype][1]), None
-
-
-def decode(
-    codes: Shaped[np.ndarray, "*heads head_dim"], scales: Float[np.ndarray, "*heads"] | None
-) -> Float[np.ndarray, "*heads head_dim"]:
-    """Decode codes and scales into states in fp32."""
-    if codes.dtype == np.uint16:
-        return (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    states = codes.astype(np.float32)
-    return states if scales is None else states * scales[..., None].astype(np.float32)
