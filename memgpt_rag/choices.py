@@ -30,15 +30,16 @@ DEFAULT_PART_TOKENS = 64  # of a part
 DEFAULT_RETRIEVE_EVERY = 32  # tokens after which a part goes on with other entries
 
 # How entries are searched.
-SearchKind = Literal["dense", "bm25", "hybrid"]
+SearchKind = Literal["dense", "bm25", "hybrid", "sparse"]
 SearchChoice = Literal[
-    "auto", "dense", "bm25", "hybrid"
+    "auto", "dense", "bm25", "hybrid", "sparse"
 ]  # auto: hybrid where the memory has a lexical index, else dense
 Fusion = Literal["scores", "ranks"]
 SEARCH_KINDS: tuple[SearchKind, ...] = get_args(SearchKind)
 SEARCH_CHOICES: tuple[SearchChoice, ...] = get_args(SearchChoice)
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 DEFAULT_LEXICAL_WEIGHT = 0.25  # of BM25 beside cosines, 0 to 1
+DEFAULT_SPARSE_WEIGHT = 0.25  # of sparse vectors beside the rest of a hybrid search, 0 to 1
 DEFAULT_DEPTH = 20  # entries that a reranker reads
 
 # What a memory holds.

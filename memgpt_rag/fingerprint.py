@@ -2,12 +2,14 @@
 
 Two folders of one model have different names and equal vectors; one name can hide another prompt or other weights. So
 a fingerprint keeps what the model makes of fixed probe texts, and two models match when these vectors do. Keys carry the
-fingerprint of an encoder, states that of a language model.
+fingerprint of an encoder, sparse vectors that of a sparse encoder, states that of a language model.
 """
 
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,12 +22,19 @@ PROBE_QUERY = "Where does the river meet the sea? 河流在哪里入海？"
 PROBE_PASSAGE = "The river meets the sea at the old harbour. 河流在旧港口入海。"
 PROBE_PIXELS = 32  # a side of the probe picture, whose pixel in row y and column x is (8 x, 8 y, 255 - 4 x - 4 y)
 
+# The components of a sparse vector that are not 0, by their number.
+SparseVector = Mapping[str, float]
+
 # Cosine between states of one model in fp32 and bf16 was above .9999.
 SAME_STATES = 0.999
 # Cosine between probe vectors of one model in different precisions was above .999, but for int8 on ONNX Runtime, where it was
 # .9886 on a processor without VNNI; between "query: " and "passage: " before the same text it was below .97.
 SAME_PROBE = 0.98
+# Length of the difference between the probe vectors of a sparse encoder and those of another run of it, relative to theirs; as
+# vectors whose cosine is SAME_PROBE.
+SAME_SPARSE_PROBE = 0.2
 MAX_DIMENSION = 2**16
+_MAX_SPARSE_DIMENSION = 2**24
 _MAX_LAYERS = 2**12
 # Fields of states that a manifest leaves out where they are empty, as it was before there were such.
 _MAY_BE_EMPTY = ("delimiters", "center")
@@ -136,6 +145,64 @@ class EncoderFingerprint:
             if not differs and mine and not (agreement := _cosine(mine, theirs)) >= SAME_PROBE:
                 differs.append(f"the same {what} gives other vectors (cosine {agreement:.3f})")
         return differs
+
+
+@dataclass(frozen=True)
+class SparseFingerprint:
+    """Identity of a sparse encoder.
+
+    Attributes:
+        name: name or folder that loads it.
+        dimension: components per vector, most of which are 0.
+        max_tokens: longest text that it reads, in its own tokens; 0 where it has no limit.
+        score_scale: as of `EncoderFingerprint`.
+        query_probe, passage_probe: sparse vectors of the probe texts.
+    """
+
+    name: str
+    dimension: int
+    max_tokens: int
+    score_scale: float
+    query_probe: dict[str, float]
+    passage_probe: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a manifest holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SparseFingerprint:
+        """Raises MemoryFormatError where a field is missing, unknown, of the wrong type, or a number that cannot be meant."""
+        fits = {
+            "name": lambda name: isinstance(name, str),
+            "dimension": lambda number: type(number) is int and 0 < number <= _MAX_SPARSE_DIMENSION,
+            "max_tokens": lambda number: type(number) is int and number >= 0,
+            "score_scale": lambda number: type(number) is float and is_score_scale(number),
+            "query_probe": _is_sparse_vector,
+            "passage_probe": _is_sparse_vector,
+        }
+        wrong = sorted(set(fields) ^ set(fits)) or [name for name, fit in fits.items() if not fit(fields[name])]
+        if wrong:
+            raise MemoryFormatError(
+                f"The manifest's sparse encoder has missing, unknown or impossible fields: {', '.join(wrong)}."
+            )
+        return cls(**fields)
+
+    def require_match(self, other: SparseFingerprint) -> None:
+        """Check that the vectors of another sparse encoder can be compared with those of this one.
+
+        Raises:
+            MismatchError: they cannot; the message names both and what differs.
+        """
+        differs = "" if self.dimension == other.dimension else f"dimension {self.dimension} against {other.dimension}"
+        for mine, theirs in ((self.query_probe, other.query_probe), (self.passage_probe, other.passage_probe)):
+            if not differs and not (difference := _sparse_difference(mine, theirs)) <= SAME_SPARSE_PROBE:
+                differs = f"the same text gives other weights (they differ by {difference:.0%})"
+        if differs:
+            raise MismatchError(
+                f"The sparse vectors of this memory were computed by {self.name!r} and are searched with {other.name!r}: {differs}. "
+                f"Search with the sparse encoder that computed them, or compute them again with: memgpt-index sparse"
+            )
 
 
 @dataclass(frozen=True)
@@ -261,6 +328,21 @@ def _is_probe(text: str, dimension: int | None = None) -> bool:
         return False
     vector = np.frombuffer(data, dtype="<f2").astype(np.float32)
     return bool(np.isfinite(vector).all() and vector.any())
+
+
+def _is_sparse_vector(value: Any) -> bool:
+    """Whether a value is a sparse vector that another one can be compared with."""
+    return (
+        isinstance(value, dict)
+        and all(name.isdecimal() and type(weight) is float and math.isfinite(weight) for name, weight in value.items())
+        and any(value.values())
+    )
+
+
+def _sparse_difference(one: SparseVector, other: SparseVector) -> float:
+    """Return the length of the difference of two sparse vectors, relative to that of the first."""
+    names = {*one, *other}
+    return math.hypot(*(one.get(name, 0) - other.get(name, 0) for name in names)) / math.hypot(*one.values())
 
 
 def _cosine(one: str, other: str) -> float:

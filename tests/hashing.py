@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.fingerprint import SparseFingerprint
 from memgpt_rag.passage import Passage
 
 
@@ -45,6 +47,26 @@ class HashEncoder(Encoder):
 
     def count_tokens(self, text: str) -> int:
         return len(text.split()) + sum("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+class LetterEncoder:
+    """A sparse encoder small enough to compute by hand: a component for each letter, by how often it occurs."""
+
+    name = "letters"
+
+    def __init__(self, weight: float = 0.5):
+        self._weight = weight
+
+    def encode_passages(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        counts = [Counter(text.lower().replace(" ", "")) for text in texts]
+        return [{str(ord(letter)): count * self._weight for letter, count in one.items()} for one in counts]
+
+    encode_queries = encode_passages
+
+    @property
+    def fingerprint(self) -> SparseFingerprint:
+        (probe,) = self.encode_passages(["a probe"])
+        return SparseFingerprint(self.name, 0x110000, 0, 1.5, probe, probe)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,16 @@ import numpy as np
 import pyarrow as pa
 from hashing import HashEncoder, passage
 
-from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, add_states
+from memgpt_rag.fingerprint import SparseFingerprint, StatesFingerprint
+from memgpt_rag.memory import (
+    Memory,
+    MemoryWriter,
+    SparseQueries,
+    add_indexes,
+    add_lexical_index,
+    add_sparse_vectors,
+    add_states,
+)
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
@@ -24,6 +32,7 @@ from memgpt_rag.state_codes import encode
 
 ENCODER = HashEncoder(dimension=16)
 STATES = StatesFingerprint("tiny", (0,), 1, 4, "int8", (1,), (5, 6), "ADwAPA==")
+SPARSE = SparseFingerprint("tiny", 9, 0, 1.0, {"3": 1.0}, {"3": 1.0})
 INDEXES = {
     "IVF2,Flat": "nprobe=2",
     "IVF2,SQ8": "nprobe=2",
@@ -35,7 +44,7 @@ _LARGE = 60  # entries, so that codes can be trained
 
 
 def make_memory(memory: Path, index: str) -> Path:
-    """Write entries in two segments, one of them deleted, with metadata, states, words, and an index of a kind."""
+    """Write entries in two segments, one of them deleted, with metadata, states, words, sparse vectors, and an index of a kind."""
     first = 4 if index == "IVF2,Flat" else _LARGE
     for numbers, gone in ((range(first), []), (range(first, first + 2), [1])):
         with MemoryWriter(memory, metadata={"year": "integer"}) as writer:
@@ -55,6 +64,7 @@ def make_memory(memory: Path, index: str) -> Path:
     built = ApproximateIndex.build(opened.segments[0].keys, settings, "cosine")
     add_indexes(opened, {opened.segments[0].described.name: (built, {**asdict(settings), "recall": 0.5})})
     add_lexical_index(Memory.open(memory))
+    add_sparse_vectors(Memory.open(memory), SPARSE, lambda passages: [{"3": 0.5, "4": 1.0}] * len(passages))
     (memory / layout.LOCK).unlink()
     return memory
 
@@ -72,7 +82,8 @@ def use(folder: Path) -> list[Any]:
         None if of is None else [None if part is None else part.tobytes() for part in of]
         for of in map(memory.states, rows)
     ]
-    proposed = memory.candidates(asked, ["Fact number 3."], 2)[0]
+    queries = SparseQueries(SPARSE, [{"4": 2.0}])
+    proposed = memory.candidates(asked, ["Fact number 3."], 2, sparse=queries)[0]
     return [
         [np.asarray(part).tobytes() for part in vars(proposed).values()],
         memory.passages(rows),

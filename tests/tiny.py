@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, BertConfig, BertTokenizerFast, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertTokenizerFast,
+    PreTrainedModel,
+)
 
 from memgpt_rag.encoders.base import PAIRS
 from memgpt_rag.model import MemoryDecoder
@@ -99,6 +106,22 @@ def tiny_bert(folder: Path, kind: Any = AutoModel, labels: int = 1, seed: int = 
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, 0, 0.3)
     model.save_pretrained(folder)
+    return folder
+
+
+def tiny_splade(folder: Path, seed: int = 0, **settings: Any) -> Path:
+    """A SPLADE over characters: of random weights, but each token is its own most likely one."""
+    from sentence_transformers import SparseEncoder
+
+    bert = tiny_bert(folder.with_name(f"{folder.name}-bert"), AutoModelForMaskedLM, seed=seed)
+    model = AutoModelForMaskedLM.from_pretrained(bert)
+    with torch.no_grad():
+        for parameter in model.bert.encoder.parameters():
+            parameter *= 0.3
+        model.cls.predictions.transform.dense.weight.copy_(torch.eye(model.config.hidden_size))
+        model.cls.predictions.bias.fill_(-1.0)
+    model.save_pretrained(bert)
+    SparseEncoder(str(bert), device="cpu", **settings).save(str(folder))
     return folder
 
 

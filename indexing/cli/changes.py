@@ -21,6 +21,7 @@ from indexing.cli.options import (
     recall_option,
     report_notes,
     sources_argument,
+    sparse_encoder_option,
     where_option,
 )
 from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, IndexKind
@@ -57,6 +58,7 @@ class _Change:
     execution: ExecutionOptions
     log: JobLog
     caching: Caching
+    sparse_encoder: str | None
     dry_run: bool
 
 
@@ -72,6 +74,7 @@ _changing = gathered(
         execution_options,
         log_options,
         reading_options,
+        sparse_encoder_option,
         dry_run_option,
     ],
 )
@@ -204,6 +207,23 @@ def lexical(memory: Path) -> None:
 @click.command()
 @memory_argument
 @click.option(
+    "--sparse-encoder",
+    required=True,
+    metavar="NAME",
+    help="A SparseEncoder of sentence-transformers, such as SPLADE: a Hugging Face name or folder, or one that comes as a package.",
+)
+def sparse(memory: Path, sparse_encoder: str) -> None:
+    """Compute the sparse vectors of the entries in folder MEMORY and store them, for sparse searches.
+
+    Entries that are added to the memory afterwards have none until this is run again, which computes theirs only. Vectors of another
+    sparse encoder are replaced.
+    """
+    add_sparse_vectors_to(memory, sparse_encoder)
+
+
+@click.command()
+@memory_argument
+@click.option(
     "--sample",
     default=20_000,
     show_default=True,
@@ -301,6 +321,31 @@ def add_lexical_index_to(memory: Path) -> None:
         echo(f"{counted(len(opened), 'entry', 'entries')} in the lexical index; version {version} of {memory}.")
 
 
+def add_sparse_vectors_to(memory: Path, name: str) -> None:
+    """Compute the sparse vectors of entries that have none of the sparse encoder of that name."""
+    from memgpt_rag.memory import Memory
+
+    Memory.open(memory)  # a wrong folder is told before a model is loaded
+    quiet_libraries()
+    from indexing.jobs.compute_sparse_vectors import compute_sparse_vectors
+    from memgpt_rag.encoders.load import load_sparse_encoder
+
+    encoder = load_sparse_encoder(name)
+    report = compute_sparse_vectors(memory, encoder, progress=True)
+    if not report.computed:
+        echo(f"All entries of {memory} have sparse vectors of {name}.")
+        return
+    echo(
+        f"Computed the sparse vectors of {counted(report.computed, 'entry', 'entries')}, {report.components / report.computed:.0f} "
+        f"components on average; version {report.manifest.commit} of {memory}."
+    )
+    if report.cut:
+        echo(
+            f"{counted(report.cut, 'entry of these is', 'entries of these are')} longer than the {encoder.max_tokens} tokens that {name} "
+            "reads, and found by the beginning only."
+        )
+
+
 def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from indexing.jobs.change_memory import add_sources
     from memgpt_rag.encoders.config import EncoderConfig
@@ -341,6 +386,8 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     if report.commit is not None:
         recalls = [segment.index.get("recall", DEFAULT_RECALL) for segment in manifest.segments if segment.index]
         index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, report_exact=False)
+    if change.sparse_encoder is not None and not change.dry_run:
+        add_sparse_vectors_to(memory, change.sparse_encoder)
 
 
 COMMANDS = [
@@ -351,6 +398,7 @@ COMMANDS = [
     compact,
     rebuild_index,
     lexical,
+    sparse,
     verify,
     versions,
     rollback,

@@ -30,6 +30,7 @@ from indexing.cli.options import (
     recall_option,
     report_notes,
     sources_argument,
+    sparse_encoder_option,
 )
 from indexing.cli.pictures import pictures
 from memgpt_rag.choices import (
@@ -117,6 +118,7 @@ def main() -> None:
     default=None,
     help="Whether the memory has a lexical index (BM25); a new one has unless you say no, an existing one keeps what it has.",
 )
+@sparse_encoder_option
 @index_option
 @recall_option
 @latency_option
@@ -143,6 +145,7 @@ def build(
     metric: Metric,
     metadata: dict[str, str],
     lexical: bool | None,
+    sparse_encoder: str | None,
     kind: IndexKind,
     recall: float,
     latency: float,
@@ -186,6 +189,8 @@ def build(
         index(memory, kind, recall, latency, anew=chosen, memory_limit=memory_limit, report_exact=chosen)
     if lexical:  # where the folder held a memory without one
         changes.add_lexical_index_to(memory)
+    if sparse_encoder is not None:
+        changes.add_sparse_vectors_to(memory, sparse_encoder)
     if preset is not None:
         _store_states(memory, generator or GEMMA, preset, "int8", execution, "auto")
 

@@ -351,6 +351,11 @@ _LOGS = [
 where_option = click.option(
     "--where", metavar="CONDITION", help="Entries to take, such as 'year >= 2020 and source == \"manual.txt\"'."
 )
+sparse_encoder_option = click.option(
+    "--sparse-encoder",
+    metavar="NAME",
+    help="Also compute sparse vectors with this SparseEncoder of sentence-transformers, by name or folder, as memgpt-index sparse does.",
+)
 # How to read sources; the command gets the options as `reading`.
 reading_options = gathered(ReadingOptions, "reading", _OPTIONS)
 # Where the work is done; the command gets the options as `execution`.

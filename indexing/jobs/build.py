@@ -22,7 +22,7 @@ from memgpt_rag.choices import (
     Preset,
 )
 from memgpt_rag.encoders.config import DEFAULT_ENCODER, EncoderConfig
-from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.encoders.load import load_encoder, load_sparse_encoder
 from memgpt_rag.hub.bundled import GEMMA
 from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.memory import Memory, add_lexical_index
@@ -41,6 +41,7 @@ class BuildOptions:
         follow_links: also follow links that lead out of a folder.
         metric: metric of the search.
         lexical: whether the memory has a lexical index (BM25); None for one in a new memory, and what an existing one has.
+        sparse_encoder: name of a sparse encoder whose vectors are stored as well; None for none.
         index: kind of index over the keys; "auto" scans all of them while that takes no longer than `latency`.
         recall: recall@10 that an approximate index must reach.
         latency: target latency of one search in milliseconds.
@@ -56,6 +57,7 @@ class BuildOptions:
     follow_links: bool = False
     metric: Metric = "cosine"
     lexical: bool | None = None
+    sparse_encoder: str | None = None
     index: IndexKind = "auto"
     recall: float = DEFAULT_RECALL
     latency: float = DEFAULT_LATENCY
@@ -112,15 +114,24 @@ def build(
         index_memory(
             folder, kind=options.index, recall=options.recall, fast_enough=options.latency, anew=options.index != "auto"
         )
+    _add_indexes_and_states(folder, options, progress)
+    return report
+
+
+def _add_indexes_and_states(folder: Path, options: BuildOptions, progress: bool) -> None:
+    """Add what the options ask for beside keys and values."""
     if options.lexical and (memory := Memory.open(folder)).manifest.words is None:
         add_lexical_index(memory)
+    if options.sparse_encoder is not None:
+        from indexing.jobs.compute_sparse_vectors import compute_sparse_vectors
+
+        compute_sparse_vectors(folder, load_sparse_encoder(options.sparse_encoder), progress=progress)
     if options.states is not None:
         from indexing.jobs.compute_states import compute_states
         from memgpt_rag.model import MemoryDecoder
 
         model = MemoryDecoder.from_pretrained(options.generator or GEMMA, config=options.states)
         compute_states(folder, model, progress=progress)
-    return report
 
 
 def _files(sources: Sequence[str | Path], options: BuildOptions) -> list[SourceFile]:

@@ -61,6 +61,8 @@ def verify_memory(
         return faults
     try:
         opened = Memory.open(memory)
+        for part in opened.segments:
+            _ = part.sparse  # raises where these are not the sparse vectors of so many rows
         return [
             *_values(opened),
             *_keys(opened, sample, on_step),

@@ -85,6 +85,7 @@ class MemoryInfo(BaseModel):
     entries: int | None = None
     version: int | None = None
     lexical: Annotated[bool | None, Field(description="Whether it can be searched by words (bm25, hybrid).")] = None
+    sparse: Annotated[bool | None, Field(description="Whether it can be searched by sparse vectors (sparse).")] = None
     columns: Annotated[dict[str, str], Field(description="Metadata columns for conditions, with their types.")] = {}
     writable: Annotated[bool, Field(description="Whether `remember` and `forget` may change it.")] = False
     fault: Annotated[str | None, Field(description="Why it cannot be used now.")] = None

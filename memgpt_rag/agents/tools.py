@@ -179,6 +179,7 @@ class MemoryTools:
             entries=manifest.entries,
             version=manifest.commit,
             lexical=manifest.words is not None,
+            sparse=served.search.sparse_encoder is not None,
             columns=manifest.metadata,
             writable=self._write and access.writes(name),
         )

@@ -102,10 +102,8 @@ def ask(
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None:
         opened.rows(where)
-    if search.kind in ("bm25", "hybrid"):
-        opened.term_statistics([])
     quiet_libraries()
-    loaded = search.load()
+    loaded = search.load_for(opened)
     from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.rag import RAG
 

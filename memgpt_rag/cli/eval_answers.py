@@ -70,8 +70,6 @@ def answers(
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise click.UsageError(f"{output} cannot be written; name a file in a folder that is there for --output.")
     asked, modes = read_answered(questions), tuple(dict.fromkeys(modes))
-    if search.kind in ("bm25", "hybrid"):
-        Memory.open(memory).term_statistics([])
     Memory.open(memory)
     from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.evaluation.answers import answers_report, answers_table, comparisons_table, evaluate_answers

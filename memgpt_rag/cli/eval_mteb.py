@@ -31,7 +31,7 @@ _RETRIEVAL = {
     default="dense",
     show_default=True,
     metavar="NAME",
-    help="Way of searching: dense, bm25 or hybrid, or one of them and +rerank. Tasks that search nothing need dense.",
+    help="Way of searching: dense, bm25, hybrid or sparse, or one of them and +rerank. Tasks that search nothing need dense.",
 )
 @refining_options
 @model_option
@@ -62,7 +62,7 @@ def mteb(
     from memgpt_rag.evaluation.systems import require_search
 
     require_search(search_name)
-    search.require_reranker(search_name)
+    search.require_models(search_name)
     if not tasks and benchmark is None:
         raise click.UsageError("Name a task, or a benchmark with --benchmark.")
     from memgpt_rag.integrations.mteb.run import chosen_tasks, run_tasks

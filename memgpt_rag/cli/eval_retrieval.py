@@ -72,7 +72,7 @@ def evaluation() -> None:
     default=("dense",),
     show_default=True,
     metavar="NAME",
-    help="Way of searching: dense, bm25 or hybrid, or one of them and +rerank; given again, ways are compared.",
+    help="Way of searching: dense, bm25, hybrid or sparse, or one of them and +rerank; given again, ways are compared.",
 )
 @refining_options
 @model_option
@@ -183,7 +183,7 @@ def _require_sense(
 
     for name in searches:
         require_search(name)
-        search.require_reranker(name)
+        search.require_models(name)
     if memory is not None and len(encoders) > 1:
         raise click.UsageError("A memory has one encoder; give --encoder once, where it has moved.")
     if indexes and runs and memory is None and not encoders:
@@ -293,13 +293,20 @@ def _embedded(
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
-    from memgpt_rag.evaluation.systems import needs_lexical_index
+    from memgpt_rag.evaluation.systems import needs_lexical_index, sparse_encoder_of
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
         with progress_bar(desc=name, total=len(judged.documents), unit="document") as bar:
             words = any(map(needs_lexical_index, searches))
-            memory, costs = embed_documents(judged, encoder, folder / str(number), words=words, on_block=bar.update)
+            memory, costs = embed_documents(
+                judged,
+                encoder,
+                folder / str(number),
+                words=words,
+                sparse_encoder=sparse_encoder_of(searches, settings),
+                on_block=bar.update,
+            )
         yield from _systems_of(memory, encoder, searches, settings, on_memory, costs)
 
 

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memgpt_rag.choices import DEFAULT_DEPTH, DEFAULT_LEXICAL_WEIGHT, FUSIONS, SEARCH_CHOICES, Fusion, SearchChoice
+from memgpt_rag.choices import (
+    DEFAULT_DEPTH,
+    DEFAULT_LEXICAL_WEIGHT,
+    DEFAULT_SPARSE_WEIGHT,
+    FUSIONS,
+    SEARCH_CHOICES,
+    Fusion,
+    SearchChoice,
+)
 from memgpt_rag.io.option_groups import gathered
 from memgpt_rag.limits import MOST_ADJACENT, MOST_ENTRIES
 
 if TYPE_CHECKING:
+    from memgpt_rag.memory import Searchable
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.rag import RAG
     from memgpt_rag.retrieval.retriever import Search
@@ -26,6 +35,8 @@ class SearchOptions:
     """What was given, before any model is loaded."""
 
     lexical_weight: float
+    sparse_encoder: str | None
+    sparse_weight: float
     fusion: Fusion
     rerank: str | None
     rerank_weight: float | None
@@ -38,10 +49,15 @@ class SearchOptions:
         """The search, without the language model as a reranker, which `add_own_model` adds.
 
         Raises:
-            ModelError: no such reranker.
+            ModelError: no such sparse encoder or reranker.
         """
         from memgpt_rag.retrieval.retriever import Search
 
+        sparse_encoder = None
+        if self.sparse_encoder is not None:
+            from memgpt_rag.encoders.load import load_sparse_encoder
+
+            sparse_encoder = load_sparse_encoder(self.sparse_encoder)
         reranker = None
         if self.rerank not in (None, OWN_MODEL):
             from memgpt_rag.retrieval.rerankers import load_reranker
@@ -50,6 +66,8 @@ class SearchOptions:
         return Search(
             kind=self.kind,
             lexical_weight=self.lexical_weight,
+            sparse_encoder=sparse_encoder,
+            sparse_weight=self.sparse_weight,
             fusion=self.fusion,
             reranker=reranker,
             rerank_weight=self.rerank_weight,
@@ -58,11 +76,24 @@ class SearchOptions:
             adjacent=self.adjacent,
         )
 
+    def load_for(self, memory: Searchable) -> Search:
+        """The search of `load`, after a check that a memory has what it needs.
+
+        Raises:
+            MemoryFormatError, MismatchError: it has not.
+        """
+        if self.kind in ("bm25", "hybrid"):
+            memory.term_statistics([])  # told before any model is loaded
+        search = self.load()
+        search.resolved(memory)
+        return search
+
     def open(self, memory: Path, **settings: Any) -> RAG:
         """Open a memory to be searched in this way; `settings` go to `RAG.open`."""
+        from memgpt_rag.memory import Memory
         from memgpt_rag.rag import RAG
 
-        rag = RAG.open(memory, search=self.load(), **settings)
+        rag = RAG.open(memory, search=self.load_for(Memory.open(memory)), **settings)
         self.add_own_model(rag)
         return rag
 
@@ -94,10 +125,12 @@ class SearchOptions:
         decoder.prefix_ids = decoder.prompt.prefix_ids
         return self.load_with(decoder)
 
-    def require_reranker(self, search: str) -> None:
-        """Raises UsageError: a search such as "hybrid+rerank" is to be measured, and no reranker was named."""
-        from memgpt_rag.evaluation.systems import is_reranked
+    def require_models(self, search: str) -> None:
+        """Raises UsageError: a search such as "hybrid+rerank" or "sparse" is to be measured, and no model was named for it."""
+        from memgpt_rag.evaluation.systems import SEARCHES, is_reranked
 
+        if self.sparse_encoder is None and SEARCHES[search][0] == "sparse":
+            raise click.UsageError("A sparse search needs a sparse encoder; name one with --sparse-encoder.")
         if self.rerank is None and is_reranked(search):
             raise click.UsageError("A search with +rerank needs a reranker; name one with --rerank.")
 
@@ -114,8 +147,8 @@ _KIND = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(SEARCH_CHOICES),
-    help="Search by vectors (dense), by words (BM25), or by both (hybrid); words need a lexical index. auto is hybrid where the "
-    "memory has one, else dense.",
+    help="Search by vectors (dense), by words (BM25), by both (hybrid), or by sparse vectors; words need a lexical index. auto is "
+    "hybrid where the memory has one, else dense.",
 )
 _REFINING = [
     click.option(
@@ -126,11 +159,23 @@ _REFINING = [
         help="Weight of BM25 beside cosines in a hybrid search.",
     ),
     click.option(
+        "--sparse-encoder",
+        metavar="NAME",
+        help="SparseEncoder of the memory's sparse vectors, by name or folder, for a sparse search; a hybrid one goes by them, too.",
+    ),
+    click.option(
+        "--sparse-weight",
+        default=DEFAULT_SPARSE_WEIGHT,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Weight of sparse vectors beside the rest of a hybrid search.",
+    ),
+    click.option(
         "--fusion",
         default="scores",
         show_default=True,
         type=click.Choice(FUSIONS),
-        help="How a hybrid search merges its two rankings: weighted scores, or reciprocal rank fusion.",
+        help="How a hybrid search merges its rankings: weighted scores, or reciprocal rank fusion.",
     ),
     click.option(
         "--rerank",

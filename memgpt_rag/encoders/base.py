@@ -105,6 +105,10 @@ class Encoder(ABC):
         queries, passages = zip(*pairs, strict=True)
         asked, told = self.encode_queries(queries), self.encode_passages(passages)
         distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)
-        scores = asked @ told.T if self.normalized else -distances
-        own = np.eye(len(pairs), dtype=bool)
-        return float(scores[own].mean() - scores[~own].mean())
+        return mean_margin(asked @ told.T if self.normalized else -distances)
+
+
+def mean_margin(scores: np.ndarray) -> float:
+    """Return the mean of the diagonal of a matrix of scores minus that of the rest."""
+    own = np.eye(len(scores), dtype=bool)
+    return float(scores[own].mean() - scores[~own].mean())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memgpt_rag.encoders.base import Vectors
+from memgpt_rag.encoders.base import Vectors, mean_margin
 from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.picture_encoder import PictureEncoder, drawn
 from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
@@ -60,9 +60,3 @@ class ClipEncoder(SentenceTransformersEncoder, PictureEncoder):
         squares = [drawn(np.full((_SIDE, _SIDE, 3), color, np.uint8)) for color in _COLORS.values()]
         vectors = self.encode_pictures(squares)
         return max(mean_margin(self.encode_queries(words) @ vectors.T) for words in _WORDS.values())
-
-
-def mean_margin(scores: np.ndarray) -> float:
-    """Return the mean of the diagonal of a matrix of scores minus that of the rest."""
-    own = np.eye(len(scores), dtype=bool)
-    return float(scores[own].mean() - scores[~own].mean())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.config import DEFAULT_ENCODER, EncoderConfig
@@ -16,6 +17,9 @@ from memgpt_rag.fingerprint import PROBE_QUERY, EncoderFingerprint
 from memgpt_rag.hub.bundled import E5_ENCODER, ENCODERS, encoder_folder
 from memgpt_rag.hub.named_models import require_named
 from memgpt_rag.io.pictures import require_pillow
+
+if TYPE_CHECKING:
+    from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
 
 
 def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
@@ -87,6 +91,21 @@ def memory_encoder_name(stored: EncoderFingerprint, name: str | None, memories: 
         ModelError: it is neither.
     """
     return require_named(stored.name, name, bundled=ENCODERS, what="encoder", option="--encoder", memories=memories)
+
+
+def load_sparse_encoder(name: str) -> SparseTextEncoder:
+    """Load a sparse encoder, such as SPLADE.
+
+    Args:
+        name: a SparseEncoder of sentence-transformers, by hub name or folder, or one that comes as a package.
+
+    Raises:
+        ModelError: the model does not exist, is damaged, or is no sparse encoder.
+        MissingPackageError: the package of the model is not installed.
+    """
+    from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
+
+    return SparseTextEncoder(name)
 
 
 def load_picture_encoder(name: str) -> PictureEncoder:

@@ -31,7 +31,7 @@ from memgpt_rag.plain_text import plain_tokenizer, read_plain_text
 _HALF = re.compile("[\ud800-\udfff]")
 # A text is cut at this number of characters for each token of the model's maximum length; usual texts have about five.
 # A tokenizer processes the whole text before it truncates, and takes a hundred bytes a character.
-_CHARACTERS_PER_TOKEN = 100
+CHARACTERS_PER_TOKEN = 100
 
 
 class SentenceTransformersEncoder(Encoder):
@@ -82,7 +82,7 @@ class SentenceTransformersEncoder(Encoder):
         try:
             return self._count(text)
         except TypeError as error:
-            raise _explained(error, [text]) from error
+            raise explained(error, [text]) from error
 
     @property
     def room(self) -> int:
@@ -100,11 +100,11 @@ class SentenceTransformersEncoder(Encoder):
 
     def _encode(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         if self.max_tokens:
-            texts = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+            texts = [text[: self.max_tokens * CHARACTERS_PER_TOKEN] for text in texts]
         try:
             return self._encode_all(texts, prompt, task)
         except TypeError as error:
-            raise _explained(error, texts) from error
+            raise explained(error, texts) from error
 
     def _encode_all(self, texts: Sequence[str], prompt: str, task: str) -> Vectors:
         encode = self._model.encode_query if task == "query" else self._model.encode_document
@@ -137,7 +137,7 @@ class SentenceTransformersEncoder(Encoder):
         loss.require_small(self.name, f"{self.precision} on {self.backend}")
 
 
-def _explained(error: TypeError, texts: Sequence[str]) -> Exception:
+def explained(error: TypeError, texts: Sequence[str]) -> Exception:
     """Return a clear error for a surrogate in a text, which a tokenizer reports as a wrong type."""
     for text in texts:
         if half := _HALF.search(text):

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
-from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index
+from memgpt_rag.memory import Memory, MemoryWriter, add_lexical_index, add_sparse_vectors
 from memgpt_rag.passage import Passage
+
+if TYPE_CHECKING:
+    from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
 
 _BLOCK = 256
 
@@ -38,10 +42,14 @@ def embed_documents(
     folder: Path,
     *,
     words: bool = False,
+    sparse_encoder: SparseTextEncoder | None = None,
     on_block: Callable[[int], object] = lambda documents: None,
 ) -> tuple[Memory, Costs]:
     """Embed every document of a dataset whole into a new memory, as `embed_all` does."""
-    return embed_all(judged.documents.items(), judged.name, encoder, folder, words=words, on_block=on_block)
+    documents = judged.documents.items()
+    return embed_all(
+        documents, judged.name, encoder, folder, words=words, sparse_encoder=sparse_encoder, on_block=on_block
+    )
 
 
 def embed_all(
@@ -51,6 +59,7 @@ def embed_all(
     folder: Path,
     *,
     words: bool = False,
+    sparse_encoder: SparseTextEncoder | None = None,
     on_block: Callable[[int], object] = lambda documents: None,
 ) -> tuple[Memory, Costs]:
     """Embed documents whole, title and text, into a new memory that is searched exactly.
@@ -62,6 +71,7 @@ def embed_all(
         source: what they come from, which the entries name.
         folder: folder of the memory to write; must be new or empty.
         words: add a lexical index.
+        sparse_encoder: add sparse vectors of this encoder.
         on_block: called with the number of documents embedded in each block.
 
     Raises:
@@ -85,6 +95,12 @@ def embed_all(
         )
     if words:
         manifest = add_lexical_index(Memory.open(folder))
+    if sparse_encoder is not None:
+        started, encode = time.perf_counter(), sparse_encoder.encode_passages
+        manifest = add_sparse_vectors(
+            Memory.open(folder), sparse_encoder.fingerprint, lambda block: encode([one.titled_text for one in block])
+        )
+        encoding += time.perf_counter() - started
     memory = Memory.open(folder)
     disk_bytes = sum(file.bytes for segment in manifest.segments for file in segment.files.values())
     return memory, Costs(time.perf_counter() - began, encoding, disk_bytes)

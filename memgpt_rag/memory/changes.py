@@ -132,7 +132,7 @@ def delete_entries(
 
 
 def compact(memory: Path, *, progress: bool = False) -> layout.Manifest:
-    """Merge all entries into one segment without deleted rows; keys and states are copied, not recomputed."""
+    """Merge all entries into one segment without deleted rows; keys, states and sparse vectors are copied, not recomputed."""
     with MemoryWriter(memory) as writer:
         base = writer.base
         if base is None:
@@ -153,6 +153,7 @@ def compact(memory: Path, *, progress: bool = False) -> layout.Manifest:
                     ) from error
                 bar.update(len(part))
         writer.copy_states(rows)
+        writer.copy_sparse_vectors(rows)
         manifest = base.manifest
         return writer.commit(
             manifest.encoder, splitting=manifest.splitting, job={"name": "compact", "kept": len(rows)}, compacted=True

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from memgpt_rag.errors import ClusterError, MemgptRagError, MissingPackageError
-from memgpt_rag.memory import Candidates, Manifest, Memory, SearchResult, Shards, TermStatistics
+from memgpt_rag.memory import Candidates, Manifest, Memory, SearchResult, Shards, SparseQueries, TermStatistics
 from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes
 
@@ -61,15 +61,17 @@ class RayShard:
     def candidates(
         self,
         vectors: Float[np.ndarray, "questions dimension"] | None,
-        questions: Sequence[str],
+        questions: Sequence[str] | None,
         k: int,
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
         statistics: TermStatistics | None = None,
+        sparse: SparseQueries | None = None,
     ) -> list[Candidates]:
         """Return the candidates of each question, as `Memory.candidates`."""
-        return self._ask("candidates", vectors, questions, k, where, exact, statistics)  # type: ignore[no-any-return]
+        settings = {"where": where, "exact": exact, "statistics": statistics, "sparse": sparse}
+        return self._ask("candidates", vectors, questions, k, settings)  # type: ignore[no-any-return]
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]:
         """Return the passages in the given rows, in the order given."""
@@ -124,11 +126,10 @@ class _Shard:
     def term_statistics(self, questions: Sequence[str]) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.term_statistics(questions))
 
-    def candidates(self, vectors: np.ndarray | None, questions: Any, k: int, *settings: Any) -> tuple[str | None, Any]:
-        where, exact, statistics = settings
-        return self._answer(
-            lambda memory: memory.candidates(vectors, questions, k, where=where, exact=exact, statistics=statistics)
-        )
+    def candidates(
+        self, vectors: np.ndarray | None, questions: Any, k: int, settings: dict[str, Any]
+    ) -> tuple[str | None, Any]:
+        return self._answer(lambda memory: memory.candidates(vectors, questions, k, **settings))
 
     def passages(self, rows: Any) -> tuple[str | None, Any]:
         return self._answer(lambda memory: memory.passages(rows))

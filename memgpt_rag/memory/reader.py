@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,18 +17,14 @@ from jaxtyping import Bool, Float, Int
 from typing_extensions import Self
 
 from memgpt_rag.errors import MemoryFormatError, MismatchError
-from memgpt_rag.fingerprint import EncoderFingerprint
-from memgpt_rag.memory.candidates import (
-    Candidates,
-    best_rows,
-    scores_by_words,
-    statistics_of,
-)
+from memgpt_rag.fingerprint import EncoderFingerprint, SparseVector
+from memgpt_rag.memory.candidates import Candidates, best_rows, row_scores, statistics_of
 from memgpt_rag.memory.dense.faiss_index import Found, scores_of
 from memgpt_rag.memory.filter import matching, parse_where
 from memgpt_rag.memory.lexical.analysis import query_terms, require_analysis
-from memgpt_rag.memory.lexical.bm25 import TermStatistics, word_limit
+from memgpt_rag.memory.lexical.bm25 import TermStatistics, bm25_scores, word_limit
 from memgpt_rag.memory.segment import OpenSegment
+from memgpt_rag.memory.sparse import SparseQueries, require_sparse_vectors, sparse_scores
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.keys import first_not_unit
 from memgpt_rag.memory.storage.plain_files import require_plain
@@ -36,6 +33,9 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes
 
 Opened = TypeVar("Opened", bound="MemoryReader")
+
+# For each segment, the rows to search; None for all of them.
+Masks = Sequence[Bool[np.ndarray, " rows"] | None]
 
 _TRIES = 5
 # Keys and queries have length 1 ± 1e-3, so a cosine above this means damaged keys.
@@ -161,50 +161,71 @@ class MemoryReader:
     def candidates(
         self,
         vectors: Float[np.ndarray, "questions dimension"] | None,
-        questions: Sequence[str],
+        questions: Sequence[str] | None,
         k: int,
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
         statistics: TermStatistics | None = None,
+        sparse: SparseQueries | None = None,
     ) -> list[Candidates]:
-        """Return the candidates of each question: the k nearest entries by its vector and the k best by BM25.
+        """Return the candidates of each question: the k nearest entries by its vector, and the k best by BM25 and sparse vector.
 
         Args:
-            vectors: None for a lexical search only; the candidates' cosines are 0 then.
+            vectors, questions, sparse: the questions in each form; None for no search of that kind, and its scores are 0 then.
             where, exact: as for `search`.
             statistics: sum over all memories that are searched together, if this is one of several.
 
         Raises:
-            MemoryFormatError: the memory has no lexical index.
-            ValueError, MismatchError: as for `search`.
+            MemoryFormatError: the memory has no lexical index, or not the sparse vectors of all entries.
+            MismatchError: as for `search`; or another sparse encoder computed the memory's vectors.
+            ValueError: as for `search`.
         """
         masks = self._masks(where)
-        statistics = self.term_statistics(questions) if statistics is None else statistics
-        analysis = require_analysis(self.manifest.words, self.path)
+        if sparse is not None:
+            require_sparse_vectors(self.path, self.manifest, sparse.encoder)
         near = None if vectors is None else self._nearest(vectors, k, masks, exact)[0]
+        sparse_vectors = None if sparse is None else sparse.vectors
+        count = next(len(asked) for asked in (questions, vectors, sparse_vectors) if asked is not None)
+        by_words = repeat((None, 0.0)) if questions is None else self._by_words(questions, masks, statistics)
         proposed = []
-        for place, question in enumerate(questions):
-            query = Counter(query_terms(question, analysis))
-            by_words = scores_by_words(self.segments, masks, query, statistics)
-            rows = best_rows(by_words, k)
-            if vectors is not None and near is not None:
-                rows = np.union1d(near[place], rows)
+        for place, (bm25, limit) in zip(range(count), by_words):
+            dots = None if sparse_vectors is None else self._by_sparse_vector(sparse_vectors[place], masks)
+            best = [best_rows(scores, k) for scores in (bm25, dots) if scores is not None]
+            rows = np.unique(np.concatenate(best if near is None else [near[place], *best]))
+            none = np.zeros(len(rows), np.float32)
+            cosines = none
+            if vectors is not None:
                 own = np.arange(len(rows))[None]
-                scores = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
-            else:
-                scores = np.zeros(len(rows), np.float32)
-            proposed.append(Candidates(rows, scores, by_words[rows], word_limit(query, statistics)).best(k))
+                cosines = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
+            lexical, by_sparse = (none if scores is None else scores[rows] for scores in (bm25, dots))
+            proposed.append(Candidates(rows, cosines, lexical, limit, by_sparse).best(k))
         return proposed
 
-    def _masks(self, where: str | pc.Expression | None) -> list[Bool[np.ndarray, " rows"] | None]:
+    def _by_words(
+        self, questions: Sequence[str], masks: Masks, statistics: TermStatistics | None
+    ) -> Iterator[tuple[Float[np.ndarray, " rows"], float]]:
+        """Yield for each question the BM25 score of every row, and an upper bound of BM25."""
+        statistics = self.term_statistics(questions) if statistics is None else statistics
+        analysis = require_analysis(self.manifest.words, self.path)
+        indexes = [segment.words for segment in self.segments]
+        for question in questions:
+            query = Counter(query_terms(question, analysis))
+            score = partial(bm25_scores, query=query, statistics=statistics)
+            yield row_scores(indexes, masks, score), word_limit(query, statistics)
+
+    def _by_sparse_vector(self, query: SparseVector, masks: Masks) -> Float[np.ndarray, " rows"]:
+        """Return the dot product of a query's sparse vector and that of every row."""
+        return row_scores([segment.sparse for segment in self.segments], masks, partial(sparse_scores, query=query))
+
+    def _masks(self, where: str | pc.Expression | None) -> Masks:
         return [segment.live for segment in self.segments] if where is None else [*self._matching(where)]
 
     def _nearest(
         self,
         vectors: Float[np.ndarray, "queries dimension"],
         k: int,
-        masks: Sequence[Bool[np.ndarray, " rows"] | None],
+        masks: Masks,
         exact: bool,
     ) -> Found:
         self._check(vectors, k)
@@ -281,6 +302,12 @@ class MemoryReader:
         number, place = self._place(row)
         states = self.segments[number].states
         return None if states is None else states.entry(place)
+
+    def sparse_vector(self, row: int) -> SparseVector | None:
+        """Return an entry's sparse vector; None where none is stored."""
+        number, place = self._place(row)
+        index = self.segments[number].sparse
+        return None if index is None else index.entry(place)
 
     def _place(self, row: int) -> tuple[int, int]:
         """Return the number of the segment that a row is in, and its row there."""

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, Found, exact_search
 from memgpt_rag.memory.dense.index_file import IndexFile
-from memgpt_rag.memory.lexical.postings import LexicalIndex
+from memgpt_rag.memory.lexical.postings import WEIGHTS, InvertedIndex
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.memory.storage.keys import open_keys
@@ -101,7 +101,7 @@ class OpenSegment:
         return StoredPictures(self.folder / layout.PICTURES, len(self))
 
     @cached_property
-    def words(self) -> LexicalIndex | None:
+    def words(self) -> InvertedIndex | None:
         """Return the lexical index, mapped at the first search; None where the memory has none.
 
         Raises:
@@ -109,7 +109,18 @@ class OpenSegment:
         """
         if (name := self.described.file("words")) is None:
             return None
-        return LexicalIndex.open(self._committed(name, "compact"), len(self))
+        return InvertedIndex.open(self._committed(name, "compact"), len(self))
+
+    @cached_property
+    def sparse(self) -> InvertedIndex | None:
+        """Return the sparse vectors, mapped at the first search; None where the segment has none.
+
+        Raises:
+            MemoryFormatError: the file's checksum is not the committed one.
+        """
+        if (name := self.described.file("sparse")) is None:
+            return None
+        return InvertedIndex.open(self._committed(name, "sparse"), len(self), WEIGHTS)
 
     @cached_property
     def live_length(self) -> int:
@@ -118,6 +129,11 @@ class OpenSegment:
             return 0
         lengths = self.words.lengths if self.live is None else self.words.lengths[self.live]
         return int(lengths.sum(dtype=np.int64))
+
+    def has_intact(self, kind: layout.OptionalFile) -> bool:
+        """Return whether the segment has a file of a kind, with the committed checksum."""
+        name = self.described.file(kind)
+        return name is not None and files.describe(self.folder / name) == self.described.files[name]
 
     def _committed(self, name: str, command: str) -> Path:
         """Return the path of a file after its checksum was compared; the error names `command`, which makes the file again."""

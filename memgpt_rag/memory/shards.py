@@ -20,6 +20,7 @@ from memgpt_rag.memory.candidates import Candidates
 from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.bm25 import TermStatistics
 from memgpt_rag.memory.reader import SearchResult, nearest
+from memgpt_rag.memory.sparse import SparseQueries
 from memgpt_rag.memory.storage.layout import Manifest
 from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes
@@ -49,12 +50,13 @@ class Searchable(Protocol):
     def candidates(
         self,
         vectors: Float[np.ndarray, "questions dimension"] | None,
-        questions: Sequence[str],
+        questions: Sequence[str] | None,
         k: int,
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
         statistics: TermStatistics | None = None,
+        sparse: SparseQueries | None = None,
     ) -> list[Candidates]: ...
 
     def passages(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> list[Passage]: ...
@@ -146,18 +148,19 @@ class Shards:
     def candidates(
         self,
         vectors: Float[np.ndarray, "questions dimension"] | None,
-        questions: Sequence[str],
+        questions: Sequence[str] | None,
         k: int,
         *,
         where: str | pc.Expression | None = None,
         exact: bool = False,
         statistics: TermStatistics | None = None,
+        sparse: SparseQueries | None = None,
     ) -> list[Candidates]:
         """Return the candidates of each question, as `Memory.candidates`; all shards use the same BM25 statistics."""
-        together = self.term_statistics(questions) if statistics is None else statistics
+        together = self.term_statistics(questions) if statistics is None and questions is not None else statistics
 
         def propose(shard: Searchable) -> list[Candidates]:
-            return shard.candidates(vectors, questions, k, where=where, exact=exact, statistics=together)
+            return shard.candidates(vectors, questions, k, where=where, exact=exact, statistics=together, sparse=sparse)
 
         proposed = list(self._threads.map(propose, self.shards))
         return [
@@ -166,6 +169,7 @@ class Shards:
                 np.concatenate([shard.scores for shard in question_candidates]),
                 np.concatenate([shard.bm25_scores for shard in question_candidates]),
                 question_candidates[0].word_limit,
+                np.concatenate([shard.sparse_scores for shard in question_candidates]),
             ).best(k)
             for question_candidates in zip(*proposed, strict=True)
         ]

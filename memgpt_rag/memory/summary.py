@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.fingerprint import SparseFingerprint, StatesFingerprint
 from memgpt_rag.io.printable import counted, printable_html
 from memgpt_rag.memory.storage.layout import Manifest
 
@@ -27,6 +27,7 @@ def summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
         ("search", f"{_search_of(manifest)}, {manifest.metric}"),
         ("lexical", manifest.words or "no index; add one with: memgpt-index lexical"),
+        *([] if manifest.sparse is None else [("sparse", _sparse_of(manifest, manifest.sparse))]),
         ("states", _states_of(manifest.states)),
     ]
 
@@ -58,6 +59,12 @@ def _search_of(manifest: Manifest) -> str:
         for of in indexes
     }
     return " and ".join(sorted(told)) or "exact"
+
+
+def _sparse_of(manifest: Manifest, encoder: SparseFingerprint) -> str:
+    later = manifest.entries_without("sparse")
+    told = f"; {counted(later, 'later entry', 'later entries')} without" if later else ""
+    return f"{encoder.name}, {encoder.dimension} components{told}"
 
 
 def _states_of(states: StatesFingerprint | None) -> str:

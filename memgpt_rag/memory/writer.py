@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
+from memgpt_rag.fingerprint import EncoderFingerprint, SparseFingerprint, StatesFingerprint
 from memgpt_rag.memory import versions
 from memgpt_rag.memory.lexical.analysis import ANALYSIS, require_analysis
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.reader import MemoryReader
+from memgpt_rag.memory.sparse import store_sparse_vectors
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.journal import Journal
 from memgpt_rag.memory.storage.keys import KeysWriter
@@ -77,6 +79,7 @@ class MemoryWriter:
         self._pictures: PicturesWriter | None = None
         self._described: dict[str, files.StoredFile] = {}
         self._states: StatesFingerprint | None = None
+        self._sparse: SparseFingerprint | None = None
         self._journal: Journal | None = None
         self._deleted: list[Int[np.ndarray, " n"]] = []
         self.entries = 0
@@ -183,6 +186,20 @@ class MemoryWriter:
                 writer.add_codes(*codes)
         self._described[name] = files.describe(self._folder / name)
 
+    def copy_sparse_vectors(self, rows: Int[np.ndarray, " n"]) -> None:
+        """Copy the sparse vectors of entries of the current version to the new entries, if all of them have some.
+
+        Args:
+            rows: rows of the current version, one for each new entry.
+        """
+        assert self.base is not None
+        base, fingerprint = self.base, self.base.manifest.sparse
+        if not len(rows) or fingerprint is None or base.manifest.entries_without("sparse"):
+            return
+        vectors = (base.sparse_vector(row) or {} for row in rows.tolist())
+        name, stored = store_sparse_vectors(self._folder, iter(lambda: list(islice(vectors, _BLOCK)), []))
+        self._described[name], self._sparse = stored, fingerprint
+
     def commit(
         self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], job: dict[str, Any], compacted: bool = False
     ) -> layout.Manifest:
@@ -198,9 +215,10 @@ class MemoryWriter:
         keys = 0 if self._keys is None else self._keys.written
         if keys != self.entries:
             raise ValueError(f"{self.entries} values have {keys} keys; every value needs exactly one key.")
-        states, words, segments = None, ANALYSIS if self._lexical else None, []
+        states, sparse, words, segments = None, None, ANALYSIS if self._lexical else None, []
         if self.base is not None:
             states, words = self._states if compacted else self.base.manifest.states, self.base.manifest.words
+            sparse = self._sparse if compacted else self.base.manifest.sparse
             segments = [] if compacted else self._with_deletions(self.base)
         if self._values is not None and self._keys is not None:
             self._described.setdefault(layout.VALUES, self._values.close())
@@ -213,7 +231,16 @@ class MemoryWriter:
             files.sync_folder(self._folder)
             segments.append(layout.Segment(self._segment, self.entries, self._described))
         manifest = layout.Manifest(
-            self.metric, encoder, splitting, job, tuple(segments), states, self.metadata, self._number, words=words
+            self.metric,
+            encoder,
+            splitting,
+            job,
+            tuple(segments),
+            states,
+            self.metadata,
+            self._number,
+            words=words,
+            sparse=sparse,
         )
         manifest = versions.publish(self.memory, manifest)
         self._committed = True

@@ -17,8 +17,7 @@ from jaxtyping import Float
 from memgpt_rag.encoders.base import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.hub.bundled import encoder_folder
-from memgpt_rag.hub.model_files import loading, require_all_whole
-from memgpt_rag.io.json_file import read_json
+from memgpt_rag.hub.model_files import loading, require_all_whole, saved_setting
 from memgpt_rag.passage import Passage
 from memgpt_rag.plain_text import read_plain_text
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _KIND = "reranker"
-_MOST_CONFIG = 2**24  # bytes
 # What the configuration of a model says whose tokens have vectors that were trained: file, key, values.
 _TOKEN_VECTORS = (
     ("config_sentence_transformers.json", "model_type", ("MultiVectorEncoder", "ColBERT")),
@@ -202,14 +200,7 @@ def load_reranker(name: str) -> Reranker:
 
 def _has_token_vectors(source: str) -> bool:
     """Return whether a model was saved as a MultiVectorEncoder, or as a ColBERT of PyLate or of Stanford."""
-    from sentence_transformers.util import load_file_path
-
-    for file, key, kinds in _TOKEN_VECTORS:
-        path = load_file_path(source, file)
-        told = read_json(path, max_bytes=_MOST_CONFIG) if path is not None else None
-        if isinstance(told, dict) and str(told.get(key)) in kinds:
-            return True
-    return False
+    return any(str(saved_setting(source, file, key)) in kinds for file, key, kinds in _TOKEN_VECTORS)
 
 
 def to_passage(text: str) -> Passage:

@@ -105,7 +105,7 @@ class MemoryFields(Strict):
         name: of the memory; without it, the one that `model` names, or the server's first.
         k: entries per question.
         filter: condition on the entries, as text such as "year >= 2020", or as a filter object of OpenAI.
-        search: by vectors, by words, or by both.
+        search: by vectors, by words, by both, or by sparse vectors.
         mode: entries in attention, in the prompt, or none.
         use_memory: "auto" leaves the memory out where the question needs none.
         abstain: answer "not in memory" where the memory does not support an answer.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memgpt_rag.encoders.base import Encoder
-from memgpt_rag.errors import MemgptRagError
+from memgpt_rag.errors import MemgptRagError, MemoryFormatError, MismatchError
 from memgpt_rag.memory import Memory, list_versions
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.rag import RAG
@@ -56,10 +57,12 @@ class Models:
 
     def rag(self, memory: Memory) -> RAG:
         """Return what answers from a memory."""
-        # A lexical search is checked where it is asked for: one memory without an index is no reason not to serve it.
         rag = RAG(memory, self.encoder_of(memory), self.decoder, states_folder=self.states_folder)
-        if self.search.kind in ("auto", "dense") or memory.manifest.words is not None:
-            rag.retriever.search = self.search
+        # A search is checked where it is asked for: one memory without an index or sparse vectors is no reason not to serve it.
+        for search in (self.search, replace(self.search, sparse_encoder=None)):
+            with suppress(MemoryFormatError, MismatchError):
+                rag.retriever.search = search
+                break
         return rag
 
 
@@ -176,17 +179,21 @@ class Memories:
             kind: of the search; None for the server's own.
 
         Raises:
-            ApiError: 400 where the memory has no index for it.
+            ApiError: 400 where the memory has no index for it, or no sparse vectors of the server's sparse encoder.
         """
         search = served.search if kind is None else search_with(self.models.search, kind)
-        if search.kind != "dense" and served.memory.manifest.words is None:
+        if search.kind in ("bm25", "hybrid") and served.memory.manifest.words is None:
             raise ApiError(
                 400,
                 f"The memory {served.name!r} has no lexical index, which the search {search.kind!r} needs; "
                 "memgpt-index lexical adds one.",
                 param="memory.search",
             )
-        return search
+        try:
+            return search.resolved(served.memory)
+        except MemgptRagError as error:
+            sentence = str(error).replace(str(served.folder), served.name).rstrip(".")
+            raise ApiError(400, f"{sentence}.", param="memory.search") from error
 
     def retrieve(self, served: ServedMemory, query: str, k: int, where: str | None, search: Search) -> list[Retrieved]:
         """Search a memory, in the calling thread."""

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memgpt_rag.encoders.base import Encoder, Vectors
-from memgpt_rag.encoders.clip_encoder import mean_margin
+from memgpt_rag.encoders.base import Encoder, Vectors, mean_margin
 from memgpt_rag.encoders.dual_encoder import DualEncoder, DualNetwork, seen_pictures
 from memgpt_rag.limits import require_between
 from memgpt_rag.memory.caches.keys import KeyCache

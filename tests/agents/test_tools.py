@@ -194,6 +194,7 @@ def test_an_answer_cites_its_entries(read):
         ("search", {"query": "park", "colour": "red"}, "no parameter 'colour'"),
         ("search", {"query": "park", "where": "colour == 'red'"}, "colour"),
         ("search", {"query": "park", "search": "hybrid"}, "no lexical index"),
+        ("search", {"query": "park", "search": "sparse"}, "no sparse vectors; add them with: memgpt-index sparse park"),
         ("search", {"query": "park", "memory": "../park"}, "no memory '../park'"),
         ("ask", {"question": "a" * 9_000}, "at most 8000"),
         ("ask", {"question": "Why?", "max_new_tokens": 0}, "greater than or equal to 1"),

@@ -135,8 +135,8 @@ def test_another_encoder_or_an_unknown_search_is_refused(tmp_path):
     memory, _ = embed_documents(LIBRARY, HashEncoder(), tmp_path / "memory")
     with pytest.raises(MismatchError, match="This memory was embedded with 'hash'"):
         make_system("dense", memory, HashEncoder(salt=5))
-    with pytest.raises(ValueError, match=r"No search 'sparse'; expected one of dense"):
-        make_system("sparse", memory, HashEncoder())
+    with pytest.raises(ValueError, match=r"No search 'psychic'; expected one of dense"):
+        make_system("psychic", memory, HashEncoder())
 
 
 def test_vectors_of_any_length_are_compared_by_their_distance(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from hashing import HashEncoder
-from tiny import tiny_bert
+from tiny import tiny_bert, tiny_splade
 
 pytest.importorskip("haystack", reason="haystack-ai is not installed")
 
@@ -21,8 +21,10 @@ from haystack.document_stores.types import DuplicatePolicy, FilterPolicy
 from haystack.errors import FilterError
 from haystack.utils.filters import document_matches_filter
 
+from indexing.jobs.compute_sparse_vectors import compute_sparse_vectors
 from memgpt_rag import AskOptions, Memory, Search
-from memgpt_rag.errors import MismatchError
+from memgpt_rag.encoders.load import load_sparse_encoder
+from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.integrations.haystack import MemGPTChatGenerator, MemGPTDocumentStore, MemGPTRetriever
 from memgpt_rag.integrations.haystack.document_store import from_stored, to_stored
 from memgpt_rag.integrations.haystack.filters import expression
@@ -164,6 +166,19 @@ def test_the_retriever_finds_what_the_library_finds(store, search):
     assert [(one.id, one.score) for one in found] == [(one.passage.id, pytest.approx(one.score)) for one in wanted]
     assert asyncio.run(MemGPTRetriever(store, top_k=6, search=search).run_async(query))["documents"] == found
     assert [one.meta for one in found] == [DOCUMENTS[int(one.id.split("-")[1])].meta for one in found]
+
+
+def test_the_retriever_finds_by_sparse_vectors(store, tmp_path):
+    folder = str(tiny_splade(tmp_path / "splade"))
+    retriever = MemGPTRetriever(store, top_k=6, search="sparse", sparse_encoder=folder)
+    with pytest.raises(MemoryFormatError, match="no sparse vectors; add them with: memgpt-index sparse"):
+        retriever.run("What does boat 7 cost?")
+    encoder = load_sparse_encoder(folder)
+    compute_sparse_vectors(store.store.folder, encoder)
+    search = Search("sparse", sparse_encoder=encoder)
+    wanted = Retriever(store.store.memory(), HashEncoder(), search).retrieve(["What does boat 7 cost?"], 6)[0]
+    found = retriever.run("What does boat 7 cost?")["documents"]
+    assert [one.id for one in found] == [one.passage.id for one in wanted] and len(found) == 6
 
 
 def test_filters_of_a_run_replace_those_of_the_retriever_or_join_them(store):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import refused, run
 from conftest import ROOT
-from hashing import HashEncoder
+from hashing import HashEncoder, LetterEncoder
 
 from memgpt_rag.errors import SourceError
 from memgpt_rag.evaluation.data.beir import read_beir
@@ -64,10 +64,11 @@ def means(run, judged=LIBRARY) -> dict[str, float]:
     return {name: float(np.mean(list(by_query.values()))) for name, by_query in values.items()}
 
 
-@pytest.mark.parametrize("search", ["dense", "bm25", "hybrid", "dense+rerank", "hybrid+rerank"])
+@pytest.mark.parametrize("search", ["dense", "bm25", "sparse", "hybrid", "dense+rerank", "hybrid+rerank"])
 def test_a_search_has_the_figures_of_our_own_evaluation(tmp_path, search):
-    settings = Search(reranker=SharedWords(), depth=10)
-    memory, _ = embed_documents(LIBRARY, ENCODER, tmp_path / "memory", words=True)
+    letters = LetterEncoder()
+    settings = Search(sparse_encoder=letters, reranker=SharedWords(), depth=10)
+    memory, _ = embed_documents(LIBRARY, ENCODER, tmp_path / "memory", words=True, sparse_encoder=letters)
     rankings = make_system(search, memory, ENCODER, settings)(list(LIBRARY.judged.values()), 100)
     ours = means(dict(zip(LIBRARY.judged, rankings, strict=True)))
     assert figures(MemGPTSearch(ENCODER, search, settings), dataset_task(LIBRARY)) == pytest.approx(ours, abs=1e-5)

@@ -32,8 +32,8 @@ from indexing.jobs.verify_memory import verify_memory
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
-from memgpt_rag.fingerprint import StatesFingerprint
-from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_states, expire, roll_back
+from memgpt_rag.fingerprint import SparseFingerprint, StatesFingerprint
+from memgpt_rag.memory import Memory, add_indexes, add_lexical_index, add_sparse_vectors, add_states, expire, roll_back
 from memgpt_rag.memory.changes import compact, delete_entries
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
 from memgpt_rag.memory.pictures import add_pictures
@@ -87,6 +87,11 @@ def states(memory: Path) -> None:
     )
 
 
+def sparse_vectors(memory: Path) -> None:
+    encoder = SparseFingerprint("length", 9, 0, 1.0, {"1": 1.0}, {"1": 1.0})
+    add_sparse_vectors(Memory.open(memory), encoder, lambda passages: [{"1": len(one.text)} for one in passages])
+
+
 def add_colors(memory: Path) -> None:
     """Two pictures, in place of others from their source."""
     entries = [(passage(number), png(color)) for number, color in ((101, "red"), (102, "blue"))]
@@ -111,6 +116,7 @@ def jobs(tmp_path) -> dict[str, Callable[[Path], None]]:
         "index": index,
         "states": states,
         "words": lambda memory: add_lexical_index(Memory.open(memory)) and None,
+        "sparse vectors": sparse_vectors,
         "add to words": lambda memory: change(beside, memory, update=False),
         "pictures": add_colors,
         "rollback": lambda memory: roll_back(memory, 1) and None,
@@ -129,6 +135,7 @@ NAMES = [
     "index",
     "states",
     "words",
+    "sparse vectors",
     "add to words",
     "pictures",
     "rollback",

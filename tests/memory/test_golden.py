@@ -16,7 +16,7 @@ from hashing import HashEncoder, passage
 from PIL import Image
 
 from indexing.jobs.verify_memory import verify_memory
-from memgpt_rag.memory import Memory, list_versions
+from memgpt_rag.memory import Memory, SparseQueries, list_versions
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
@@ -39,7 +39,7 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
     assert [[one.id for one in row] for row in found.passages] == [[f"doc#{n}" for n in row] for row in found.rows]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5", "v6"])
 def test_the_golden_files_are_as_their_manifest_says(version):
     for segment in layout.read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
@@ -101,6 +101,20 @@ def test_pictures_of_version_5_are_read():
     np.testing.assert_array_equal(memory.keys(), keys)
     assert Memory.open(GOLDEN / "v5", version=1).manifest.to_json()["version"] == 4, "it had no picture yet"
     assert verify_memory(GOLDEN / "v5") == []
+
+
+def test_sparse_vectors_of_version_6_are_read():
+    """Of four entries, of which one is deleted; the fifth came later."""
+    memory = Memory.open(GOLDEN / "v6")
+    assert memory.rows().tolist() == [0, 1, 3, 4]
+    told = [memory.sparse_vector(row) for row in memory.rows()]
+    assert told == [{}, {"3": 0.5, "11": 1.25}, {"3": 1.5, "13": 1.25}, None]
+    sparse, before = memory.manifest.sparse, Memory.open(GOLDEN / "v6", version=3)
+    (found,) = before.candidates(None, None, 9, sparse=SparseQueries(sparse, [{"3": 2.0, "12": 1.0}]))
+    assert dict(zip(found.rows.tolist(), found.sparse_scores.tolist(), strict=True)) == {1: 1.0, 2: 3.25, 3: 3.0}
+    assert (sparse.dimension, sparse.score_scale, sparse.query_probe) == (100, 2.5, {"3": 1.0, "7": 0.5})
+    assert Memory.open(GOLDEN / "v6", version=2).manifest.to_json()["version"] == 4, "it had no sparse vectors yet"
+    assert verify_memory(GOLDEN / "v6") == []
 
 
 def test_states_of_version_2_are_read():

@@ -20,7 +20,7 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, Shards, add_lexical_index, additions, expire, roll_back
 from memgpt_rag.memory.changes import compact
 from memgpt_rag.memory.lexical.analysis import ANALYSIS, query_terms, terms
-from memgpt_rag.memory.lexical.postings import LexicalIndex, write_lexical_index
+from memgpt_rag.memory.lexical.postings import InvertedIndex, write_lexical_index
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
 from memgpt_rag.memory.versions import publish
@@ -243,7 +243,7 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
     assert write_lexical_index(folder / "other", [entries]) == written == describe(folder / "one"), (
         "whatever the blocks"
     )
-    words = LexicalIndex.open(folder / "one", len(entries))
+    words = InvertedIndex.open(folder / "one", len(entries))
     of_entries = [terms(one.titled_text) for one in entries]
     assert words.lengths.tolist() == [len(one) for one in of_entries]
     every = sorted({term.encode() for one in of_entries for term in one})
@@ -258,7 +258,7 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
 
 def test_more_than_fits_is_cut_short(tmp_path):
     write_lexical_index(tmp_path / "words", [passages(["word " * 70_000])])
-    rows, counts = LexicalIndex.open(tmp_path / "words", 1).postings("word")
+    rows, counts = InvertedIndex.open(tmp_path / "words", 1).postings("word")
     assert (rows.tolist(), counts.tolist()) == ([0], [65_535])
 
 

@@ -139,7 +139,7 @@ def test_ranks_are_fused_by_their_reciprocals(memory, by_key, by_words):
 
 
 def test_words_that_nobody_shares_change_nothing():
-    candidates = Candidates(np.arange(3), np.array([0.5, 0.2, 0.1]), np.zeros(3), 0.0)
+    candidates = Candidates(np.arange(3), np.array([0.5, 0.2, 0.1]), np.zeros(3), 0.0, np.zeros(3))
     np.testing.assert_allclose(fuse(candidates, "scores", 0.1, 0.4), [3.0, 1.2, 0.6])
 
 
@@ -195,7 +195,7 @@ def test_a_condition_holds_in_every_search(memory, settings):
 
 def test_a_search_that_cannot_be_is_refused(memory, tmp_path):
     for settings, match in [
-        ({"kind": "sparse"}, "no search 'sparse'; expected one of auto, dense, bm25, hybrid"),
+        ({"kind": "psychic"}, "no search 'psychic'; expected one of auto, dense, bm25, hybrid, sparse"),
         ({"fusion": "sum"}, "no fusion 'sum'; expected one of scores, ranks"),
         ({"lexical_weight": 2}, "lexical_weight is 2; expected 0 to 1"),
         ({"diversity": -1}, "diversity is -1; expected 0 to 1"),

@@ -178,6 +178,11 @@ def test_the_memory_is_chosen_and_searched_as_asked(client):
         ({"extra_body": {"memory": {"name": "none"}}}, 404, "no memory 'none'"),
         ({"extra_body": {"memory": {"k": 0}}}, 400, "memory.k"),
         ({"extra_body": {"memory": {"search": "hybrid"}}}, 400, "no lexical index"),
+        (
+            {"extra_body": {"memory": {"search": "sparse"}}},
+            400,
+            "no sparse vectors; add them with: memgpt-index sparse",
+        ),
         ({"extra_body": {"memory": {"filter": "colour == 3"}}}, 400, "colour"),
         ({"extra_body": {"memory": {"filter": {"type": "near"}}}}, 400, "near"),
         ({"extra_body": {"memory": {"mode": "prompt", "abstain": True}}}, 400, "attention"),

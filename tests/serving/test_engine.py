@@ -10,13 +10,13 @@ import random
 import time
 
 import pytest
-from hashing import HashEncoder
+from hashing import HashEncoder, LetterEncoder
 from served import BOOKS, TEXTS
 from tiny import TinyReader
 
 from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.memory import Memory
+from memgpt_rag.memory import Memory, add_sparse_vectors
 from memgpt_rag.retrieval.retriever import Search
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
@@ -271,6 +271,26 @@ def test_the_search_of_a_request_is_its_own(memories):
     engine._turn()
     assert isinstance(asked.events[0], Found)
     assert asked.task.memory.rag.retriever.search == before
+
+
+def test_a_memory_without_sparse_vectors_is_served_beside_one_that_has_them(memories, tmp_path):
+    encoder, letters = HashEncoder(), LetterEncoder()
+    sparse = Memory.create(tmp_path / "sparse", TEXTS, encoder)
+    add_sparse_vectors(
+        sparse, letters.fingerprint, lambda found: letters.encode_passages([one.titled_text for one in found])
+    )
+    models = Models(memories.models.decoder, lambda memory: encoder, Search("sparse", sparse_encoder=letters))
+    served = Memories(models, {"sparse": tmp_path / "sparse", "books": memories.folder("books")})
+    for name in served:
+        served.open(name)
+    one, other = (served.opened(name) for name in served)
+    assert (one.search.kind, other.search.kind) == ("sparse", "dense") and not served.faults
+    (query,), (told,) = letters.encode_queries([TEXTS[1]]), letters.encode_passages([TEXTS[1]])
+    found = served.retrieve(one, TEXTS[1], 9, None, served.search_of(one, None))
+    scores = {entry.passage.text: entry.score for entry in found}
+    assert scores[TEXTS[1]] == pytest.approx(sum(weight * told[name] for name, weight in query.items()))
+    with pytest.raises(ApiError, match="^books has no sparse vectors; add them with: memgpt-index sparse books "):
+        served.search_of(other, "sparse")
 
 
 def test_what_cannot_begin_in_its_time_is_refused_at_once(memories):

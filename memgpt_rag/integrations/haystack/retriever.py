@@ -1,14 +1,17 @@
-"""A retriever of Haystack that searches the memory of a document store: by vectors, by words or by both."""
+"""A retriever of Haystack that searches the memory of a document store: by vectors, by words, by both or by sparse vectors."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.document_stores.types import FilterPolicy, apply_filter_policy
 
 from memgpt_rag.choices import SearchChoice
+from memgpt_rag.encoders.load import load_sparse_encoder
+from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
 from memgpt_rag.integrations.documents import to_document
 from memgpt_rag.integrations.embedding_function import RUNNING
 from memgpt_rag.integrations.haystack.document_store import Filters, MemGPTDocumentStore, from_stored
@@ -23,9 +26,11 @@ class MemGPTRetriever:
         document_store: the memory.
         filters: what documents must match.
         top_k: how many documents are returned.
-        search: "dense" by vectors, "bm25" by words, "hybrid" by both; "auto" for both where the memory has a lexical index.
+        search: "dense" by vectors, "bm25" by words, "hybrid" by both, "sparse" by sparse vectors; "auto" for both where the memory has a lexical
+            index.
         diversity: weight of diversity in maximal marginal relevance, 0 to 1.
         filter_policy: whether filters of a run replace those above or are joined with them.
+        sparse_encoder: name or folder of the sparse encoder of the memory's sparse vectors; None for no search by them.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class MemGPTRetriever:
         search: SearchChoice = "auto",
         diversity: float = 0.0,
         filter_policy: FilterPolicy = FilterPolicy.REPLACE,
+        sparse_encoder: str | None = None,
     ):
         if not isinstance(document_store, MemGPTDocumentStore):
             raise TypeError(f"document_store is a {type(document_store).__name__}; expected a MemGPTDocumentStore.")
@@ -44,6 +50,7 @@ class MemGPTRetriever:
         Search(search, diversity=diversity)  # what cannot be is refused at once
         self.document_store, self.filters, self.top_k = document_store, filters, top_k
         self.search, self.diversity, self.filter_policy = search, diversity, filter_policy
+        self.sparse_encoder = sparse_encoder
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings, with those of the document store."""
@@ -55,6 +62,7 @@ class MemGPTRetriever:
             search=self.search,
             diversity=self.diversity,
             filter_policy=self.filter_policy.value,
+            sparse_encoder=self.sparse_encoder,
         )
         return saved
 
@@ -69,8 +77,13 @@ class MemGPTRetriever:
         return retriever
 
     def warm_up(self) -> None:
-        """Load the encoder and open the memory."""
+        """Load the encoders and open the memory."""
         self.document_store.count_documents()
+        _ = self._sparse_encoder
+
+    @cached_property
+    def _sparse_encoder(self) -> SparseTextEncoder | None:
+        return None if self.sparse_encoder is None else load_sparse_encoder(self.sparse_encoder)
 
     @component.output_types(documents=list[Document])  # type: ignore[untyped-decorator]
     def run(self, query: str, filters: Filters | None = None, top_k: int | None = None) -> dict[str, list[Document]]:
@@ -91,7 +104,7 @@ class MemGPTRetriever:
         memory = store.store.memory()
         if memory is None or not len(memory):
             return {"documents": []}
-        search = Search(self.search, diversity=self.diversity)
+        search = Search(self.search, diversity=self.diversity, sparse_encoder=self._sparse_encoder)
         where = store.condition(wanted)
         with RUNNING:
             retriever = Retriever(memory, store.store.encoder, search)

@@ -22,7 +22,7 @@ _KEPT = (
     *("languages", "n_parameters", "n_embedding_parameters", "license", "open_weights", "public_training_code"),
     *("public_training_data", "reference", "training_datasets", "release_date", "citation"),
 )
-_KINDS = {"dense": ["dense"], "bm25": ["sparse"], "hybrid": ["hybrid"]}
+_KINDS = {"dense": ["dense"], "bm25": ["sparse"], "hybrid": ["hybrid"], "sparse": ["sparse"]}
 
 
 def model_meta(fingerprint: EncoderFingerprint, search: str, settings: Mapping[str, Any], revision: str) -> ModelMeta:

@@ -1,4 +1,4 @@
-"""A way of searching as a model of MTEB: dense, lexical or hybrid, with or without a reranker."""
+"""A way of searching as a model of MTEB: dense, lexical, hybrid or sparse, with or without a reranker."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from memgpt_rag.evaluation.systems import (
     needs_lexical_index,
     require_search,
     search_settings,
+    sparse_encoder_of,
 )
 from memgpt_rag.integrations.document_memory import id_condition
 from memgpt_rag.integrations.mteb.model_meta import model_meta
@@ -39,13 +40,13 @@ class MemGPTSearch:
     Args:
         encoder: embeds documents and queries.
         search: one of `memgpt_rag.evaluation.systems.SEARCHES`, such as "hybrid".
-        settings: weights and the reranker; `search` decides the kind and whether the reranker is used.
+        settings: weights, the sparse encoder and the reranker; `search` decides the kind and whether the reranker is used.
 
     Attributes:
         mteb_model_meta: metadata for a leaderboard.
 
     Raises:
-        ValueError: the search is unknown, or lacks a reranker.
+        ValueError: the search is unknown, or lacks a sparse encoder or a reranker.
     """
 
     def __init__(self, encoder: Encoder, search: str = "dense", settings: Search = Search()):
@@ -76,6 +77,7 @@ class MemGPTSearch:
             self._encoder,
             Path(folder.name) / "memory",
             words=needs_lexical_index(self._search),
+            sparse_encoder=sparse_encoder_of([self._search], self._settings),
         )
         self._system = make_system(self._search, memory, self._encoder, self._settings)
         if self._folder is not None:

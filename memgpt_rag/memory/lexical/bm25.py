@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memgpt_rag.memory.lexical.postings import LexicalIndex
+from memgpt_rag.memory.lexical.postings import InvertedIndex
 
 K1 = 1.5
 B = 0.75
@@ -55,7 +55,7 @@ def weighted_overlap(query: Mapping[str, int], text: Collection[str], statistics
 
 
 def bm25_scores(
-    words: LexicalIndex, query: Mapping[str, int], statistics: TermStatistics
+    words: InvertedIndex, query: Mapping[str, int], statistics: TermStatistics
 ) -> Float[np.ndarray, " rows"]:
     """Return the BM25 score of every row; 0 where no term of the query occurs."""
     scores = np.zeros(len(words.lengths), np.float32)
@@ -76,7 +76,7 @@ def idf(statistics: TermStatistics, term: str) -> float:
     return math.log(1 + (statistics.entries - holding + 0.5) / (holding + 0.5))
 
 
-def containing(words: LexicalIndex, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
+def containing(words: InvertedIndex, term: str, live: Bool[np.ndarray, " rows"] | None) -> int:
     """Return the number of live rows that contain a term."""
     rows, _ = words.postings(term)
     return len(rows) if live is None else int(live[rows].sum())

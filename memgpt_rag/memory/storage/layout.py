@@ -1,4 +1,4 @@
-"""The on-disk format of a memory, version 5. Names of files and columns are defined in this module only.
+"""The on-disk format of a memory, version 6. Names of files and columns are defined in this module only.
 
 A memory is a folder:
 
@@ -12,13 +12,14 @@ A memory is a folder:
         states-<hex>.safetensors   where there are states: tensors as in `memgpt_rag.memory.storage.states`
         index-<hex>.faiss      where there is an approximate index: FAISS index over the keys, row i the i-th key
         words-<hex>.safetensors    where there is a lexical index: as in `memgpt_rag.memory.lexical.postings`
+        sparse-<hex>.safetensors   where there are sparse vectors: likewise, with weights
     journal                    keys that a job has computed and not committed yet, as in `memgpt_rag.memory.storage.journal`
     writer.lock                held by the job that writes; ignored by readers
 
-`manifest.json` is UTF-8 JSON with these fields, all of them required:
+`manifest.json` is UTF-8 JSON with these fields, all of them required, `sparse` in version 6 only:
 
     format          "memgpt_rag memory"
-    version         5; 4 where no entry has a picture, and no key is of one
+    version         6; 5 without sparse vectors; 4 where no entry has a picture either, and no key is of one
     commit          number of the commit, 1 for the first
     previous        null, or sha256 of the manifest of the commit before
     metric          "cosine" (inner product of unit vectors) or "euclidean"
@@ -28,6 +29,7 @@ A memory is a folder:
     job             {"name": of the job that committed, and what it counted}
     states          null, or fingerprint of the language model that computed the states, likewise
     words           null, or name of the analysis of every segment's lexical index, see `memgpt_rag.memory.lexical.analysis`
+    sparse          fingerprint of the sparse encoder that computed the sparse vectors, likewise
     segments        list of {"name", "entries": rows, "deleted": rows, "files": {file name: {"bytes", "sha256"}},
                     "index": null, or {"factory", "parameters", "candidates", and the measured figures}}
 
@@ -35,7 +37,7 @@ Rows of a memory are numbered through its segments in order, deleted ones includ
 them; a change writes a file with another name. Files that no manifest names are leftovers of stopped jobs and are ignored.
 A picture is a PNG or JPEG file of at most MOST_PICTURE_BYTES; null where an entry has none.
 Versions 1 and 2 had one segment whose keys were a flat FAISS index, `keys.faiss`, and no commits, version 3 had no lexical
-index, and version 4 no pictures; they can still be read.
+index, version 4 no pictures, and version 5 no sparse vectors; they can still be read.
 Nothing here is pickled and nothing read from a memory is executed.
 """
 
@@ -52,16 +54,17 @@ import pyarrow as pa
 
 from memgpt_rag.choices import METRICS, Metric
 from memgpt_rag.errors import MemoryFormatError
-from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
+from memgpt_rag.fingerprint import EncoderFingerprint, SparseFingerprint, StatesFingerprint
 from memgpt_rag.io.json_file import parse_json
 from memgpt_rag.memory.storage.files import StoredFile, reading
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.passage import Passage
 
 FORMAT = "memgpt_rag memory"
-VERSION = 5
-WITHOUT_PICTURES = 4  # what a memory without pictures says, so that earlier releases open it
-READABLE = (1, 2, 3, 4, 5)
+VERSION = 6
+# What a memory without sparse vectors says, and without pictures, so that earlier releases open it.
+WITHOUT_SPARSE, WITHOUT_PICTURES = 5, 4
+READABLE = (1, 2, 3, 4, 5, 6)
 MANIFEST = "manifest.json"
 VERSIONS = "versions"
 SEGMENTS = "segments"
@@ -103,7 +106,15 @@ _STATES = re.compile(rf"states-{_HEX}\.safetensors")
 _DELETED = re.compile(rf"deleted-{_HEX}\.bits")
 _INDEX = re.compile(rf"index-{_HEX}\.faiss")
 _WORDS = re.compile(rf"words-{_HEX}\.safetensors")
-_OPTIONAL = {"states": _STATES, "deleted": _DELETED, "index": _INDEX, "words": _WORDS}
+_SPARSE = re.compile(rf"sparse-{_HEX}\.safetensors")
+OptionalFile = Literal["states", "deleted", "index", "words", "sparse"]
+_OPTIONAL: dict[OptionalFile, re.Pattern[str]] = {
+    "states": _STATES,
+    "deleted": _DELETED,
+    "index": _INDEX,
+    "words": _WORDS,
+    "sparse": _SPARSE,
+}
 _MAX_MANIFEST = 2**28
 
 
@@ -123,7 +134,7 @@ class Segment:
     deleted: int = 0
     index: dict[str, Any] | None = None
 
-    def file(self, kind: Literal["states", "deleted", "index", "words"]) -> str | None:
+    def file(self, kind: OptionalFile) -> str | None:
         """Return the name of an optional file; None where the segment has none."""
         return next((name for name in self.files if _OPTIONAL[kind].fullmatch(name)), None)
 
@@ -147,6 +158,7 @@ class Manifest:
     commit: int = 1
     previous: str | None = None
     words: str | None = None
+    sparse: SparseFingerprint | None = None
 
     @property
     def entries(self) -> int:
@@ -157,6 +169,10 @@ class Manifest:
     def has_pictures(self) -> bool:
         """Return whether a segment holds pictures."""
         return any(PICTURES in segment.files for segment in self.segments)
+
+    def entries_without(self, kind: OptionalFile) -> int:
+        """Return the number of entries in segments without an optional file."""
+        return sum(segment.entries - segment.deleted for segment in self.segments if segment.file(kind) is None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of `manifest.json`."""
@@ -172,7 +188,7 @@ class Manifest:
         ]
         return {
             "format": FORMAT,
-            "version": VERSION if self.has_pictures or self.encoder.picture_probe else WITHOUT_PICTURES,
+            "version": self._version,
             "commit": self.commit,
             "previous": self.previous,
             "metric": self.metric,
@@ -182,8 +198,15 @@ class Manifest:
             "job": self.job,
             "states": None if self.states is None else self.states.to_json(),
             "words": self.words,
+            **({} if self.sparse is None else {"sparse": self.sparse.to_json()}),
             "segments": segments,
         }
+
+    @property
+    def _version(self) -> int:
+        if self.sparse is not None:
+            return VERSION
+        return WITHOUT_SPARSE if self.has_pictures or self.encoder.picture_probe else WITHOUT_PICTURES
 
 
 def is_column_name(name: str) -> bool:
@@ -246,6 +269,15 @@ def index_name(settings: dict[str, Any]) -> str:
 def words_name(analysis: str) -> str:
     """Return the name of a lexical index file of an analysis."""
     return f"words-{_digest(analysis.encode())}.safetensors"
+
+
+def sparse_name(digest: str) -> str:
+    """Return the name of a file of sparse vectors.
+
+    Args:
+        digest: of its bytes; a sparse encoder may compute other digits on another machine.
+    """
+    return f"sparse-{digest[:8]}.safetensors"
 
 
 def is_known(name: str) -> bool:
@@ -319,9 +351,9 @@ def _parse(fields: dict[str, Any]) -> Manifest:
     states_fields = None if fields["version"] == 1 else fields["states"]
     states = None if states_fields is None else StatesFingerprint.from_json(states_fields)
     words = None if fields["version"] < 4 or fields["words"] is None else str(fields["words"])
-    segments = tuple(
-        _parse_segment(segment, old, states is not None, words is not None) for segment in fields["segments"]
-    )
+    sparse = SparseFingerprint.from_json(fields["sparse"]) if fields["version"] >= 6 else None
+    there = {"states": states is not None, "words": words is not None, "sparse": sparse is not None}
+    segments = tuple(_parse_segment(segment, old, there) for segment in fields["segments"])
     if len({segment.name for segment in segments}) != len(segments):
         raise ValueError("segments of one name")
     if fields["metric"] not in METRICS:
@@ -340,13 +372,14 @@ def _parse(fields: dict[str, Any]) -> Manifest:
         commit=1 if old else _count(fields["commit"]),
         previous=None if old or fields["previous"] is None else str(fields["previous"]),
         words=words,
+        sparse=sparse,
     )
     if old and manifest.entries != _count(fields["entries"]):
         raise ValueError(f"entries {fields['entries']}")
     return manifest
 
 
-def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool) -> Segment:
+def _parse_segment(fields: dict[str, Any], old: bool, there: dict[str, bool]) -> Segment:
     name = fields["name"]
     if not _SEGMENT_NAME.fullmatch(name):
         raise ValueError(f"segment name {name!r}")
@@ -361,8 +394,9 @@ def _parse_segment(fields: dict[str, Any], old: bool, states: bool, words: bool)
         set(files) != known
         or len(keys) != 1
         or any(len(matches) > 1 for matches in optional.values())
-        or len(optional["states"]) > states
-        or len(optional["words"]) != words
+        or len(optional["states"]) > there["states"]
+        or len(optional["words"]) != there["words"]
+        or len(optional["sparse"]) > there["sparse"]
         or bool(optional["deleted"]) != (deleted > 0)
         or bool(optional["index"]) != (index is not None)
     )

@@ -73,6 +73,7 @@ def _info(served: ServedMemory) -> dict[str, Any]:
         "splitting": manifest.splitting,
         "metadata": manifest.metadata,
         "lexical": manifest.words is not None,
+        "sparse": None if manifest.sparse is None else {"encoder": manifest.sparse.name},
         "states": None if manifest.states is None else {"model": manifest.states.model, "dtype": manifest.states.dtype},
         "language_model": served.rag.model.name.rstrip("/").rpartition("/")[2],
         "job": manifest.job,
