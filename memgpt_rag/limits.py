@@ -27,6 +27,7 @@ MOST_FILE_EXPANSION = 100  # times its bytes, if that is more
 MOST_RECORD_CHARACTERS = 2**24  # of a record's text, and of the line of JSON or row of CSV that holds it
 MOST_JSON_BYTES = 2**28  # of a .json file, whose records are read one at a time
 MOST_JSON_CHARACTERS = 2**25  # of a .json file that holds no records: it is parsed at once
+MOST_PICTURES = 16  # in a question
 MOST_PICTURE_BYTES = 2**25  # of a picture's file
 MOST_PICTURE_PIXELS = 64_000_000  # of a picture that is decoded: up to 256 MB
 MOST_JSON_DEPTH = 100  # of objects and lists in each other

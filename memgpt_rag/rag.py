@@ -28,8 +28,11 @@ from memgpt_rag.answering.shared_batches import SharedBatches
 from memgpt_rag.answering.signals import SCORED_CANDIDATES, says_something
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.io.cache_folder import cache_folder
+from memgpt_rag.io.pictures import kept_picture, read_picture
+from memgpt_rag.limits import MOST_PICTURES, require_between
 from memgpt_rag.memory import Searchable, StateCache
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
+from memgpt_rag.model.picture_inputs import Pictures
 from memgpt_rag.model.presets import confidence_file, decoder_key
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search, open_memories
@@ -110,6 +113,7 @@ class RAG:
         question: str,
         options: AskOptions = AskOptions(),
         *,
+        pictures: Sequence[str | Path | bytes] = (),
         streamer: BaseStreamer | None = None,
         **settings: Any,
     ) -> Answer:
@@ -117,20 +121,25 @@ class RAG:
 
         Args:
             options: how, with every setting in `AskOptions`.
+            pictures: files, or what they hold, that a model which reads pictures sees with the question. The search reads the words.
             streamer: receives tokens as they come, as in transformers. Nothing comes before `use_memory="auto"` has decided,
                 and with `abstain` nothing before the end, when it is known what to say.
             settings: passed on to `generate` of the language model, such as do_sample, temperature or num_beams.
 
         Raises:
-            ValueError: an empty question, or one that asks for more than `memgpt_rag.limits` allow, alone or with its entries.
+            ValueError: an empty question, or one that asks for more than `memgpt_rag.limits` allow, alone or with its entries; pictures
+                for a model that reads text only.
             MismatchError: an entry is longer than a language model is given.
+            ModelError: the language model reads pictures in another way than in its prompt, or has no processor of pictures.
+            SourceError: a picture cannot be read.
 
         Example:
             >>> rag = RAG.open("my-memory")
             >>> rag.answer("How much is a rowing boat?", AskOptions(k=2)).text
             '40 yuan'
         """
-        return self.answer_all([question], options, streamer=streamer, **settings)[0]
+        drafts = self.drafts([question], options, pictures=[pictures])
+        return self.answer_from(drafts, options, streamer=streamer, **settings)[0]
 
     def answer_all(
         self,
@@ -153,15 +162,18 @@ class RAG:
         *,
         contexts: Sequence[str] | None = None,
         queries: Sequence[str] | None = None,
+        pictures: Sequence[Sequence[str | Path | bytes]] | None = None,
     ) -> list[Draft]:
         """Retrieve the entries of questions, which `answer_from` answers.
 
         Args:
             contexts: what the language model reads before each question: instructions, earlier turns.
             queries: what to search for instead of each question.
+            pictures: those of each question, as `answer` takes them.
 
         Raises:
             ValueError: an empty question or query, or one that is too long.
+            ModelError, SourceError: as `answer`.
         """
         began = time.perf_counter()
         contexts, queries = contexts or [""] * len(questions), queries or questions
@@ -169,6 +181,7 @@ class RAG:
             raise ValueError("A question is empty; ask something.")
         for question, context in zip(questions, contexts, strict=True):
             self.prompt.question_row(question, [], context)  # what is too long is refused before anything is searched
+        seen = [self._seen(given) for given in pictures or [()] * len(questions)]
         found: list[list[Retrieved]] = [[] for _ in questions]
         # A search by meaning would find some entries even for punctuation.
         searched = [place for place, query in enumerate(queries) if options.searches and says_something(query)]
@@ -178,9 +191,22 @@ class RAG:
             for place, entries in zip(searched, retrieved, strict=True):
                 found[place] = entries
         return [
-            Draft(question, entries, began, context=context)
-            for question, entries, context in zip(questions, found, contexts, strict=True)
+            Draft(question, entries, began, context=context, pictures=own)
+            for question, entries, context, own in zip(questions, found, contexts, seen, strict=True)
         ]
+
+    def _seen(self, pictures: Sequence[str | Path | bytes]) -> Pictures | None:
+        """Return the pictures of a question as the language model takes them."""
+        if not pictures:
+            return None
+        require_between("The number of pictures", len(pictures), 1, MOST_PICTURES)
+        name = "A picture of the question"
+        return self.model.picture_reader.read(
+            [
+                kept_picture(one, name) if isinstance(one, bytes) else read_picture(Path(one), str(one))
+                for one in pictures
+            ]
+        )
 
     def answer_from(
         self,

@@ -41,7 +41,8 @@ def completed(generator: Generator, draft: Draft, options: AskOptions, answer: A
     prompt = generator.on_route(options.mode).prompt
     entries = [entry.passage for entry in draft.entries]
     pasted = entries if draft.route == "prompt" else []
-    asked = len(prompt.question_row(draft.question, pasted, draft.context))
+    seen = () if draft.pictures is None else draft.pictures.ids
+    asked = len(prompt.question_row(draft.question, pasted, draft.context, seen))
     memory = sum(len(prompt.entry_ids(passage)) for passage in entries) if draft.route == "memory" else 0
     abstained = options.abstain and not answer.supported and answer.mode == "memory"
     text = answer.text if abstained else row.final_text(answer.text)

@@ -11,6 +11,7 @@ from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.row_control import RowControl
 from memgpt_rag.answering.signals import Signals, search_signals
 from memgpt_rag.choices import Mode
+from memgpt_rag.model.picture_inputs import Pictures
 from memgpt_rag.retrieval.retriever import Retrieved
 
 
@@ -21,6 +22,7 @@ class Draft:
     Attributes:
         question: as it was asked.
         context: instructions and earlier turns, which the language model reads before the question; may be empty.
+        pictures: what stands before the question's words; None without pictures.
         renew: what finds entries for the text written last, where they are renewed while the answer is written; None where they stay.
         control: what chooses the answer's tokens and says when it ends; None for what `generate` is asked for.
         began: when it arrived, in seconds of `time.perf_counter`.
@@ -50,6 +52,7 @@ class Draft:
     trace: AttentionTrace | None = None
     timings: Timings | None = None
     context: str = ""
+    pictures: Pictures | None = None
     control: RowControl | None = None
     renew: Callable[[str], Sequence[Retrieved]] | None = None
 

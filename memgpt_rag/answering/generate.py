@@ -55,7 +55,8 @@ def generate(
         if route != "memory" and isinstance(streamer, HeldStreamer):
             streamer.start_again()
         own = generator.on_route(route)
-        size = 1 if options.retrieve_every is not None else own.model.rows_at_once(len(batch))
+        is_alone = options.retrieve_every is not None or any(draft.pictures is not None for draft in batch)
+        size = 1 if is_alone else own.model.rows_at_once(len(batch))
         for part in (batch[start : start + size] for start in range(0, len(batch), size)):
             decision = _Decision(part, options, confidence, streamer)
             together = _DraftBatch(own, part, options.max_new_tokens, decision, streamer, settings)
@@ -153,6 +154,7 @@ class _DraftBatch:
             nothing if from_memory else entries,
             entries if from_memory else nothing,
             contexts=[draft.context for draft in drafts],
+            pictures=drafts[0].pictures,
             max_new_tokens=max_new_tokens,
             decide=decision if from_memory else None,
             streamer=streamer,

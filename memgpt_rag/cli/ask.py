@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,13 @@ if TYPE_CHECKING:
     type=click.Choice(MODES),
     help="Entries in attention, entries pasted into the prompt, or no entries.",
 )
+@click.option(
+    "--picture",
+    "pictures",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Picture that the question is about, for a model that reads pictures; may be given again.",
+)
 @encoder_option
 @k_option
 @search_options
@@ -77,6 +84,7 @@ def ask(
     reader: str,
     preset: str,
     mode: Mode,
+    pictures: tuple[Path, ...],
     encoder: str | None,
     k: int,
     search: SearchOptions,
@@ -95,9 +103,7 @@ def ask(
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
     if (mode != "memory" and (use_memory == "auto" or abstain)) or (use_memory == "never" and abstain):
-        raise click.UsageError(
-            "--use-memory auto and --abstain need --mode memory, and --abstain a memory that is read."
-        )
+        raise click.UsageError("--use-memory auto and --abstain need --mode memory; --abstain needs a memory to read.")
     # A wrong folder is reported before a model is loaded, and so is a wrong condition.
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None:
@@ -119,7 +125,8 @@ def ask(
         int8_weights=question is None,  # one answer is over before weights in int8 have paid for themselves
     )
     search.add_own_model(rag)
-    asking = _Asking(rag, AskOptions(mode, k, where, use_memory, abstain, max_new_tokens), show_passages, as_json)
+    options = AskOptions(mode, k, where, use_memory, abstain, max_new_tokens)
+    asking = _Asking(rag, options, pictures, show_passages, as_json)
     if question is not None:
         asking.answer(question)
         return
@@ -133,16 +140,17 @@ def ask(
 class _Asking:
     """Answers questions and prints the answers."""
 
-    def __init__(self, rag: RAG, options: AskOptions, show_passages: bool, as_json: bool):
-        self._rag, self._options = rag, options
+    def __init__(self, rag: RAG, options: AskOptions, pictures: Sequence[Path], show_passages: bool, as_json: bool):
+        self._rag, self._options, self._pictures = rag, options, pictures
         self._show_passages, self._as_json = show_passages, as_json
 
     def answer(self, question: str) -> None:
         if self._as_json:
-            echo(printable_json(answer_json(self._rag.answer(question, self._options))))
+            answer = self._rag.answer(question, self._options, pictures=self._pictures)
+            echo(printable_json(answer_json(answer)))
             return
         streamer = _terminal_streamer(self._rag) if is_terminal() else None
-        answer = self._rag.answer(question, self._options, streamer=streamer)
+        answer = self._rag.answer(question, self._options, pictures=self._pictures, streamer=streamer)
         shown = "" if streamer is None else streamer.shown
         if shown and answer.leads == "quote" and take_back(shown):
             shown = ""

@@ -25,6 +25,7 @@ from memgpt_rag.model.equality import require_equal
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.layer_kinds import first_position, probe_ids
 from memgpt_rag.model.loading import load_decoder
+from memgpt_rag.model.picture_reader import PictureReader
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.reader import AUTO, load_reader, reader_folder
@@ -195,9 +196,8 @@ class MemoryDecoder(nn.Module):
 
     @config.setter
     def config(self, config: MemoryAttentionConfig) -> None:
-        layer_settings = config.resolve(self.windows, self.num_heads)
-        self._states.layers = tuple(layer_settings)
-        self._config, self._layer_settings = config, layer_settings
+        self._config, self._layer_settings = config, config.resolve(self.windows, self.num_heads)
+        self._states.layers = tuple(self._layer_settings)
 
     @property
     def layer_settings(self) -> dict[int, LayerSettings]:
@@ -244,6 +244,11 @@ class MemoryDecoder(nn.Module):
         writer = StatesWriter(self.writer, 0)
         writer.layers = tuple(self.windows)
         return StateShapes.of(writer.states_of([probe_ids(self.writer)[0].tolist()])[0])
+
+    @cached_property
+    def picture_reader(self) -> PictureReader:
+        """What reads the pictures of questions; loaded with the first one."""
+        return PictureReader(self)
 
     @property
     def is_recurrent(self) -> bool:
@@ -378,9 +383,9 @@ class MemoryDecoder(nn.Module):
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
         if not cached and (self.decoder is not self.writer or self.delimiters is not None):
-            raise ValueError(
-                "A trained reader reads after a prefix that the pretrained decoder has read; leave use_cache on."
-            )
+            raise ValueError("A trained reader reads after a prefix that it has not read; leave use_cache on.")
+        if memory.pictures is not None and (not cached or max(beams, samples) > 1):
+            raise ValueError("Pictures are read once, for one answer; leave use_cache on and num_beams at 1.")
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self.place(input_ids, attention_mask, memory)
         if cached:
@@ -403,16 +408,14 @@ class MemoryDecoder(nn.Module):
     ) -> dict[str, Tensor]:
         """As `AttendedMemory.place`; raises ValueError for padding that would change a state."""
         if self.is_recurrent and attention_mask is not None and not bool(attention_mask.all()):
-            raise ValueError(
-                "This model has recurrent layers, which padding would change; give rows of one length at a time."
-            )
+            raise ValueError("Padding would change this model's recurrent layers; give rows of one length at a time.")
         return memory.place(input_ids, attention_mask, first_position=self.first_position, seen=seen)
 
     def _use_memory(self, memory: AttendedMemory, mask: Tensor) -> Any:
-        if not memory.is_empty:
-            return use_memory(memory, self._layer_settings, self.windows)
         # Behind the prefix, padding would take places in sliding windows, which go by position with a memory, if an empty one.
-        return nullcontext() if bool(mask.all()) else use_memory(memory, {}, self.windows)
+        if memory.is_empty and memory.pictures is None and bool(mask.all()):
+            return nullcontext()
+        return use_memory(memory, {} if memory.is_empty else self._layer_settings, self.windows)
 
     def embedded(self, ids: Int[Tensor, "*rows tokens"]) -> Float[Tensor, "*rows tokens hidden"]:
         """Embeddings of tokens, as the decoder takes them in place of ids; delimiters stand beside them."""

@@ -110,7 +110,7 @@ def exchange_memory(model: MemoryDecoder, row: DecodingRow, memory: AttendedMemo
     Args:
         row: alone, and not ended.
     """
-    row.memory = memory
+    memory.pictures, row.memory = row.memory.pictures, memory
     output = model(row.ids, memory=memory, use_cache=True, logits_to_keep=1)
     row.begin(output.past_key_values, output.logits[:, -1])
 
@@ -177,7 +177,7 @@ class DecodingBatch:
                 output = self.model.decoder(
                     input_ids=torch.cat([row.ids[:, -1:] for row in self._rows]),
                     attention_mask=mask,
-                    position_ids=self.model.first_position + memory.local_position(mask.bool())[:, -1:],
+                    position_ids=self._shifts(mask) + memory.local_position(mask.bool())[:, -1:],
                     past_key_values=self._cache.cache,
                 )
         except Exception as error:  # such as no memory left
@@ -195,6 +195,12 @@ class DecodingBatch:
             except Exception as error:  # its own settings are at fault, and the others go on
                 row.ended, row.error = True, error
         self._leave()
+
+    def _shifts(self, like: Tensor) -> Int[Tensor, "rows 1"]:
+        """Return what is added to the counted position of each row's next token."""
+        pictures = [row.memory.pictures for row in self._rows]
+        shifts = [0 if of_row is None else of_row.later_shift for of_row in pictures]
+        return self.model.first_position + like.new_tensor(shifts)[:, None]
 
     def _leave(self) -> None:
         """Remove rows that have ended: the last one moves into their slot."""

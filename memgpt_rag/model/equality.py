@@ -1,7 +1,8 @@
 """Whether a decoder reads memory as it reads its prompt: one short entry, both ways, on the model itself.
 
 A decoder may do more in its attention than the interface of transformers carries. It would answer, and answer wrongly. So the first
-decoder of a class and configuration is compared with itself before it answers anything.
+decoder of a class and configuration is compared with itself before it answers anything, and once more before it answers a question
+with a picture.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from memgpt_rag.io.cache_folder import cache_folder, make_private
 from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.layer_kinds import first_position
+from memgpt_rag.model.picture_inputs import PictureInputs, Pictures
 from memgpt_rag.model.retrofit import use_memory
 from memgpt_rag.model.states import batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
@@ -40,7 +42,9 @@ _DRAWS = 3  # of tokens, of which one must agree: a mixture of experts may choos
 _equal: dict[str, bool] = {}
 
 
-def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], heads: int) -> None:
+def require_equal(
+    decoder: PreTrainedModel, windows: dict[int, int | None], heads: int, pictures: Pictures | None = None
+) -> None:
     """Compare probabilities after an entry in memory with those after the same entry in the prompt.
 
     What was found is remembered in this process and, of a large decoder, in the user's cache folder for these releases. A decoder whose
@@ -49,31 +53,34 @@ def require_equal(decoder: PreTrainedModel, windows: dict[int, int | None], head
     Args:
         decoder: a retrofitted one.
         windows, heads: of its layers, as `retrofit` and its configuration say.
+        pictures: some to stand in the question; None for a question of text.
 
     Raises:
         ModelError: they differ, or the decoder cannot be read in this way.
     """
     known = f"{type(decoder).__name__} {decoder.dtype} {decoder.config.to_json_string(use_diff=False)}"
+    known += "" if pictures is None else " with pictures"
     is_large = decoder.num_parameters() >= _LARGE
     steps = _equal.get(known, _kept().get(_key(known)) if is_large else None)
+    what = "" if pictures is None else " with a picture in the question"
     if steps is not None:
         if steps:
             _step_through(decoder)
         return
     try:
-        differences = _differences(decoder, windows, heads)
+        differences = _differences(decoder, windows, heads, pictures)
         if not _agree(differences, decoder.dtype) and has_recurrent_layers(whole_cache(decoder)):
             _step_through(decoder)
-            steps, differences = True, _differences(decoder, windows, heads)
+            steps, differences = True, _differences(decoder, windows, heads, pictures)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
-            f"{type(decoder).__name__} cannot read memory: it fails on a short entry with {type(error).__name__} ({first_line(error)}); "
+            f"{type(decoder).__name__} cannot read memory{what}: it fails on a short entry with {type(error).__name__} ({first_line(error)}); "
             "use another model."
         ) from error
     if not _agree(differences, decoder.dtype):
         difference, noise = min(differences)
         raise ModelError(
-            f"{type(decoder).__name__} reads memory in another way than its prompt: probabilities after a short entry differ by "
+            f"{type(decoder).__name__} reads memory{what} in another way than its prompt: probabilities after a short entry differ by "
             f"{difference:.2g}, where two ways to read the prompt differ by {noise:.2g}; use another model."
         )
     _equal[known] = bool(steps)
@@ -112,44 +119,63 @@ def _agree(differences: Sequence[tuple[float, float]], dtype: torch.dtype) -> bo
 
 
 @torch.no_grad()
-def _differences(decoder: PreTrainedModel, windows: dict[int, int | None], heads: int) -> list[tuple[float, float]]:
+def _differences(
+    decoder: PreTrainedModel, windows: dict[int, int | None], heads: int, pictures: Pictures | None
+) -> list[tuple[float, float]]:
     """Return the largest difference of probabilities, and that between two ways to read the prompt, for some draws of tokens."""
     words = int(decoder.config.get_text_config(decoder=True).vocab_size)
     generator = torch.Generator().manual_seed(0)
     found = []
     for _ in range(_DRAWS):
         ids = torch.randint(words // 4, words, (_PREFIX + _ENTRY + _QUESTION,), generator=generator).tolist()
-        prompt = _probabilities(decoder, ids)
-        difference = float((_from_memory(decoder, ids, windows, heads) - prompt).abs().max())
-        found.append((difference, float((_probabilities(decoder, ids, ids[::-1]) - prompt).abs().max())))
+        if pictures is not None:
+            ids = [0 if token in pictures.ids else token for token in ids]
+            ids[-_QUESTION + 1 : -_QUESTION + 1] = pictures.ids  # behind the first token of the question
+        prompt = _probabilities(decoder, ids, pictures=pictures)
+        again = _probabilities(decoder, ids, ids if pictures else ids[::-1], pictures=pictures)
+        memory = _from_memory(decoder, ids, windows, heads, pictures)
+        found.append((float((memory - prompt).abs().max()), float((again - prompt).abs().max())))
         if _agree(found, decoder.dtype):
             break
     return found
 
 
-def _probabilities(decoder: PreTrainedModel, *rows: list[int]) -> Float[Tensor, "question vocabulary"]:
-    """Return the probabilities after each token of the question in the first row; other rows change how numbers are rounded."""
-    logits = decoder(input_ids=torch.tensor(rows, device=decoder.device), use_cache=False).logits
-    probabilities: Tensor = logits[0, -_QUESTION:].float().softmax(-1)
+def _probabilities(
+    decoder: PreTrainedModel, *rows: list[int], pictures: Pictures | None
+) -> Float[Tensor, "question vocabulary"]:
+    """Return the probabilities after the last tokens of the first row; other rows change how numbers are rounded."""
+    ids, inputs = torch.tensor(rows, device=decoder.device), {}
+    if pictures is not None:
+        whole = pictures.inputs(_PREFIX + _ENTRY + 1, len(rows[0]))
+        inputs = {name: torch.cat([one] * len(rows)) for name, one in whole.items()}
+    logits = decoder(input_ids=ids, use_cache=False, **inputs).logits
+    if hasattr(decoder.base_model, "rope_deltas"):
+        decoder.base_model.rope_deltas = None  # else it would count later texts as if they followed this picture
+    probabilities: Tensor = logits[0, -_QUESTION + (pictures is not None) :].float().softmax(-1)
     return probabilities
 
 
 def _from_memory(
-    decoder: PreTrainedModel, ids: list[int], windows: dict[int, int | None], heads: int
+    decoder: PreTrainedModel,
+    ids: list[int],
+    windows: dict[int, int | None],
+    heads: int,
+    pictures: Pictures | None,
 ) -> Float[Tensor, "question vocabulary"]:
-    writer = StatesWriter(decoder, 0)
+    writer, before = StatesWriter(decoder, 0), _PREFIX + _ENTRY
     writer.prefix_ids, writer.layers = tuple(ids[:_PREFIX]), tuple(windows)
-    states = writer.states_of([ids[_PREFIX:-_QUESTION]])
+    states, question = writer.states_of([ids[_PREFIX:before]]), ids[before:]
     memory = batch_memory(
         [states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0, recurrent_bias=0.0
     )
+    memory.pictures = None if pictures is None else PictureInputs.of(decoder, pictures, question, 1)
     cache, position, logits = writer.begin(memory, 1), first_position(decoder), []
     # All tokens of the question but the last one at once, and then that one: what is generated is read in steps.
-    for seen, part in ((0, ids[-_QUESTION:-1]), (_QUESTION - 1, ids[-1:])):
+    for seen, part in ((0, question[:-1]), (len(question) - 1, question[-1:])):
         inputs = memory.place(torch.tensor([part], device=decoder.device), first_position=position, seen=seen)
         with use_memory(memory, MemoryAttentionConfig().resolve(windows, heads), windows):
             logits.append(decoder(**inputs, past_key_values=cache, use_cache=True).logits[0].float())
-    return torch.cat(logits).softmax(-1)
+    return torch.cat(logits)[-_QUESTION + (pictures is not None) :].softmax(-1)
 
 
 def _step_through(decoder: PreTrainedModel) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GgufConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from memgpt_rag.hub.bundled import GENERATORS, generator_folder
 from memgpt_rag.hub.model_files import gguf_file, loading, require_whole
@@ -55,15 +55,14 @@ def load_decoder(
 
 
 def _kind(source: str | Path, settings: dict[str, Any]) -> Any:
-    """Return what loads a model: as one that reads pictures where transformers knows it as nothing else."""
+    """Return what loads a model: as one that reads pictures where transformers knows it as such."""
     if "gguf_file" in settings:
         return AutoModelForCausalLM
     known = {
         name: settings[name] for name in ("revision", "token", "cache_dir", "local_files_only") if name in settings
     }
     config = type(AutoConfig.from_pretrained(source, trust_remote_code=False, **known))
-    reads_pictures = config in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and config not in MODEL_FOR_CAUSAL_LM_MAPPING
-    return AutoModelForImageTextToText if reads_pictures else AutoModelForCausalLM
+    return AutoModelForImageTextToText if config in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
 
 
 def best_dtype() -> torch.dtype:

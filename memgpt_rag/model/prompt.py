@@ -23,7 +23,7 @@ from memgpt_rag.plain_text import control_tokens, plain_readers
 HAN = r"\u3400-\u9fff\uf900-\ufaff"  # Chinese characters, as a class of a regular expression
 _HAN = re.compile(rf"[{HAN}]")
 _LETTER = re.compile(r"[^\W\d_]")
-_MARK = "\x00"
+MARK = "\x00"  # stands in a chat template for what a user says
 # Of long tokens, such as runs of spaces.
 _MOST_CHARACTERS_OF_TOKEN = 64
 
@@ -168,13 +168,15 @@ class Prompt:
         text, control = self._end_of_turn
         return self._question(asked.rsplit("\n", 1)[0] + text, control)
 
-    def question_row(self, question: str, pasted: Sequence[Passage], context: str = "") -> list[int]:
-        """Tokens of a question after what stands in the prompt as text: passages, best first, then the question's context.
+    def question_row(
+        self, question: str, pasted: Sequence[Passage], context: str = "", pictures: Sequence[int] = ()
+    ) -> list[int]:
+        """Tokens of a question after what stands in the prompt: passages, best first, then the question's context and pictures.
 
         The best passage stands last, nearest to the question.
         """
         before = [token for passage in reversed(pasted) for token in self.entry_ids(passage)]
-        return [*before, *self.context_ids(context), *self.question_ids(question)]
+        return [*before, *self.context_ids(context), *pictures, *self.question_ids(question)]
 
     def context_ids(self, context: str) -> tuple[int, ...]:
         """Tokens of instructions and earlier turns, which stand between the entries and the question; none for no text.
@@ -242,17 +244,23 @@ class Prompt:
         Raises:
             ModelError: the template fails, or leaves the message out.
         """
-        messages = [{"role": "user", "content": f"{self.instruction}\n\n{_MARK}"}]
-        try:
-            turn: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, enable_thinking=self.think
-            )
-        except Exception as error:  # a template is a program, in a sandbox, and may raise anything
-            raise self._bad_template(first_line(error)) from error
-        if turn.count(_MARK) != 1:
-            raise self._bad_template(f"it says a message {turn.count(_MARK)} times, not once")
-        before, _, after = turn.partition(_MARK)
-        return before, after
+        said, reason = f"{self.instruction}\n\n{MARK}", ""
+        for content in (said, [{"type": "text", "text": said}]):  # templates of models that read pictures take parts
+            try:
+                turn: str = self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    enable_thinking=self.think,
+                )
+            except Exception as error:  # a template is a program, in a sandbox, and may raise anything
+                reason = reason or first_line(error)
+                continue
+            if turn.count(MARK) == 1:
+                before, _, after = turn.partition(MARK)
+                return before, after
+            reason = reason or f"it says a message {turn.count(MARK)} times, not once"
+        raise self._bad_template(reason)
 
     @cached_property
     def _end_of_turn(self) -> tuple[str, tuple[int, ...]]:

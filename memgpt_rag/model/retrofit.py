@@ -227,10 +227,16 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
         position = here.memory.local_position(present)
         here.begin(position[:: batch_size // len(here.memory.num_entries), seen:])
         column = torch.arange(end, device=device)
-        visible = present[:, None, :] & (column <= column[seen:, None])
-        if window is not None:
-            window = Chunk(window) if here.has_chunks else window
-            visible = visible & _within(window, position[:, seen:, None], position[:, None, :])
+        queries = position[:, seen:, None]
+        if here.memory.pictures is not None:
+            # What the decoder itself lets see each other: windows, and also later tokens of the same picture.
+            row = torch.arange(batch_size, device=device)[:, None, None]
+            visible = present[:, None, :] & kwargs["mask_function"](row, None, queries, position[:, None, :])
+        else:
+            visible = present[:, None, :] & (column <= column[seen:, None])
+            if window is not None:
+                window = Chunk(window) if here.has_chunks else window
+                visible = visible & _within(window, queries, position[:, None, :])
         # Additive and of the decoder's type, which is what the layers that do not attend to memory take, too.
         mask = torch.zeros(visible.shape, dtype=kwargs["dtype"], device=device)
         return mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)[:, None]

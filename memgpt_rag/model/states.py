@@ -16,6 +16,7 @@ from torch import Tensor
 
 from memgpt_rag.limits import MOST_TRACED_WEIGHTS
 from memgpt_rag.model.attention import MemoryValues, MemoryWeights
+from memgpt_rag.model.picture_inputs import PictureInputs
 from memgpt_rag.model.whole_cache import StateKey
 
 
@@ -117,7 +118,8 @@ class AttendedMemory:
 
     All entries of a row sit at the same positions, right after the shared prefix, so that their order means nothing;
     the row's question starts after its longest entry, `gap` positions behind the prefix. `recurrent` holds the states of
-    recurrent layers that the question goes on from, for rows with entries. `on_weights` is given the weights of every layer as
+    recurrent layers that the question goes on from, for rows with entries; `pictures`, what the pictures in the question of a single row
+    are read with. `on_weights` is given the weights of every layer as
     they come, with their gradient. Of each forward pass the weights of the last query are noted; of the last `recorded_queries`,
     where several tokens of an answer are read at once, as if each had been read by a pass of its own.
     """
@@ -132,6 +134,7 @@ class AttendedMemory:
     num_entries: tuple[int, ...]
     prefix_tokens: int
     recurrent: dict[StateKey, Float[Tensor, "rows ..."]] = field(default_factory=dict)
+    pictures: PictureInputs | None = None
     on_weights: Callable[[Float[Tensor, "rows heads queries tokens"]], object] | None = None
     recorded_queries: int = 1
     # Of the last queries: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
@@ -175,7 +178,8 @@ class AttendedMemory:
             attention_mask = input_ids.new_ones(rows, seen + tokens)
         mask = torch.cat([attention_mask.new_ones(rows, self.prefix_tokens), attention_mask], dim=1)
         position = first_position + self.local_position(mask.bool())[:, -tokens:]
-        return {"input_ids": input_ids, "attention_mask": mask, "position_ids": position}
+        placed = {"input_ids": input_ids, "attention_mask": mask, "position_ids": position}
+        return placed if self.pictures is None else placed | self.pictures.placed(position, seen)
 
     def add_mass(self, layer: int, given: MemoryWeights) -> None:
         """Note what the last queries of a forward pass gave to memory in one layer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from memgpt_rag.errors import BusyError, MemgptRagError, MemoryFormatError, MismatchError, first_line
+from memgpt_rag.errors import BusyError, MemgptRagError, MemoryFormatError, MismatchError, SourceError, first_line
 from memgpt_rag.io.system_errors import machine_errno, machine_fault_behind
 
 _TYPES = {
@@ -22,6 +22,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (MemoryFormatError, 503),
     (BusyError, 409),
     (MismatchError, 400),
+    (SourceError, 400),
     (MemgptRagError, 503),
     (ValueError, 400),
 )

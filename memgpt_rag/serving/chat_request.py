@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,7 @@ from memgpt_rag.limits import (
 )
 from memgpt_rag.serving.settings import NAME
 
+_DATA_URL = re.compile(r"data:image/[a-z.+-]{1,20};base64,")
 # Parameters that change nothing here: where the answer is kept and computed.
 _IGNORED = ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
 # Parameters that would change the answer, with the values that ask for nothing; others are refused.
@@ -56,18 +59,82 @@ class TextPart(Strict):
     text: str
 
 
+Detail = Literal["auto", "low", "high"] | None  # pictures are read in one size
+
+
+class ImageUrl(Strict):
+    """A picture in a part of a chat's message."""
+
+    url: str
+    detail: Detail = None
+
+
+class ChatPicture(Strict):
+    """A part of a chat's message that is a picture."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+    @property
+    def url(self) -> str:
+        """Return the address that holds the picture."""
+        return self.image_url.url
+
+
+class InputPicture(Strict):
+    """A part of a message to /v1/responses that is a picture."""
+
+    type: Literal["input_image"]
+    image_url: str
+    detail: Detail = None
+
+    @property
+    def url(self) -> str:
+        """Return the address that holds the picture."""
+        return self.image_url
+
+
 class Message(BaseModel):
     """A message of a conversation."""
 
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[Annotated[TextPart | ChatPicture | InputPicture, Field(discriminator="type")]]
 
     @property
     def text(self) -> str:
         """Return the text of all parts."""
-        return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        parts = self.content
+        return parts if isinstance(parts, str) else "\n".join(part.text for part in parts if isinstance(part, TextPart))
+
+    def pictures(self) -> list[bytes]:
+        """Return what the files of its pictures hold.
+
+        Raises:
+            ValueError: one is not in the request itself, or not in base64.
+        """
+        parts = [] if isinstance(self.content, str) else self.content
+        return [_bytes_in(part.url) for part in parts if not isinstance(part, TextPart)]
+
+    @model_validator(mode="after")
+    def _only_users_show_pictures(self) -> Self:
+        if self.role != "user" and not all(isinstance(part, str | TextPart) for part in self.content):
+            raise ValueError("pictures stand in the user's messages only; leave them out of the others")
+        return self
+
+
+def _bytes_in(url: str) -> bytes:
+    if not _DATA_URL.match(url):
+        raise ValueError(
+            f"The server fetches no pictures, such as {url[:80]!r}; give the picture itself, as data:image/png;base64,…"
+        )
+    try:
+        return b64decode(url.partition(",")[2], validate=True)
+    except ValueError as error:
+        raise ValueError(
+            f"A picture of the request is not in base64 ({error}); encode the bytes of its file."
+        ) from error
 
 
 def without_ignored(given: Any, ignored: Collection[str], refused: Mapping[str, tuple[Any, ...]]) -> Any:

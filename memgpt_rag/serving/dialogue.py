@@ -19,12 +19,14 @@ class Asked:
         context: what the language model reads before it.
         query: what to search for.
         earlier: the finished turns before it.
+        pictures: those of all messages, which are seen with the question.
     """
 
     question: str
     context: str
     query: str
     earlier: Sequence[Turn] = ()
+    pictures: Sequence[bytes] = ()
 
 
 def asked_of(messages: Sequence[Message], recent: Sequence[Turn], prompt: Prompt) -> Asked:
@@ -34,7 +36,7 @@ def asked_of(messages: Sequence[Message], recent: Sequence[Turn], prompt: Prompt
         recent: turns that the server remembers; they count where the messages hold no turn themselves.
 
     Raises:
-        ValueError: the question is empty.
+        ValueError: the question is empty, or a picture is not encoded.
     """
     if recent and not finished_turns(messages):
         *before, last = messages
@@ -42,4 +44,5 @@ def asked_of(messages: Sequence[Message], recent: Sequence[Turn], prompt: Prompt
         messages = [*before, *(Message.model_validate({"role": role, "content": text}) for role, text in said), last]
     question, context = question_and_context(messages, prompt)
     earlier = finished_turns(messages)
-    return Asked(question, context, search_query(question, earlier), earlier)
+    pictures = [picture for message in messages for picture in message.pictures()]
+    return Asked(question, context, search_query(question, earlier), earlier, pictures)

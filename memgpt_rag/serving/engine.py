@@ -46,6 +46,7 @@ class Task:
         query: what to search for; empty for the question.
         choices: how many answers to generate.
         streams: whether pieces are wanted as they come.
+        pictures: files of pictures that the question is about.
         recalled: turns of the conversation that may be read beside the memory's entries, best first.
         tells_found: whether the entries are wanted as soon as they are found.
         on_event: receives pieces, and last the choices or an error; called by the engine's thread.
@@ -68,6 +69,7 @@ class Task:
     failed: bool = False
     tells_found: bool = False
     recalled: Sequence[Retrieved] = ()
+    pictures: Sequence[bytes] = ()
 
     def cancel(self) -> None:
         """Stop the request: nobody waits for it any more."""
@@ -220,7 +222,11 @@ class Engine:
         try:
             with self.memories.lock:
                 (found,) = rag.drafts(
-                    [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
+                    [task.question],
+                    task.options,
+                    contexts=[task.context],
+                    queries=[task.query or task.question],
+                    pictures=[task.pictures],
                 )
             if task.recalled:
                 found = replace(found, retrieved=joined(found.retrieved, task.recalled, task.options.k))

@@ -147,6 +147,7 @@ class Service:
             question=asked.question,
             context=asked.context,
             query=(fields.query or asked.query).strip(),
+            pictures=asked.pictures,
             options=options,
             search=self.memories.search_of(served, fields.search),
             sampling=sampling,

@@ -206,7 +206,7 @@ def test_states_of_several_entries_are_combined_by_their_scores(kind):
 def test_rows_of_different_lengths_are_refused_where_padding_would_change_a_state(kind):
     model = model_of(kind)
     rows, mask = model.pad_left([QUESTION, QUESTION[:3]])
-    with pytest.raises(ValueError, match="recurrent layers, which padding would change; give rows of one length"):
+    with pytest.raises(ValueError, match="Padding would change this model's recurrent layers; give rows of one length"):
         model(rows, mask, memory=model.make_memory([[ENTRY], [OTHER]]))
 
 
