@@ -35,7 +35,7 @@ from benchmarks.kept_answers import KeptAnswers
 from benchmarks.question_sets import DATA
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.choices import Mode
+from memgpt_rag.choices import DEFAULT_PATHS, Mode
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1
@@ -45,7 +45,7 @@ from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retriever
-from memgpt_rag.tasks.graph.ask import DEFAULT_PATHS, answer_by_paths, joined, read_paths
+from memgpt_rag.tasks.graph.ask import answer_by_paths, joined, read_paths
 from memgpt_rag.tasks.graph.build import build_graph_memory
 from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, end_of
 from memgpt_rag.tasks.graph.paths import PathFinder

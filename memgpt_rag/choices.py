@@ -22,6 +22,12 @@ DEFAULT_FIT_ON = 100  # examples that weight and temperatures are fitted to
 
 # How sentences are translated.
 DEFAULT_PAIRS = 4  # sentence pairs of each text
+
+# How questions are answered over several hops, and pictures found.
+DEFAULT_PATHS = 3  # paths that are read
+DEFAULT_HOPS = 2  # entries of the longest path
+DEFAULT_PICTURES = 5  # that are shown
+
 # How documents are summarised.
 Outline = Literal["auto", "headings", "topics"]  # auto: headings where there are several, else topics
 OUTLINES: tuple[Outline, ...] = get_args(Outline)

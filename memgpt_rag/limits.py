@@ -18,6 +18,7 @@ MOST_PROMPT_TOKENS = 16_384  # of a question and the entries before it
 MOST_MEMORY_TOKENS = 32_768  # of all entries of a question
 MOST_PAIRS = 2**23  # of tokens that meet in one pass
 MOST_PARTS = 100  # of a summary
+MOST_HOPS = 4  # of a path
 MOST_LABEL_TOKENS = 64  # of the words of a label
 MOST_TRACED_WEIGHTS = 2**24  # of an answer's tokens on tokens in memory, kept beside the answer
 MOST_CHARACTERS = 2**20  # of a text whose tokens are counted

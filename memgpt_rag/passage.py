@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 TITLE_SEPARATOR = " › "  # between the title of a document and the headings of a passage
+# Titles go into the encoder and the language model with every passage, so headings are read in so many characters.
+MOST_READ_CHARACTERS = 120
+_LEAST_OF_A_TITLE = 16  # characters that are shown of a document's title
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Passage:
     Attributes:
         id: the entry's id, unique in a version of a memory; the job never uses one for another text.
         text: the cleaned text.
-        title: title of the document and the headings that the passage stands under; may be empty.
+        title: title of the document and the headings that the passage stands under, whole; may be empty.
         source: file that the passage came from, as it was named to the job.
         record: what names the document where a source holds several: the user's own id of a record (JSON Lines, CSV,
             Parquet), a sheet with its columns; empty for whole documents.
@@ -66,6 +69,36 @@ class Passage:
         return self.record or self.source
 
     @property
+    def short_title(self) -> str:
+        """The title as models read it and people see it beside a text: long headings shortened, the innermost last."""
+        if len(self.title) <= MOST_READ_CHARACTERS or TITLE_SEPARATOR not in self.title:
+            return self.title
+        return TITLE_SEPARATOR.join(shortened_headings(self.headings, MOST_READ_CHARACTERS))
+
+    @property
     def titled_text(self) -> str:
         """Title and text as the encoder and the language model read them."""
-        return f"{self.title}\n{self.text}" if self.title else self.text
+        return f"{self.short_title}\n{self.text}" if self.title else self.text
+
+
+def shortened_headings(headings: Sequence[str], most: int) -> list[str]:
+    """Return headings that make a title of at most so many characters.
+
+    They lose their middle, then their beginning: the innermost heading tells most of the text below it.
+
+    Args:
+        headings: the title of a document and the headings in it, from the outermost on.
+    """
+    if len(TITLE_SEPARATOR.join(headings)) <= most:
+        return list(headings)
+    *outer, inner = headings
+    if len(inner) > most:
+        return [f"{inner[: most - 1]}…"]
+    kept, room = [inner], most - len(inner)
+    while outer and room >= len(outer[-1]) + 2 * len(TITLE_SEPARATOR) + _LEAST_OF_A_TITLE:
+        kept.insert(0, outer.pop())
+        room -= len(kept[0]) + len(TITLE_SEPARATOR)
+    if outer and room >= _LEAST_OF_A_TITLE + len(TITLE_SEPARATOR):
+        shown = room - len(TITLE_SEPARATOR)
+        kept.insert(0, outer[0] if len(outer[0]) <= shown else f"{outer[0][: shown - 1]}…")
+    return kept

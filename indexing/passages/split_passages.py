@@ -15,12 +15,9 @@ from indexing.passages.split_cache import SplitCache
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
 from memgpt_rag.choices import DEFAULT_MAX_PASSAGE_TOKENS
-from memgpt_rag.passage import TITLE_SEPARATOR, Passage
+from memgpt_rag.passage import MOST_READ_CHARACTERS, TITLE_SEPARATOR, Passage, shortened_headings
 
-# Titles go into the encoder and the language model with every passage, so long ones are shortened.
-MAX_TITLE_CHARACTERS = 120
-# The least that is shown of a document's title, in characters.
-_LEAST_OF_A_TITLE = 16
+MAX_TITLE_CHARACTERS = 1_000  # that a passage stores of its title
 
 
 class PassageSplitter:
@@ -53,7 +50,7 @@ class PassageSplitter:
         for headings, group in groupby(document.blocks, key=lambda block: block.headings):
             title, cut = _title(document.title or _file_title(document), headings)
             blocks = list(group)
-            # What a title cannot hold is not lost: it begins the text.
+            # What models do not read of a title is not lost: it begins the text.
             blocks[:0] = [Block(part, blocks[0].first, blocks[0].first) for part in cut if part not in mentioned]
             mentioned.update(cut)
             section = self._join(blocks)
@@ -148,22 +145,10 @@ def _file_title(document: Document) -> str:
 
 
 def _title(title: str, headings: tuple[str, ...]) -> tuple[str, list[str]]:
-    """Return the title of a section's passages, and the parts of it that are cut or left out.
-
-    A long title loses its middle, then its beginning: the innermost heading tells most of the text below it.
-    """
-    parts = list(dict.fromkeys(clean(part).replace("\n", " ") for part in (title, *headings) if part.strip()))
-    joined = TITLE_SEPARATOR.join(parts)
-    if len(joined) <= MAX_TITLE_CHARACTERS:
-        return joined, []
-    *outer, inner = parts
-    if len(inner) > MAX_TITLE_CHARACTERS:
-        return inner[: MAX_TITLE_CHARACTERS - 1] + "…", parts
-    kept, room = [inner], MAX_TITLE_CHARACTERS - len(inner)
-    while outer and room >= len(outer[-1]) + 2 * len(TITLE_SEPARATOR) + _LEAST_OF_A_TITLE:
-        kept.insert(0, outer.pop())
-        room -= len(kept[0]) + len(TITLE_SEPARATOR)
-    if outer and room >= _LEAST_OF_A_TITLE + len(TITLE_SEPARATOR):
-        shown = room - len(TITLE_SEPARATOR)
-        kept.insert(0, outer[0] if len(outer[0]) <= shown else outer[0][: shown - 1] + "…")
-    return TITLE_SEPARATOR.join(kept), [part for part in outer if part not in kept]
+    """Return the title of a section's passages, and the parts of it that models do not read with them."""
+    cleaned = dict.fromkeys(clean(part).replace("\n", " ") for part in (title, *headings) if part.strip())
+    parts = [part for one in cleaned for part in one.split(TITLE_SEPARATOR)]
+    whole = shortened_headings(parts, MAX_TITLE_CHARACTERS)
+    read = shortened_headings(whole, MOST_READ_CHARACTERS)
+    # A title without headings is read as it is stored, whoever made the passage, so that it is stored as it is to be read.
+    return TITLE_SEPARATOR.join(whole if len(whole) > 1 else read), [part for part in parts if part not in read]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from memgpt_rag.answering.answer_html import answer_html
 from memgpt_rag.answering.attention_trace import AttentionTrace, Span
@@ -28,6 +29,21 @@ class Citation:
     score: float
     share: float | None
     spans: tuple[Span, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON."""
+        passage = self.passage
+        return {
+            "id": passage.id,
+            "title": passage.title,
+            "text": passage.text,
+            "source": passage.source,
+            "record": passage.record,
+            "place": passage.place,
+            "score": self.score,
+            "share": self.share,
+            "spans": [list(span) for span in self.spans],
+        }
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,22 @@ class Answer:
             return "answer"
         helps = bool(self.text) and self.supported is not False and not is_given_back(self.question, self.text)
         return "answer" if helps else "quote"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON; seconds in `timings`."""
+        return {
+            "question": self.question,
+            "text": self.text,
+            "mode": self.mode,
+            "confidence": self.confidence,
+            "supported": self.supported,
+            "nothing_found": self.nothing_found,
+            "leads": self.leads,
+            "quote": None if self.quote is None else self.quote.to_dict(),
+            "memory_mass": self.memory_mass,
+            "citations": [citation.to_dict() for citation in self.citations],
+            "timings": asdict(self.timings),
+        }
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the answer."""

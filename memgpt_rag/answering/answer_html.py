@@ -50,7 +50,7 @@ def _marked(answer: Answer) -> str:
 
 def _entry(number: int, citation: Citation) -> str:
     passage = citation.passage
-    title = f"{printable_html(passage.title)} — " if passage.title else ""
+    title = f"{printable_html(passage.short_title)} — " if passage.title else ""
     share = "" if citation.share is None else f"{citation.share:.0%} of the attention to memory, "
     return (
         f'<details><summary><span style="background: {_color(number)}">[{number + 1}]</span> {title}'

@@ -60,7 +60,7 @@ def generate(
         for part in (batch[start : start + size] for start in range(0, len(batch), size)):
             decision = _Decision(part, options, confidence, streamer)
             together = _DraftBatch(own, part, options.max_new_tokens, decision, streamer, settings)
-            if options.retrieve_every is not None and route == "memory":
+            if options.retrieve_every is not None and part[0].entries:  # where nothing was found, nothing is exchanged
                 together.generate_renewed(options.retrieve_every)
             else:
                 together.note(together.generator.generate(together.prepared))

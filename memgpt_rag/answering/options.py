@@ -61,6 +61,10 @@ class AskOptions:
             require_between("retrieve_every", self.retrieve_every, 1, MOST_NEW_TOKENS)
             if self.mode != "memory":
                 raise ValueError(f'retrieve_every renews entries in attention; mode is {self.mode!r}, not "memory".')
+            if self.use_memory == "never":
+                raise ValueError(
+                    'retrieve_every renews entries, and use_memory="never" leaves them out; give one of them.'
+                )
         require_between("k", self.k, 1, MOST_ENTRIES)
         require_between("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
 

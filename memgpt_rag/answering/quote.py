@@ -10,6 +10,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -43,6 +44,17 @@ class Quote:
     def text(self) -> str:
         """The words."""
         return self.passage.text[self.start : self.end]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON; `start` and `end` in characters of the passage's text."""
+        return {
+            "text": self.text,
+            "id": self.passage.id,
+            "source": self.passage.source,
+            "place": self.passage.place,
+            "start": self.start,
+            "end": self.end,
+        }
 
 
 def quote(question: str, answer: str, passage: Passage, trace: EntryTrace | None) -> Quote | None:

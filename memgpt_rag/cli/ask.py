@@ -23,11 +23,11 @@ from memgpt_rag.cli.search_options import SearchOptions, search_options
 from memgpt_rag.errors import MemgptRagError
 from memgpt_rag.io.console import echo, is_terminal, no_cache_option, quiet_libraries, reader_option, take_back
 from memgpt_rag.io.printable import counted, printable, printable_json
+from memgpt_rag.limits import MOST_NEW_TOKENS
 
 if TYPE_CHECKING:
-    from memgpt_rag.answering.answer import Answer, Citation
+    from memgpt_rag.answering.answer import Answer
     from memgpt_rag.answering.options import AskOptions
-    from memgpt_rag.answering.quote import Quote
     from memgpt_rag.rag import RAG
 
 
@@ -73,6 +73,11 @@ if TYPE_CHECKING:
 )
 @click.option("--abstain", is_flag=True, help='Answer "not in memory" where the memory does not support an answer.')
 @max_new_tokens_option
+@click.option(
+    "--retrieve-every",
+    type=click.IntRange(1, MOST_NEW_TOKENS),
+    help="Tokens after which entries are searched anew, for the question and what was written last; without it, they stay.",
+)
 @click.option("--show-passages", is_flag=True, help="Print the text of each cited passage.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per question instead of text.")
 @think_option
@@ -92,6 +97,7 @@ def ask(
     use_memory: UseMemory,
     abstain: bool,
     max_new_tokens: int,
+    retrieve_every: int | None,
     show_passages: bool,
     as_json: bool,
     think: bool,
@@ -102,8 +108,7 @@ def ask(
 
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
-    if (mode != "memory" and (use_memory == "auto" or abstain)) or (use_memory == "never" and abstain):
-        raise click.UsageError("--use-memory auto and --abstain need --mode memory; --abstain needs a memory to read.")
+    _require_memory(mode, use_memory, needs_entries=abstain or retrieve_every is not None)
     # A wrong folder is reported before a model is loaded, and so is a wrong condition.
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None:
@@ -125,7 +130,7 @@ def ask(
         int8_weights=question is None,  # one answer is over before weights in int8 have paid for themselves
     )
     search.add_own_model(rag)
-    options = AskOptions(mode, k, where, use_memory, abstain, max_new_tokens)
+    options = AskOptions(mode, k, where, use_memory, abstain, max_new_tokens, retrieve_every)
     asking = _Asking(rag, options, pictures, show_passages, as_json)
     if question is not None:
         asking.answer(question)
@@ -135,6 +140,14 @@ def ask(
     answered = [asking.try_to_answer(asked) for asked in _questions()]
     if refused := answered.count(False):
         raise click.ClickException(f"{refused:,} of {len(answered):,} questions were not answered.")
+
+
+def _require_memory(mode: Mode, use_memory: UseMemory, *, needs_entries: bool) -> None:
+    """Raises UsageError: an option judges or exchanges entries in attention, and the memory is not to be read in that way."""
+    if (mode != "memory" and (use_memory == "auto" or needs_entries)) or (use_memory == "never" and needs_entries):
+        raise click.UsageError(
+            "--use-memory auto, --abstain and --retrieve-every need --mode memory, and the latter two a memory that is read."
+        )
 
 
 class _Asking:
@@ -147,7 +160,7 @@ class _Asking:
     def answer(self, question: str) -> None:
         if self._as_json:
             answer = self._rag.answer(question, self._options, pictures=self._pictures)
-            echo(printable_json(answer_json(answer)))
+            echo(printable_json(answer.to_dict()))
             return
         streamer = _terminal_streamer(self._rag) if is_terminal() else None
         answer = self._rag.answer(question, self._options, pictures=self._pictures, streamer=streamer)
@@ -171,59 +184,6 @@ class _Asking:
             echo(f"Error: {error}", err=True)
             return False
         return True
-
-
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """Return an answer as `memgpt-rag ask --json` prints it; seconds in `timings`."""
-    timings = answer.timings
-    return {
-        "question": answer.question,
-        "text": answer.text,
-        "mode": answer.mode,
-        "confidence": answer.confidence,
-        "supported": answer.supported,
-        "nothing_found": answer.nothing_found,
-        "leads": answer.leads,
-        "quote": quote_json(answer.quote),
-        "memory_mass": answer.memory_mass,
-        "citations": [_citation_json(citation) for citation in answer.citations],
-        "timings": {
-            "retrieved": timings.retrieved,
-            "states_ready": timings.states_ready,
-            "first_token": timings.first_token,
-            "complete": timings.complete,
-        },
-    }
-
-
-def _citation_json(citation: Citation) -> dict[str, Any]:
-    passage = citation.passage
-    return {
-        "id": passage.id,
-        "title": passage.title,
-        "text": passage.text,
-        "source": passage.source,
-        "record": passage.record,
-        "place": passage.place,
-        "score": citation.score,
-        "share": citation.share,
-        "spans": [list(span) for span in citation.spans],
-    }
-
-
-def quote_json(quote: Quote | None) -> dict[str, Any] | None:
-    """Return a quote as `memgpt-rag ask --json` prints it; `start` and `end` in characters of the passage's text."""
-    if quote is None:
-        return None
-    passage = quote.passage
-    return {
-        "text": quote.text,
-        "id": passage.id,
-        "source": passage.source,
-        "place": passage.place,
-        "start": quote.start,
-        "end": quote.end,
-    }
 
 
 def _questions() -> Iterator[str | None]:
@@ -286,7 +246,7 @@ def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:
     """Citations, confidence and timings, a line each."""
     for number, citation in enumerate(answer.citations, 1):
         share = "" if citation.share is None else f"{citation.share:>5.0%}  "
-        title = f"{citation.passage.title} — " if citation.passage.title else ""
+        title = f"{citation.passage.short_title} — " if citation.passage.title else ""
         place = printable(f"{title}{citation.passage.place}")
         yield f"  [{number}] {share}{place}  (score {citation.score:.3f})"
         if show_passages:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memgpt_rag.choices import DEFAULT_FIT_ON, DEFAULT_NEIGHBORS, DEFAULT_TEXT_TOKENS
-from memgpt_rag.cli.options import encoder_option, memory_option, model_option
+from memgpt_rag.cli.options import encoder_option, memory_option, model_option, replace_option
 from memgpt_rag.cli.texts import given_texts, input_option
 from memgpt_rag.io.console import SentenceGroup, echo, quiet_libraries
 from memgpt_rag.io.printable import counted, printable, printable_json
@@ -56,6 +56,7 @@ def classify() -> None:
 )
 @model_option
 @encoder_option
+@replace_option
 def fit(
     examples: Path | None,
     memory: Path,
@@ -67,14 +68,22 @@ def fit(
     fit_on: int,
     model: str,
     encoder: str | None,
+    replace: bool,
 ) -> None:
     """Make a classifier of EXAMPLES, or of a memory whose entries are labelled.
 
     EXAMPLES is a .csv or .tsv file whose first line names its columns, or JSON Lines. They become the memory; without EXAMPLES,
     --memory is one that is there. What is fitted is kept beside its folder.
     """
+    from memgpt_rag.memory.memory import require_new
     from memgpt_rag.tasks.classification.examples import read_examples
 
+    if examples is not None:
+        require_new(memory, replace=replace)
+    elif replace:
+        raise click.UsageError(
+            "--replace is for EXAMPLES, which become a memory; without them, one that is there is used."
+        )
     read = None if examples is None else read_examples(examples, text=text, label=label)
     settings: dict[str, Any] = {
         "words": _words(words),
@@ -90,7 +99,7 @@ def fit(
 
     settings["encoder"] = None if encoder is None else load_encoder(encoder)
     if read is not None:
-        classifier = MemoryClassifier(folder=memory, **settings).fit_examples(read)
+        classifier = MemoryClassifier(folder=memory, **settings).fit_examples(read, replace=replace)
     else:
         classifier = MemoryClassifier.from_memory(memory, label=label, **settings).refit()
     path, mixture = save_classifier(classifier), classifier.mixture_

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from memgpt_rag.cli.options import encoder_option, max_new_tokens_option, memory_option, model_option, preset_option
+from memgpt_rag.choices import DEFAULT_HOPS, DEFAULT_PATHS
+from memgpt_rag.cli.options import (
+    encoder_option,
+    max_new_tokens_option,
+    memory_option,
+    model_option,
+    new_memory_option,
+    preset_option,
+    replace_option,
+)
 from memgpt_rag.hub.bundled import E5_ENCODER
 from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted, printable, printable_json, shortened
-from memgpt_rag.limits import MOST_ENTRIES
+from memgpt_rag.limits import MOST_ENTRIES, MOST_HOPS
 
 if TYPE_CHECKING:
     from memgpt_rag.tasks.graph.ask import PathAnswer
@@ -27,7 +36,7 @@ def graph() -> None:
 
 @graph.command()
 @_files_argument
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="New or empty folder for the memory.")
+@new_memory_option
 @click.option("--encoder", default=E5_ENCODER, show_default=True, metavar="NAME", help="Embedding model.")
 @click.option(
     "--merge-by-name/--same-only",
@@ -35,12 +44,14 @@ def graph() -> None:
     show_default=True,
     help="Merge entities whose names are alike, or only those that owl:sameAs declares to be one.",
 )
-@click.option("--replace", is_flag=True, help="Start from nothing where the folder holds a memory.")
+@replace_option
 def build(files: tuple[Path, ...], memory: Path, encoder: str, merge_by_name: bool, replace: bool) -> None:
     """Build a memory of the triples in FILES: CSV, TSV, JSON Lines, N-Triples or Turtle."""
+    from memgpt_rag.memory.memory import require_new
     from memgpt_rag.tasks.graph.build import build_graph_memory
     from memgpt_rag.tasks.graph.read import read_triples
 
+    require_new(memory, replace=replace)
     knowledge = read_triples(files)  # what is wrong with a file is told before a model is loaded
     quiet_libraries()
     from memgpt_rag.encoders.load import load_encoder
@@ -57,8 +68,16 @@ def build(files: tuple[Path, ...], memory: Path, encoder: str, merge_by_name: bo
 @reader_option
 @preset_option
 @encoder_option
-@click.option("-k", default=3, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Paths that are read.")
-@click.option("--hops", default=2, show_default=True, type=click.IntRange(1, 4), help="Entries of the longest path.")
+@click.option(
+    "-k", default=DEFAULT_PATHS, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Paths that are read."
+)
+@click.option(
+    "--hops",
+    default=DEFAULT_HOPS,
+    show_default=True,
+    type=click.IntRange(1, MOST_HOPS),
+    help="Entries of the longest path.",
+)
 @max_new_tokens_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @no_cache_option
@@ -83,9 +102,8 @@ def ask(
 
     if not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
-    Memory.open(memory).term_statistics(
-        []
-    )  # a wrong folder is told before a model is loaded, and one without a lexical index
+    # A wrong folder is told before a model is loaded, and so is one without a lexical index.
+    Memory.open(memory).term_statistics([])
     quiet_libraries()
     from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.rag import RAG
@@ -97,7 +115,7 @@ def ask(
     finder = PathFinder(rag.retriever, links_of(rag.retriever.memory), hops=hops)
     (answered,) = answer_by_paths(rag, finder, [question], AskOptions(k=k, max_new_tokens=max_new_tokens))
     if as_json:
-        echo(printable_json(_json(answered)))
+        echo(printable_json(answered.to_dict()))
         return
     for line in _lines(answered):
         echo(line)
@@ -112,16 +130,6 @@ def _lines(answered: PathAnswer) -> list[str]:
         told = printable(shortened(" ".join(step.passage.titled_text.split())))
         lines.append(f"  [{number}] {share}{told} — {printable(step.passage.place)}")
     return lines if answered.steps else [*lines, "  nothing was found in the memory for this question"]
-
-
-def _json(answered: PathAnswer) -> dict[str, object]:
-    from memgpt_rag.cli.ask import answer_json
-
-    steps = [
-        {"id": one.passage.id, "text": one.passage.text, "place": one.passage.place, "share": one.share}
-        for one in answered.steps
-    ]
-    return {**answer_json(answered.answer), "end": answered.end, "steps": steps}
 
 
 @graph.command()
@@ -145,7 +153,9 @@ def extract(memory: Path, output: Path, model: str, limit: int | None) -> None:
     rows = opened.rows()[:limit].tolist()
     quiet_libraries()
     from memgpt_rag.model import MemoryDecoder
-    from memgpt_rag.tasks.graph.extract import TripleExtractor
+    from memgpt_rag.tasks.graph.extract import TripleExtractor, require_llguidance
+
+    require_llguidance()  # before the model is loaded
 
     extractor = TripleExtractor(MemoryDecoder.from_pretrained(model, reader=None))
     written = 0

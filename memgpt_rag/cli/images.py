@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from memgpt_rag.cli.options import encoder_option, memory_option
+from memgpt_rag.choices import DEFAULT_PICTURES
+from memgpt_rag.cli.options import encoder_option, memory_option, new_memory_option, replace_option
 from memgpt_rag.hub.bundled import E5_ENCODER
 from memgpt_rag.io.console import SentenceGroup, echo, no_cache_option, progress_bar, quiet_libraries
 from memgpt_rag.io.printable import counted, printable, printable_json
@@ -81,14 +82,14 @@ def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, 
 
 @images.command()
 @_pairs_argument
-@click.option("--memory", required=True, type=click.Path(path_type=Path), help="New or empty folder for the memory.")
+@new_memory_option
 @click.option(
     "--encoder",
     required=True,
     metavar="NAME",
     help="Folder that images train wrote, or a model of sentence-transformers that embeds pictures, such as CLIP.",
 )
-@click.option("--replace", is_flag=True, help="Start from nothing where the folder holds a memory.")
+@replace_option
 def build(pairs: Path, memory: Path, encoder: str, replace: bool) -> None:
     """Build a memory of the pictures in PAIRS, whose keys are of the pictures; or add them to one."""
     from memgpt_rag.tasks.images.pairs import pair_entries, read_pairs
@@ -108,7 +109,9 @@ def build(pairs: Path, memory: Path, encoder: str, replace: bool) -> None:
 @click.option("--picture", type=click.Path(path_type=Path), help="Search by a picture instead of TEXT.")
 @click.option("--words", is_flag=True, help="With --picture: find the memory's words, by what they say.")
 @encoder_option
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="How many are shown.")
+@click.option(
+    "-k", default=DEFAULT_PICTURES, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="How many are shown."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, instead of a line.")
 def search(
     text: str | None, memory: Path, picture: Path | None, words: bool, encoder: str | None, k: int, as_json: bool

@@ -13,6 +13,10 @@ from memgpt_rag.limits import MOST_ENTRIES, MOST_NEW_TOKENS
 memory_option = click.option(
     "--memory", required=True, type=click.Path(path_type=Path), help="Folder that memgpt-index build wrote."
 )
+new_memory_option = click.option(
+    "--memory", required=True, type=click.Path(path_type=Path), help="New or empty folder for the memory."
+)
+replace_option = click.option("--replace", is_flag=True, help="Start from nothing where the folder holds a memory.")
 questions_option = click.option(
     "--questions",
     required=True,

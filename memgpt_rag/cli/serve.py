@@ -204,13 +204,16 @@ def load_models(
 
     from memgpt_rag.encoders.load import load_memory_encoder
     from memgpt_rag.fingerprint import EncoderFingerprint
+    from memgpt_rag.hub.bundled import ENCODERS
     from memgpt_rag.io.cache_folder import cache_folder
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.serving.memories import Models
 
     @cache
     def loaded(fingerprint: EncoderFingerprint) -> Encoder:
-        return load_memory_encoder(fingerprint, encoder, memories=list(settings.memories.values()))
+        # Beside memories of the encoder that was named, those of one that comes as a package can be served.
+        name = None if fingerprint.name in ENCODERS else encoder
+        return load_memory_encoder(fingerprint, name, memories=list(settings.memories.values()))
 
     def encoder_of(memory: Memory) -> Encoder:
         return loaded(memory.manifest.encoder)

@@ -27,6 +27,8 @@ from memgpt_rag.io.printable import printable, printable_json
 from memgpt_rag.limits import MOST_ENTRIES, MOST_NEW_TOKENS, MOST_PARTS
 
 if TYPE_CHECKING:
+    from memgpt_rag.tasks.summaries.outline import Section
+    from memgpt_rag.tasks.summaries.summarize import SummaryOptions
     from memgpt_rag.tasks.summaries.summary import Part
 
 _REJECTS_STATUS = 3  # the job went on without what it could not read
@@ -72,7 +74,12 @@ _REJECTS_STATUS = 3  # the job went on without what it could not read
     type=click.IntRange(0, MOST_NEW_TOKENS),
     help="Tokens after which a part goes on with other entries; 0 for entries that stay.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per part instead of text.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object per part, or section of the outline, instead of text.",
+)
 @model_option
 @encoder_option
 def summarise(
@@ -98,7 +105,6 @@ def summarise(
     if document is None and memory is None:
         raise click.UsageError("Neither DOCUMENT nor --memory was given; give a document, a memory, or both.")
     from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
-    from memgpt_rag.tasks.summaries.writer import open_writer
 
     options = SummaryOptions(about, where, kind, parts, k, part_tokens, retrieve_every or None)
     with _memory_of(document, memory, encoder) as folder:
@@ -106,17 +112,36 @@ def summarise(
 
         Memory.open(folder).rows(where)  # a wrong folder or condition is reported before a model is loaded
         quiet_libraries()
-        writer = open_writer(folder, model=model, encoder=encoder)
-        planned = outline(writer, options)
         if outline_only:
-            for number, section in enumerate(planned, 1):
-                echo(f"{number}. {printable(section.heading or 'Everything')} ({len(section.rows):,})")
+            for number, section in enumerate(_outline(folder, options, model, encoder), 1):
+                if as_json:
+                    echo(printable_json(section.to_dict()))
+                else:
+                    echo(f"{number}. {printable(section.heading or 'Everything')} ({len(section.rows):,})")
             return
-        for number, part in enumerate(write(writer, planned, options), 1):
+        from memgpt_rag.tasks.summaries.writer import open_writer
+
+        writer = open_writer(folder, model=model, encoder=encoder)
+        for number, part in enumerate(write(writer, outline(writer, options), options), 1):
             if as_json:
                 echo(printable_json(part.to_dict()))
             else:
                 _print(part, number)
+
+
+def _outline(folder: Path, options: SummaryOptions, model: str, encoder: str | None) -> list[Section]:
+    """The outline alone: an encoder is loaded to find what to write about, and the language model to name topics."""
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.retrieval.retriever import Retriever, open_memories
+    from memgpt_rag.tasks.summaries.summarize import named, plan
+
+    retriever = Retriever(*open_memories(folder, encoder)) if options.about.strip() else None
+    planned = plan(Memory.open(folder), options, retriever)
+    if not any(section.central for section in planned):
+        return planned
+    from memgpt_rag.tasks.summaries.writer import open_writer
+
+    return named(open_writer(folder, model=model, encoder=encoder), planned)
 
 
 def _print(part: Part, number: int) -> None:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from memgpt_rag.choices import DEFAULT_PAIRS
-from memgpt_rag.cli.options import encoder_option, memory_option, model_option
+from memgpt_rag.cli.options import encoder_option, memory_option, model_option, new_memory_option, replace_option
 from memgpt_rag.cli.texts import given_texts, input_option
 from memgpt_rag.io.console import SentenceGroup, echo, quiet_libraries
 from memgpt_rag.io.printable import counted, printable, printable_json
 from memgpt_rag.limits import MOST_ENTRIES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from memgpt_rag.tasks.translation.exact_hits import ExactHits
     from memgpt_rag.tasks.translation.glossary import Glossary
     from memgpt_rag.tasks.translation.translation import Translation
     from memgpt_rag.tasks.translation.translator import Translator
@@ -47,23 +50,28 @@ def translate() -> None:
 
 @translate.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@memory_option
+@new_memory_option
 @_languages_option
 @encoder_option
-def build(files: tuple[Path, ...], memory: Path, languages: tuple[str, str], encoder: str | None) -> None:
+@replace_option
+def build(
+    files: tuple[Path, ...], memory: Path, languages: tuple[str, str], encoder: str | None, replace: bool
+) -> None:
     """Make a memory of the sentence pairs in FILES.
 
     A file is TMX (.tmx), a table whose first line names the languages (.tsv, .csv), or JSON Lines. Each pair becomes two entries, so
     that the memory translates both ways.
     """
+    from memgpt_rag.memory.memory import require_new
     from memgpt_rag.tasks.translation.pairs import create_memory, distinct, read_pairs
 
+    require_new(memory, replace=replace)
     read = [pair for file in files for pair in read_pairs(file, languages)]
     pairs = distinct(read)
     quiet_libraries()
     from memgpt_rag.encoders.load import load_encoder
 
-    create_memory(memory, pairs, load_encoder() if encoder is None else load_encoder(encoder))
+    create_memory(memory, pairs, load_encoder() if encoder is None else load_encoder(encoder), replace=replace)
     twice = len(read) - len(pairs)
     said = f"; {counted(twice, 'pair that was', 'pairs that were')} there already left out" if twice else ""
     echo(f"{counted(len(pairs), 'pair', 'pairs')}, {2 * len(pairs):,} entries{said}.")
@@ -98,17 +106,15 @@ def text(
     those of the glossary.
     """
     asked, terms = given_texts(texts, source, "translate"), _read_glossary(glossary, languages)
-    translator = _open(memory, model, encoder, k)
-    for start in range(0, len(asked), _BLOCK):
-        block = asked[start : start + _BLOCK]
-        for given, one in zip(block, translator.translate(block, to, terms), strict=True):
-            if as_json:
-                echo(printable_json({"text": given, **one.to_dict()}))
-            else:
-                _print(one)
-            for term in one.missing_terms:
-                said = " or ".join(term.translations)
-                echo(printable(f"The translation of {given!r} lacks {said!r} for the term {term.term!r}."), err=True)
+    done = _translated(asked, to, terms, _exact_hits(memory, k, to), lambda: _open(memory, model, encoder, k))
+    for given, one in zip(asked, done, strict=True):
+        if as_json:
+            echo(printable_json({"text": given, **one.to_dict()}))
+        else:
+            _print(one)
+        for term in one.missing_terms:
+            said = " or ".join(term.translations)
+            echo(printable(f"The translation of {given!r} lacks {said!r} for the term {term.term!r}."), err=True)
 
 
 @translate.command()
@@ -151,6 +157,23 @@ def score(
             )
 
 
+def _translated(
+    asked: list[str], to: str | None, glossary: Glossary, hits: ExactHits, open_translator: Callable[[], Translator]
+) -> Iterator[Translation]:
+    """Translations of texts; models are loaded for the first one that the memory does not hold."""
+    from memgpt_rag.tasks.translation.exact_hits import checked
+
+    translator = None
+    for start in range(0, len(asked), _BLOCK):
+        block = asked[start : start + _BLOCK]
+        exact = [one for text in block if (one := hits.find(checked(text), to, glossary)) is not None]
+        if len(exact) == len(block):
+            yield from exact
+            continue
+        translator = translator or open_translator()
+        yield from translator.translate(block, to, glossary)
+
+
 def _print(one: Translation) -> None:
     echo(printable(one.translation))
     if one.is_exact:
@@ -165,10 +188,21 @@ def _print(one: Translation) -> None:
         )
 
 
-def _read_glossary(path: Path | None, languages: tuple[str, str]) -> Glossary | None:
-    from memgpt_rag.tasks.translation.glossary import read_glossary
+def _read_glossary(path: Path | None, languages: tuple[str, str]) -> Glossary:
+    from memgpt_rag.tasks.translation.glossary import Glossary, read_glossary
 
-    return None if path is None else read_glossary(path, languages)
+    return Glossary() if path is None else read_glossary(path, languages)
+
+
+def _exact_hits(memory: Path, k: int, to: str | None) -> ExactHits:
+    from memgpt_rag.memory import Memory
+    from memgpt_rag.tasks.translation.exact_hits import ExactHits
+
+    quiet_libraries()
+    hits = ExactHits(Memory.open(memory), k=k)
+    if to is not None:
+        hits.source_language(to)  # a wrong one is reported before a model is loaded
+    return hits
 
 
 def _open(memory: Path, model: str, encoder: str | None, k: int) -> Translator:

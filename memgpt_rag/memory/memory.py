@@ -15,6 +15,7 @@ from memgpt_rag.choices import ColumnType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint
 from memgpt_rag.memory.reader import MemoryReader
+from memgpt_rag.memory.storage.layout import MANIFEST
 from memgpt_rag.memory.writer import MemoryWriter
 from memgpt_rag.passage import Passage
 
@@ -71,7 +72,7 @@ class Memory(MemoryReader):
         metric = "cosine" if encoder.normalized else "euclidean"
         with MemoryWriter(folder, metric=metric, metadata=dict(metadata or {}), replace=replace) as writer:
             if writer.base is not None:
-                raise ValueError(f"{folder} holds a memory; name another folder, or replace it with replace=True.")
+                raise _taken(folder)
             ids: set[str] = set()
             entries = (_passage(number, item, ids) for number, item in enumerate(passages, 1))
             while block := list(islice(entries, _BLOCK)):
@@ -83,6 +84,18 @@ class Memory(MemoryReader):
             splitting = {"tokenizer": fingerprint.name, "max_tokens": 0}
             writer.commit(fingerprint, splitting=splitting, job={"name": "create", "added": writer.entries})
         return cls.open(folder)
+
+
+def require_new(folder: Path, *, replace: bool) -> None:
+    """Raises ValueError: a folder holds a memory that is not to be replaced. `Memory.create` sees to that itself, with the encoder loaded."""
+    if not replace and (folder / MANIFEST).exists():
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> ValueError:
+    return ValueError(
+        f"{folder} holds a memory; name another folder, or replace it (--replace; in Python replace=True)."
+    )
 
 
 def write_keys(writer: MemoryWriter, encoder: PassageEncoder) -> None:

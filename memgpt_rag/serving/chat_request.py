@@ -115,7 +115,7 @@ class Message(BaseModel):
             ValueError: one is not in the request itself, or not in base64.
         """
         parts = [] if isinstance(self.content, str) else self.content
-        return [_bytes_in(part.url) for part in parts if not isinstance(part, TextPart)]
+        return [picture_bytes(part.url) for part in parts if not isinstance(part, TextPart)]
 
     @model_validator(mode="after")
     def _only_users_show_pictures(self) -> Self:
@@ -124,7 +124,12 @@ class Message(BaseModel):
         return self
 
 
-def _bytes_in(url: str) -> bytes:
+def picture_bytes(url: str) -> bytes:
+    """Return what the file of a picture holds that stands in a request, as a data URL (RFC 2397).
+
+    Raises:
+        ValueError: another address, or one that is not in base64.
+    """
     if not _DATA_URL.match(url):
         raise ValueError(
             f"The server fetches no pictures, such as {url[:80]!r}; give the picture itself, as data:image/png;base64,…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search
 from memgpt_rag.serving.access import Access
-from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.api_errors import ApiError, api_error
 from memgpt_rag.serving.log import log_event
 
 
@@ -37,6 +37,19 @@ class ServedMemory:
     def version(self) -> int:
         """Return the number of its version."""
         return self.memory.manifest.commit
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Report what the library refuses inside the block with the name of the memory, not with its folder.
+
+        Raises:
+            ApiError: it refuses something.
+        """
+        try:
+            yield
+        except (MemgptRagError, ValueError) as error:
+            fault = api_error(error)
+            raise ApiError(fault.status, _with_name(fault.message, self.name, self.folder)) from error
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ class Memories:
         if name not in self._folders or not access.reads(name):
             raise ApiError(404, f"There is no memory {name[:80]!r} here that you may read.", code="memory_not_found")
         if name in self._faults:
-            sentence = str(self._faults[name]).replace(str(self._folders[name]), f"memory {name}")
+            sentence = _with_name(str(self._faults[name]), name, self._folders[name])
             raise ApiError(503, sentence, code="memory_unavailable", retry_after=5)
         if name not in self._opened:
             raise ApiError(503, f"The memory {name!r} has no entries yet.", code="memory_empty", retry_after=5)
@@ -200,6 +213,11 @@ class Memories:
         encoder = served.rag.retriever.encoder
         with self.lock:
             return Retriever(served.memory, encoder, search).retrieve([query], k, where=where)[0]
+
+
+def _with_name(sentence: str, name: str, folder: Path) -> str:
+    """A sentence about a memory for clients, who know it by its name."""
+    return sentence.replace(str(folder), f"memory {name}")
 
 
 def search_with(search: Search, kind: str) -> Search:

@@ -30,6 +30,7 @@ from memgpt_rag.serving.engine import Engine, Event, Task
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
+from memgpt_rag.serving.picture_searches import PictureSearches
 from memgpt_rag.serving.previous_responses import PreviousResponses
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
@@ -53,6 +54,7 @@ class Service:
         classifiers: those of the memories that one was fitted to.
         translators: those of the memories of sentence pairs.
         writers: what writes summaries of the memories.
+        picture_searches: those in the memories of pictures.
     """
 
     settings: ServerSettings
@@ -67,6 +69,7 @@ class Service:
     classifiers: Classifiers = field(default_factory=Classifiers)
     translators: Translators = field(default_factory=Translators)
     writers: Writers = field(default_factory=Writers)
+    picture_searches: PictureSearches = field(default_factory=PictureSearches)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -108,6 +111,12 @@ class Service:
             code="model_not_found",
         )
 
+    def require_length(self, param: str, tokens: int) -> None:
+        """Raises ApiError: a request asks for longer texts than the server writes."""
+        most = self.settings.max_new_tokens
+        if tokens > most:
+            raise ApiError(400, f"{param} is {tokens:,}; expected at most {most:,}.", param=param)
+
     def task(
         self,
         request: Request,
@@ -129,12 +138,7 @@ class Service:
             ValueError: settings that exclude each other.
         """
         served = self.memories.get(self.memory_name(model, fields.name, access_of(request)), access_of(request))
-        if sampling.max_tokens > self.settings.max_new_tokens:
-            raise ApiError(
-                400,
-                f"max_tokens is {sampling.max_tokens:,}; expected at most {self.settings.max_new_tokens:,}.",
-                param="max_tokens",
-            )
+        self.require_length("max_tokens", sampling.max_tokens)
         if choices > self.settings.max_rows:
             raise ApiError(400, f"n is {choices}; expected at most {self.settings.max_rows}.", param="n")
         attributes = StoreAttributes(served, self.stores.known(served.name))

@@ -9,6 +9,7 @@ from decoding_rows import alone, memory_of, require_equal
 from decoding_rows import begun as begin
 from hashing import HashEncoder
 from tiny import TinyReader, random_ids, tiny_decoder
+from transformers import TextStreamer
 
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Memory
@@ -133,11 +134,31 @@ def test_what_was_written_last_is_searched_for_with_the_question(rag, monkeypatc
     assert searched[1:] == [(f"boat\n{text}", 2) for text in latest]
 
 
+def test_a_renewed_answer_streams_as_it_is_written(rag):
+    class Pieces(TextStreamer):
+        text = ""
+
+        def on_finalized_text(self, text, stream_end=False):
+            self.text += text
+
+    pieces = Pieces(rag.model.tokenizer, skip_prompt=True)
+    answer = rag.answer(TEXTS[3], AskOptions(k=2, max_new_tokens=12, retrieve_every=4), streamer=pieces)
+    assert pieces.text.strip() == answer.text != ""
+
+
+def test_a_question_for_which_nothing_was_found_gets_no_entries_later(rag):
+    answer = rag.answer("?!", AskOptions(k=2, max_new_tokens=9, retrieve_every=3))
+    assert answer.nothing_found and not answer.citations
+    assert answer.text == rag.answer("?!", AskOptions(k=2, max_new_tokens=9)).text
+
+
 def test_renewal_is_refused_where_it_cannot_be(rag):
     with pytest.raises(ValueError, match="retrieve_every is 0; expected 1 to 4,096"):
         AskOptions(retrieve_every=0)
     with pytest.raises(ValueError, match="mode is 'prompt', not \"memory\""):
         AskOptions(mode="prompt", retrieve_every=8)
+    with pytest.raises(ValueError, match='use_memory="never" leaves them out; give one of them'):
+        AskOptions(use_memory="never", retrieve_every=8)
     options = AskOptions(retrieve_every=8)
     with pytest.raises(ValueError, match="Entries are renewed while one answer is written token by token; leave out"):
         rag.answer("boat", options, num_beams=2)

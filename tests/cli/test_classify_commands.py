@@ -40,6 +40,19 @@ def failed(*arguments, cwd, code=1):
     return done.stderr
 
 
+def test_a_classifier_that_is_there_is_replaced_where_that_is_asked_for(folder, models):
+    again = ["fit", "films.csv", "--memory", "others", "-k", "2", "--fit-on", "0"]
+    for replace in ([], ["--replace"]):
+        done = run("memgpt-rag", "classify", *again, *replace, *models, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    nowhere = ["--model", "no-such-model", "--encoder", "no-such-encoder"]  # neither is loaded
+    assert "others holds a memory; name another folder, or replace it (--replace" in failed(
+        *again, *nowhere, cwd=folder
+    )
+    told = failed("fit", "--memory", "others", "--replace", cwd=folder, code=2)
+    assert "--replace is for EXAMPLES, which become a memory" in told
+
+
 def test_texts_come_from_arguments_a_file_and_standard_input(folder, models):
     texts = ["good fun", "bad", "so so"]
     (folder / "texts.txt").write_text("\n\n".join(texts))

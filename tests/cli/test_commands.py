@@ -73,7 +73,15 @@ def test_help_answers_without_heavy_imports(arguments):
         ),
         (
             ["memgpt-rag", "ask", "why", "--memory", "m", "--abstain", "--mode", "prompt"],
-            "--use-memory auto and --abstain need --mode memory",
+            "--use-memory auto, --abstain and --retrieve-every need --mode memory, and the latter two a memory that is read",
+        ),
+        (
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--retrieve-every", "8", "--use-memory", "never"],
+            "--use-memory auto, --abstain and --retrieve-every need --mode memory, and the latter two a memory that is read",
+        ),
+        (
+            ["memgpt-rag", "ask", "why", "--memory", "m", "--retrieve-every", "0"],
+            "0 is not in the range 1<=x<=4096",
         ),
     ],
 )

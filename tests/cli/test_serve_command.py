@@ -13,9 +13,13 @@ import openai
 import pytest
 from commands import environment, refused, words_of
 from hashing import HashEncoder
-from served import free_port, wait_until
+from served import free_port, saved_models, wait_until
 
+from memgpt_rag.cli.search_options import SearchOptions
+from memgpt_rag.cli.serve import load_models
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.memory import Memory
+from memgpt_rag.serving.settings import ServerSettings
 
 
 def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
@@ -29,6 +33,18 @@ def test_what_cannot_be_served_is_refused_before_a_model_is_loaded(tmp_path, mon
     (tmp_path / "keys.json").write_text('[{"key": "short"}]')
     found = refused("memgpt-rag", "serve", "--memory", where, "--keys", tmp_path / "keys.json")
     assert "at least 16 characters" in found
+
+
+@pytest.mark.offline_models
+def test_memories_of_an_encoder_that_comes_as_a_package_are_served_beside_those_of_a_named_one(tmp_path, memory):
+    _, decoder, _, encoder = saved_models(tmp_path)
+    folders = {"own": tmp_path / "own", "park": memory}
+    Memory.create(folders["own"], ["A kite is free."], load_encoder(encoder))
+    search = SearchOptions(0.25, "scores", None, None, 20, 0.0, 0)
+    models = load_models(ServerSettings(folders), decoder, "quality", encoder, "none", search, no_cache=True)
+    for folder in folders.values():
+        opened = Memory.open(folder)
+        opened.manifest.encoder.require_match(models.encoder_of(opened).fingerprint)
 
 
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])

@@ -51,11 +51,22 @@ def test_a_memory_is_summarised_with_the_sources_of_each_sentence(folder, models
 
 
 def test_an_outline_alone_needs_no_summary(folder, models):
-    done = run("memgpt-rag", "summarise", "--memory", "park", "--outline-only", *models, cwd=folder)
+    nowhere = ["--model", "no-such-model", "--encoder", "no-such-encoder"]  # neither is loaded
+    done = run("memgpt-rag", "summarise", "--memory", "park", "--outline-only", *nowhere, cwd=folder)
     assert done.stdout == "1. Boats (1)\n2. Kites (1)\n"
+    done = run("memgpt-rag", "summarise", "--memory", "park", "--outline-only", "--json", *nowhere, cwd=folder)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"heading": "Boats", "passages": 1},
+        {"heading": "Kites", "passages": 1},
+    ]
     asked = ["--outline-only", "--parts", "1", "--where", 'title == "Park › Kites"']
     done = run("memgpt-rag", "summarise", "--memory", "park", *asked, *models, cwd=folder)
     assert done.stdout == "1. Kites (1)\n"
+    asked = ["--outline-only", "--about", "rowing", *models[2:], *nowhere[:2]]  # the encoder alone is
+    done = run("memgpt-rag", "summarise", "--memory", "park", *asked, cwd=folder)
+    assert done.stdout == "1. Boats (1)\n2. Kites (1)\n"
+    done = run("memgpt-rag", "summarise", "--memory", "park", "--outline-only", "--about", "x", *nowhere, cwd=folder)
+    assert done.returncode == 1 and "no-such-encoder" in done.stderr
 
 
 def test_a_text_is_written_about_a_subject(folder, models):

@@ -47,6 +47,24 @@ def failed(*arguments, cwd, code=1):
     return done.stderr
 
 
+def test_a_memory_of_pairs_is_replaced_where_that_is_asked_for(folder, models):
+    build = ["build", "more.jsonl", "--memory", "other"]
+    for replace in ([], ["--replace"]):
+        done = run("memgpt-rag", "translate", *build, *replace, *models[2:], cwd=folder)
+        assert (done.returncode, done.stdout) == (0, "1 pair, 2 entries.\n"), done.stderr
+    told = failed(*build, "--encoder", "no-such-encoder", cwd=folder)
+    assert "other holds a memory; name another folder, or replace it (--replace" in told
+
+
+def test_what_the_memory_holds_word_for_word_needs_no_model(folder):
+    nowhere = ["--model", "no-such-model", "--encoder", "no-such-encoder"]
+    done = run("memgpt-rag", "translate", "text", "宽湖", "the sun", "--memory", "pairs", *nowhere, cwd=folder)
+    assert done.stdout.splitlines()[::2] == ["a wide lake", "太阳"]
+    for texts, told in ((["a red lake"], "no-such-encoder"), (["the sun", "--to", "de"], "'de' was asked for")):
+        done = run("memgpt-rag", "translate", "text", *texts, "--memory", "pairs", *nowhere, cwd=folder)
+        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
 def test_a_translation_stands_above_the_pairs_that_it_leaned_on(folder, models):
     done = run(
         "memgpt-rag", "translate", "text", "a red lake", "宽湖", "--memory", "pairs", "-k", "2", *models, cwd=folder

@@ -115,19 +115,35 @@ def test_a_long_title_keeps_the_innermost_heading_and_loses_nothing():
     regulation = "Regulation of the council on the letting of berths and the use of quays and the collection of fees in all harbours"
     blocks = [Block("Closed.", 1, 1, ("North quay",)), Block("Open.", 2, 2, ("Part two", "South quay in winter"))]
     north, south = PassageSplitter(count).split(document(*blocks, title=regulation))
-    assert north.title.startswith("Regulation of the council") and north.title.endswith("… › North quay")
-    assert south.title.endswith("… › Part two › South quay in winter")
-    assert max(len(north.title), len(south.title)) <= 120
+    assert (north.title, south.title) == (
+        f"{regulation} › North quay",
+        f"{regulation} › Part two › South quay in winter",
+    )
+    assert north.short_title.startswith("Regulation of the council") and north.short_title.endswith("… › North quay")
+    assert south.short_title.endswith("… › Part two › South quay in winter")
+    assert max(len(north.short_title), len(south.short_title)) <= 120
+    assert north.titled_text == f"{north.short_title}\n{north.text}"
     assert (north.text, south.text) == (f"{regulation}\n\nClosed.", "Open."), "the whole title once, as text"
     question = "May I keep a rowing boat that is longer than six metres at the north quay in winter " * 2
     (faq,) = PassageSplitter(count).split(Document("faq.csv", "7", question, "line", (Block("No.", 7, 7),)))
     assert faq.text == f"{question.strip()}\n\nNo."
-    assert faq.title == question[:119] + "…"
+    assert faq.title == faq.short_title == question[:119] + "…"
     middle = [f"Heading number {number} that is rather long for a heading" for number in range(4)]
     (deep,) = PassageSplitter(count).split(document(Block("Text.", 1, 1, tuple(middle)), title="Manual"))
-    assert deep.title.startswith("Manual › ") and deep.title.endswith(middle[-1])
+    assert deep.headings == ("Manual", *middle)
+    assert deep.short_title.startswith("Manual › ") and deep.short_title.endswith(middle[-1])
     for part in middle:
-        assert part in deep.title or part in deep.text
+        assert part in deep.short_title or part in deep.text
+
+
+def test_what_is_stored_of_a_title_is_bounded():
+    for innermost, stored in ((5_000, "i" * 119 + "…"), (500, "Doc › " + "i" * 500)):
+        block = Block("Text.", 1, 1, ("h" * 10_000, "i" * innermost))
+        made = list(PassageSplitter(count).split(document(block, title="Doc")))
+        assert {passage.title for passage in made} == {stored}
+        assert max(len(passage.short_title) for passage in made) <= 120
+        whole = "".join(passage.text for passage in made)
+        assert whole.count("h") == 10_000 and whole.count("i") == innermost
 
 
 def test_each_passage_of_a_table_has_its_header():

@@ -60,7 +60,9 @@ def test_what_cannot_be_meant_leaves_nothing(tmp_path, given, match):
 
 def test_a_memory_that_is_there_is_replaced_only_where_that_is_said(tmp_path):
     before = Memory.create(tmp_path / "m", TEXTS[:2], ENCODER)
-    with pytest.raises(ValueError, match="holds a memory; name another folder, or replace it with replace=True"):
+    with pytest.raises(
+        ValueError, match="holds a memory; name another folder, or replace it \\(--replace; in Python replace=True\\)"
+    ):
         Memory.create(tmp_path / "m", TEXTS[2:4], ENCODER)
     assert Memory.open(tmp_path / "m").manifest == before.manifest
     after = Memory.create(tmp_path / "m", TEXTS[2:4], ENCODER, replace=True)

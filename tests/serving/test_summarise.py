@@ -48,6 +48,15 @@ def test_parts_are_those_of_a_summary_in_python(server):
         assert one["sentences"][0]["citations"][0]["id"] == part.sentences[0].sources[0].passage.id
 
 
+def test_an_outline_alone_has_the_sections(server):
+    served, _ = server
+    found = summarise(served, model="park", outline_only=True, **ASKED)
+    assert found["data"] == [
+        {"object": "summary.section", "index": place, "heading": heading, "passages": 4}
+        for place, heading in enumerate(("Boats", "Kites"))
+    ]
+
+
 def test_a_summary_is_narrowed_by_a_filter_and_a_subject(server):
     served, _ = server
     (part,) = summarise(served, model="park", filter='id == "Kites#2"', **ASKED)["data"]

@@ -160,6 +160,8 @@ def test_an_answer_rests_on_a_path_whose_steps_share_its_attention(memory, finde
     assert told.steps == tuple(step.__class__(step.passage, None) for step in answered[0].steps)
     with pytest.raises(ValueError, match="A question is empty; ask something"):
         answer_by_paths(rag, finder, [" "])
+    (nothing,) = answer_by_paths(rag, finder, ["？！"], AskOptions(k=3, max_new_tokens=4))
+    assert nothing.answer.nothing_found and nothing.steps == () and nothing.end is None
 
 
 def test_a_path_is_one_entry_with_the_texts_of_its_steps(finder):

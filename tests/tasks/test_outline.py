@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hashing import HashEncoder
 
+from indexing.passages.split_passages import PassageSplitter
+from indexing.sources.document import Block, Document
 from memgpt_rag.memory import Memory
 from memgpt_rag.passage import TITLE_SEPARATOR, Passage
 from memgpt_rag.tasks.summaries.outline import by_headings, by_topics, sections
@@ -43,6 +45,24 @@ def test_what_stands_before_the_first_heading_has_that_of_the_document():
 def test_entries_that_all_stand_under_the_same_headings_are_one_section():
     assert outlined(("Book/A/a",) * 3, 5) == {"a": (0, 1, 2)}
     assert outlined(("", ""), 5) == {"": (0, 1)}
+
+
+def test_long_headings_make_the_outline_that_short_ones_make():
+    def sections_of(long: bool) -> list[tuple[str, tuple[int, ...]]]:
+        def named(number: int, chapter: int) -> str:
+            return f"{chapter}.{number} Which boats" + " and other vessels of any kind" * 5 * long
+
+        blocks = [
+            Block(f"Text {number} of chapter {chapter}.", 1, 1, (f"Chapter {chapter}" + " of the regulation" * 3 * long, named(number, chapter)))
+            for chapter in (1, 2) for number in (1, 2, 3)
+        ]  # fmt: skip
+        title = "Regulation" + " on the use of quays" * 4 * long
+        made = list(PassageSplitter(len, 400).split(Document("a.txt", "", title, "line", tuple(blocks))))
+        return [(one.heading, one.rows) for one in by_headings(made, range(len(made)), 2)]
+
+    short, long = sections_of(False), sections_of(True)
+    assert [rows for _, rows in long] == [rows for _, rows in short] == [(0, 1, 2), (3, 4, 5)]
+    assert [heading for heading, _ in long] == [f"Chapter {number}" + " of the regulation" * 3 for number in (1, 2)]
 
 
 def test_several_documents_are_sections_of_their_own():

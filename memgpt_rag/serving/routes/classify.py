@@ -51,6 +51,6 @@ async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
 
 def _classified(service: Service, served: ServedMemory, texts: list[str]) -> list[dict[str, Any]]:
     """Classify texts in the engine's thread."""
-    classifier = service.classifiers.get(served)
-    with service.memories.lock:  # the encoder embeds
+    with served.named(), service.memories.lock:  # the encoder embeds
+        classifier = service.classifiers.get(served)
         return [one.to_dict() for one in classifier.classify(texts)]

@@ -18,25 +18,30 @@ from memgpt_rag.choices import (
     Outline,
 )
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRIES, MOST_NEW_TOKENS, MOST_PARTS
-from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.service import Service, access_of, service_of
 from memgpt_rag.serving.store_search import StoreAttributes
+from memgpt_rag.tasks.summaries.outline import Section
 from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
 from memgpt_rag.tasks.summaries.summary import Part
+from memgpt_rag.tasks.summaries.writer import Writer
 
 router = APIRouter(tags=["summaries"])
 
 
 class SummariseRequest(Strict):
-    """The body of POST /v1/summarise; `model` is the name of a memory, and the rest as of `memgpt-rag summarise`."""
+    """The body of POST /v1/summarise; `model` is the name of a memory, and the rest as of `memgpt-rag summarise`.
+
+    With `outline_only`, nothing is written: `data` has the sections.
+    """
 
     model: Annotated[str, Field(max_length=200)]
     about: Annotated[str, Field(max_length=MOST_CHARACTERS)] = ""
     filter: str | dict[str, Any] | None = None
     outline: Outline = "auto"
+    outline_only: bool = False
     parts: Annotated[int, Field(ge=1, le=MOST_PARTS)] = DEFAULT_PARTS
     part_tokens: Annotated[int, Field(ge=8, le=MOST_NEW_TOKENS)] = DEFAULT_PART_TOKENS
     k: Annotated[int, Field(ge=1, le=MOST_ENTRIES)] = DEFAULT_K
@@ -51,15 +56,14 @@ async def summarise(request: Request, body: SummariseRequest) -> dict[str, Any]:
     """
     service, access = service_of(request), access_of(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
-    if body.part_tokens > service.settings.max_new_tokens:
-        raise ApiError(
-            400,
-            f"part_tokens is {body.part_tokens:,}; expected at most {service.settings.max_new_tokens:,}.",
-            param="part_tokens",
-        )
+    service.require_length("part_tokens", body.part_tokens)
     where = condition(body.filter, "filter", StoreAttributes(served, service.stores.known(served.name)))
-    options = SummaryOptions(where=where, **body.model_dump(exclude={"model", "filter"}))
+    options = SummaryOptions(where=where, **body.model_dump(exclude={"model", "filter", "outline_only"}))
     parts, data = _Parts(service, served, options), list[dict[str, Any]]()
+    if body.outline_only:
+        planned = await asyncio.wrap_future(service.engine.call(parts.outline))
+        data = [{"object": "summary.section", "index": place, **one.to_dict()} for place, one in enumerate(planned)]
+        return {"object": "list", "data": data, "complete": True, "model": served.name}
     end, complete = time.monotonic() + service.settings.deadline_seconds, False
     # A part at a time, so that questions to the memories go on between two of them.
     while time.monotonic() < end and not await request.is_disconnected():
@@ -77,10 +81,18 @@ class _Parts:
         self._service, self._served, self._options = service, served, options
         self._parts: Iterator[Part] | None = None
 
+    def outline(self) -> list[Section]:
+        """Return the sections that the parts are about."""
+        with self._served.named(), self._service.memories.lock:  # the encoder embeds
+            return outline(self._writer, self._options)
+
     def following(self) -> Part | None:
         """Return the next part; None behind the last one."""
-        with self._service.memories.lock:  # the encoder embeds
+        with self._served.named(), self._service.memories.lock:
             if self._parts is None:
-                writer = self._service.writers.get(self._served)
-                self._parts = write(writer, outline(writer, self._options), self._options)
+                self._parts = write(self._writer, outline(self._writer, self._options), self._options)
             return next(self._parts, None)
+
+    @property
+    def _writer(self) -> Writer:
+        return self._service.writers.get(self._served)

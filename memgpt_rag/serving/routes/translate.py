@@ -73,6 +73,6 @@ def _translated(
     service: Service, served: ServedMemory, texts: list[str], target: str | None, glossary: Glossary
 ) -> list[dict[str, Any]]:
     """Translate texts in the engine's thread."""
-    translator = service.translators.get(served)
-    with service.memories.lock:  # the encoder embeds
+    with served.named(), service.memories.lock:  # the encoder embeds
+        translator = service.translators.get(served)
         return [one.to_dict() for one in translator.translate(texts, target, glossary)]

@@ -116,9 +116,13 @@ class MemoryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts, labels = labelled(X, y)
         return self._fit(as_examples(texts, labels), np.unique(labels))
 
-    def fit_examples(self, examples: Sequence[LabelledText]) -> Self:
-        """As `fit`, for examples that know where they stand, such as those of `read_examples`."""
-        return self._fit(examples, np.unique([example.label for example in examples]))
+    def fit_examples(self, examples: Sequence[LabelledText], *, replace: bool = False) -> Self:
+        """As `fit`, for examples that know where they stand, such as those of `read_examples`.
+
+        Args:
+            replace: start from nothing where the folder holds a memory.
+        """
+        return self._fit(examples, np.unique([example.label for example in examples]), replace=replace)
 
     def partial_fit(self, X: Sequence[str], y: Sequence[Any], classes: Sequence[Any] | None = None) -> Self:
         """Append labelled texts to the memory, or begin one, without fitting anything.
@@ -224,20 +228,20 @@ class MemoryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._label_words = words_for([label_name(label) for label in classes], words)
         self.classes_ = classes
 
-    def _fit(self, examples: Sequence[LabelledText], classes: np.ndarray) -> Self:
+    def _fit(self, examples: Sequence[LabelledText], classes: np.ndarray, *, replace: bool = False) -> Self:
         if len(classes) < 2:
             raise ValueError(
                 f"All {len(examples):,} examples have one class, the label {label_name(classes[0])!r}; give examples of two at least."
             )
-        self._create(examples, classes)
+        self._create(examples, classes, replace=replace)
         return self._fit_mixture()
 
-    def _create(self, examples: Sequence[LabelledText], classes: np.ndarray) -> None:
+    def _create(self, examples: Sequence[LabelledText], classes: np.ndarray, *, replace: bool = False) -> None:
         self._set_classes(classes)
         folder = self._temporary_folder() if self.folder is None else Path(self.folder)
         encoder = load_encoder() if self.encoder is None else self.encoder
         self._load(encoder)
-        self._open(create_memory(folder, examples, encoder), LABEL)
+        self._open(create_memory(folder, examples, encoder, replace=replace), LABEL)
 
     def _temporary_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="memgpt-classifier-"))

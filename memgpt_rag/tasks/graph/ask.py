@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.quote import attention_shares
+from memgpt_rag.answering.signals import says_something
+from memgpt_rag.choices import DEFAULT_PATHS
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.tasks.graph.links import end_of
 from memgpt_rag.tasks.graph.paths import Path, PathFinder
 
-DEFAULT_PATHS = 3
 _FOUND = 48
 _MARGIN = 0.1  # below the best path's score; what is worse than that is not read
 
@@ -31,6 +33,15 @@ class Step:
 
     passage: Passage
     share: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON."""
+        return {
+            "id": self.passage.id,
+            "text": self.passage.text,
+            "place": self.passage.place,
+            "share": self.share,
+        }
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,10 @@ class PathAnswer:
     answer: Answer
     steps: tuple[Step, ...]
     end: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON."""
+        return {**self.answer.to_dict(), "end": self.end, "steps": [step.to_dict() for step in self.steps]}
 
 
 def answer_by_paths(
@@ -63,7 +78,11 @@ def answer_by_paths(
         raise ValueError("A question is empty; ask something.")
     for question in questions:
         rag.prompt.question_row(question, [])  # what is too long is refused before anything is searched
-    found = [read_paths(finder.paths(question, _FOUND), options.k) for question in questions]
+    # A search by meaning would find paths even for punctuation.
+    found = [
+        read_paths(finder.paths(question, _FOUND) if says_something(question) else [], options.k)
+        for question in questions
+    ]
     drafts = [
         Draft(question, [joined(path) for path in paths]) for question, paths in zip(questions, found, strict=True)
     ]

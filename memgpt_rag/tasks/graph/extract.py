@@ -113,14 +113,21 @@ class TripleExtractor:
         return matcher
 
 
-def _constrainable(tokenizer: Any) -> LLTokenizer:
-    """The vocabulary of a tokenizer as a grammar needs it."""
+def require_llguidance() -> None:
+    """Raises MissingPackageError: llguidance is not installed."""
     try:
-        from llguidance.hf import from_tokenizer
+        import llguidance  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
             "llguidance", "graph extract", "pip install -c constraints.txt -e '.[graph]'"
         ) from error
+
+
+def _constrainable(tokenizer: Any) -> LLTokenizer:
+    """The vocabulary of a tokenizer as a grammar needs it."""
+    require_llguidance()
+    from llguidance.hf import from_tokenizer
+
     try:
         return from_tokenizer(tokenizer)
     except Exception as error:  # a library of others may raise anything

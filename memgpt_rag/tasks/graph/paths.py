@@ -18,14 +18,14 @@ from typing import Protocol
 
 import numpy as np
 
-from memgpt_rag.limits import require_between
+from memgpt_rag.choices import DEFAULT_HOPS
+from memgpt_rag.limits import MOST_HOPS, require_between
 from memgpt_rag.memory import TermStatistics
 from memgpt_rag.memory.lexical.analysis import query_terms, terms
 from memgpt_rag.memory.lexical.bm25 import weighted_overlap
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retriever
 
-MOST_HOPS = 4
 BEAM = 8  # paths that are followed further
 FIRST = 20  # entries of the search that paths may begin with
 
@@ -76,7 +76,7 @@ class PathFinder:
         ValueError: hops is below 1 or above `MOST_HOPS`.
     """
 
-    def __init__(self, retriever: Retriever, links: Links, *, hops: int = 2):
+    def __init__(self, retriever: Retriever, links: Links, *, hops: int = DEFAULT_HOPS):
         require_between("hops", hops, 1, MOST_HOPS)
         memory = retriever.memory
         memory.term_statistics([])  # raises where the lexical index is missing or unusable

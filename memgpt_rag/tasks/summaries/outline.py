@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -30,6 +31,10 @@ class Section:
     heading: str
     rows: tuple[int, ...]
     central: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as commands and servers write it in JSON."""
+        return {"heading": self.heading, "passages": len(self.rows)}
 
 
 def sections(memory: Searchable, rows: Int[np.ndarray, " n"], most: int, kind: Outline) -> list[Section]:

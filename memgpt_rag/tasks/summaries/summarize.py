@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int
 
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import (
@@ -32,9 +31,10 @@ from memgpt_rag.limits import (
     MOST_RETRIEVED,
     require_between,
 )
+from memgpt_rag.memory import Searchable
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
-from memgpt_rag.retrieval.retriever import Retrieved
+from memgpt_rag.retrieval.retriever import Retrieved, Retriever
 from memgpt_rag.tasks.summaries.outline import Section, sections
 from memgpt_rag.tasks.summaries.summary import Part
 from memgpt_rag.tasks.summaries.writer import Writer
@@ -83,20 +83,21 @@ class SummaryOptions:
         return AskOptions(k=self.k, max_new_tokens=self.part_tokens, retrieve_every=self.retrieve_every)
 
 
-def outline(writer: Writer, options: SummaryOptions = SummaryOptions()) -> list[Section]:
-    """Return the sections of a summary, each with its heading.
+def plan(memory: Searchable, options: SummaryOptions, retriever: Retriever | None = None) -> list[Section]:
+    """Return the sections of a summary, of which topics still have no heading; no language model is asked.
+
+    Args:
+        retriever: finds the entries for what to write about; None where a text is about all of them.
 
     Raises:
-        ValueError: no entry matches the condition, nothing is found for what to write about, or there are no headings.
+        ValueError: as `outline`.
     """
-    retriever = writer.rag.retriever
-    memory, about = retriever.memory, options.about.strip()
-    if about:
-        most = min(options.parts * _ABOUT_ENTRIES, MOST_RETRIEVED)
-        found = retriever.retrieve([about], most, where=options.where)[0]
-        rows: Int[np.ndarray, " n"] = np.array(sorted(entry.row for entry in found), np.int64)
-    else:
+    if retriever is None:
         rows = memory.rows(options.where)
+    else:
+        most = min(options.parts * _ABOUT_ENTRIES, MOST_RETRIEVED)
+        found = retriever.retrieve([options.about.strip()], most, where=options.where)[0]
+        rows = np.array(sorted(entry.row for entry in found), np.int64)
     if not len(rows):
         raise ValueError(
             "No entry was found to write about; "
@@ -106,13 +107,30 @@ def outline(writer: Writer, options: SummaryOptions = SummaryOptions()) -> list[
                 else "name something that the memory holds."
             )
         )
-    named = []
-    for section in sections(memory, rows, options.parts, options.outline):
-        if section.central:
-            central = [_alike(row, memory.passages([row])[0]) for row in section.central]
-            section = replace(section, heading=writer.titles([central])[0])
-        named.append(section)
-    return named
+    return sections(memory, rows, options.parts, options.outline)
+
+
+def named(writer: Writer, planned: Sequence[Section]) -> list[Section]:
+    """Return sections with titles of the language model where they are topics."""
+    memory = writer.rag.retriever.memory
+    return [
+        replace(
+            section, heading=writer.titles([[_alike(row, memory.passages([row])[0]) for row in section.central]])[0]
+        )
+        if section.central
+        else section
+        for section in planned
+    ]
+
+
+def outline(writer: Writer, options: SummaryOptions = SummaryOptions()) -> list[Section]:
+    """Return the sections of a summary, each with its heading.
+
+    Raises:
+        ValueError: no entry matches the condition, nothing is found for what to write about, or there are no headings.
+    """
+    retriever = writer.rag.retriever
+    return named(writer, plan(retriever.memory, options, retriever if options.about.strip() else None))
 
 
 def write(writer: Writer, planned: Sequence[Section], options: SummaryOptions = SummaryOptions()) -> Iterator[Part]:

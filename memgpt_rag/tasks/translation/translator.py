@@ -15,17 +15,17 @@ import pyarrow.compute as pc
 from memgpt_rag.choices import DEFAULT_PAIRS
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.encoders.load import load_memory_encoder
-from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.printable import shortened
-from memgpt_rag.limits import MOST_ENTRIES, MOST_MEMORY_TOKENS, MOST_PAIRS, require_between
+from memgpt_rag.limits import MOST_MEMORY_TOKENS, MOST_PAIRS
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import DEFAULT_GENERATOR, AttendedMemory, MemoryAttentionConfig, MemoryDecoder
-from memgpt_rag.model.prompt import Prompt, language_of
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever
 from memgpt_rag.tasks.translation.decoding import place_terms, write
+from memgpt_rag.tasks.translation.exact_hits import ExactHits, checked, other_language
 from memgpt_rag.tasks.translation.glossary import Glossary
-from memgpt_rag.tasks.translation.pairs import LANGUAGE, MOST_SIDE, TARGET, TRANSLATION, require_pairs, tidy
+from memgpt_rag.tasks.translation.pairs import TARGET, TRANSLATION, require_pairs
 from memgpt_rag.tasks.translation.translation import Translation, UsedPair
 from memgpt_rag.tasks.translation.wording import PairWords
 
@@ -53,8 +53,7 @@ class Translator:
     """
 
     def __init__(self, memory: Memory, encoder: Encoder, model: MemoryDecoder, *, k: int = DEFAULT_PAIRS):
-        require_between("k", k, 1, MOST_ENTRIES)
-        require_pairs(memory)
+        self._hits = ExactHits(memory, k=k)
         self.memory, self.k = memory, k
         self._retriever, self._words = Retriever(memory, encoder), PairWords(Prompt(model.tokenizer))
         begin = model.tokenizer.bos_token_id
@@ -106,13 +105,13 @@ class Translator:
             ValueError: a text is empty or longer than `MOST_SIDE`, or it has too many tokens with its pairs.
             MismatchError: no pair of the memory is in this language.
         """
-        glossary, asked = glossary or Glossary(), [_checked(text) for text in texts]
+        glossary, asked = glossary or Glossary(), [checked(text) for text in texts]
         by_target: dict[str, list[int]] = {}
         for place, text in enumerate(asked):
-            by_target.setdefault(target or _other_language(text), []).append(place)
+            by_target.setdefault(target or other_language(text), []).append(place)
         done: dict[int, Translation] = {}
         for to, places in by_target.items():
-            exact = {place: self._exact(asked[place], to, glossary) for place in places}
+            exact = {place: self._hits.find(asked[place], to, glossary) for place in places}
             done |= {place: one for place, one in exact.items() if one is not None}
             others = sorted((place for place in places if place not in done), key=lambda place: len(asked[place]))
             size = self.model.rows_at_once(_ROWS)
@@ -125,22 +124,9 @@ class Translator:
         """Return the pairs nearest to each text that have a translation in a language, best first."""
         return self._retriever.retrieve(texts, k, where=pc.field(TARGET) == target)
 
-    def source_language(self, target: str) -> str:
-        """Return the language that the memory translates from into this one.
-
-        Raises:
-            MismatchError: no pair of the memory is in this language.
-        """
-        one, other = _languages(self.memory)
-        if target not in (one, other):
-            raise MismatchError(
-                f"The pairs in {self.memory.path} are in {one} and {other}, and {target!r} was asked for; name one of these with --to."
-            )
-        return one if target == other else other
-
     def text_ids(self, text: str, target: str) -> tuple[int, ...]:
         """Return the tokens of a text, up to where its translation begins."""
-        return self._words.text_ids(text, self.source_language(target), target)
+        return self._words.text_ids(text, self._hits.source_language(target), target)
 
     def pair_ids(self, pair: Retrieved) -> tuple[int, ...]:
         """Return the tokens of a pair, as the language model reads them."""
@@ -149,7 +135,7 @@ class Translator:
     def _worked_pairs(self) -> list[Passage]:
         """Return a few short pairs of the memory, as many in each direction, that show the model what a pair is."""
         chosen = []
-        for number, target in enumerate(_languages(self.memory)):
+        for number, target in enumerate(self._hits.languages):
             rows = self.memory.rows(pc.field(TARGET) == target)[:_LOOKED_AT]
             short = [
                 one for one in self.memory.passages(rows) if len(one.text) + len(one.metadata[TRANSLATION]) <= _SHORT
@@ -158,20 +144,9 @@ class Translator:
             chosen.append([short[place] for place in sorted(places) if short])
         return [pair for pairs in zip(*chosen, strict=False) for pair in pairs]
 
-    def _exact(self, text: str, target: str, glossary: Glossary) -> Translation | None:
-        rows = self.memory.rows((pc.field(TARGET) == target) & (pc.field("text") == text)).tolist()[: self.k]
-        if not rows:
-            return None
-        pairs = tuple(
-            UsedPair(Retrieved(row, passage, 1.0, 1.0), float(row == rows[0]))
-            for row, passage in zip(rows, self.memory.passages(rows), strict=True)
-        )
-        terms = glossary.terms(text, self.source_language(target), target)
-        return Translation(text, pairs[0].translation, target, True, pairs, terms)
-
     def _read(self, texts: Sequence[str], target: str, glossary: Glossary) -> list[Translation]:
         """Translate texts that the memory does not hold, in as few batches as there is room for."""
-        language, found = self.source_language(target), self.nearest(texts, target, self.k)
+        language, found = self._hits.source_language(target), self.nearest(texts, target, self.k)
         terms = [glossary.terms(text, language, target) for text in texts]
         asked = [self._words.text_ids(text, language, target) for text in texts]
         entries = [
@@ -221,22 +196,3 @@ def most_tokens(asked: Sequence[Sequence[int]]) -> int:
         asked: tokens of their texts.
     """
     return _MORE_TOKENS + _TOKENS_PER_TOKEN * max(map(len, asked))
-
-
-def _languages(memory: Memory) -> tuple[str, str]:
-    """Return the two languages of a memory's pairs."""
-    first = memory.passages(memory.rows()[:1])[0].metadata
-    return str(first[LANGUAGE]), str(first[TARGET])
-
-
-def _checked(text: str) -> str:
-    tidied = tidy(text)
-    if not 0 < len(tidied) <= MOST_SIDE:
-        raise ValueError(
-            f"A text has {len(tidied):,} characters; expected 1 to {MOST_SIDE:,}: give a sentence, or a few, at a time."
-        )
-    return tidied
-
-
-def _other_language(text: str) -> str:
-    return "en" if language_of(text) == "zh" else "zh"

@@ -1,0 +1,82 @@
+"""/v1/graph/ask: questions are answered by following entities through a memory, with the path shown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field, field_validator
+
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.choices import DEFAULT_HOPS, DEFAULT_MAX_NEW_TOKENS, DEFAULT_PATHS
+from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS, MOST_ENTRIES, MOST_HOPS
+from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.chat_request import Strict
+from memgpt_rag.serving.memories import ServedMemory
+from memgpt_rag.serving.service import Service, access_of, links_of, service_of
+from memgpt_rag.tasks.graph.ask import PathAnswer, answer_by_paths
+from memgpt_rag.tasks.graph.links import links_of as entry_links
+from memgpt_rag.tasks.graph.paths import PathFinder
+
+router = APIRouter(tags=["knowledge graphs"])
+Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+
+
+class GraphAskRequest(Strict):
+    """The body of POST /v1/graph/ask; `model` is the name of a memory of triples, or of texts with a lexical index.
+
+    `k` paths are read, each of at most `hops` entries.
+    """
+
+    model: Annotated[str, Field(max_length=200)]
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_DOCUMENTS)]
+    k: Annotated[int, Field(ge=1, le=MOST_ENTRIES)] = DEFAULT_PATHS
+    hops: Annotated[int, Field(ge=1, le=MOST_HOPS)] = DEFAULT_HOPS
+    max_tokens: Annotated[int, Field(ge=1)] = DEFAULT_MAX_NEW_TOKENS
+
+    @field_validator("input")
+    @classmethod
+    def _says_something(cls, given: str | list[str]) -> str | list[str]:
+        if not all(text.strip() for text in ([given] if isinstance(given, str) else given)):
+            raise ValueError("a question is empty; ask something")
+        return given
+
+
+@router.post("/v1/graph/ask")
+async def ask(request: Request, body: GraphAskRequest) -> dict[str, Any]:
+    """Answer questions over several hops: the name that the best path leads to, the model's words, and the steps of the path.
+
+    Questions that would begin after the server's deadline are left out; then `complete` is false.
+    """
+    service, access, links = service_of(request), access_of(request), links_of(request)
+    served = service.memories.get(service.memory_name(body.model, None, access), access)
+    service.require_length("max_tokens", body.max_tokens)
+    if served.memory.manifest.words is None:
+        raise ApiError(
+            400,
+            f"The memory {served.name!r} has no lexical index, which paths are found by; memgpt-index lexical adds one.",
+            param="model",
+        )
+    questions, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
+    end = time.monotonic() + service.settings.deadline_seconds
+    # A question at a time, so that others to the memories go on between two of them.
+    for question in questions:
+        if time.monotonic() >= end or await request.is_disconnected():
+            break
+        answered = await asyncio.wrap_future(service.engine.call(partial(_answered, service, served, question, body)))
+        told = answered.to_dict()
+        for step, told_step in zip(answered.steps, told["steps"], strict=True):
+            told_step["url"] = links.entry(served, step.passage)
+        data.append({"object": "graph.answer", "index": len(data), **told})
+    return {"object": "list", "data": data, "complete": len(data) == len(questions), "model": served.name}
+
+
+def _answered(service: Service, served: ServedMemory, question: str, body: GraphAskRequest) -> PathAnswer:
+    """Answer a question in the engine's thread."""
+    with served.named(), service.memories.lock:  # the encoder embeds
+        finder = PathFinder(served.rag.retriever, entry_links(served.memory), hops=body.hops)
+        options = AskOptions(k=body.k, max_new_tokens=body.max_tokens)
+        return answer_by_paths(served.rag, finder, [question], options)[0]
