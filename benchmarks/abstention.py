@@ -76,7 +76,7 @@ LABELS = ("supported", "right")
 Seen = dict[str, tuple[list[Observed], dict[str, list[Signals]]]]
 
 
-def label_of(one: Observed, label: str) -> bool:
+def get_label(one: Observed, label: str) -> bool:
     return one.right if label == "right" else one.kind == WITH
 
 
@@ -99,13 +99,13 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
         for one in observed:
             if one.kind in (WITH, *arguments.negatives) and (before or not one.declined):
                 document = (f"{name} article {one.question.article}", "")
-                supported.append(Observation(one.signals, label_of(one, arguments.label), document))
+                supported.append(Observation(one.signals, get_label(one, arguments.label), document))
             if one.kind == WITH:  # the memory cannot help the others: read or not, both are right
                 needed.append(Observation(one.signals, True, (f"{name} article {one.question.article}", "")))
         needed += [
             Observation(signals, False, (f"{name} {kind} {place}", ""))
-            for kind, of in auto.items()
-            for place, signals in enumerate(of)
+            for kind, item in auto.items()
+            for place, signals in enumerate(item)
         ]
     summary = {}
     keys: dict[str, tuple[str, ...]] = {rag.confidence_key: ()}
@@ -117,7 +117,7 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
             "supported": fit(supported, [name for name in arguments.signals if name not in left_out]),
         }
         for name, got in fits.items():
-            weights = ", ".join(f"{figure} {of.weight:+.2f}" for figure, of in got.decision.weights.items())
+            weights = ", ".join(f"{figure} {item.weight:+.2f}" for figure, item in got.decision.weights.items())
             print(
                 f"{key}, {name}: precision {got.precision:.3f} and recall {got.recall:.3f} of no, held out; "
                 f"threshold {got.decision.threshold}; {weights}"
@@ -141,8 +141,8 @@ def report(rag: RAG, seen: Seen) -> None:
         if name in seen:
             results[name]["citation"] = citation(observed)
             results[name]["auto"] = {
-                kind: round(statistics.fmean(rag.confidence.needs_memory(one) for one in of), 3)
-                for kind, of in {
+                kind: round(statistics.fmean(rag.confidence.needs_memory(one) for one in item), 3)
+                for kind, item in {
                     "questions": [one.signals for one in observed if one.kind == WITH],
                     "questions without support": [one.signals for one in observed if one.kind == EASY],
                     **seen[name][1],
@@ -160,25 +160,25 @@ def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
     general = read_confidence(FITTED)[GENERAL if rag.model.reader is None else GENERAL_READER]["supported"]
     found: dict[str, Any] = {"areas": {}, "reliability": {}}
     for negatives in NEGATIVES:
-        of = chosen(observed, [negatives])
+        item = chosen(observed, [negatives])
         for label in LABELS:
-            labels = [label_of(one, label) for one in of]
+            labels = [get_label(one, label) for one in item]
             title = f"{label}, {negatives}"
             if len(set(labels)) < 2:
                 continue
-            groups = [id(one.question) for one in of]
+            groups = [id(one.question) for one in item]
             rows: dict[str, Any] = {}
             for way, decision in (("fitted", rag.confidence.supported), ("general", general)):
                 before = decision.weights.keys() <= set(BEFORE_ANSWER)
-                values = [0.0 if one.declined and not before else decision(one.signals) for one in of]
+                values = [0.0 if one.declined and not before else decision(one.signals) for one in item]
                 rows[way] = {
                     "area": area_interval(values, labels, groups),
                     **decided(values, labels, decision.threshold),
                 }
                 found["reliability"][f"{title}, {way}"] = reliability(values, labels)
             for name in CANDIDATES:
-                rows[f"{name} alone"] = alone([getattr(one.signals, name) for one in of], labels)
-            found["areas"][title] = {"answers": len(of), "yes": sum(labels), "ways": rows}
+                rows[f"{name} alone"] = alone([getattr(one.signals, name) for one in item], labels)
+            found["areas"][title] = {"answers": len(item), "yes": sum(labels), "ways": rows}
     return found
 
 
@@ -214,10 +214,10 @@ def print_table(name: str, result: dict[str, Any]) -> None:
     print(
         f"\n{name}: {result['questions']} questions, each asked of a memory with its paragraph and of memories without"
     )
-    for title, of in result["areas"].items():
-        print(f"{title}: {of['answers']} answers, {of['yes']} of them {title.split(',')[0]}")
+    for title, item in result["areas"].items():
+        print(f"{title}: {item['answers']} answers, {item['yes']} of them {title.split(',')[0]}")
         print(f"    {'by':<22}{'area':>24}{'precision of no':>18}{'recall of no':>14}")
-        for way, row in of["ways"].items():
+        for way, row in item["ways"].items():
             shown = (
                 "{:.3f}".format(*row["area"])
                 if len(row["area"]) == 1

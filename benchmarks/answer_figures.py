@@ -1,4 +1,4 @@
-"""What is told of answers: means per mode, differences to the prompts with their intervals, and a table of them."""
+"""What is reported of answers: means per mode, differences to the prompts with their intervals, and a table of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """Means, and paired differences to the prompts with their intervals; times as medians and median paired ratios."""
     summary: dict[str, Any] = {}
     means = {
-        mode: {figure: statistics.fmean(row[figure] for row in of_mode) for figure in FIGURES}
-        for mode, of_mode in rows.items()
+        mode: {figure: statistics.fmean(row[figure] for row in per_mode) for figure in FIGURES}
+        for mode, per_mode in rows.items()
     }
     prompts = [mode for mode in rows if mode in PASTED]
     best = {
         figure: (min if figure == "nll" else max)(prompts, key=lambda prompt, figure=figure: means[prompt][figure])
         for figure in FIGURES
     }
-    for mode, of_mode in rows.items():
+    for mode, per_mode in rows.items():
         entry: dict[str, Any] = {figure: round(mean, 4) for figure, mean in means[mode].items()}
-        if cites := [row["cites"] for row in of_mode if "cites" in row]:
+        if cites := [row["cites"] for row in per_mode if "cites" in row]:
             entry["cites"] = round(statistics.fmean(cites), 4)
-        entry["first_token_seconds"] = round(statistics.median(row["first_token"] for row in of_mode), 4)
+        entry["first_token_seconds"] = round(statistics.median(row["first_token"] for row in per_mode), 4)
         for name, others in (("best prompt", best), *((prompt, dict.fromkeys(FIGURES, prompt)) for prompt in prompts)):
             entry[f"against {name}"] = {
                 figure: [
@@ -40,14 +40,14 @@ def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
                     for number in interval(
                         [
                             mine[figure] - theirs[figure]
-                            for mine, theirs in zip(of_mode, rows[others[figure]], strict=True)
+                            for mine, theirs in zip(per_mode, rows[others[figure]], strict=True)
                         ]
                     )
                 ]
                 for figure in FIGURES
             }
         ratios = sorted(
-            theirs["first_token"] / mine["first_token"] for mine, theirs in zip(of_mode, rows["prompt-4"], strict=True)
+            theirs["first_token"] / mine["first_token"] for mine, theirs in zip(per_mode, rows["prompt-4"], strict=True)
         )
         entry["sooner than prompt-4"] = [round(ratios[int(len(ratios) * part)], 2) for part in (0.5, 0.1, 0.9)]
         summary[mode] = entry

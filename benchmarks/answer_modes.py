@@ -32,7 +32,7 @@ from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.presets import preset
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
-from memgpt_rag.training.answer_likelihood import Example, answer_losses, losses_of
+from memgpt_rag.training.answer_likelihood import Example, answer_losses, token_losses
 
 ALWAYS = ("prompt-1", "prompt-4")
 MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
@@ -89,11 +89,11 @@ def measure_memory(rag: RAG, asked: Sequence[Question], drafts: Sequence[Draft],
     found = [draft.retrieved[:k] for draft in drafts]
     answers = rag.answer_from(drafts, AskOptions(k=k))
     with torch.no_grad():
-        losses, _ = answer_losses(rag, examples_of(asked, found))
+        losses, _ = answer_losses(rag, make_examples(asked, found))
     rows = []
     for question, draft, answer, loss, entries in zip(asked, drafts, answers, losses.tolist(), found, strict=True):
         row = _row(question, answer.text, loss, answer.timings.first_token - answer.timings.states_ready, language)
-        if gold := gold_of(question, entries):
+        if gold := get_gold(question, entries):
             row["cites"] = float(draft.mass.index(max(draft.mass)) in gold)
         rows.append(row)
     return rows
@@ -102,7 +102,7 @@ def measure_memory(rag: RAG, asked: Sequence[Question], drafts: Sequence[Draft],
 def measure_prompt(rag: RAG, question: Question, pasted: Sequence[Retrieved], language: str) -> Row:
     """Return the figures of a question whose entries stand in its prompt."""
     text, logits, first_token = answer_from_prompt(rag, question, pasted)
-    losses, _ = losses_of([logits], [rag.prompt.answer_ids(question.text, question.answers[0])])
+    losses, _ = token_losses([logits], [rag.prompt.answer_ids(question.text, question.answers[0])])
     return _row(question, text, float(losses[0]), first_token, language)
 
 
@@ -157,14 +157,14 @@ def _row(question: Question, text: str, loss: float, first_token: float, languag
     }
 
 
-def examples_of(questions: Sequence[Question], found: Sequence[Sequence[Retrieved]]) -> list[Example]:
+def make_examples(questions: Sequence[Question], found: Sequence[Sequence[Retrieved]]) -> list[Example]:
     """Return questions as examples with their first gold answer."""
     return [
-        Example(question.text, question.answers[0], of, gold_of(question, of))
-        for question, of in zip(questions, found, strict=True)
+        Example(question.text, question.answers[0], item, get_gold(question, item))
+        for question, item in zip(questions, found, strict=True)
     ]
 
 
-def gold_of(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
+def get_gold(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
     """Return the positions of the entries that contain an answer."""
     return tuple(place for place, entry in enumerate(found) if is_gold(question, entry.passage))

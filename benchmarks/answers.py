@@ -41,8 +41,8 @@ from benchmarks.answer_modes import (
     STATES_BYTES,
     K,
     attends,
-    examples_of,
-    gold_of,
+    get_gold,
+    make_examples,
     measure,
     with_config,
     with_reader,
@@ -125,9 +125,9 @@ def choose(
         found = rags[name].retriever.retrieve([question.text for question in asked], K)
         articles = sorted({question.article for question in asked})[::4]
         held_out[name] = []
-        for question, example in zip(asked, examples_of(asked, found), strict=True):
+        for question, example in zip(asked, make_examples(asked, found), strict=True):
             (held_out[name] if question.article in articles else fitting).append(example)
-    every = [example for of_set in held_out.values() for example in of_set]
+    every = [example for per_set in held_out.values() for example in per_set]
     print(f"{len(fitting)} questions to fit on, {len(every)} held out", flush=True)
     rag, chosen = next(iter(rags.values())), {}  # any one will do: examples bring their entries along
     for name in presets:
@@ -155,8 +155,8 @@ def choose(
         print(f"{name}: {chosen[name]['present']} → {chosen[name]['now']} {got.config}", flush=True)
     if save:
         fitted = json.loads(FITTED.read_text(encoding="utf-8"))
-        of_decoder = fitted.setdefault(decoder_key(model.decoder.config), {})
-        of_decoder.update({name: of["config"] for name, of in chosen.items()})
+        per_decoder = fitted.setdefault(decoder_key(model.decoder.config), {})
+        per_decoder.update({name: item["config"] for name, item in chosen.items()})
         FITTED.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(chosen))
 
@@ -167,7 +167,7 @@ def by_set(rag: RAG, held_out: dict[str, list[Example]], batch_size: int = 8) ->
     means, every = {}, []
     for name, examples in held_out.items():
         parts = [answer_losses(rag, part) for part in alike_batches(examples, batch_size)]
-        words, end = (torch.cat(of) for of in zip(*parts, strict=True))
+        words, end = (torch.cat(item) for item in zip(*parts, strict=True))
         means[name] = round(float(words.mean()), 4)
         every.append(words + END_WEIGHT * end)
     return {**means, "all": round(float(torch.cat(every).mean()), 4)}
@@ -193,7 +193,7 @@ def report(
         for start in tqdm(range(0, len(asked), batch_size), desc=name, disable=None):
             part = asked[start : start + batch_size]
             drafts = rags["prompt-4"].drafts([question.text for question in part], AskOptions(k=K))
-            places += [gold_of(question, draft.retrieved[:K]) for question, draft in zip(part, drafts, strict=True)]
+            places += [get_gold(question, draft.retrieved[:K]) for question, draft in zip(part, drafts, strict=True)]
             for mode, rag in rags.items():
                 keys = [f"{name}: {rag.retriever.search.key or 'dense'}: {mode}: {question.text}" for question in part]
                 answer = partial(in_mode, rag, mode, SETS[name].language)
@@ -203,7 +203,8 @@ def report(
         results[name] = {
             "questions": len(asked),
             "passage found": {
-                f"at {k}": round(statistics.fmean(any(place < k for place in of) for of in places), 3) for k in (1, K)
+                f"at {k}": round(statistics.fmean(any(place < k for place in item) for item in places), 3)
+                for k in (1, K)
             },
             "modes": summarise(rows),
         }
@@ -215,7 +216,9 @@ def in_mode(rag: RAG, mode: str, language: str, part: Sequence[tuple[Question, D
     """Return the figures of some questions in one mode; states are ready, as a memory that stores them has them."""
     drafts = [Draft(draft.question, draft.retrieved) for _, draft in part]
     if attends(mode):
-        rag.model.states_of([rag.prompt.entry_ids(entry.passage) for draft in drafts for entry in draft.retrieved[:K]])
+        rag.model.entry_states(
+            [rag.prompt.entry_ids(entry.passage) for draft in drafts for entry in draft.retrieved[:K]]
+        )
     return measure(rag, [question for question, _ in part], drafts, mode, K, language)
 
 
@@ -261,9 +264,9 @@ def main() -> None:
     memories, questions = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         for name, articles in zip(arguments.sets, cycle(arguments.articles), strict=False):
-            records, of_set = read_set(arguments.data, name, articles)
+            records, per_set = read_set(arguments.data, name, articles)
             memories[name] = build(name, arguments.memories or Path(scratch), encoder, records, words=True)
-            questions[name] = sample(of_set, half, count)
+            questions[name] = sample(per_set, half, count)
         if arguments.what == "choose":
             rags = {name: RAG(memory, encoder, model) for name, memory in memories.items()}
             choose(rags, questions, arguments.presets, arguments.steps, arguments.save)

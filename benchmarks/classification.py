@@ -182,7 +182,7 @@ class Measurement:
         return self.kept.fill(items, read, f"{self.name}: {system}", batch_size)
 
 
-def evidence_of(rows: Sequence[Row]) -> Evidence:
+def get_evidence(rows: Sequence[Row]) -> Evidence:
     return Evidence(*(np.array([row[name] for row in rows]) for name in ("said", "scores", "labels")))
 
 
@@ -202,35 +202,35 @@ def figures(probabilities: np.ndarray, right: np.ndarray, seconds: Sequence[floa
     }
 
 
-def measured(of: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
+def measured(item: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
     """Figures of every system on one set."""
-    task, right = of.task, of.numbers(of.task.texts)
+    task, right = item.task, item.numbers(item.task.texts)
     texts = [one.text for one in task.texts]
-    closed = of.with_prompt("closed book", 0, texts[: task.prompted.get(0)])
+    closed = item.with_prompt("closed book", 0, texts[: task.prompted.get(0)])
     systems = {
         "closed book": figures(normalized([row["said"] for row in closed]), right, [row["seconds"] for row in closed]),
-        "logistic regression": figures(of.regression(), right),
+        "logistic regression": figures(item.regression(), right),
     }
     held = random.Random(1).sample(task.examples, task.fit_on)
     fitted = {}
     for k in neighbors:
-        rows = of.with_memory(f"memory {k}", k, texts[: task.remembered.get(k)])
-        own = of.with_memory(f"examples {k}", k, [one.text for one in held], own=True)
-        mixture = fit_mixture(evidence_of(own), of.numbers(held))
-        evidence, seconds, fitted[str(k)] = evidence_of(rows), [row["seconds"] for row in rows], mixture.to_dict()
+        rows = item.with_memory(f"memory {k}", k, texts[: task.remembered.get(k)])
+        own = item.with_memory(f"examples {k}", k, [one.text for one in held], own=True)
+        mixture = fit_mixture(get_evidence(own), item.numbers(held))
+        evidence, seconds, fitted[str(k)] = get_evidence(rows), [row["seconds"] for row in rows], mixture.to_dict()
         systems[f"memory, {k}"] = figures(mixture(evidence), right, seconds)
         systems[f"memory, {k}, model alone"] = figures(Mixture(1.0, mixture.temperature, 1.0)(evidence), right)
         systems[f"vote of {k}"] = figures(evidence.vote(mixture.vote_temperature), right)
-        prompted = of.with_prompt(f"prompt {k}", k, texts[: task.prompted[k]])
+        prompted = item.with_prompt(f"prompt {k}", k, texts[: task.prompted[k]])
         said = normalized([row["said"] for row in prompted])
         systems[f"prompt, {k}"] = figures(said, right, [row["seconds"] for row in prompted])
         if k == min(neighbors):
-            other = evidence_of(of.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
-            exchanged = (right + 1) % len(of.labels)
+            other = get_evidence(item.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
+            exchanged = (right + 1) % len(item.labels)
             systems[f"labels exchanged: memory, {k}"] = figures(mixture(other), exchanged)
             systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0)(other), exchanged)
     _compare(systems, neighbors)
-    return {"examples": len(task.examples), "labels": len(of.labels), "mixtures": fitted, "systems": systems}
+    return {"examples": len(task.examples), "labels": len(item.labels), "mixtures": fitted, "systems": systems}
 
 
 def _compare(systems: dict[str, Any], neighbors: Sequence[int]) -> None:
@@ -277,8 +277,8 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.sets:
-            of = Measurement(name, SETS[name](arguments.texts), model, encoder, kept, Path(folder))
-            results[name] = measured(of, arguments.neighbors)
+            item = Measurement(name, SETS[name](arguments.texts), model, encoder, kept, Path(folder))
+            results[name] = measured(item, arguments.neighbors)
             print_table(name, results[name])
     print(json.dumps({"benchmark": "classification", "model": model.name, "sets": results}, ensure_ascii=False))
 

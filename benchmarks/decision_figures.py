@@ -29,10 +29,10 @@ def area_interval(values: Sequence[float], labels: Sequence[bool], groups: Seque
     """Area with its 95 % interval, by bootstrap over groups, such as the answers to one question."""
     rng, values, labels = np.random.default_rng(0), np.asarray(values, float), np.asarray(labels, bool)
     _, group = np.unique([str(one) for one in groups], return_inverse=True)
-    rows_of = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    get_rows = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
     drawn = []
     for _ in range(300):
-        rows = np.concatenate([rows_of[number] for number in rng.integers(0, len(rows_of), len(rows_of))])
+        rows = np.concatenate([get_rows[number] for number in rng.integers(0, len(get_rows), len(get_rows))])
         drawn.append(area(values[rows], labels[rows]))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return [round(number, 3) for number in (area(values, labels), float(low), float(high))]
@@ -54,6 +54,6 @@ def reliability(probabilities: Sequence[float], labels: Sequence[bool]) -> dict[
     for number in range(BINS):
         here = np.flatnonzero(places == number)
         if len(here):
-            said, true = (float(np.mean(np.asarray(of)[here])) for of in (probabilities, labels))
+            said, true = (float(np.mean(np.asarray(item)[here])) for item in (probabilities, labels))
             bins.append({"said": round(said, 3), "true": round(true, 3), "answers": len(here)})
     return {"bins": bins, "error": round(calibration_error(probabilities, labels, bins=BINS), 3)}

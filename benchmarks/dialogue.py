@@ -42,7 +42,7 @@ from memgpt_rag.serving.access import EVERYTHING
 from memgpt_rag.serving.chat_request import Message
 from memgpt_rag.serving.conversations import Conversations, joined
 from memgpt_rag.serving.dialogue import Asked as Dialogue
-from memgpt_rag.serving.dialogue import asked_of
+from memgpt_rag.serving.dialogue import read_conversation
 
 DOMAINS = ("film", "music", "travel")
 MOST_CHARACTERS = 300  # of a fact: some are whole articles
@@ -175,7 +175,7 @@ def long_conversation(rag: RAG, folder: Path) -> dict[str, int]:
     known = {"turns": len(conversation.turns()), "with memory": 0, "last turns in the window": 0}
     for _, question, answer in FACTS:
         message = [Message(role="user", content=question)]
-        asked = asked_of(message, conversation.recent(), rag.prompt)
+        asked = read_conversation(message, conversation.recent(), rag.prompt)
         queries, read = [question, asked.query], [turn.question for turn in asked.earlier]
         recalled = conversation.recalled(queries, encoder, read, options.k)
         (draft,) = rag.drafts([question], options, contexts=[asked.context], queries=[asked.query])
@@ -184,7 +184,7 @@ def long_conversation(rag: RAG, folder: Path) -> dict[str, int]:
         window = next(
             tried
             for start in range(TURNS)
-            if len((tried := asked_of(message, said[start:], rag.prompt)).context) and _fits(rag, tried)
+            if len((tried := read_conversation(message, said[start:], rag.prompt)).context) and _fits(rag, tried)
         )
         (draft,) = rag.drafts([question], options, contexts=[window.context], queries=[asked.query])
         known["last turns in the window"] += answer in rag.answer_from([draft], options)[0].text.casefold()

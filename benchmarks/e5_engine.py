@@ -34,7 +34,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.judged_sets import DATA, load
-from benchmarks.retrieval import figures_of, titled
+from benchmarks.retrieval import get_figures, titled
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.document import Block, Document
 from memgpt_rag.encoders.base import Encoder, Vectors
@@ -91,11 +91,11 @@ def texts_of_many_languages(data: Path, count: int) -> list[str]:
         (data / "debian_docs" / "debian-reference.zh.txt").read_text(encoding="utf-8").split("\n\n"),
     ]
     each = -(-(count - len(WRITTEN)) // len(sources))
-    found = [*WRITTEN, *(text.strip()[:1000] for of in sources for text in of[:each] if text.strip())]
+    found = [*WRITTEN, *(text.strip()[:1000] for item in sources for text in item[:each] if text.strip())]
     return list(dict.fromkeys(found))[:count]
 
 
-def passages_of(data: Path, encoder: Encoder, count: int) -> list[str]:
+def get_passages(data: Path, encoder: Encoder, count: int) -> list[str]:
     """Passages as a build cuts them, half of them English."""
     splitter, found = PassageSplitter(encoder.count_tokens), []
     for name in ("xquad-en", "xquad-zh"):
@@ -120,10 +120,12 @@ def measure_speed(ours: dict[str, Encoder], engine: Engine, passages: list[str],
             seconds[name].append(time.process_time() - began)
     return {
         name: {
-            "passages a core second": round(len(passages) / statistics.median(of), 1),
-            "times the engine": round(statistics.median(a / b for a, b in zip(seconds["engine"], of, strict=True)), 2),
+            "passages a core second": round(len(passages) / statistics.median(item), 1),
+            "times the engine": round(
+                statistics.median(a / b for a, b in zip(seconds["engine"], item, strict=True)), 2
+            ),
         }
-        for name, of in seconds.items()
+        for name, item in seconds.items()
     }
 
 
@@ -151,7 +153,7 @@ def measure_retrieval(encoder: Encoder, engine: Engine, names: Sequence[str], da
         judged = load(name, data)
         documents, queries = titled(judged), list(judged.judged.values())
         ours, theirs = (
-            figures_of(judged, one.encode_queries(queries) @ one.encode_passages(documents).T)["nDCG@10"]
+            get_figures(judged, one.encode_queries(queries) @ one.encode_passages(documents).T)["nDCG@10"]
             for one in (encoder, engine)
         )
         results[name] = {
@@ -180,14 +182,14 @@ def main() -> None:
             " ".join(way): exact if way == WAYS[0] else load_encoder(EncoderConfig(backend=way[0], precision=way[1]))
             for way in WAYS
         }
-        result["speed"] = measure_speed(ours, engine, passages_of(given.data, exact, given.passages), given.repeats)
+        result["speed"] = measure_speed(ours, engine, get_passages(given.data, exact, given.passages), given.repeats)
     if "vectors" in given.parts:
         result["vectors"] = {"fp32": measure_vectors(exact, engine, texts_of_many_languages(given.data, given.texts))}
     if "retrieval" in given.parts:
         result["retrieval"] = measure_retrieval(exact, engine, given.sets, given.data)
     for part, rows in result.items():
         for name, figures in rows.items():
-            print(f"{part:<10} {name:<15}" + "  ".join(f"{of} {value}" for of, value in figures.items()))
+            print(f"{part:<10} {name:<15}" + "  ".join(f"{item} {value}" for item, value in figures.items()))
     print(json.dumps(result))
 
 

@@ -31,7 +31,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.embedding_peers import PEERS
 from benchmarks.judged_sets import DATA, load
-from benchmarks.retrieval import figures_of, titled
+from benchmarks.retrieval import get_figures, titled
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
@@ -62,7 +62,7 @@ def core_seconds(job: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def engine_of(encoder: Encoder, kept: Path | None = None) -> LocalEngine:
+def make_engine(encoder: Encoder, kept: Path | None = None) -> LocalEngine:
     """Keeps cuts in a folder, as the command does."""
     return LocalEngine(encoder, SplitterRecipe(None, MAX_TOKENS, kept)(lambda: encoder))
 
@@ -79,14 +79,14 @@ def measure_builds(
         records, file = _documents(documents, first, count), Path(scratch) / "documents.jsonl"
         _write(file, records)
         files = find_files((file,), ())
-        texts = [p.titled_text for block in PassageStream(files, engine_of(first), ReadOptions()) for p in block]
+        texts = [p.titled_text for block in PassageStream(files, make_engine(first), ReadOptions()) for p in block]
         for encoder in loaded.values():
             _ = encoder.fingerprint
         plain.encode(texts[:64])
 
         def build(encoder: Encoder, folder: str) -> None:
             kept = Path(scratch) / f"cache of {folder}"  # of its own, so that no first build profits from another
-            build_memory(files, Path(scratch) / folder, engine_of(encoder, kept), tokenizer_name=name)
+            build_memory(files, Path(scratch) / folder, make_engine(encoder, kept), tokenizer_name=name)
 
         times: dict[str, list[float]] = {"plain": [], **{" ".join(way): [] for way in ways}, "again, 1 % changed": []}
         for turn in range(repeats):
@@ -99,13 +99,13 @@ def measure_builds(
             times["again, 1 % changed"].append(core_seconds(lambda f=folder: build(first, f)))  # type: ignore[misc]
             _write(file, records)
         against = {
-            what: round(statistics.median(p / own for p, own in zip(times["plain"], of, strict=True)), 3)
-            for what, of in times.items()
+            what: round(statistics.median(p / own for p, own in zip(times["plain"], item, strict=True)), 3)
+            for what, item in times.items()
         }
         fp32, again = times["torch fp32"], times["again, 1 % changed"]
         return {
             "passages": len(texts),
-            "core_seconds": {what: round(statistics.median(of), 2) for what, of in times.items()},
+            "core_seconds": {what: round(statistics.median(item), 2) for what, item in times.items()},
             "against_plain": against,
             "second_build": round(statistics.median(a / b for a, b in zip(fp32, again, strict=True)), 1),
             "peers": _peers(Path(scratch), texts, name, peers_python) if peers_python else {},
@@ -114,18 +114,18 @@ def measure_builds(
 
 def measure_quality(name: str, ways: Sequence[Way], data: Path) -> dict[str, Any]:
     """nDCG@10 with questions in fp32, as memories are asked; the loss is that against keys in fp32."""
-    sets = {of: load(of, data) for of in JUDGED}
+    sets = {item: load(item, data) for item in JUDGED}
     exact = load_encoder(name)
-    asked = {of: exact.encode_queries(list(one.judged.values())) for of, one in sets.items()}
+    asked = {item: exact.encode_queries(list(one.judged.values())) for item, one in sets.items()}
     results: dict[str, Any] = {}
     for way in ways:
         encoder = exact if way == EXACT else load_encoder(EncoderConfig(name, backend=way[0], precision=way[1]))
-        of_way = {
-            of: figures_of(one, asked[of] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
-            for of, one in sets.items()
+        per_way = {
+            item: get_figures(one, asked[item] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
+            for item, one in sets.items()
         }
-        results[" ".join(way)] = {of: round(value, 4) for of, value in of_way.items()}
-        losses = [results[" ".join(EXACT)][of] - value for of, value in of_way.items()]
+        results[" ".join(way)] = {item: round(value, 4) for item, value in per_way.items()}
+        losses = [results[" ".join(EXACT)][item] - value for item, value in per_way.items()]
         results[" ".join(way)]["worst loss"] = round(max(losses), 4)
     return results
 
@@ -157,7 +157,7 @@ def measure_queries(names: list[str], ways: Sequence[Way], count: int = 100) -> 
 def _documents(file: Path, encoder: Encoder, count: int) -> list[dict[str, str]]:
     """Passages of a file's documents as records of their own, so that one of them can change: a hundredth is then a few."""
     records: list[dict[str, str]] = []
-    for block in PassageStream(find_files((file,), ()), engine_of(encoder), ReadOptions()):
+    for block in PassageStream(find_files((file,), ()), make_engine(encoder), ReadOptions()):
         records += [{"id": str(len(records) + n), "title": p.title, "text": p.text} for n, p in enumerate(block)]
         if len(records) >= count:
             break
@@ -227,7 +227,9 @@ def main() -> None:
         "query": lambda: measure_queries([given.encoder, E5_ENCODER], ways),
     }[given.what]()
     for what, figures in result.items():
-        shown = "  ".join(f"{of} {value}" for of, value in figures.items()) if isinstance(figures, dict) else figures
+        shown = (
+            "  ".join(f"{item} {value}" for item, value in figures.items()) if isinstance(figures, dict) else figures
+        )
         print(f"{what:<42}{shown}")
     print(json.dumps(result))
 

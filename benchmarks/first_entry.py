@@ -62,7 +62,7 @@ def documents_in(wanted: Collection[str]) -> Callable[[Passage], set[str]]:
     return lambda passage: {passage.document_id} & set(wanted)
 
 
-def questions_of(
+def get_questions(
     name: str, arguments: argparse.Namespace, folder: Path, encoder: Encoder
 ) -> tuple[Memory, list[Asked]]:
     """The memory of a set, with a lexical index, and its questions."""
@@ -80,10 +80,10 @@ def questions_of(
             for query, text in judged.judged.items()
         ]
     else:
-        records, of_set = read_set(arguments.data, name, arguments.articles)
+        records, per_set = read_set(arguments.data, name, arguments.articles)
         memory = build(name, folder, encoder, records, words=True)
         asked = [
-            Asked(one.text, answer_in(partial(is_gold, one))) for one in sample(of_set, REPORTING, arguments.questions)
+            Asked(one.text, answer_in(partial(is_gold, one))) for one in sample(per_set, REPORTING, arguments.questions)
         ]
     return memory, asked
 
@@ -162,7 +162,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.sets:
             encoder = load_encoder(EncoderConfig(precision=arguments.precision))
-            memory, asked = questions_of(name, arguments, folder, encoder)
+            memory, asked = get_questions(name, arguments, folder, encoder)
             results[name] = measure(memory, asked, load_memory_encoder(memory.manifest.encoder))
             print_table(name, results[name])
     print(json.dumps(results, ensure_ascii=False))

@@ -50,13 +50,13 @@ def read(data: Path, language: str) -> tuple[list[str], list[tuple[str, int]]]:
     return [paragraph["context"] for paragraph in paragraphs], asked
 
 
-def timed(of: Callable[[], Any], repeats: int) -> float:
+def timed(item: Callable[[], Any], repeats: int) -> float:
     """Median milliseconds; the first call is not counted."""
     times = []
     for _ in range(repeats + 1):
         torch.cuda.synchronize()
         began = time.perf_counter()
-        of()
+        item()
         torch.cuda.synchronize()
         times.append(1000 * (time.perf_counter() - began))
     return statistics.median(times[1:])
@@ -128,7 +128,7 @@ def timings(model: MemoryDecoder, entries: Sequence[Ids], question: Ids, repeats
 def largest(model: MemoryDecoder, entries: Sequence[Ids], question: Ids, most: int) -> dict[str, Any]:
     """k at batch 1, doubled until the GPU is full."""
     ids, found = torch.tensor([question], device=model.decoder.device), {"k": 0}
-    states = model.states_of(entries)
+    states = model.entry_states(entries)
     for k in (2**power for power in range(6, 32)):
         if k > most or not (measured := _at(model, ids, states, k)):
             break

@@ -47,7 +47,7 @@ from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retriever
 from memgpt_rag.tasks.graph.ask import answer_by_paths, joined, read_paths
 from memgpt_rag.tasks.graph.build import build_graph_memory
-from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, end_of
+from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, path_end
 from memgpt_rag.tasks.graph.paths import PathFinder
 from memgpt_rag.tasks.graph.read import read_triples
 
@@ -79,17 +79,17 @@ class Answering:
         ]
 
     def one_search(self, questions: Sequence[HopQuestion]) -> list[Row]:
-        return self._told(self._rag.drafts(_texts(questions)), questions, "memory", 4)
+        return self._rows(self._rag.drafts(_texts(questions)), questions, "memory", 4)
 
     def prompt(self, questions: Sequence[HopQuestion]) -> list[Row]:
         found = [read_paths(self._finder.paths(question.text, 48), DEFAULT_PATHS) for question in questions]
         drafts = [Draft(question.text, [joined(path) for path in paths]) for question, paths in zip(questions, found)]
-        return self._told(drafts, questions, "prompt", DEFAULT_PATHS)
+        return self._rows(drafts, questions, "prompt", DEFAULT_PATHS)
 
     def closed_book(self, questions: Sequence[HopQuestion]) -> list[Row]:
-        return self._told([Draft(question.text) for question in questions], questions, "closed_book", 1)
+        return self._rows([Draft(question.text) for question in questions], questions, "closed_book", 1)
 
-    def _told(self, drafts: Sequence[Draft], questions: Sequence[HopQuestion], mode: Mode, k: int) -> list[Row]:
+    def _rows(self, drafts: Sequence[Draft], questions: Sequence[HopQuestion], mode: Mode, k: int) -> list[Row]:
         answers = self._rag.answer_from(drafts, AskOptions(mode, k, max_new_tokens=_TOKENS))
         return [_row(answer.text, question) for answer, question in zip(answers, questions, strict=True)]
 
@@ -134,7 +134,9 @@ def _search_alone(finder: PathFinder) -> Callable[[Sequence[HopQuestion]], list[
 
     def answered(questions: Sequence[HopQuestion]) -> list[Row]:
         found = [(finder.paths(question.text, 1), question) for question in questions]
-        return [_row((end_of(question.text, paths[0]) if paths else None) or "", question) for paths, question in found]
+        return [
+            _row((path_end(question.text, paths[0]) if paths else None) or "", question) for paths, question in found
+        ]
 
     return answered
 

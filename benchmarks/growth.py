@@ -56,13 +56,13 @@ def write_records(path: Path, count: int) -> None:
             file.write(json.dumps({"id": str(number), "text": " ".join(words[rng.permutation(chosen)]) + "."}) + "\n")
 
 
-def engine_of(encoder: str) -> LocalEngine:
+def make_engine(encoder: str) -> LocalEngine:
     loaded = load_encoder(EncoderConfig(encoder))
     return LocalEngine(loaded, SplitterRecipe(None, 160)(lambda: loaded))
 
 
 def plan(source: Path, encoder: str, recall: float) -> dict[str, float | str]:
-    engine = engine_of(encoder)
+    engine = make_engine(encoder)
     planned = plan_memory(PassageStream(find_files([source]), engine, ReadOptions()), dimension=384)
     expected = forecast(planned, engine.encoder, {}, Constraints(recall=recall))
     return {
@@ -86,7 +86,7 @@ def build(source: Path, encoder: str, folder: Path, recall: float) -> dict[str, 
     watching = threading.Thread(target=watch)
     watching.start()
     new = NewMemory(lexical=True)  # as by default on the command line
-    report = build_memory(find_files([source]), folder, engine_of(encoder), tokenizer_name=encoder, new=new)
+    report = build_memory(find_files([source]), folder, make_engine(encoder), tokenizer_name=encoder, new=new)
     began = time.perf_counter()
     with one_thread():
         (choice,) = index_memory(folder, recall=recall).values()
@@ -121,7 +121,7 @@ def search(folder: Path) -> dict[str, float]:
                 times[name].append(time.perf_counter() - began)
                 assert len(set(found.rows[0])) == 10
     return {"open_ms": 1000 * statistics.median(opened)} | {
-        name: 1000 * statistics.median(of[10:]) for name, of in times.items()
+        name: 1000 * statistics.median(item[10:]) for name, item in times.items()
     }
 
 
@@ -172,8 +172,8 @@ def main() -> None:
             names = ("seconds", "index_seconds", "peak_mb", "disk_mb", "exact_ms", "index_ms", "index", "open_ms")
             print(f"{count:,} entries".ljust(24) + f"{'plan':>18}{'actual':>18}")
             for name in names:
-                of = [results[-1][kind].get(name, "") for kind in ("plan", "actual")]
-                shown = "".join(f"{one:>18,.2f}" if isinstance(one, float | int) else f"{one:>18}" for one in of)
+                item = [results[-1][kind].get(name, "") for kind in ("plan", "actual")]
+                shown = "".join(f"{one:>18,.2f}" if isinstance(one, float | int) else f"{one:>18}" for one in item)
                 print(f"{name.replace('_', ' '):<24}{shown}", flush=True)
     print(json.dumps(results))
 

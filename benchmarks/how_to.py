@@ -73,7 +73,7 @@ def judged(question: HowTo, answer: Answer) -> dict[str, Any]:
     }
 
 
-def rows_of(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def get_rows(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The rows of every mode, preset and reader in turn, by name; those that are kept are not asked again."""
     kept, questions = KeptAnswers(arguments.answers), read_questions()[:: arguments.every]
     if arguments.files:
@@ -121,13 +121,14 @@ def print_table(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Print the shares, over all questions and by language, and return them."""
     result: dict[str, Any] = {"all": shares(rows)}
     for language in ("en", "zh"):
-        if of_language := [row for row in rows if row["key"].rpartition(": ")[2].startswith(language)]:
-            result[language] = shares(of_language)
+        if per_language := [row for row in rows if row["key"].rpartition(": ")[2].startswith(language)]:
+            result[language] = shares(per_language)
     print(f"\n{name}: {len(rows)} questions")
     print("    " + "".join(f"{figure:>24}" for figure in FIGURES))
-    for part, of in result.items():
+    for part, item in result.items():
         print(
-            f"{part:<4}" + "".join("{:>8.0%} [{:>4.0%}, {:>4.0%}]".format(*of[figure]).rjust(24) for figure in FIGURES),
+            f"{part:<4}"
+            + "".join("{:>8.0%} [{:>4.0%}, {:>4.0%}]".format(*item[figure]).rjust(24) for figure in FIGURES),
             flush=True,
         )
     return result
@@ -159,7 +160,7 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
             ]
             change = interval([mine - theirs for theirs, mine in zip(*values)])
             result[title][figure] = [round(number, 3) for number in change]
-            means = [statistics.fmean(of) for of in values]
+            means = [statistics.fmean(item) for item in values]
             print("{:<18}{:>5.0%} → {:>4.0%}   {:+.3f} [{:+.3f}, {:+.3f}]".format(figure, *means, *change))
         for question in both:
             was, now = old[one][question], new[other][question]
@@ -193,7 +194,7 @@ def main() -> None:
     results = (
         compare(*arguments.compare)
         if arguments.compare
-        else {name: print_table(name, rows) for name, rows in rows_of(arguments)}
+        else {name: print_table(name, rows) for name, rows in get_rows(arguments)}
     )
     print(json.dumps(results, ensure_ascii=False))
 

@@ -42,11 +42,11 @@ MOST_FACTS, BATCH, QUESTIONS = 8, 64, 400
 Fact = tuple[tuple[int, int], tuple[int, int]]
 
 
-def facts_of(rng: np.random.Generator, count: int) -> list[Fact]:
+def get_facts(rng: np.random.Generator, count: int) -> list[Fact]:
     """Return facts with different names."""
     facts: dict[tuple[int, int], tuple[int, int]] = {}
     while len(facts) < count:
-        name, number = (tuple(map(int, rng.choice(of, 2))) for of in (NAMES, NUMBERS))
+        name, number = (tuple(map(int, rng.choice(item, 2))) for item in (NAMES, NUMBERS))
         facts[name] = number
     return list(facts.items())
 
@@ -64,7 +64,7 @@ def train(model_type: str, width: int, steps: int, seed: int = 0) -> torch.nn.Mo
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    config = small_config(model_type, **sizes_of(width))
+    config = small_config(model_type, **get_sizes(width))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -88,7 +88,7 @@ def training_batch(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor
     """Return prompts of so many facts with a question and its answer, and the answers."""
     rows, answers = [], []
     for _ in range(BATCH):
-        facts = facts_of(rng, count)
+        facts = get_facts(rng, count)
         asked = facts[rng.integers(count)]
         rows.append([BEGIN, *(token for fact in facts for token in entry(fact)), *question(asked), *asked[1]])
         answers.append(asked[1])
@@ -128,31 +128,31 @@ def measure(decoder: torch.nn.Module, margin: float) -> dict[str, Any]:
     }
     rng, table = np.random.default_rng(1), {}
     for count in (1, 2, 4, 8):
-        asked = [(facts_of(rng, count), int(rng.integers(count))) for _ in range(QUESTIONS)]
+        asked = [(get_facts(rng, count), int(rng.integers(count))) for _ in range(QUESTIONS)]
         rows: dict[str, list[float]] = {}
         for way, config in ways.items():
             model.config = config
             rows[way] = [recalls(model, way, facts, place, margin) for facts, place in asked]
         table[str(count)] = {
             way: {
-                "recall": round(statistics.fmean(of), 3),
+                "recall": round(statistics.fmean(item), 3),
                 "against the prompt": [
-                    round(one, 3) for one in interval([a - b for a, b in zip(of, rows["prompt"], strict=True)])
+                    round(one, 3) for one in interval([a - b for a, b in zip(item, rows["prompt"], strict=True)])
                 ],
             }
-            for way, of in rows.items()
+            for way, item in rows.items()
         }
         shown = "  ".join(
-            "{} {:.0%} ({:+.0%} [{:+.0%}, {:+.0%}])".format(way, of["recall"], *of["against the prompt"])
-            for way, of in table[str(count)].items()
+            "{} {:.0%} ({:+.0%} [{:+.0%}, {:+.0%}])".format(way, item["recall"], *item["against the prompt"])
+            for way, item in table[str(count)].items()
         )
         print(f"  {count} facts: {shown}", flush=True)
     return table
 
 
-def bytes_of(model: MemoryDecoder, tokens: int = 6) -> dict[str, float]:
+def folder_bytes(model: MemoryDecoder, tokens: int = 6) -> dict[str, float]:
     """Return bytes of an entry: of each token in attention layers, and of the states of recurrent layers."""
-    (states,) = model.states_of([list(range(8, 8 + tokens))])
+    (states,) = model.entry_states([list(range(8, 8 + tokens))])
     recurrent = sum(state.nbytes for state in states.recurrent.values())
     return {"per token": (states.num_bytes - recurrent) / tokens, "per entry": recurrent}
 
@@ -167,19 +167,20 @@ def times(model: MemoryDecoder, tokens: int, k: int = 4, repeats: int = 7, writt
     rng = np.random.default_rng(2)
     entries = [rng.integers(8, 72, tokens).tolist() for _ in range(k)]
     asked, pasted = [ASK, 9, 10, SAYS], [token for one in entries for token in one]
-    model.states_of(entries)
+    model.entry_states(entries)
     settings = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     seconds: dict[str, list[tuple[float, float]]] = {"memory": [], "prompt": []}
     for _ in range(repeats):
-        for way, ids, of in (("memory", asked, entries), ("prompt", [*pasted, *asked], [])):
+        for way, ids, item in (("memory", asked, entries), ("prompt", [*pasted, *asked], [])):
             taken = []
             for count in (1, 1 + written):
                 began = time.perf_counter()
-                model.generate(torch.tensor([ids]), memory=model.make_memory([of]), max_new_tokens=count, **settings)
+                model.generate(torch.tensor([ids]), memory=model.make_memory([item]), max_new_tokens=count, **settings)
                 taken.append(time.perf_counter() - began)
             seconds[way].append((taken[0], (taken[1] - taken[0]) / written))
     medians = {
-        way: [round(1000 * statistics.median(of), 2) for of in zip(*runs, strict=True)] for way, runs in seconds.items()
+        way: [round(1000 * statistics.median(item), 2) for item in zip(*runs, strict=True)]
+        for way, runs in seconds.items()
     }
     first, further = (sorted(p[part] / m[part] for m, p in zip(*seconds.values(), strict=True)) for part in (0, 1))
     return {
@@ -191,13 +192,13 @@ def times(model: MemoryDecoder, tokens: int, k: int = 4, repeats: int = 7, writt
 
 def timed(model_type: str, width: int) -> dict[str, Any]:
     """Return the times of a type with random weights, and the bytes of its states."""
-    model = MemoryDecoder(small_decoder(model_type, **sizes_of(width)), None, prefix_ids=[BEGIN])
-    found = {"bytes": bytes_of(model), **times(model, tokens=100)}
+    model = MemoryDecoder(small_decoder(model_type, **get_sizes(width)), None, prefix_ids=[BEGIN])
+    found = {"bytes": folder_bytes(model), **times(model, tokens=100)}
     print(f"{model_type}: {found}", flush=True)
     return found
 
 
-def sizes_of(width: int) -> dict[str, int]:
+def get_sizes(width: int) -> dict[str, int]:
     """Return the sizes of a small decoder that go with its width."""
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "shared_intermediate_size": 2 * width}
     return sizes | {"mamba_n_heads": width // 4, "vocab_size": WORDS}  # heads of 8 each, twice the width
@@ -209,7 +210,7 @@ def runs(types: list[str], width: int, steps: int, margin: float) -> Iterator[tu
         result: dict[str, Any] = {"weights": sum(one.numel() for one in decoder.parameters())}
         result["recall"] = measure(decoder, margin)
         model = MemoryDecoder(decoder, None, prefix_ids=[BEGIN])
-        result |= {"bytes": bytes_of(model), "times": times(model, tokens=100)}
+        result |= {"bytes": folder_bytes(model), "times": times(model, tokens=100)}
         print(f"  {result['weights']:,} weights; bytes {result['bytes']}; {result['times']}", flush=True)
         yield model_type, result
 

@@ -43,7 +43,7 @@ def cranfield(folder: Path) -> RetrievalDataset:
 
     The judgements name a query by its place in the file, not by the <num> that stands there. Their grades are 1 for
     relevant and 0 for what the original marks -1; a single 3 is left from the original's own scale and counts as 1. Two
-    documents are empty. Texts begin with their title, which is not told twice.
+    documents are empty. Texts begin with their title, which is not given twice.
     """
     documents = {}
     for found in re.findall(r"<doc>(.*?)</doc>", (folder / "cran.all.1400.xml").read_text(encoding="utf-8"), re.DOTALL):
@@ -63,8 +63,10 @@ def cisi(folder: Path) -> RetrievalDataset:
 
     The judgements list what is relevant, with no grade. Some queries are abstracts themselves: title and words are asked.
     """
-    documents = {number: Document(of.get("T", ""), of.get("W", "")) for number, of in _smart(folder / "CISI.ALL")}
-    queries = {number: " ".join(filter(None, (of.get("T"), of["W"]))) for number, of in _smart(folder / "CISI.QRY")}
+    documents = {number: Document(item.get("T", ""), item.get("W", "")) for number, item in _smart(folder / "CISI.ALL")}
+    queries = {
+        number: " ".join(filter(None, (item.get("T"), item["W"]))) for number, item in _smart(folder / "CISI.QRY")
+    }
     judgements: dict[str, dict[str, int]] = {}
     for line in (folder / "CISI.REL").read_text(encoding="utf-8").splitlines():
         query, document, *_ = line.split()
@@ -92,7 +94,9 @@ def xquad_zh_en(folder: Path) -> RetrievalDataset:
 def hotpotqa(folder: Path) -> RetrievalDataset:
     """Two paragraphs answer a question together; supporting facts name them by their title, which is unique."""
     corpus = _json(folder / "hotpotqa_data_train_corpus.json")
-    documents = {str(place): Document(title, "".join(of).strip()) for place, (title, of) in enumerate(corpus.items())}
+    documents = {
+        str(place): Document(title, "".join(item).strip()) for place, (title, item) in enumerate(corpus.items())
+    }
     numbers = {title: str(place) for place, title in enumerate(corpus)}
     asked = _json(folder / "hotpotqa_data_qa_train.json")
     return RetrievalDataset(
@@ -107,7 +111,7 @@ def hotpotqa(folder: Path) -> RetrievalDataset:
 def musique(folder: Path) -> RetrievalDataset:
     """Two to four paragraphs answer a question together. Titles are not unique: a paragraph is its title and its text."""
     corpus = _json(folder / "musique_data_train_corpus.json")
-    documents, _ = merge_equal((str(place), Document(of["title"], of["text"])) for place, of in enumerate(corpus))
+    documents, _ = merge_equal((str(place), Document(item["title"], item["text"])) for place, item in enumerate(corpus))
     numbers = {document: name for name, document in documents.items()}
     asked = _json(folder / "musique_data_qa_train.json")
     return RetrievalDataset(
@@ -116,9 +120,9 @@ def musique(folder: Path) -> RetrievalDataset:
         {one["id"]: one["question"] for one in asked},
         {
             one["id"]: {
-                numbers[Document(of["title"], of["paragraph_text"])]: 1
-                for of in one["paragraphs"]
-                if of["is_supporting"]
+                numbers[Document(item["title"], item["paragraph_text"])]: 1
+                for item in one["paragraphs"]
+                if item["is_supporting"]
             }
             for one in asked
         },
@@ -162,20 +166,21 @@ def _smart(path: Path) -> list[tuple[str, dict[str, str]]]:
         else:
             lines.append(line)
     return [
-        (number, {name: " ".join(" ".join(of).split()) for name, of in fields.items()}) for number, fields in records
+        (number, {name: " ".join(" ".join(item).split()) for name, item in fields.items()})
+        for number, fields in records
     ]
 
 
 if __name__ == "__main__":
-    for of_name in JUDGED_SETS:
+    for per_name in JUDGED_SETS:
         try:
-            judged = load(of_name)
+            judged = load(per_name)
         except FileNotFoundError as missing:
             print(missing)
             continue
         relevant = sum(len(judged.relevant(query)) for query in judged.judged)
         print(
-            f"{of_name:<12} {len(judged.documents):>6,} documents  {len(judged.queries):>5,} queries, "
+            f"{per_name:<12} {len(judged.documents):>6,} documents  {len(judged.queries):>5,} queries, "
             f"{len(judged.judged):>5,} judged with {relevant / len(judged.judged):.1f} relevant documents  "
             f"{len(judged.answers):>5,} with answers"
         )

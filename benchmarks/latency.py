@@ -70,22 +70,22 @@ def build(folder: Path, data: Path, encoder: Encoder, models: dict[str, MemoryDe
     return memories
 
 
-def seconds(of: Callable[[], Any]) -> float:
+def seconds(item: Callable[[], Any]) -> float:
     began = time.perf_counter()
-    of()
+    item()
     return time.perf_counter() - began
 
 
 def ratios(rows: Sequence[dict[str, float]], one: str, other: str) -> list[float]:
     """Median, 10th and 90th percentile of the paired ratios of `one` to `other`."""
-    of_rows = sorted(row[one] / row[other] for row in rows)
-    return [round(of_rows[int(len(of_rows) * part)], 3) for part in (0.5, 0.1, 0.9)]
+    row_values = sorted(row[one] / row[other] for row in rows)
+    return [round(row_values[int(len(row_values) * part)], 3) for part in (0.5, 0.1, 0.9)]
 
 
 def first_token(rags: dict[str, RAG], found: list[Retrieved], repeats: int) -> list[dict[str, float]]:
     """Seconds of each mode, in turn, so that what is compared is measured side by side."""
     closed = {"nothing": ([], []), "prompt": (found, [])}
-    modes = {mode: (rags["quality"], *of) for mode, of in closed.items()}
+    modes = {mode: (rags["quality"], *item) for mode, item in closed.items()}
     modes |= {preset: (rags[preset], [], found) for preset in PRESETS}
     rows: list[dict[str, float]] = []
     for repeat in range(repeats + 1):
@@ -138,8 +138,8 @@ def llama_cpp(rag: RAG, found: list[Retrieved], repeats: int, tokens: int) -> di
             timings.append((answer if isinstance(answer, dict) else json.loads(answer))["timings"])
         return {
             "prompt_tokens_read": timings[-1]["prompt_n"],
-            "first_token_ms": round(statistics.median(of["prompt_ms"] for of in timings), 1),
-            "decode_ms": round(statistics.median(of["predicted_per_token_ms"] for of in timings), 2),
+            "first_token_ms": round(statistics.median(item["prompt_ms"] for item in timings), 1),
+            "decode_ms": round(statistics.median(item["predicted_per_token_ms"] for item in timings), 2),
         }
 
 
@@ -169,30 +169,30 @@ def main() -> None:
             if weights == "int8":
                 add_int8_weights(decoder.decoder)
             print(f"\nweights {weights}: time to first token, and how many times sooner than the prompt (10 %–90 %)")
-            of_weights: dict[str, Any] = {}
+            weight_values: dict[str, Any] = {}
             for k in KS:
                 rows = first_token(rags, every[:k], arguments.repeats)
-                of_k = {}
+                per_k = {}
                 for mode in rows[0]:
                     sooner = ratios(rows, "prompt", mode)
                     milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 1)
-                    of_k[mode] = {"ms": milliseconds, "sooner": sooner}
+                    per_k[mode] = {"ms": milliseconds, "sooner": sooner}
                     print(
                         f"  k = {k:<3} {mode:<9}{milliseconds:>9.1f} ms   {sooner[0]:.1f} [{sooner[1]:.1f}, {sooner[2]:.1f}]",
                         flush=True,
                     )
-                of_weights[f"k={k}"] = of_k
+                weight_values[f"k={k}"] = per_k
             print(f"weights {weights}: decoding, k = 8, and how much slower than without memory (10 %–90 %)")
             rows = decoding(rags, every[:8], arguments.repeats, arguments.tokens)
             for mode in rows[0]:
                 slower = [round(ratio - 1, 3) for ratio in ratios(rows, mode, "nothing")]
                 milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 2)
-                of_weights[f"decode {mode}"] = {"ms": milliseconds, "slower": slower}
+                weight_values[f"decode {mode}"] = {"ms": milliseconds, "slower": slower}
                 print(
                     f"  {mode:<9}{milliseconds:>9.2f} ms   {slower[0]:+.1%} [{slower[1]:+.1%}, {slower[2]:+.1%}]",
                     flush=True,
                 )
-            results[weights] = of_weights
+            results[weights] = weight_values
         results["llama.cpp"] = {f"k={k}": llama_cpp(rags["quality"], every[:k], 3, arguments.tokens) for k in KS}
         print("llama.cpp, 4-bit weights:", results["llama.cpp"])
     print(json.dumps(results))

@@ -87,7 +87,7 @@ def read_news(
     records: list[dict[str, str]] = []
     questions: list[Question] = []
     for event, (one, other) in enumerate(same_event(texts)[:max_events]):
-        records += [{"id": f"{event}.{place}", "text": texts[of]} for place, of in enumerate((one, other))]
+        records += [{"id": f"{event}.{place}", "text": texts[item]} for place, item in enumerate((one, other))]
         for number, (asked, answer, span) in enumerate(questions_in(texts[one], [texts[other]])):
             if number == per_event:
                 break
@@ -101,11 +101,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     records, questions = read_news(arguments.data)
-    text_of = {record["id"]: record["text"] for record in records}
+    get_text = {record["id"]: record["text"] for record in records}
     for question in questions[:: len(questions) // 8 + 1]:
         print(f"{question.text} {question.answers[0]}")
         for place in (0, 1):
-            print(f"    {text_of[f'{question.article}.{place}'][:80]}")
+            print(f"    {get_text[f'{question.article}.{place}'][:80]}")
     events = len({question.article for question in questions})
     print(json.dumps({"events": len(records) // 2, "with questions": events, "questions": len(questions)}))
 

@@ -107,8 +107,8 @@ def observe(
         found = rag.retriever.retrieve([question.text for question in block], _DEEP)
         items = [
             (f"{key}; {name}, {kind}: {question.record} {question.text}", (question, kind, entries))
-            for question, entries_of in zip(block, found, strict=True)
-            for kind, entries in memory_kinds(question, entries_of).items()
+            for question, get_entries in zip(block, found, strict=True)
+            for kind, entries in memory_kinds(question, get_entries).items()
         ]
 
         def answer(batch: Sequence[tuple[Question, str, list[Retrieved]]]) -> list[dict[str, Any]]:

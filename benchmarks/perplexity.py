@@ -50,7 +50,7 @@ VOCABULARY, WIDTH, HEADS, LAYERS, WINDOW, CHUNK, BATCH = 2048, 128, 4, 2, 128, 3
 LEARNING_RATE, DROPOUT, HELD_OUT = 2e-3, 0.1, 0.1
 
 
-def weights_of(model: nn.Module) -> int:
+def get_weights(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
@@ -66,7 +66,7 @@ def run_memgpt(arm: str, text: str, tokenizer, steps: int, seed: int) -> tuple[f
     torch.manual_seed(seed)
     model, (k, recent) = memgpt(arm, tokenizer), MEMORIES[arm]
     done = pretrain(model, text, PretrainOptions(k=k,recent=recent,held_out=HELD_OUT,steps=steps,batch_size=BATCH // LONGER.get(arm, 1),learning_rate=LEARNING_RATE,seed=seed), use_cpu=True)  # fmt: skip
-    return done.eval_loss, weights_of(model)
+    return done.eval_loss, get_weights(model)
 
 
 def run_memorizing(
@@ -110,7 +110,7 @@ def run_memorizing(
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-        return _held_out_loss(model.eval(), tokens, first_held_out, windows, known_segments), weights_of(model)
+        return _held_out_loss(model.eval(), tokens, first_held_out, windows, known_segments), get_weights(model)
 
 
 @torch.no_grad()
@@ -158,29 +158,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         text = file.read_text(encoding="utf-8")
         tokenizer = bpe_tokenizer([text[: int(len(text) * (1 - 1.5 * HELD_OUT))]], VOCABULARY)
-        of_arm: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
+        per_arm: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
         for seed in settings.seeds:
             for arm in arms:
-                of_arm[arm].append(measure(arm, text, tokenizer, settings.steps, seed))
-                print(f"{corpus}, seed {seed}, {arm}: {of_arm[arm][-1]['perplexity']:.1f}", flush=True)
-        results[corpus] = of_arm
-    for corpus, of_arm in results.items():
+                per_arm[arm].append(measure(arm, text, tokenizer, settings.steps, seed))
+                print(f"{corpus}, seed {seed}, {arm}: {per_arm[arm][-1]['perplexity']:.1f}", flush=True)
+        results[corpus] = per_arm
+    for corpus, per_arm in results.items():
         print(f"\n{corpus}, {settings.steps} steps, seeds {settings.seeds}")
-        print(f"{'':<14}{'weights':>9}{'perplexity of each seed':>30}{'mean':>8}{'ratio (spread)':>24}{'seconds':>9}")
-        for arm, runs in of_arm.items():
-            print(_row(arm, runs, of_arm.get("without", runs)))
+        print(f"{'':<14}{'weights':>9}{'perplexity item each seed':>30}{'mean':>8}{'ratio (spread)':>24}{'seconds':>9}")
+        for arm, runs in per_arm.items():
+            print(_row(arm, runs, per_arm.get("without", runs)))
     for name, reason in skipped.items():
         print(f"{name} was skipped: {reason}.")
     print(json.dumps({"steps": settings.steps, "seeds": settings.seeds, "results": results, "skipped": skipped}))
 
 
 def _row(arm: str, runs: list[dict[str, float]], without: list[dict[str, float]]) -> str:
-    of_seed = [run["perplexity"] for run in runs]
-    ratios = [one / run["perplexity"] for one, run in zip(of_seed, without, strict=True)]
-    seeds = " ".join(f"{one:.1f}" for one in of_seed)
+    per_seed = [run["perplexity"] for run in runs]
+    ratios = [one / run["perplexity"] for one, run in zip(per_seed, without, strict=True)]
+    seeds = " ".join(f"{one:.1f}" for one in per_seed)
     ratio = f"{statistics.fmean(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"
     seconds = statistics.median(run["seconds"] for run in runs)
-    return f"{arm:<14}{runs[0]['weights']:>9,}{seeds:>30}{statistics.fmean(of_seed):>8.1f}{ratio:>24}{seconds:>9.0f}"
+    return f"{arm:<14}{runs[0]['weights']:>9,}{seeds:>30}{statistics.fmean(per_seed):>8.1f}{ratio:>24}{seconds:>9.0f}"
 
 
 if __name__ == "__main__":

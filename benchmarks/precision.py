@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_modes import K, examples_of
+from benchmarks.answer_modes import K, make_examples
 from benchmarks.answers import REPORTING, build
 from benchmarks.question_sets import DATA, read_set, sample
 from memgpt_rag.choices import PRESETS, StatesType
@@ -33,7 +33,7 @@ from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights
 from memgpt_rag.model.stored import from_array, states_fingerprint, to_array
 from memgpt_rag.rag import RAG
 from memgpt_rag.state_codes import encode, rounding_center
-from memgpt_rag.training.answer_likelihood import Example, answer_logits, losses_of
+from memgpt_rag.training.answer_likelihood import Example, answer_logits, token_losses
 
 Figures = tuple[float, list[int]]
 
@@ -41,7 +41,7 @@ Figures = tuple[float, list[int]]
 def figures(rag: RAG, example: Example) -> Figures:
     """Return the NLL of a question's gold answer per token, and the likeliest token at each of its places."""
     logits, answers = answer_logits(rag, [example])
-    return float(losses_of(logits, answers)[0]), logits[0].argmax(-1).tolist()
+    return float(token_losses(logits, answers)[0]), logits[0].argmax(-1).tolist()
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     encoder, model = load_encoder(), MemoryDecoder.from_pretrained(dtype=torch.float32, config=arguments.preset)
-    exact_states = model.states_of
+    exact_states = model.entry_states
     by_mode: dict[str, list[Figures]] = {}
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         examples = []
@@ -60,10 +60,10 @@ def main() -> None:
             records, questions = read_set(arguments.data, name)
             rag = RAG(build(name, Path(scratch), encoder, records), encoder, model)
             asked = sample(questions, REPORTING, arguments.questions)
-            examples += examples_of(asked, rag.retriever.retrieve([question.text for question in asked], K))
+            examples += make_examples(asked, rag.retriever.retrieve([question.text for question in asked], K))
 
         def measure(mode: str, stored_in: StatesType | None) -> None:
-            model.states_of = exact_states  # type: ignore[method-assign]
+            model.entry_states = exact_states  # type: ignore[method-assign]
             if stored_in is not None:
                 center = rounding_center(states_fingerprint(model, dtype=stored_in))
 
@@ -71,7 +71,7 @@ def main() -> None:
                     stored = [encode(to_array(states, model), stored_in, center) for states in exact_states(entries)]
                     return [from_array(*codes, model, center=center) for codes in stored]
 
-                model.states_of = rounded  # type: ignore[method-assign]
+                model.entry_states = rounded  # type: ignore[method-assign]
             by_mode[mode] = [figures(rag, example) for example in tqdm(examples, desc=mode, disable=None)]
 
         measure("exact", None)
@@ -86,7 +86,11 @@ def main() -> None:
     for mode, rounded in by_mode.items():
         pairs = list(zip(rounded, exact, strict=True))
         difference = [round(number, 5) for number in interval([mine[0] - theirs[0] for mine, theirs in pairs])]
-        same = [mine == theirs for (_, of_mine), (_, of_exact) in pairs for mine, theirs in zip(of_mine, of_exact)]
+        same = [
+            mine == theirs
+            for (_, mine_values), (_, exact_values) in pairs
+            for mine, theirs in zip(mine_values, exact_values)
+        ]
         results[mode] = {"nll": difference, "agreement": sum(same) / len(same)}
         print("{:<34}{:+.4f} [{:+.4f}, {:+.4f}]".format(mode, *difference), f"{sum(same) / len(same):.2%}")
     print(json.dumps({"questions": len(exact), "preset": arguments.preset, **results}))

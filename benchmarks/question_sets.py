@@ -67,8 +67,8 @@ def read_set(data: Path, name: str, max_articles: int | None = None) -> tuple[li
         max_articles: of each half, the first so many articles; None for all.
     """
     records, questions, files = [], [], SETS[name].files
-    of_files = [json.loads((data / file).read_text(encoding="utf-8"))["data"] for file in files]
-    halves = of_files if len(files) == 2 else [of_files[0][0::2], of_files[0][1::2]]
+    file_values = [json.loads((data / file).read_text(encoding="utf-8"))["data"] for file in files]
+    halves = file_values if len(files) == 2 else [file_values[0][0::2], file_values[0][1::2]]
     for half, number, article in (
         (half, 2 * place + half, article)
         for half, articles in enumerate(halves)
@@ -95,7 +95,7 @@ def read_set(data: Path, name: str, max_articles: int | None = None) -> tuple[li
 def cleaned_span(text: str, start: int, end: int) -> tuple[int, int]:
     """Where a span of a text stands once the index job has cleaned the text, which keeps what is no white space."""
     visible = [place for place, character in enumerate(clean(text)) if not character.isspace()]
-    before, until = (sum(not character.isspace() for character in clean(text[:end_of])) for end_of in (start, end))
+    before, until = (sum(not character.isspace() for character in clean(text[:get_end])) for get_end in (start, end))
     return visible[before], visible[max(before, until - 1)] + 1
 
 
@@ -108,6 +108,6 @@ def is_gold(question: Question, passage: Passage) -> bool:
 
 def sample(questions: Sequence[Question], half: int, count: int, seed: int = 0) -> list[Question]:
     """At most `count` questions of one half, spread over its articles."""
-    of_half = [question for question in questions if question.half == half]
-    order = np.random.default_rng(seed).permutation(len(of_half))[:count]
-    return [of_half[place] for place in sorted(order)]
+    per_half = [question for question in questions if question.half == half]
+    order = np.random.default_rng(seed).permutation(len(per_half))[:count]
+    return [per_half[place] for place in sorted(order)]

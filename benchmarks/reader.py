@@ -44,7 +44,7 @@ from memgpt_rag.model.reader import load_reader
 from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter import AdapterOptions, train_adapter
-from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
+from memgpt_rag.training.adapter_examples import holds, make_adapter_examples
 from memgpt_rag.training.answer_likelihood import Example, answer_losses
 
 READ = ("xquad-en", "xquad-zh", "cmrc2018")
@@ -77,8 +77,8 @@ def measure(
     parts = [plain[start : start + BATCH] for start in range(0, len(plain), BATCH)]
     return {
         "nll": [loss for part in parts for loss in answer_losses(rag, part)[0].tolist()],
-        "em": [exact_match(text, of, language) for text, of in zip(texts, gold, strict=True)],
-        "f1": [f1(text, of, language) for text, of in zip(texts, gold, strict=True)],
+        "em": [exact_match(text, item, language) for text, item in zip(texts, gold, strict=True)],
+        "f1": [f1(text, item, language) for text, item in zip(texts, gold, strict=True)],
         "declined": declined(texts, language),
     }
 
@@ -90,19 +90,19 @@ def declined(texts: Sequence[str], language: str) -> list[float]:
 def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[Example]]) -> dict[str, Any]:
     """Figures of each language with the reader and without, and how far they are apart."""
     results: dict[str, Any] = {}
-    for language, of_language in examples.items():
+    for language, per_language in examples.items():
         with rag.model.reading_with(rag.model.writer):
-            before = measure(rag, asked[language], of_language, language, "without")
-        after = measure(rag, asked[language], of_language, language, "with")
+            before = measure(rag, asked[language], per_language, language, "without")
+        after = measure(rag, asked[language], per_language, language, "with")
         removed = [
             replace(one, found=[entry for entry in one.found if not holds(entry, one.answer)][:K])
-            for one in of_language
+            for one in per_language
         ]
-        of_removed = declined(ask(rag, removed, f"{language}, no passage"), language)
+        removed_values = declined(ask(rag, removed, f"{language}, no passage"), language)
         results[language] = {
-            "questions": len(of_language),
-            "without": {figure: round(statistics.fmean(of), 4) for figure, of in before.items()},
-            "with": {figure: round(statistics.fmean(of), 4) for figure, of in after.items()},
+            "questions": len(per_language),
+            "without": {figure: round(statistics.fmean(item), 4) for figure, item in before.items()},
+            "with": {figure: round(statistics.fmean(item), 4) for figure, item in after.items()},
             "difference": {
                 figure: [
                     round(number, 4)
@@ -110,7 +110,7 @@ def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[
                 ]
                 for figure in FIGURES
             },
-            "declined without passage": round(statistics.fmean(of_removed), 4),
+            "declined without passage": round(statistics.fmean(removed_values), 4),
         }
         show(language, results[language])
     return results
@@ -120,10 +120,10 @@ def show(language: str, result: dict[str, Any]) -> None:
     print(f"\n{language}: {result['questions']} questions")
     print(f"{'reader':<10}{'NLL':>8}{'EM':>8}{'F1':>8}{'declined':>10}")
     for name in ("without", "with"):
-        of = result[name]
-        print(f"{name:<10}{of['nll']:>8.3f}{of['em']:>8.1%}{of['f1']:>8.1%}{of['declined']:>10.1%}")
-    told = [f"{figure} {{:+.3f}} [{{:+.3f}}, {{:+.3f}}]".format(*result["difference"][figure]) for figure in FIGURES]
-    print("with − without: " + ", ".join(told))
+        item = result[name]
+        print(f"{name:<10}{item['nll']:>8.3f}{item['em']:>8.1%}{item['f1']:>8.1%}{item['declined']:>10.1%}")
+    shown = [f"{figure} {{:+.3f}} [{{:+.3f}}, {{:+.3f}}]".format(*result["difference"][figure]) for figure in FIGURES]
+    print("with − without: " + ", ".join(shown))
     print(f"declined with the reader, passage taken away: {result['declined without passage']:.1%}", flush=True)
 
 
@@ -161,8 +161,8 @@ def main() -> None:
             questions = [question for question in questions if question.half == CHOOSING]
             articles = sorted({question.article for question in questions})[::4] if reported else []
             for part, count, held in ((fitting, arguments.train, False), (held_out, arguments.held_out, True)):
-                of_part = [question for question in questions if (question.article in articles) == held]
-                part += found(rag, thinned(of_part, count))
+                per_part = [question for question in questions if (question.article in articles) == held]
+                part += found(rag, thinned(per_part, count))
         reader, training = arguments.reader or Path(scratch) / "reader", None
         if (reader / READER).exists():
             load_reader(model, reader)
@@ -175,7 +175,7 @@ def main() -> None:
 def train(
     rag: RAG, fitting: list[Example], held_out: list[Example], reader: Path, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    parts = [adapter_examples_of(part, K) for part in (fitting, held_out)]
+    parts = [make_adapter_examples(part, K) for part in (fitting, held_out)]
     print(f"{len(parts[0])} of {len(fitting)} questions to train on, {len(parts[1])} of {len(held_out)} held out")
     began = time.perf_counter()
     tuning = train_adapter(
@@ -197,7 +197,9 @@ def train(
 def found(rag: RAG, questions: Sequence[Question]) -> list[Example]:
     """Each question with more entries than it reads, so that next best ones can take the place of its own."""
     entries = rag.retriever.retrieve([question.text for question in questions], 2 * K + 2) if questions else []
-    return [Example(question.text, question.answers[0], of) for question, of in zip(questions, entries, strict=True)]
+    return [
+        Example(question.text, question.answers[0], item) for question, item in zip(questions, entries, strict=True)
+    ]
 
 
 if __name__ == "__main__":

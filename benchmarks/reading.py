@@ -166,7 +166,7 @@ def write_folder(folder: Path, real: Path, most: int) -> int:
     return files
 
 
-def processes(of: int) -> dict[int, float]:
+def processes(item: int) -> dict[int, float]:
     """Return the memory of a process and of its children that is no file's, in megabytes."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):
@@ -174,7 +174,7 @@ def processes(of: int) -> dict[int, float]:
             fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
         except OSError:  # it has ended
             continue
-        if of in (int(fields["Pid"]), int(fields["PPid"])) and "RssAnon" in fields:
+        if item in (int(fields["Pid"]), int(fields["PPid"])) and "RssAnon" in fields:
             found[int(fields["Pid"])] = int(fields["RssAnon"].split()[0]) / 1000
     return found
 

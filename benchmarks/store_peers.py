@@ -42,7 +42,7 @@ def langchain(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[o
 
     def search(queries, k):
         hits = (store.similarity_search_with_score_by_vector(query.tolist(), k=k) for query in queries)
-        return [[(hit.id, hit.page_content) for hit, _ in of] for of in hits]
+        return [[(hit.id, hit.page_content) for hit, _ in item] for item in hits]
 
     yield search
 
@@ -69,7 +69,7 @@ def llama_index(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator
     def search(queries, k):
         retriever = index.as_retriever(similarity_top_k=k)
         hits = (retriever.retrieve(QueryBundle("", embedding=query.tolist())) for query in queries)
-        return [[(hit.node.node_id, hit.node.text) for hit in of] for of in hits]
+        return [[(hit.node.node_id, hit.node.text) for hit in item] for item in hits]
 
     yield search
 
@@ -87,7 +87,7 @@ def lancedb(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[obj
         hits = (
             table.search(query).distance_type("dot").select(["id", "text"]).limit(k).to_arrow() for query in queries
         )
-        return [list(zip(of["id"].to_pylist(), of["text"].to_pylist())) for of in hits]
+        return [list(zip(item["id"].to_pylist(), item["text"].to_pylist())) for item in hits]
 
     yield search
 
@@ -105,7 +105,7 @@ def chroma(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[obje
 
     def search(queries, k):
         found = entries.query(query_embeddings=queries, n_results=k, include=["documents"])
-        return [list(zip(*of)) for of in zip(found["ids"], found["documents"])]
+        return [list(zip(*item)) for item in zip(found["ids"], found["documents"])]
 
     yield search
 
@@ -114,10 +114,10 @@ def txtai(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[objec
     import txtai
 
     looked_up: dict[str, np.ndarray] = {f"vector {row}": vector for row, vector in enumerate(vectors)}
-    of_text = dict(zip(texts, vectors))
+    per_text = dict(zip(texts, vectors))
     embeddings = txtai.Embeddings(
         method="external",
-        transform=lambda asked: np.stack([of_text.get(one, looked_up.get(one)) for one in asked]),
+        transform=lambda asked: np.stack([per_text.get(one, looked_up.get(one)) for one in asked]),
         backend="faiss",
         faiss={"components": "IDMap,Flat"},
         content=True,
@@ -129,7 +129,7 @@ def txtai(folder: Path, vectors: np.ndarray, texts: list[str]) -> Iterator[objec
     def search(queries, k):
         looked_up.update({f"query {number}": query for number, query in enumerate(queries)})
         found = embeddings.batchsearch([f"query {number}" for number in range(len(queries))], k)
-        return [[(hit["id"], hit["text"]) for hit in of] for of in found]
+        return [[(hit["id"], hit["text"]) for hit in item] for item in found]
 
     yield search
 
@@ -165,7 +165,7 @@ def main() -> None:
         began = time.process_time()
         found = search(queries, k)
         times.append(time.process_time() - began)
-    pairs = all(texts[int(id)] == text for of in found for id, text in of)
+    pairs = all(texts[int(id)] == text for item in found for id, text in item)
     size = sum(path.stat().st_size for path in (own / "all").rglob("*") if path.is_file())
     print(
         json.dumps(
@@ -175,7 +175,7 @@ def main() -> None:
                 "resident_mb": resident_mb() - base,
                 "bytes": size,
                 "pairs": pairs,
-                "rows": [[int(id) for id, _ in of] for of in found],
+                "rows": [[int(id) for id, _ in item] for item in found],
             }
         )
     )

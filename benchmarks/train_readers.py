@@ -85,7 +85,7 @@ def word_losses(
         )
         for at in range(0, len(tokens), CHUNK)
     ]
-    loss, distance, right = (torch.cat(of) for of in zip(*parts, strict=True))
+    loss, distance, right = (torch.cat(item) for item in zip(*parts, strict=True))
     return loss, distance, right
 
 
@@ -125,7 +125,7 @@ class GoldShare:
 def train(
     name: str,
     groups: list[dict[str, Any]],
-    loss_of: Callable[[Sequence[TrainingRow], int], Tensor],
+    get_loss: Callable[[Sequence[TrainingRow], int], Tensor],
     batches: Iterator[list[list[TrainingRow]]],
     seconds: float,
     device: torch.device,
@@ -143,7 +143,7 @@ def train(
         step_loss = torch.zeros((), device=device)
         for part in parts:
             with precision(device):
-                loss = loss_of(part, step).sum() / total
+                loss = get_loss(part, step).sum() / total
             loss.backward()  # type: ignore[no-untyped-call]
             step_loss += loss.detach()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -162,7 +162,7 @@ def train(
 @torch.no_grad()
 def figures(
     head: torch.nn.Module,
-    hidden_of: Callable[[Sequence[TrainingRow]], Tensor],
+    get_hidden: Callable[[Sequence[TrainingRow]], Tensor],
     rows: Sequence[TrainingRow],
     ending: int,
     device: torch.device,
@@ -174,21 +174,21 @@ def figures(
         part = ordered[start : start + 32]
         tokens, row = answer_tokens(part, device)
         with precision(device):
-            loss, _, right = word_losses(head, hidden_of(part), tokens, None)
+            loss, _, right = word_losses(head, get_hidden(part), tokens, None)
         counts = torch.bincount(row)
         ends = counts.cumsum(0)
         for number, one in enumerate(part):
             own = slice(int(ends[number] - counts[number]), int(ends[number]) - ending)
             kind = one.name if one.gold else "declined"
             found.setdefault(kind, []).append((float(loss[own].mean()), float(right[own].all())))
-    every = [one for of in found.values() for one in of]
+    every = [one for item in found.values() for one in item]
     return {
         name: {
-            "questions": len(of),
-            "nll": round(sum(a for a, _ in of) / len(of), 3),
-            "exact": round(sum(b for _, b in of) / len(of), 3),
+            "questions": len(item),
+            "nll": round(sum(a for a, _ in item) / len(item), 3),
+            "exact": round(sum(b for _, b in item) / len(item), 3),
         }
-        for name, of in {"all": every, **found}.items()
+        for name, item in {"all": every, **found}.items()
     }
 
 

@@ -185,7 +185,7 @@ def print_table(name: str, result: dict[str, Any]) -> None:
         differences = "  ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) for numbers in against.values())
         seconds = "" if one["seconds"] is None else f"{one['seconds']:.2f}"
         print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{seconds:>10}   {differences}")
-    print(f"memory takes {result['arms']['memory']['seconds of prompt']:.2f} of the prompt's seconds", flush=True)
+    print(f"memory takes {result['arms']['memory']['seconds item prompt']:.2f} of the prompt's seconds", flush=True)
 
 
 def main() -> None:
@@ -219,7 +219,7 @@ def main() -> None:
         rows[target]["best hit"] = [{"said": row["hit"], "score": row["score"]} for row in rows[target]["memory"]]
         results[target] = {"all": measured(texts, rows[target], target)}
         for name, places in bands(rows[target]["best hit"]).items():
-            part = {arm: [of_arm[place] for place in places] for arm, of_arm in rows[target].items()}
+            part = {arm: [per_arm[place] for place in places] for arm, per_arm in rows[target].items()}
             results[target][name] = measured([texts[place] for place in places], part, target)
         for name, result in results[target].items():
             print_table(f"into {target}, {name}", result)

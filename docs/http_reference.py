@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from memgpt_rag.serving.app import ROUTES
-from memgpt_rag.serving.openapi import openapi_of
+from memgpt_rag.serving.openapi import openapi_maker
 
 Schema = dict[str, Any]
 _BOUNDS = {
@@ -29,7 +29,7 @@ def page() -> str:
     app = FastAPI()
     for routes in ROUTES:
         app.include_router(routes.router)
-    document = openapi_of(app)()
+    document = openapi_maker(app)()
     parts = [
         "# HTTP",
         "What the [server](../guide/serve.md) answers. This page is generated from its OpenAPI document, which every server has at "

@@ -47,7 +47,7 @@ def plain_tokenizer(tokenizer: Any, *, keep: Iterable[str] = ()) -> Tokenizer:
     from tokenizers import AddedToken, Regex, Tokenizer
     from tokenizers.pre_tokenizers import Sequence, Split
 
-    backend = backend_of(tokenizer)
+    backend = rust_tokenizer(tokenizer)
     if backend is None:
         raise TypeError(f"{type(tokenizer).__name__} does not run in Rust.")
     control = control_tokens(tokenizer, keep)
@@ -87,7 +87,7 @@ def plain_readers(
     Tokens that share a character, of which each has some bytes, all have its place. The second function is None where the
     tokenizer does not run in Rust: only those know places.
     """
-    if backend_of(tokenizer) is not None:
+    if rust_tokenizer(tokenizer) is not None:
         plain = plain_tokenizer(tokenizer)
         return partial(_ids, plain), partial(_spans, plain)
     cut = re.compile("|".join(map(_first_letter, control_tokens(tokenizer))) or "(?!)")
@@ -104,10 +104,10 @@ def read_plain_text(model: Any, *, keep: Iterable[str] = ()) -> None:
         keep: texts, such as its prompts, whose control tokens keep their meaning.
     """
     first, tokenizer = model[0], model.tokenizer
-    if backend_of(tokenizer) is None or "message" in getattr(first, "modality_config", {}):
+    if rust_tokenizer(tokenizer) is None or "message" in getattr(first, "modality_config", {}):
         return
     plain = plain_tokenizer(tokenizer, keep=keep)
-    if tokenizer is backend_of(tokenizer):
+    if tokenizer is rust_tokenizer(tokenizer):
         first.tokenizer = plain  # of static embeddings
     else:
         tokenizer.split_special_tokens = True  # else transformers sets that of its backend
@@ -120,7 +120,7 @@ def control_tokens(tokenizer: Any, keep: Iterable[str] = ()) -> dict[str, int]:
     They are the tokens marked as special, those with a name such as "eos_token", those in its chat template, and others that look
     like them.
     """
-    backend, template = backend_of(tokenizer), getattr(tokenizer, "chat_template", None) or ""
+    backend, template = rust_tokenizer(tokenizer), getattr(tokenizer, "chat_template", None) or ""
     template = template if isinstance(template, str) else " ".join(map(str, dict(template).values()))
     decoder = getattr(tokenizer, "added_tokens_decoder", {}) if backend is None else backend.get_added_tokens_decoder()
     added = {token.content: (number, token.special) for number, token in decoder.items()}
@@ -138,7 +138,7 @@ def control_tokens(tokenizer: Any, keep: Iterable[str] = ()) -> dict[str, int]:
     return {text: number for text, number in control.items() if len(text) > 1 and text not in kept}
 
 
-def backend_of(tokenizer: Any) -> Tokenizer | None:
+def rust_tokenizer(tokenizer: Any) -> Tokenizer | None:
     """Return the tokenizer of the package tokenizers behind a tokenizer; None where there is none."""
     from tokenizers import Tokenizer
 

@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = config.getoption("--slow")
         items[:] = chosen[slow]
         config.hook.pytest_deselected(items=chosen[not slow])
-    # Models last: what fails at once is told first, and two processes do not unpack the same model at the same time.
+    # Models last: what fails at once is reported first, and two processes do not unpack the same model at the same time.
     items.sort(key=lambda item: item.get_closest_marker("offline_models") is not None)
     missing = [
         name

@@ -29,8 +29,8 @@ class Scores:
         return scores
 
 
-def memory_of(model, entries, rounded=False):
-    states = [in_codes(one) if rounded else one for one in model.states_of(entries)]
+def make_test_memory(model, entries, rounded=False):
+    states = [in_codes(one) if rounded else one for one in model.entry_states(entries)]
     return model.memory_from_states([states], [[0.3 * number for number in range(len(entries))]])
 
 
@@ -44,7 +44,7 @@ def in_codes(states):
 
 
 def alone(model, ids, entries, tokens, rounded=False):
-    memory, scores = memory_of(model, entries, rounded), Scores()
+    memory, scores = make_test_memory(model, entries, rounded), Scores()
     found = model.generate(
         torch.tensor([ids]),
         memory=memory,
@@ -57,7 +57,7 @@ def alone(model, ids, entries, tokens, rounded=False):
 
 
 def begun(model, ids, entries, tokens, rounded=False):
-    memory, scores = memory_of(model, entries, rounded), Scores()
+    memory, scores = make_test_memory(model, entries, rounded), Scores()
     row = read_question(
         model,
         torch.tensor([ids]),

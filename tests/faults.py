@@ -16,7 +16,7 @@ CHANGES = ("open", "write", "pwrite", "ftruncate", "fsync", "mkdir", "rmdir", "r
 
 
 class Watched:
-    """The operating system as `memgpt_rag.memory.storage.files` sees it, with somebody told of every change before it happens."""
+    """The operating system as `memgpt_rag.memory.storage.files` sees it, with somebody hearing of every change before it happens."""
 
     def __init__(self, on_change: Callable[[str, tuple], None]):
         self._on_change = on_change

@@ -154,7 +154,7 @@ def _(path: Path) -> None:
     path.symlink_to(path.name)
 
 
-def zip_of(path: Path, members: dict[str, bytes]) -> None:
+def make_zip(path: Path, members: dict[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in members.items():
             made.writestr(name, content)
@@ -217,7 +217,7 @@ _W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 def word(path: Path, body: str, doctype: str = "") -> None:
     document = f'<?xml version="1.0"?>{doctype}<w:document {_W}><w:body>{body}</w:body></w:document>'
-    zip_of(
+    make_zip(
         path, {"[Content_Types].xml": _CONTENT_TYPES, "_rels/.rels": _RELATIONS, "word/document.xml": document.encode()}
     )
 
@@ -251,7 +251,7 @@ def _(path: Path) -> None:
 
 @hostile("broken.docx")
 def _(path: Path) -> None:
-    zip_of(
+    make_zip(
         path, {"[Content_Types].xml": _CONTENT_TYPES, "_rels/.rels": _RELATIONS, "word/document.xml": b"<w:document"}
     )
 
@@ -267,7 +267,7 @@ def workbook(path: Path, sheet: str) -> None:
             b'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>',
         )
     )
-    zip_of(
+    make_zip(
         path,
         {
             "[Content_Types].xml": kinds,
@@ -311,7 +311,7 @@ def _(path: Path) -> None:
         f'<office:document-content xmlns:office="{names}:office:1.0" xmlns:text="{names}:text:1.0" '
         f'xmlns:table="{names}:table:1.0"><office:body><office:text>{table}</office:text></office:body></office:document-content>'
     )
-    zip_of(path, {"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": content.encode()})
+    make_zip(path, {"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": content.encode()})
 
 
 @hostile("dictionary.parquet")

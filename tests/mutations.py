@@ -79,8 +79,8 @@ def use(folder: Path) -> list[Any]:
     nearest = memory.search(np.where(np.isfinite(own).all(axis=1, keepdims=True), own, asked), 1)  # by way of the index
     filtered = memory.search(asked, 3, where="year > 2002")
     states = [
-        None if of is None else [None if part is None else part.tobytes() for part in of]
-        for of in map(memory.states, rows)
+        None if item is None else [None if part is None else part.tobytes() for part in item]
+        for item in map(memory.states, rows)
     ]
     queries = SparseQueries(SPARSE, [{"4": 2.0}])
     proposed = memory.candidates(asked, ["Fact number 3."], 2, sparse=queries)[0]

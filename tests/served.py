@@ -126,13 +126,13 @@ def saved_models(folder: Path) -> list[str]:
     return ["--model", str(folder / "decoder"), "--encoder", str(tiny_bert(folder / "bert"))]
 
 
-def client_of(port: int) -> openai.OpenAI:
+def make_client(port: int) -> openai.OpenAI:
     """Return a client of a server in a process of its own; it tries everything once."""
     return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=60)
 
 
 def wait_until_ready(process: subprocess.Popen[Any], port: int, log: Path) -> None:
-    """Wait for a server in a process of its own; one that ends is told with the end of its log."""
+    """Wait for a server in a process of its own; one that ends is reported with the end of its log."""
 
     def ready() -> bool:
         assert process.poll() is None, log.read_text()[-3000:]

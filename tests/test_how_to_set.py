@@ -57,7 +57,7 @@ def test_the_entry_named_is_known_by_its_file_page_and_words_and_another_by_the_
     assert not question.is_held(replace(whole, text=question.reference[0]))
 
 
-def manual_of(question):
+def make_manual(question):
     file = FOLDER / question.file
     if not question.record:
         return file.read_text(encoding="utf-8")
@@ -71,6 +71,6 @@ def test_every_reference_stands_in_the_manual():
     for question in QUESTIONS:
         place = question.file, question.record
         if place not in manuals:
-            manuals[place] = "".join(manual_of(question).split())
+            manuals[place] = "".join(make_manual(question).split())
         for words in (question.find, *question.reference):
             assert "".join(words.split()) in manuals[place], question.name

@@ -32,7 +32,7 @@ def test_each_memory_lacks_what_its_name_says():
         entry("10.0", "Another park."),
     ]
     kinds = memory_kinds(question, found)
-    assert {kind: [found.index(one) for one in of] for kind, of in kinds.items()} == {
+    assert {kind: [found.index(one) for one in item] for kind, item in kinds.items()} == {
         WITH: [0, 1, 2, 3, 4],
         EASY: [2, 3, 4],
         SAME_TOPIC: [1, 2],

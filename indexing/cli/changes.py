@@ -325,7 +325,7 @@ def add_sparse_vectors_to(memory: Path, name: str) -> None:
     """Compute the sparse vectors of entries that have none of the sparse encoder of that name."""
     from memgpt_rag.memory import Memory
 
-    Memory.open(memory)  # a wrong folder is told before a model is loaded
+    Memory.open(memory)  # a wrong folder is reported before a model is loaded
     quiet_libraries()
     from indexing.jobs.compute_sparse_vectors import compute_sparse_vectors
     from memgpt_rag.encoders.load import load_sparse_encoder
@@ -341,7 +341,7 @@ def add_sparse_vectors_to(memory: Path, name: str) -> None:
     )
     if report.cut:
         echo(
-            f"{counted(report.cut, 'entry of these is', 'entries of these are')} longer than the {encoder.max_tokens} tokens that {name} "
+            f"{counted(report.cut, 'entry item these is', 'entries item these are')} longer than the {encoder.max_tokens} tokens that {name} "
             "reads, and found by the beginning only."
         )
 

@@ -322,7 +322,7 @@ def _store_states(
     from indexing.planning.plan import size
     from memgpt_rag.memory import Memory
 
-    entries = len(Memory.open(memory))  # a wrong folder is told before a model is loaded
+    entries = len(Memory.open(memory))  # a wrong folder is reported before a model is loaded
     quiet_libraries()
     recipe = DecoderRecipe(model_name, preset, reader)
     stored = compute_states(memory, recipe(), dtype=dtype, elsewhere=execution.states_elsewhere(recipe), progress=True)

@@ -117,7 +117,7 @@ def ray_states(
     address: str | None = None,
     workers: int | None = None,
 ) -> Iterator[StatesOf]:
-    """Provide a function that computes states on a Ray cluster, in place of `compute_states.states_of`.
+    """Provide a function that computes states on a Ray cluster, in place of `compute_states.entry_states`.
 
     Args:
         model: how to load the language model.
@@ -127,12 +127,12 @@ def ray_states(
         MissingPackageError, ClusterError: as for `RayEngine`.
     """
 
-    def states_of(blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
+    def encoded_states(blocks: Iterable[list[TokenIds]]) -> Iterator[Codes]:
         for _, row in in_windows(blocks, _StatesReader, (model, expected), workers):
             yield unpacked(row["codes"]), unpacked(row["scales"]) if row["scales"]["dtype"] else None
 
     with cluster(address):
-        yield states_of
+        yield encoded_states
 
 
 class _Embedder:
@@ -156,7 +156,7 @@ class _StatesReader:
         self._recipe, self._expected = recipe, expected
 
     def __call__(self, row: Row) -> Iterator[Row]:
-        from indexing.engines.states import states_of
+        from indexing.engines.states import encoded_states
         from memgpt_rag.memory.storage.states import StatesShape
         from memgpt_rag.model.stored import states_fingerprint
 
@@ -165,7 +165,7 @@ class _StatesReader:
             model = _made(self._recipe)
             model.prefix_ids = model.prompt.prefix_ids
             self._expected.require_match(states_fingerprint(model, dtype=dtype))
-            entries = list(states_of(model, self._expected, [[tuple(ids) for ids in row["of"]]]))
+            entries = list(encoded_states(model, self._expected, [[tuple(ids) for ids in row["of"]]]))
         for part, (codes, scales) in enumerate(entries):
             last = part == len(entries) - 1
             yield {

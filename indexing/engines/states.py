@@ -18,11 +18,11 @@ TokenIds = tuple[int, ...]
 StatesOf = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
 
 
-def states_of(
+def encoded_states(
     model: MemoryDecoder, fingerprint: StatesFingerprint, blocks: Iterable[list[TokenIds]]
 ) -> Iterator[Codes]:
     """Yield the states of the entries in each block, as they are stored under a fingerprint; a block is computed together."""
     dtype, center = StatesShape.of(fingerprint).dtype, rounding_center(fingerprint)
     for block in blocks:
-        for states in model.states_of(block):
+        for states in model.entry_states(block):
             yield encode(to_array(states, model), dtype, center)

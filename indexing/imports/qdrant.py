@@ -36,7 +36,7 @@ def read(path: Path, options: StoreOptions) -> Store:
             for number, (data,) in enumerate(rows, 1):
                 yield _entry(data, options, f"{file}, point {number:,}")
 
-    next(entries(), None)  # a wrong folder, and a wrong field, are told before a model is loaded
+    next(entries(), None)  # a wrong folder, and a wrong field, are reported before a model is loaded
     return Store(f"the collection {name!r} of Qdrant in {path}", name, entries)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexing.engines.states import StatesOf, TokenIds, states_of
+from indexing.engines.states import StatesOf, TokenIds, encoded_states
 from memgpt_rag.choices import StatesType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.console import progress_bar
@@ -64,7 +64,11 @@ def compute_states(
         for start in range(0, len(rows), _BLOCK):
             yield [prompt.entry_ids(passage) for passage in memory.passages(rows[start : start + _BLOCK])]
 
-    with nullcontext(partial(states_of, model, fingerprint)) if elsewhere is None else elsewhere(fingerprint) as read:
+    with (
+        nullcontext(partial(encoded_states, model, fingerprint))
+        if elsewhere is None
+        else elsewhere(fingerprint) as read
+    ):
 
         def states(rows: Sequence[int]) -> Iterator[Codes]:
             entries = read(blocks(rows))

@@ -87,9 +87,9 @@ def plan_pruning(memory: Memory, uses: Uses, keep: float) -> Pruning:
     known, every = set(row_ids), memory.rows()
     kept = max(1, round(keep * len(every)))
 
-    def deleted(of_uses: Uses) -> Int[np.ndarray, " n"]:
+    def deleted(uses: Uses) -> Int[np.ndarray, " n"]:
         total: Counter[str] = Counter()
-        for use in of_uses:
+        for use in uses:
             total.update(use)
         share = np.zeros(len(every))
         share[np.searchsorted(every, rows)] = [total[id] for id in row_ids]

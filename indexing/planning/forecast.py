@@ -156,12 +156,12 @@ def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Co
     rows.append(("all", size(expected.disk_with(preset)), f"{expected.seconds:,.0f} s to build, without states"))
     if constraints.disk_bytes < math.inf:
         if expected.disk_with(None) > constraints.disk_bytes:
-            told = (
+            shown = (
                 f"do not fit; {expected.most_entries(constraints, None):,.0f} entries like these would, without states"
             )
         else:
-            told = f"fit with {'no' if preset is None else preset} states, as would {expected.most_entries(constraints, preset):,.0f} entries"
-        rows.append(("disk", size(constraints.disk_bytes), told))
+            shown = f"fit with {'no' if preset is None else preset} states, as would {expected.most_entries(constraints, preset):,.0f} entries"
+        rows.append(("disk", size(constraints.disk_bytes), shown))
     for name, wished, needed, unit in (
         ("latency", constraints.milliseconds, index.milliseconds, "ms"),
         ("memory limit", constraints.memory_bytes / 1e6, expected.peak_bytes / 1e6, "MB"),
@@ -210,7 +210,7 @@ def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
     ids = [model.prompt.entry_ids(passage) for passage in plan.sample[:32]]
     entries = plan.report.entries / len(ids)
     bytes_per_token = StatesShape.of(states_fingerprint(model)).bytes_per_token
-    _, seconds = timed(partial(model.states_of, ids))
+    _, seconds = timed(partial(model.entry_states, ids))
     return sum(map(model.entry_tokens, ids)) * entries * bytes_per_token, seconds * entries
 
 

@@ -116,7 +116,7 @@ class MemoryTools:
         """Search a memory."""
         served = await self._present(wanted.memory, access)
         memories = await self._memories()
-        search = memories.search_of(served, wanted.search)
+        search = memories.memory_search(served, wanted.search)
         found = await asyncio.to_thread(memories.retrieve, served, wanted.query, wanted.k, wanted.where, search)
         entries = [FoundEntry(**entry_fields(entry.passage), score=entry.score) for entry in found]
         return SearchResult(memory=served.name, version=served.version, entries=entries)
@@ -134,7 +134,7 @@ class MemoryTools:
             options=AskOptions(
                 k=wanted.k, where=wanted.where, abstain=wanted.abstain, max_new_tokens=wanted.max_new_tokens
             ),
-            search=memories.search_of(served, wanted.search),
+            search=memories.memory_search(served, wanted.search),
             sampling=Sampling(max_tokens=wanted.max_new_tokens),
             choices=1,
             streams=False,

@@ -62,7 +62,7 @@ class AttentionTrace:
             return np.full(len(self.spans), -1)
         return np.where(self.shares.max(1) > 0, self.shares.argmax(1), -1)
 
-    def spans_of(self, entry: int) -> list[Span]:
+    def entry_spans(self, entry: int) -> list[Span]:
         """Maximal runs of the answer's text whose tokens give the greatest share to one entry.
 
         Args:

@@ -190,8 +190,10 @@ def read_confidence(file: Path) -> dict[str, dict[str, LogisticModel]]:
         return {}
     try:
         content = read_json(file, max_bytes=_MAX_BYTES)
-        read = {key: {name: LogisticModel.from_dict(one) for name, one in of.items()} for key, of in content.items()}
-        unknown = sorted({name for of in read.values() for name in of} - set(ConfidenceModel.__annotations__))
+        read = {
+            key: {name: LogisticModel.from_dict(one) for name, one in item.items()} for key, item in content.items()
+        }
+        unknown = sorted({name for item in read.values() for name in item} - set(ConfidenceModel.__annotations__))
         if unknown:
             raise ValueError(f"there is no model {', '.join(unknown)}")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 
 
 class Declining(LogitsProcessor):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         self, prompt: Prompt, questions: Sequence[str], may_decline: Callable[[Sequence[float]], Sequence[bool]]
     ):
         self._first = [
-            prompt.answer_ids(question, NOT_IN_MEMORY[language_of(question)])[0][0] for question in questions
+            prompt.answer_ids(question, NOT_IN_MEMORY[detect_language(question)])[0][0] for question in questions
         ]
         self._may_decline = may_decline
         self._has_begun = False

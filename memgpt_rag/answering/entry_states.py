@@ -29,7 +29,7 @@ class ComputedStates:
         self._model, self._prompt = model, prompt
 
     def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
-        return self._model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
+        return self._model.entry_states([self._prompt.entry_ids(entry.passage) for entry in entries])
 
 
 class CachedStates:
@@ -44,7 +44,7 @@ class CachedStates:
         model, wanted = self._model, [self._prompt.entry_ids(entry.passage) for entry in entries]
         codes = {token_ids: self._cache.get(token_ids) for token_ids in wanted}
         missing = [token_ids for token_ids, known in codes.items() if known is None]
-        for token_ids, states in zip(missing, model.states_of(missing), strict=True):
+        for token_ids, states in zip(missing, model.entry_states(missing), strict=True):
             codes[token_ids] = self._cache.put(token_ids, to_array(states, model))
         known = [codes[token_ids] for token_ids in wanted]
         return [from_array(*entry_codes, model) for entry_codes in known if entry_codes is not None]
@@ -77,7 +77,7 @@ class MemoryStates:
         from memgpt_rag.state_codes import encode, rounding_center
 
         model, dtype, center = self._model, StatesShape.of(self._fingerprint).dtype, rounding_center(self._fingerprint)
-        states = model.states_of([self._prompt.entry_ids(entry.passage) for entry in entries])
+        states = model.entry_states([self._prompt.entry_ids(entry.passage) for entry in entries])
         rounded = [encode(to_array(entry_states, model), dtype, center) for entry_states in states]
         return {
             entry.row: from_array(*codes, model, center=center) for entry, codes in zip(entries, rounded, strict=True)
@@ -113,9 +113,12 @@ def require_room(
         ValueError: they are more.
         MismatchError: an entry is longer than a language model is given.
     """
-    lengths = [[model.entry_tokens(prompt.entry_ids(entry.passage)) for entry in of_question] for of_question in found]
+    lengths = [
+        [model.entry_tokens(prompt.entry_ids(entry.passage)) for entry in question_entries]
+        for question_entries in found
+    ]
     memory, asked = max(map(sum, lengths)), max(map(len, rows))
-    longest = max((length for of_row in lengths for length in of_row), default=0)
+    longest = max((length for row_lengths in lengths for length in row_lengths), default=0)
     fewer = "ask for fewer entries (k), or shorter ones"
     if memory > MOST_MEMORY_TOKENS:
         raise ValueError(

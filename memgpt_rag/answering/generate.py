@@ -201,8 +201,8 @@ class _DraftBatch:
             return None
         entries = [
             # Trained vectors behind an entry are tokens without text.
-            EntryTrace(of_entry.numpy(), (*known, *[(known[-1][1],) * 2] * (of_entry.shape[1] - len(known))))
-            for of_entry, known in zip(weights, spans, strict=True)
+            EntryTrace(entry_weights.numpy(), (*known, *[(known[-1][1],) * 2] * (entry_weights.shape[1] - len(known))))
+            for entry_weights, known in zip(weights, spans, strict=True)
             if known is not None
         ]
         written = written_spans(self.generator.model.tokenizer, draft.tokens, draft.text)

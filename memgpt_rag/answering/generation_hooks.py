@@ -110,10 +110,10 @@ class TokenLogProbs(LogitsProcessor):  # type: ignore[misc]
         """Log-probability of each token of each row, as it was written; with beams, which choose late, of none."""
         if self._scores is None or self._scores.shape[0] != len(written):
             return [[] for _ in written]
-        last = [row[-1] if row else 0 for row in written]  # the only one that no later step has told of
+        last = [row[-1] if row else 0 for row in written]  # the only one that no later step has named
         self._note(torch.tensor(last, device=self._scores.device))
         steps = torch.stack(self._steps, dim=1)
-        return [of_row[: len(row)] for of_row, row in zip(steps.tolist(), written, strict=True)]
+        return [row_log_probs[: len(row)] for row_log_probs, row in zip(steps.tolist(), written, strict=True)]
 
     def _note(self, chosen: Int[Tensor, " rows"]) -> None:
         if self._scores is not None and self._scores.shape[0] == chosen.shape[0]:

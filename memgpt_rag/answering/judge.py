@@ -9,7 +9,7 @@ from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.quote import quote
-from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 
 
 def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
@@ -40,7 +40,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
         best = quote(draft.question, text, citations[0].passage, None if trace is None else trace.entries[0])
     if abstain and not supported:
         best = None
-        text, trace = NOT_IN_MEMORY[language_of(draft.question)], None
+        text, trace = NOT_IN_MEMORY[detect_language(draft.question)], None
         citations = [replace(citation, spans=()) for citation in citations]
     return Answer(
         draft.question,
@@ -76,7 +76,7 @@ def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionT
     entries = [draft.entries[place] for place in order]
     trace = draft.trace and replace(draft.trace, entries=tuple(draft.trace.entries[place] for place in order))
     citations = [
-        Citation(entry.passage, entry.score, shares[place], tuple(trace.spans_of(rank)) if trace else ())
+        Citation(entry.passage, entry.score, shares[place], tuple(trace.entry_spans(rank)) if trace else ())
         for rank, (place, entry) in enumerate(zip(order, entries, strict=True))
     ]
     return citations, trace

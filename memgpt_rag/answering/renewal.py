@@ -63,14 +63,14 @@ class RenewedMemory:
             given = memory.answer_attention(row, length)
             if given is None:
                 return None
-            for place, of_entry in zip(places, given, strict=True):
+            for place, entry_weights in zip(places, given, strict=True):
                 if (all_tokens := whole[place]) is None:
-                    weights += tokens * of_entry.shape[1]
+                    weights += tokens * entry_weights.shape[1]
                     if weights > MOST_TRACED_WEIGHTS:
                         return None
-                    all_tokens = whole[place] = of_entry.new_zeros(tokens, of_entry.shape[1])
-                all_tokens[first : first + length] = of_entry
-        return [of_entry for of_entry in whole if of_entry is not None]
+                    all_tokens = whole[place] = entry_weights.new_zeros(tokens, entry_weights.shape[1])
+                all_tokens[first : first + length] = entry_weights
+        return [entry_weights for entry_weights in whole if entry_weights is not None]
 
     def _lengths(self, tokens: int) -> list[tuple[AttendedMemory, list[int], int, int]]:
         """The periods with the number of tokens that were written in each, of an answer that has so many."""

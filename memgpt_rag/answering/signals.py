@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from memgpt_rag.model.prompt import HAN, language_of
+from memgpt_rag.model.prompt import HAN, detect_language
 
 SCORED_CANDIDATES = 8  # entries whose scores are compared, however few are read
 UNKNOWN = math.nan
@@ -65,7 +65,7 @@ class Signals:
             log_probs: of each token of the answer; empty where they are not known.
         """
         total = sum(mass)
-        shares = [of_entry / total for of_entry in mass] if total else []
+        shares = [entry_mass / total for entry_mass in mass] if total else []
         return replace(
             self,
             mass=total,
@@ -85,7 +85,9 @@ class Signals:
         words = _words(answer)
         return replace(
             self,
-            cited_overlap=_share(words, _words(cited)) if language_of(answer) == language_of(cited) else UNKNOWN,
+            cited_overlap=_share(words, _words(cited))
+            if detect_language(answer) == detect_language(cited)
+            else UNKNOWN,
             repeated=_share(words, _words(question)),
             length=math.log1p(len(words)),
         )
@@ -125,7 +127,7 @@ def overlap(question: str, text: str) -> float:
     Words of less than four letters say little and are left out, and only the first four count, so that "boat" is in
     "boats". Chinese counts by pairs of characters.
     """
-    if language_of(question) != language_of(text):
+    if detect_language(question) != detect_language(text):
         return UNKNOWN
     return _share(_content(question), _content(text))
 

@@ -175,7 +175,7 @@ class _Asking:
             echo(line)
 
     def try_to_answer(self, question: str | None) -> bool:
-        """Answer one of several questions; what is wrong with it is told, and does not end the others."""
+        """Answer one of several questions; what is wrong with it is reported, and does not end the others."""
         if question is None:
             return False
         try:

@@ -158,8 +158,8 @@ def score(examples: Path, memory: Path, text: str, label: str, model: str, encod
     right = [result.choice == one.label for result, one in zip(results, read, strict=True)]
     low, high = binomtest(sum(right), len(right)).proportion_ci(method="wilson")
     error = calibration_error([result.confidence for result in results], right)
-    told = counted(len(read), "example", "examples")
-    echo(f"accuracy           {sum(right) / len(right):.3f}  (95 %: {low:.3f} to {high:.3f}, {told})")
+    number = counted(len(read), "example", "examples")
+    echo(f"accuracy           {sum(right) / len(right):.3f}  (95 %: {low:.3f} to {high:.3f}, {number})")
     echo(f"calibration error  {error:.3f}")
 
 

@@ -133,7 +133,7 @@ def retrieval(
     from memgpt_rag.evaluation.metrics.retrieval_measures import parse_measures
     from memgpt_rag.evaluation.reports.report import read_report
 
-    # What is wrong with what was asked for is told before a model is loaded.
+    # What is wrong with what was asked for is reported before a model is loaded.
     names = [name.strip() for name in measures.split(",") if name.strip()]
     parse_measures(names)
     _require_sense(searches, search, encoders, memory, indexes=indexes, runs=runs, output=output)
@@ -201,7 +201,7 @@ def _measured(
     **settings: Any,
 ) -> tuple[Evaluation, list[dict[str, Any]]]:
     """Figures of all systems and rankings, and curves of indexes where they are asked for."""
-    from memgpt_rag.evaluation.document_memory import with_documents_of
+    from memgpt_rag.evaluation.document_memory import restrict_documents
     from memgpt_rag.evaluation.index_curves import measured_indexes, require_enough
     from memgpt_rag.evaluation.reports.report import require_same_documents
     from memgpt_rag.evaluation.retrieval import evaluate_retrieval
@@ -209,16 +209,16 @@ def _measured(
 
     curves: list[dict[str, Any]] = []
 
-    def on_memory(of: Memory, encoder: Encoder) -> None:
+    def on_memory(item: Memory, encoder: Encoder) -> None:
         """When the systems of a memory were measured."""
         if asked.indexes:
             with progress_bar(desc=f"indexes of {encoder.name}", unit="index") as bar:
-                curves.append(measured_indexes(judged, of, encoder, on_step=lambda step: bar.update()))
+                curves.append(measured_indexes(judged, item, encoder, on_step=lambda step: bar.update()))
 
     opened, missing = None, 0
     if memory is not None:
         opened = Memory.open(memory)
-        judged, missing = with_documents_of(judged, opened)
+        judged, missing = restrict_documents(judged, opened)
     if asked.indexes:
         require_enough(len(judged.documents) if opened is None else len(opened))
     if earlier is not None:
@@ -248,7 +248,7 @@ def _systems(
 
     name = asked.encoders[0] if asked.encoders else None
     encoder = load_memory_encoder(opened.manifest.encoder, name, memories=[opened.path])
-    return _systems_of(opened, encoder, asked.searches, search, on_memory)
+    return _make_systems(opened, encoder, asked.searches, search, on_memory)
 
 
 def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | None, output: Path | None) -> None:
@@ -256,8 +256,8 @@ def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | N
     from memgpt_rag.evaluation.reports.tables import report_tables, to_plain
 
     judged, missing = measured.judged, measured.missing_documents
-    told = f"{judged.name}: {counted(len(judged.documents), 'document')}; {len(judged.judged):,} of {len(judged.queries):,} queries have"
-    echo(f"{told} a relevant one and are measured.", err=True)
+    found = f"{judged.name}: {counted(len(judged.documents), 'document')}; {len(judged.judged):,} of {len(judged.queries):,} queries have"
+    echo(f"{found} a relevant one and are measured.", err=True)
     if missing:
         echo(f"Relevant documents without an entry in {memory}, which no search can find: {missing:,}.", err=True)
     for table in report_tables(report):
@@ -267,7 +267,7 @@ def _print_report(report: dict[str, Any], measured: Evaluation, memory: Path | N
         echo(f"Written: {', '.join(map(str, written))}.")
 
 
-def _systems_of(
+def _make_systems(
     memory: Memory,
     encoder: Encoder,
     searches: tuple[str, ...],
@@ -293,7 +293,7 @@ def _embedded(
     """Systems of one encoder after the other, so that no two have to be loaded at once."""
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.evaluation.document_memory import embed_documents
-    from memgpt_rag.evaluation.systems import needs_lexical_index, sparse_encoder_of
+    from memgpt_rag.evaluation.systems import needs_lexical_index, required_sparse_encoder
 
     for number, name in enumerate(encoders):
         encoder = load_encoder(name)
@@ -304,10 +304,10 @@ def _embedded(
                 encoder,
                 folder / str(number),
                 words=words,
-                sparse_encoder=sparse_encoder_of(searches, settings),
+                sparse_encoder=required_sparse_encoder(searches, settings),
                 on_block=bar.update,
             )
-        yield from _systems_of(memory, encoder, searches, settings, on_memory, costs)
+        yield from _make_systems(memory, encoder, searches, settings, on_memory, costs)
 
 
 @evaluation.command("lexical-weight")
@@ -327,13 +327,13 @@ def lexical_weight(data: Path, memory: Path, split: str, encoder: str | None, me
     parse_measures([measure])
     judged = read_dataset(data, split)
     from memgpt_rag.encoders.load import load_memory_encoder
-    from memgpt_rag.evaluation.document_memory import with_documents_of
+    from memgpt_rag.evaluation.document_memory import restrict_documents
     from memgpt_rag.evaluation.lexical_weight import fit_lexical_weight
     from memgpt_rag.memory import Memory
 
     opened = Memory.open(memory)
     opened.term_statistics([])
-    judged, _ = with_documents_of(judged, opened)
+    judged, _ = restrict_documents(judged, opened)
     quiet_libraries()
     asking = load_memory_encoder(opened.manifest.encoder, encoder, memories=[memory])
     fitted = fit_lexical_weight(judged, opened, asking, measure=measure)

@@ -52,7 +52,7 @@ def build(files: tuple[Path, ...], memory: Path, encoder: str, merge_by_name: bo
     from memgpt_rag.tasks.graph.read import read_triples
 
     require_new(memory, replace=replace)
-    knowledge = read_triples(files)  # what is wrong with a file is told before a model is loaded
+    knowledge = read_triples(files)  # what is wrong with a file is reported before a model is loaded
     quiet_libraries()
     from memgpt_rag.encoders.load import load_encoder
 
@@ -102,17 +102,17 @@ def ask(
 
     if not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
-    # A wrong folder is told before a model is loaded, and so is one without a lexical index.
+    # A wrong folder is reported before a model is loaded, and so is one without a lexical index.
     Memory.open(memory).term_statistics([])
     quiet_libraries()
     from memgpt_rag.answering.options import AskOptions
     from memgpt_rag.rag import RAG
     from memgpt_rag.tasks.graph.ask import answer_by_paths
-    from memgpt_rag.tasks.graph.links import links_of
+    from memgpt_rag.tasks.graph.links import read_links
     from memgpt_rag.tasks.graph.paths import PathFinder
 
     rag = RAG.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
-    finder = PathFinder(rag.retriever, links_of(rag.retriever.memory), hops=hops)
+    finder = PathFinder(rag.retriever, read_links(rag.retriever.memory), hops=hops)
     (answered,) = answer_by_paths(rag, finder, [question], AskOptions(k=k, max_new_tokens=max_new_tokens))
     if as_json:
         echo(printable_json(answered.to_dict()))
@@ -127,8 +127,8 @@ def _lines(answered: PathAnswer) -> list[str]:
     lines = [words] if answered.end is None else [printable(answered.end), f"  The model wrote: {words}"]
     for number, step in enumerate(answered.steps, 1):
         share = "" if step.share is None else f"{step.share:>5.0%}  "
-        told = printable(shortened(" ".join(step.passage.titled_text.split())))
-        lines.append(f"  [{number}] {share}{told} — {printable(step.passage.place)}")
+        text = printable(shortened(" ".join(step.passage.titled_text.split())))
+        lines.append(f"  [{number}] {share}{text} — {printable(step.passage.place)}")
     return lines if answered.steps else [*lines, "  nothing was found in the memory for this question"]
 
 

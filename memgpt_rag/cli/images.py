@@ -51,7 +51,7 @@ def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, 
     from memgpt_rag.tasks.images.pairs import read_pairs
 
     read = read_pairs(pairs)
-    pictures = [pair.read() for pair in read]  # what is no picture is told before a model is loaded
+    pictures = [pair.read() for pair in read]  # what is no picture is reported before a model is loaded
     quiet_libraries()
     from memgpt_rag.encoders.load import load_encoder
     from memgpt_rag.io.cache_folder import cache_folder

@@ -83,7 +83,7 @@ class SearchOptions:
             MemoryFormatError, MismatchError: it has not.
         """
         if self.kind in ("bm25", "hybrid"):
-            memory.term_statistics([])  # told before any model is loaded
+            memory.term_statistics([])  # reported before any model is loaded
         search = self.load()
         search.resolved(memory)
         return search

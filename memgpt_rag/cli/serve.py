@@ -215,9 +215,9 @@ def load_models(
         name = None if fingerprint.name in ENCODERS else encoder
         return load_memory_encoder(fingerprint, name, memories=list(settings.memories.values()))
 
-    def encoder_of(memory: Memory) -> Encoder:
+    def open_encoder(memory: Memory) -> Encoder:
         return loaded(memory.manifest.encoder)
 
     decoder = MemoryDecoder.from_pretrained(model, config=preset, reader=reader, int8_weights=True, think=think)
     folder = None if no_cache else cache_folder("states")
-    return Models(decoder, encoder_of, search.load_with(decoder), folder)
+    return Models(decoder, open_encoder, search.load_with(decoder), folder)

@@ -107,7 +107,7 @@ def summarise(
     from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
 
     options = SummaryOptions(about, where, kind, parts, k, part_tokens, retrieve_every or None)
-    with _memory_of(document, memory, encoder) as folder:
+    with _memory_folder(document, memory, encoder) as folder:
         from memgpt_rag.memory import Memory
 
         Memory.open(folder).rows(where)  # a wrong folder or condition is reported before a model is loaded
@@ -165,7 +165,7 @@ def _print(part: Part, number: int) -> None:
 
 
 @contextmanager
-def _memory_of(document: Path | None, memory: Path | None, encoder: str | None) -> Iterator[Path]:
+def _memory_folder(document: Path | None, memory: Path | None, encoder: str | None) -> Iterator[Path]:
     """Give the folder of a memory; one that is made of a document without a name for it is gone afterwards."""
     if document is None:
         assert memory is not None

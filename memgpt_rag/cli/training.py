@@ -63,14 +63,14 @@ def calibrate(
     """
     pairs = _questions(questions, memory, "a few hundred")
     from memgpt_rag.model.presets import save_calibrated
-    from memgpt_rag.training.answer_likelihood import examples_of, hold_out
+    from memgpt_rag.training.answer_likelihood import find_examples, hold_out
     from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
 
     quiet_libraries()
-    before, swept = _preset_of(preset, model, reader)
+    before, swept = _starting_preset(preset, model, reader)
     config = "quality" if swept else before
     rag = search.open(memory, model=model, reader=reader, config=config, encoder=encoder, keep_states=not no_cache)
-    fitting, held_out = hold_out(examples_of(rag, pairs, k))
+    fitting, held_out = hold_out(find_examples(rag, pairs, k))
     if swept:
         _sweep_layers(rag, fitting[:: len(fitting) // 64 + 1])
     with progress_bar(desc="parameters", total=steps, unit="step") as bar:
@@ -90,7 +90,7 @@ def calibrate(
 
 
 def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
-    """Questions with their answers, at least 8; what is wrong with them or with the memory is told before a model is loaded."""
+    """Questions with their answers, at least 8; what is wrong with them or with the memory is reported before a model is loaded."""
     from memgpt_rag.memory import Memory
     from memgpt_rag.training.questions import read_questions
 
@@ -103,7 +103,7 @@ def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _preset_of(preset: str, model: str, reader: str) -> tuple[MemoryAttentionConfig, bool]:
+def _starting_preset(preset: str, model: str, reader: str) -> tuple[MemoryAttentionConfig, bool]:
     """The preset as it is now for a model and its reader, and whether a sweep has to find its layers."""
     from memgpt_rag.model import MemoryDecoder
     from memgpt_rag.model.presets import calibrated_preset
@@ -295,11 +295,11 @@ def train(
     train, rate = (train_adapter, 3e-4) if what == "adapter" else (train_delimiters, LEARNING_RATE)
     with at_path(output):
         tuning = train(rag, fitting, held_out, output, options, resume=resume, **_trainer_arguments(settings, rate))
-    told = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
+    losses = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
-        echo(f"{told}; the reader is in {output}, for memgpt-rag ask --reader.")
+        echo(f"{losses}; the reader is in {output}, for memgpt-rag ask --reader.")
     else:
-        echo(f"{told}; no reader was kept.")
+        echo(f"{losses}; no reader was kept.")
 
 
 def _trainer_arguments(settings: dict[str, Any], learning_rate: float) -> dict[str, Any]:
@@ -337,11 +337,11 @@ def _adapter_examples(
     rag: RAG, pairs: list[tuple[str, str]], k: int, unanswerable: float, seed: int
 ) -> tuple[list[AdapterExample], list[AdapterExample]]:
     """Examples to train on and to hold out; questions whose answer no entry holds are left out, and counted."""
-    from memgpt_rag.training.adapter_examples import adapter_examples_of
-    from memgpt_rag.training.answer_likelihood import examples_of, hold_out
+    from memgpt_rag.training.adapter_examples import make_adapter_examples
+    from memgpt_rag.training.answer_likelihood import find_examples, hold_out
 
-    parts = hold_out(examples_of(rag, pairs, 2 * k + 2))
-    fitting, held_out = (adapter_examples_of(part, k, unanswerable=unanswerable, seed=seed) for part in parts)
+    parts = hold_out(find_examples(rag, pairs, 2 * k + 2))
+    fitting, held_out = (make_adapter_examples(part, k, unanswerable=unanswerable, seed=seed) for part in parts)
     if left_out := len(pairs) - len(fitting) - len(held_out):
         echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
     if not fitting or not held_out:

@@ -103,9 +103,9 @@ class Encoder(ABC):
     def _score_scale(self, pairs: list[tuple[str, str]]) -> float:
         """Return the mean margin of a question's score with its own passage over the scores with the others."""
         queries, passages = zip(*pairs, strict=True)
-        asked, told = self.encode_queries(queries), self.encode_passages(passages)
-        distances = np.linalg.norm(asked[:, None] - told[None], axis=-1)
-        return mean_margin(asked @ told.T if self.normalized else -distances)
+        asked, read = self.encode_queries(queries), self.encode_passages(passages)
+        distances = np.linalg.norm(asked[:, None] - read[None], axis=-1)
+        return mean_margin(asked @ read.T if self.normalized else -distances)
 
 
 def mean_margin(scores: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from memgpt_rag.errors import ModelError
 from memgpt_rag.io.pictures import pixels
 
 _BATCH = 32
-# Squares by whose color a picture can be told from the others, in two languages; as for texts, the better one counts.
+# Squares by whose color a picture can be distinguished from the others, in two languages; as for texts, the better one counts.
 _COLORS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 70, 220), "yellow": (240, 210, 40)}
 _WORDS = {
     "en": ["a red square", "a green square", "a blue square", "a yellow square"],

@@ -93,8 +93,8 @@ class SparseTextEncoder:
     def _margin(self, pairs: list[tuple[str, str]]) -> float:
         """Return the mean margin of a question's score with its own passage over the scores with the others."""
         questions, passages = zip(*pairs, strict=True)
-        told = self.encode_passages(passages)
-        return mean_margin(np.array([[dot(asked, one) for one in told] for asked in self.encode_queries(questions)]))
+        vectors = self.encode_passages(passages)
+        return mean_margin(np.array([[dot(asked, one) for one in vectors] for asked in self.encode_queries(questions)]))
 
     def _vectors(self, encode: Callable[..., Any], texts: Sequence[str]) -> list[SparseVector]:
         if not texts:

@@ -46,9 +46,9 @@ class JudgedAnswer:
 
 def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     """Compare an answer with the gold answers, in the question's language."""
-    from memgpt_rag.model.prompt import language_of
+    from memgpt_rag.model.prompt import detect_language
 
-    language, gold = language_of(asked.question), asked.answers
+    language, gold = detect_language(asked.question), asked.answers
     values = {
         "em": exact_match(answer.text, gold, language),
         "f1": f1(answer.text, gold, language),
@@ -87,8 +87,8 @@ def evaluate_answers(
         judged_answers = answers[mode] = []
         for start in range(0, len(questions), _BATCH):
             block = questions[start : start + _BATCH]
-            told = rag.answer_all([asked.question for asked in block], replace(options, mode=mode))
-            judged_answers += [judge(asked, answer) for asked, answer in zip(block, told, strict=True)]
+            answered = rag.answer_all([asked.question for asked in block], replace(options, mode=mode))
+            judged_answers += [judge(asked, answer) for asked, answer in zip(block, answered, strict=True)]
             on_answers(len(block))
     return answers
 
@@ -133,8 +133,8 @@ def answers_report(
                 "golden_answers": list(asked.asked.answers),
                 "language": asked.language,
                 "modes": {
-                    mode: {"answer": told[place].text, "quote": told[place].quote, **told[place].values}
-                    for mode, told in answers.items()
+                    mode: {"answer": answered[place].text, "quote": answered[place].quote, **answered[place].values}
+                    for mode, answered in answers.items()
                 },
             }
             for place, asked in enumerate(answers[first])
@@ -169,7 +169,7 @@ def answers_table(report: Mapping[str, Any]) -> Table:
 def comparisons_table(report: Mapping[str, Any]) -> Table:
     """Return a table of the differences between the first mode and the others, in points."""
     comparisons = report["comparisons"]
-    rows = [{**of, "system": of["mode"], "measure": of["figure"]} for of in comparisons]
+    rows = [{**item, "system": item["mode"], "measure": item["figure"]} for item in comparisons]
     return compared(rows, f"Compared with {comparisons[0]['against']}", "", per_cent=True)
 
 

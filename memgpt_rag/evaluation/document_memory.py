@@ -111,7 +111,7 @@ def _passages(documents: Iterable[tuple[str, Document]], source: str) -> Iterato
         yield Passage(name, text, title, source, name, "line", line, line, 0, len(text))
 
 
-def with_documents_of(judged: RetrievalDataset, memory: Memory) -> tuple[RetrievalDataset, int]:
+def restrict_documents(judged: RetrievalDataset, memory: Memory) -> tuple[RetrievalDataset, int]:
     """Return the dataset with all documents of an existing memory, which may hold more than the dataset's.
 
     An entry belongs to the document that its `record` names, or else its `source`.

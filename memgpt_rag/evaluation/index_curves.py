@@ -118,7 +118,7 @@ def index_curves(
             for settings in ways_to_search(index):
                 search = partial(index.with_settings(settings).search, keys, k=NEAREST)
                 points.append(IndexPoint(settings.parameters, settings.candidates, *_timed(search, queries, truth)))
-            curves.append(IndexCurve(index.settings.factory, seconds, _bytes_of(index), tuple(points)))
+            curves.append(IndexCurve(index.settings.factory, seconds, _index_bytes(index), tuple(points)))
     return curves
 
 
@@ -176,7 +176,7 @@ class _Counter:
         return len(block)
 
 
-def _bytes_of(index: ApproximateIndex) -> int:
+def _index_bytes(index: ApproximateIndex) -> int:
     counter = _Counter()
     index.write(counter)
     return counter.bytes

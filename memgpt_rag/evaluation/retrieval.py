@@ -122,7 +122,7 @@ def evaluate_retrieval(
         measures: names such as "nDCG@10".
         k: number of documents to retrieve; more if a measure has a larger cutoff.
         latency_queries: number of single queries to time, spread over the dataset; all if there are fewer.
-        missing_documents: the count of `with_documents_of`, for the report.
+        missing_documents: the count of `restrict_documents`, for the report.
         on_system: called with the results of each system.
 
     Raises:

@@ -52,7 +52,7 @@ def needs_lexical_index(name: str) -> bool:
     return SEARCHES[name][0] in ("bm25", "hybrid")
 
 
-def sparse_encoder_of(names: Sequence[str], settings: Search) -> SparseTextEncoder | None:
+def required_sparse_encoder(names: Sequence[str], settings: Search) -> SparseTextEncoder | None:
     """Return the sparse encoder of the settings if one of the searches goes by sparse vectors."""
     kinds = {SEARCHES[name][0] for name in names}
     return settings.sparse_encoder if kinds & {"hybrid", "sparse"} else None
@@ -88,7 +88,7 @@ def make_system(
     require_search(search)
     from memgpt_rag.evaluation.data.dataset import digest
 
-    told = search_settings(search, settings)
+    settings_shown = search_settings(search, settings)
     kind, reranked = SEARCHES[search]
     reranker = settings.reranker if reranked else None
     retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
@@ -103,7 +103,7 @@ def make_system(
         "passage_prompt": fingerprint.passage_prompt,
         "max_tokens": fingerprint.max_tokens,
         "entries": len(memory),
-        **told,
+        **settings_shown,
     }
     return RetrieverSystem(name or f"{search} {fingerprint.name}", retriever, about=about, costs=costs)
 
@@ -115,23 +115,23 @@ def search_settings(search: str, settings: Search) -> dict[str, Any]:
         ValueError: the search lacks a sparse encoder or a reranker.
     """
     kind, reranked = SEARCHES[search]
-    told: dict[str, Any] = {}
+    settings_shown: dict[str, Any] = {}
     if kind == "hybrid":
-        told |= {"fusion": settings.fusion, "lexical_weight": settings.lexical_weight}
-    if (sparse_encoder := sparse_encoder_of([search], settings)) is not None:
-        told |= {"sparse_encoder": sparse_encoder.name}
-        told |= {"sparse_weight": settings.sparse_weight} if kind == "hybrid" else {}
+        settings_shown |= {"fusion": settings.fusion, "lexical_weight": settings.lexical_weight}
+    if (sparse_encoder := required_sparse_encoder([search], settings)) is not None:
+        settings_shown |= {"sparse_encoder": sparse_encoder.name}
+        settings_shown |= {"sparse_weight": settings.sparse_weight} if kind == "hybrid" else {}
     elif kind == "sparse":
         raise ValueError(f"The search {search!r} needs a sparse encoder; name one with --sparse-encoder.")
     if reranked:
         if settings.reranker is None:
             raise ValueError(f"The search {search!r} needs a reranker; name one with --rerank.")
-        told |= {
+        settings_shown |= {
             "reranker": settings.reranker.name,
             "rerank_weight": settings.weight_of_reranker,
             "depth": settings.depth,
         }
-    return told
+    return settings_shown
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def write_e5_folder(weights: E5Weights, folder: Path) -> None:
         "pooler.dense.bias": np.zeros(width, np.float32),
     }
     save_file({**weights.tensors, **pooler}, folder / "model.safetensors", metadata={"format": "pt"})
-    tokenizer_of(weights).save(str(folder / "tokenizer.json"), pretty=False)
+    make_tokenizer(weights).save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "1_Pooling").mkdir()
     (folder / "2_Normalize").mkdir()
     described: dict[str, Any] = {
@@ -75,11 +75,11 @@ def write_e5_folder(weights: E5Weights, folder: Path) -> None:
         (folder / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
-def tokenizer_of(weights: E5Weights) -> Tokenizer:
+def make_tokenizer(weights: E5Weights) -> Tokenizer:
     """Build the tokenizer from the vocabulary and the character map of the weights file."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    def any_of(characters: list[str]) -> Regex:
+    def character_class(characters: list[str]) -> Regex:
         return Regex("[" + "".join(f"\\x{{{ord(character):X}}}" for character in characters) + "]")
 
     rewritten = weights.rewritten.items()
@@ -88,8 +88,8 @@ def tokenizer_of(weights: E5Weights) -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram(weights.pieces, unk_id=weights.special["<unk>"], byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(
         [
-            normalizers.Replace(any_of(nothing), ""),
-            normalizers.Replace(any_of(spaces), " "),
+            normalizers.Replace(character_class(nothing), ""),
+            normalizers.Replace(character_class(spaces), " "),
             normalizers.Replace(_KEPT, _MEANWHILE),
             normalizers.NFKC(),
             normalizers.Replace(_MEANWHILE, _KEPT),

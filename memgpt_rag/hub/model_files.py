@@ -60,8 +60,8 @@ def saved_setting(source: str, file: str, key: str) -> Any:
     from sentence_transformers.util import load_file_path
 
     path = load_file_path(source, file)
-    told = read_json(path, max_bytes=_MOST_CONFIG) if path is not None else None
-    return told.get(key) if isinstance(told, dict) else None
+    config = read_json(path, max_bytes=_MOST_CONFIG) if path is not None else None
+    return config.get(key) if isinstance(config, dict) else None
 
 
 def gguf_file(source: str | Path) -> tuple[str | Path, dict[str, Any]]:

@@ -140,9 +140,9 @@ class SentenceGroup(click.Group):
         try:
             return super().main(args, standalone_mode=False, **settings) or 0
         except click.ClickException as error:
-            told = _Kept()
-            error.show(told)
-            echo(told.getvalue(), err=True, nl=False)
+            shown = _Kept()
+            error.show(shown)
+            echo(shown.getvalue(), err=True, nl=False)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             echo("Aborted!", err=True)

@@ -85,9 +85,9 @@ def number(value: Any, name: str, low: float, high: float) -> float:
         ValueError: it is of another type, NaN, or out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        told = repr(value)
+        shown = repr(value)
         raise ValueError(
-            f"{name} is {told if len(told) <= _SHOWN else told[:_SHOWN] + '…'}, not a number from {low:g} to {high:g}"
+            f"{name} is {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '…'}, not a number from {low:g} to {high:g}"
         )
     return value
 

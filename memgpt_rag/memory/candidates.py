@@ -43,7 +43,7 @@ class Candidates:
         )
 
 
-def statistics_of(segments: Sequence[OpenSegment], questions: Sequence[str], analysis: str) -> TermStatistics:
+def collect_statistics(segments: Sequence[OpenSegment], questions: Sequence[str], analysis: str) -> TermStatistics:
     """Return the BM25 statistics of the questions' terms over the live entries of these segments.
 
     Args:

@@ -94,7 +94,7 @@ def _condition(node: ast.expr, schema: pa.Schema) -> pc.Expression:
         if schema.field(_column(node, schema)).type != pa.bool_():
             raise ValueError(f"The column {shortened(node.id)!r} alone is no condition; compare it with something.")
         return pc.field(node.id)
-    raise ValueError(f"Found {_told(node)!r} in the filter; expected a comparison, and, or, not, or brackets.")
+    raise ValueError(f"Found {_shown(node)!r} in the filter; expected a comparison, and, or, not, or brackets.")
 
 
 def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr, schema: pa.Schema) -> pc.Expression:
@@ -102,16 +102,16 @@ def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr, schema: pa
         if isinstance(right, ast.Name) and type(operator) in _COMPARE:
             mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
             return _comparison(right, mirrored.get(type(operator), type(operator))(), left, schema)
-        raise ValueError(f"Found {_told(left)!r} where a column is expected.")
+        raise ValueError(f"Found {_shown(left)!r} where a column is expected.")
     name = _column(left, schema)
     kind, field = schema.field(name).type, pc.field(name)
     if isinstance(operator, (ast.Is, ast.IsNot)):
         if not (isinstance(right, ast.Constant) and right.value is None):
-            raise ValueError(f"Found {name} is {_told(right)}; expected {name} is None, or ==.")
+            raise ValueError(f"Found {name} is {_shown(right)}; expected {name} is None, or ==.")
         return field.is_null() if isinstance(operator, ast.Is) else field.is_valid()
     if isinstance(operator, (ast.In, ast.NotIn)):
         if not isinstance(right, (ast.Tuple, ast.List)):
-            raise ValueError(f'Found {_told(right)!r} after in; expected a list such as ("a", "b").')
+            raise ValueError(f'Found {_shown(right)!r} after in; expected a list such as ("a", "b").')
         values = [_constant(one, name, kind) for one in right.elts]
         if kind == pa.int64():
             values = [int(value) for value in values if value == int(value)]  # no integer equals 2.5
@@ -121,7 +121,7 @@ def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr, schema: pa
     return _COMPARE[type(operator)](field, pa.scalar(value, None if isinstance(value, float) else kind))
 
 
-def _told(node: ast.expr) -> str:
+def _shown(node: ast.expr) -> str:
     """Quote a part of the filter in a message. A long part is not unparsed: with many brackets, that takes very long."""
     try:
         return shortened(ast.unparse(node))
@@ -156,5 +156,5 @@ def _constant(node: ast.expr, column: str, kind: pa.DataType) -> Any:
             fits = False
     if not fits:
         kinds = {pa.string(): "a quoted text", pa.bool_(): "True or False", pa.date32(): 'a date such as "2024-05-01"'}
-        raise ValueError(f"Found {_told(node)!r} for the column {column!r}; expected {kinds.get(kind, 'a number')}.")
+        raise ValueError(f"Found {_shown(node)!r} for the column {column!r}; expected {kinds.get(kind, 'a number')}.")
     return -value if negative else value

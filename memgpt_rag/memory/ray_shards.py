@@ -94,12 +94,12 @@ class RayShard:
         from ray.exceptions import RayError
 
         try:
-            told, answer = ray.get(getattr(self._actor, method).remote(*arguments))
+            fault, answer = ray.get(getattr(self._actor, method).remote(*arguments))
         except RayError as error:
             reason = first_line(error).rstrip(".")
             raise ClusterError(f"A shard's actor was lost: {reason}; open the shards again.") from error
-        if told is not None:
-            raise ClusterError(told)
+        if fault is not None:
+            raise ClusterError(fault)
         return answer
 
 

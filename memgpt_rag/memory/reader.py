@@ -18,8 +18,8 @@ from typing_extensions import Self
 
 from memgpt_rag.errors import MemoryFormatError, MismatchError
 from memgpt_rag.fingerprint import EncoderFingerprint, SparseVector
-from memgpt_rag.memory.candidates import Candidates, best_rows, row_scores, statistics_of
-from memgpt_rag.memory.dense.faiss_index import Found, scores_of
+from memgpt_rag.memory.candidates import Candidates, best_rows, collect_statistics, row_scores
+from memgpt_rag.memory.dense.faiss_index import Found, score_rows
 from memgpt_rag.memory.filter import matching, parse_where
 from memgpt_rag.memory.lexical.analysis import query_terms, require_analysis
 from memgpt_rag.memory.lexical.bm25 import TermStatistics, bm25_scores, word_limit
@@ -156,7 +156,7 @@ class MemoryReader:
         Raises:
             MemoryFormatError: the memory has no lexical index.
         """
-        return statistics_of(self.segments, questions, require_analysis(self.manifest.words, self.path))
+        return collect_statistics(self.segments, questions, require_analysis(self.manifest.words, self.path))
 
     def candidates(
         self,
@@ -197,7 +197,7 @@ class MemoryReader:
             cosines = none
             if vectors is not None:
                 own = np.arange(len(rows))[None]
-                cosines = scores_of(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
+                cosines = score_rows(self.keys(rows), vectors[place][None], own, self.manifest.metric)[0]
             lexical, by_sparse = (none if scores is None else scores[rows] for scores in (bm25, dots))
             proposed.append(Candidates(rows, cosines, lexical, limit, by_sparse).best(k))
         return proposed

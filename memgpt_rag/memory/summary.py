@@ -25,10 +25,10 @@ def summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("passages", f"at most {splitting['max_tokens']} tokens of {splitting['tokenizer']}"),
         ("encoder", f"{encoder.name}, {encoder.dimension} numbers" + (", unit length" if encoder.normalized else "")),
         ("prompts", f"{encoder.query_prompt!r} before a query, {encoder.passage_prompt!r} before a passage"),
-        ("search", f"{_search_of(manifest)}, {manifest.metric}"),
+        ("search", f"{_search_line(manifest)}, {manifest.metric}"),
         ("lexical", manifest.words or "no index; add one with: memgpt-index lexical"),
-        *([] if manifest.sparse is None else [("sparse", _sparse_of(manifest, manifest.sparse))]),
-        ("states", _states_of(manifest.states)),
+        *([] if manifest.sparse is None else [("sparse", _sparse_line(manifest, manifest.sparse))]),
+        ("states", _states_line(manifest.states)),
     ]
 
 
@@ -51,23 +51,23 @@ def _job(job: dict[str, Any]) -> str:
     return f"{name}: {', '.join(counted)}" if counted else name
 
 
-def _search_of(manifest: Manifest) -> str:
+def _search_line(manifest: Manifest) -> str:
     indexes = [segment.index for segment in manifest.segments if segment.index is not None]
-    told = {
-        f"{of['factory']}, {of['parameters']} (recall at 10 {of.get('recall', 0):.3f}, nDCG loss {of.get('ndcg_loss', 0):.4f}, "
-        f"{of.get('milliseconds', 0):.2f} ms against {of.get('exact_milliseconds', 0):.2f})"
-        for of in indexes
+    kinds = {
+        f"{item['factory']}, {item['parameters']} (recall at 10 {item.get('recall', 0):.3f}, nDCG loss {item.get('ndcg_loss', 0):.4f}, "
+        f"{item.get('milliseconds', 0):.2f} ms against {item.get('exact_milliseconds', 0):.2f})"
+        for item in indexes
     }
-    return " and ".join(sorted(told)) or "exact"
+    return " and ".join(sorted(kinds)) or "exact"
 
 
-def _sparse_of(manifest: Manifest, encoder: SparseFingerprint) -> str:
+def _sparse_line(manifest: Manifest, encoder: SparseFingerprint) -> str:
     later = manifest.entries_without("sparse")
-    told = f"; {counted(later, 'later entry', 'later entries')} without" if later else ""
-    return f"{encoder.name}, {encoder.dimension} components{told}"
+    kinds = f"; {counted(later, 'later entry', 'later entries')} without" if later else ""
+    return f"{encoder.name}, {encoder.dimension} components{kinds}"
 
 
-def _states_of(states: StatesFingerprint | None) -> str:
+def _states_line(states: StatesFingerprint | None) -> str:
     if states is None:
         return "none; computed when first asked for"
     delimiters = f", with the delimiters {states.delimiters}" if states.delimiters else ""

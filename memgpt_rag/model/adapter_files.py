@@ -73,24 +73,24 @@ def read_settings(file: Path, decoder: PreTrainedModel) -> AdapterSettings:
     dropout: Any = fields.get("lora_dropout", 0.0)
     for name, fixed in _FIXED.items():
         if fields.get(name, fixed) != fixed:
-            raise ValueError(f"{name} is {_told(fields[name])}, not {fixed!r}")
+            raise ValueError(f"{name} is {_shown(fields[name])}, not {fixed!r}")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
-        raise ValueError(f"r is {_told(rank)}, not a number from 1 to {MAX_RANK}")
+        raise ValueError(f"r is {_shown(rank)}, not a number from 1 to {MAX_RANK}")
     if type(alpha) not in (int, float) or not 0 < alpha <= _MAX_ALPHA:
-        raise ValueError(f"lora_alpha is {_told(alpha)}, not a number above 0 and up to {_MAX_ALPHA:,.0f}")
+        raise ValueError(f"lora_alpha is {_shown(alpha)}, not a number above 0 and up to {_MAX_ALPHA:,.0f}")
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-        raise ValueError(f"lora_dropout is {_told(dropout)}, not a number from 0 to 1")
+        raise ValueError(f"lora_dropout is {_shown(dropout)}, not a number from 0 to 1")
     known = {"r", "lora_alpha", "lora_dropout", "target_modules", *_FIXED, *_NOT_READ}
     strange = sorted(name for name, value in fields.items() if name not in known and value)
     if strange:
-        raise ValueError(f"it has settings that are not read here: {_told(', '.join(strange))}")
+        raise ValueError(f"it has settings that are not read here: {_shown(', '.join(strange))}")
     return AdapterSettings(rank, float(alpha), float(dropout), _modules(fields.get("target_modules"), decoder))
 
 
 def _modules(targets: Any, decoder: PreTrainedModel) -> tuple[str, ...]:
     """Full names of what the settings name, in full or by the last parts of its name, as peft shortens long lists."""
     if not isinstance(targets, list) or not targets or not all(isinstance(one, str) and one for one in targets):
-        raise ValueError(f"target_modules is {_told(targets)}, not a list of names")
+        raise ValueError(f"target_modules is {_shown(targets)}, not a list of names")
     maps, by_ending = linear_maps(decoder), dict[str, list[str]]()
     for name, _ in decoder.named_modules():
         parts = name.split(".")
@@ -98,7 +98,7 @@ def _modules(targets: Any, decoder: PreTrainedModel) -> tuple[str, ...]:
             by_ending.setdefault(".".join(parts[at:]), []).append(name)
     unknown = [one for one in targets if not by_ending.get(one) or not maps.keys() >= set(by_ending[one])]
     if unknown:
-        raise ValueError(f"target_modules names {_told(unknown[0])}, which is no linear map of this model")
+        raise ValueError(f"target_modules names {_shown(unknown[0])}, which is no linear map of this model")
     return tuple(sorted({name for one in targets for name in by_ending[one]}))
 
 
@@ -119,7 +119,7 @@ def read_weights(file: Path, settings: AdapterSettings, decoder: PreTrainedModel
         names = set(opened.keys())
         missing, surplus = sorted(expected.keys() - names), sorted(names - expected.keys())
         if missing or surplus:
-            first = _told((missing or surplus)[0])
+            first = _shown((missing or surplus)[0])
             raise ValueError(f"{len(missing)} weights are missing and {len(surplus)} belong nowhere, such as {first}")
         for name, shape in expected.items():
             found = opened.get_slice(name).get_shape()
@@ -134,6 +134,6 @@ def read_weights(file: Path, settings: AdapterSettings, decoder: PreTrainedModel
     return weights
 
 
-def _told(value: Any) -> str:
-    told = repr(value)
-    return told if len(told) <= 100 else f"{told[:100]}…"
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"

@@ -188,9 +188,9 @@ class _Heads(NamedTuple):
         batch, kv_heads = memory.shape[:2]
         return cls(batch, rows // batch, kv_heads, heads // kv_heads, queries)
 
-    def stack(self, of_rows: Tensor) -> Tensor:
+    def stack(self, by_row: Tensor) -> Tensor:
         """[rows, heads, queries, …] → [batch, kv_heads, everything that reads the same keys, …]."""
-        by_memory = of_rows.reshape(self.batch, self.beams, self.kv_heads, self.group * self.queries, -1)
+        by_memory = by_row.reshape(self.batch, self.beams, self.kv_heads, self.group * self.queries, -1)
         return by_memory.flatten(0, 1) if self.beams == 1 else by_memory.transpose(1, 2).flatten(2, 3)
 
     def unstack(self, stacked: Tensor) -> Tensor:

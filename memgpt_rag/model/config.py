@@ -18,8 +18,8 @@ PerLayer = float | tuple[float | tuple[float, ...], ...]
 
 def _flat(value: PerLayer) -> list[Any]:
     """Every number of one, of those of layers, or of those of layers and heads."""
-    of_layers = value if isinstance(value, tuple) else (value,)
-    return [one for of_heads in of_layers for one in (of_heads if isinstance(of_heads, tuple) else (of_heads,))]
+    per_layer = value if isinstance(value, tuple) else (value,)
+    return [one for per_head in per_layer for one in (per_head if isinstance(per_head, tuple) else (per_head,))]
 
 
 def _are_layers(layers: Any) -> bool:
@@ -106,7 +106,7 @@ class MemoryAttentionConfig:
         """Whether it says which layers of a decoder attend: "global" says nothing where all layers are alike."""
         return self.layers != "global" or len({window is None for window in windows.values()}) == 2
 
-    def only(self, layers: Sequence[int], of: Sequence[int]) -> MemoryAttentionConfig:
+    def only(self, layers: Sequence[int], item: Sequence[int]) -> MemoryAttentionConfig:
         """The same numbers for some of the layers that attend now.
 
         Args:
@@ -115,7 +115,7 @@ class MemoryAttentionConfig:
         """
 
         def pick(value: Any) -> Any:
-            return tuple(value[of.index(layer)] for layer in layers) if isinstance(value, tuple) else value
+            return tuple(value[item.index(layer)] for layer in layers) if isinstance(value, tuple) else value
 
         return replace(
             self,
@@ -178,14 +178,14 @@ def _spans(layers: Iterable[int]) -> str:
 
 
 def _spread(value: PerLayer, layers: tuple[int, ...], heads: int) -> list[PerHead]:
-    of_layers = value if isinstance(value, tuple) else (value,) * len(layers)
-    if len(of_layers) != len(layers):
+    per_layer = value if isinstance(value, tuple) else (value,) * len(layers)
+    if len(per_layer) != len(layers):
         raise ModelError(
-            f"{len(of_layers)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer."
+            f"{len(per_layer)} numbers were given for the {len(layers)} layers {list(layers)}; give one number, or one per layer."
         )
-    for layer, of_heads in zip(layers, of_layers, strict=True):
-        if isinstance(of_heads, tuple) and len(of_heads) != heads:
+    for layer, per_head in zip(layers, per_layer, strict=True):
+        if isinstance(per_head, tuple) and len(per_head) != heads:
             raise ModelError(
-                f"{len(of_heads)} numbers were given for the {heads} heads of layer {layer}; give one number, or one per head."
+                f"{len(per_head)} numbers were given for the {heads} heads of layer {layer}; give one number, or one per head."
             )
-    return [torch.tensor(of_heads) if isinstance(of_heads, tuple) else of_heads for of_heads in of_layers]
+    return [torch.tensor(per_head) if isinstance(per_head, tuple) else per_head for per_head in per_layer]

@@ -243,7 +243,7 @@ class MemoryDecoder(nn.Module):
         """Sizes of the states of an entry, in all layers that attend."""
         writer = StatesWriter(self.writer, 0)
         writer.layers = tuple(self.windows)
-        return StateShapes.of(writer.states_of([probe_ids(self.writer)[0].tolist()])[0])
+        return StateShapes.of(writer.entry_states([probe_ids(self.writer)[0].tolist()])[0])
 
     @cached_property
     def picture_reader(self) -> PictureReader:
@@ -282,7 +282,7 @@ class MemoryDecoder(nn.Module):
         return self.entry_tokens(token_ids) + self.state_shapes.extra_rows(len(self.layers))
 
     @torch.no_grad()
-    def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
+    def entry_states(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
         """States of each entry, read right after the prefix; those computed before come from the cache.
 
         Args:
@@ -292,7 +292,7 @@ class MemoryDecoder(nn.Module):
         Raises:
             ValueError: an entry without tokens.
         """
-        return self._states.states_of(entries, batch_size=batch_size)
+        return self._states.entry_states(entries, batch_size=batch_size)
 
     def make_memory(
         self, rows: Sequence[Sequence[Sequence[int]]], scores: Sequence[Sequence[float]] | None = None
@@ -305,7 +305,7 @@ class MemoryDecoder(nn.Module):
         """
         if scores is None:
             scores = [[0.0] * len(entries) for entries in rows]
-        states = iter(self.states_of([token_ids for entries in rows for token_ids in entries]))
+        states = iter(self.entry_states([token_ids for entries in rows for token_ids in entries]))
         return self.memory_from_states([[next(states) for _ in entries] for entries in rows], scores)
 
     def memory_from_states(

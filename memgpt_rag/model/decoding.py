@@ -199,7 +199,7 @@ class DecodingBatch:
     def _shifts(self, like: Tensor) -> Int[Tensor, "rows 1"]:
         """Return what is added to the counted position of each row's next token."""
         pictures = [row.memory.pictures for row in self._rows]
-        shifts = [0 if of_row is None else of_row.later_shift for of_row in pictures]
+        shifts = [0 if own is None else own.later_shift for own in pictures]
         return self.model.first_position + like.new_tensor(shifts)[:, None]
 
     def _leave(self) -> None:

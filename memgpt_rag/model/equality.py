@@ -164,7 +164,7 @@ def _from_memory(
 ) -> Float[Tensor, "question vocabulary"]:
     writer, before = StatesWriter(decoder, 0), _PREFIX + _ENTRY
     writer.prefix_ids, writer.layers = tuple(ids[:_PREFIX]), tuple(windows)
-    states, question = writer.states_of([ids[_PREFIX:before]]), ids[before:]
+    states, question = writer.entry_states([ids[_PREFIX:before]]), ids[before:]
     memory = batch_memory(
         [states], [[0.0]], prefix_tokens=_PREFIX, layers=list(windows), score_bias=0.0, recurrent_bias=0.0
     )

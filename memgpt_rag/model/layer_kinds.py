@@ -31,7 +31,7 @@ class Chunk(int):
     """Positions of a chunk, in place of a sliding window: a token sees those of its own chunk only."""
 
 
-def window_of(decoder: PreTrainedModel, call: int) -> int | None:
+def call_window(decoder: PreTrainedModel, call: int) -> int | None:
     """Return the window of a call of attention, by the number of its layer and call."""
     config, layer = decoder.config.get_text_config(decoder=True), call % CALL
     window = getattr(config, "sliding_window", None)

@@ -54,7 +54,7 @@ _EXAMPLES = (
 _INSTRUCTION = "Answer the question with a short phrase from the text, in the language of the question. 请用提问的语言，以原文中的短语简短回答。"
 
 
-def language_of(text: str) -> str:
+def detect_language(text: str) -> str:
     """ "zh" where at least a third of the letters are Chinese characters, else "en"."""
     letters = len(_LETTER.findall(text))
     return "zh" if letters and len(_HAN.findall(text)) >= letters / 3 else "en"
@@ -104,13 +104,13 @@ class Prompt:
     def example_ids(self) -> tuple[int, ...]:
         """The beginning-of-text token, where the tokenizer has one, and the worked examples."""
         examples = "".join(
-            f"{text}\n\n{_ASK[language_of(asked)].format(asked)}{told}\n\n" for text, asked, told in _EXAMPLES
+            f"{text}\n\n{_ASK[detect_language(asked)].format(asked)}{answer}\n\n" for text, asked, answer in _EXAMPLES
         )
         return (*self._begin, *self._ids(examples))
 
     @property
     def instruction(self) -> str:
-        """What a model with a chat template is told to do, before entries and question."""
+        """What a model with a chat template is asked to do, before entries and question."""
         return _INSTRUCTION
 
     @property
@@ -195,7 +195,7 @@ class Prompt:
 
     def asked_text(self, question: str) -> str:
         """A question in the words of the prompt, up to where its answer begins: "Question: …\\nAnswer:"."""
-        return _ASK[language_of(question)].format(question.strip())
+        return _ASK[detect_language(question)].format(question.strip())
 
     def asked_ids(self, question: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """What stands before a question's own words, and these words.
@@ -203,7 +203,7 @@ class Prompt:
         Raises:
             ValueError: as `question_ids`.
         """
-        before, _, _ = _ASK[language_of(question)].partition("{}")
+        before, _, _ = _ASK[detect_language(question)].partition("{}")
         asked = question.strip() if before.endswith("：") else " " + question.strip()
         return self._ids(before.strip()), self._question(asked)
 
@@ -211,7 +211,7 @@ class Prompt:
         """An answer as it follows its question, and what ends it."""
         if self.is_chat:
             return self._ids(answer), (self.tokenizer.eos_token_id,)
-        space = "" if language_of(question) == "zh" else " "
+        space = "" if detect_language(question) == "zh" else " "
         return self._ids(space + answer), self._ids("\n\n") if self.worked_examples else (self.tokenizer.eos_token_id,)
 
     @property
@@ -234,7 +234,7 @@ class Prompt:
     @cached_property
     def example_answers(self) -> tuple[tuple[int, ...], ...]:
         """Tokens of the answers in the worked examples, with and without a space before them; none where there are no examples."""
-        answers = [] if self.is_chat or not self.worked_examples else [told.strip() for _, _, told in _EXAMPLES]
+        answers = [] if self.is_chat or not self.worked_examples else [answer.strip() for _, _, answer in _EXAMPLES]
         return tuple(self._ids(space + answer) for answer in answers for space in ("", " "))
 
     @cached_property

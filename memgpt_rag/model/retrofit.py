@@ -1,7 +1,7 @@
 """Memory attention inside any Hugging Face decoder that calls attention through the library's interface.
 
 No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
-is told to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
+is to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
 same to the last bit. Which memory is attended is a context variable: threads do not see each other's.
 """
 
@@ -24,7 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
 from memgpt_rag.model.config import LayerSettings
-from memgpt_rag.model.layer_kinds import CALL, Chunk, probe_ids, require_known_layers, window_of
+from memgpt_rag.model.layer_kinds import CALL, Chunk, call_window, probe_ids, require_known_layers
 from memgpt_rag.model.states import AttendedMemory
 
 _NAME = "memgpt_over_"
@@ -126,7 +126,7 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
             f"{name} does not call attention through the attention interface of transformers, so memory cannot reach it; "
             "use a model that does, such as Gemma, Llama, Qwen, Mistral, Phi, GPT-NeoX or GPT-2."
         )
-    return {call: window_of(decoder, call) for call in calls}
+    return {call: call_window(decoder, call) for call in calls}
 
 
 def _set_attention(decoder: PreTrainedModel, implementation: str) -> None:

@@ -108,7 +108,7 @@ class _BothSlots(_RecurrentSlots, _LayerSlots):
 
 def _states(layer: LinearAttentionLayer) -> dict[tuple[str, int], Tensor]:
     states = {kind: getattr(layer, kind) for kind in ("conv_states", "recurrent_states")}
-    return {(kind, place): one for kind, of in states.items() for place, one in of.items() if one is not None}
+    return {(kind, place): one for kind, item in states.items() for place, one in item.items() if one is not None}
 
 
 def _slots_like(layer: Any) -> Any:

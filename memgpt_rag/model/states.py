@@ -139,7 +139,7 @@ class AttendedMemory:
     recorded_queries: int = 1
     # Of the last queries: forward passes that are not averaged over layers and heads yet, layer by layer, and those that are.
     _given: list[list[MemoryWeights]] = field(default_factory=list)
-    _of_passes: list[Float[Tensor, "rows tokens"]] = field(default_factory=list)
+    _averaged: list[Float[Tensor, "rows tokens"]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -199,7 +199,7 @@ class AttendedMemory:
             passes: how many forward passes count; None for all. The first one reads the question and chooses the first token.
         """
         rows, here = len(self.num_entries), self.present[row]
-        counted = [of_pass.view(rows, -1, len(here))[row][:, here] for of_pass in self._passes()[:passes]]
+        counted = [pass_weights.view(rows, -1, len(here))[row][:, here] for pass_weights in self._passes()[:passes]]
         return torch.stack(counted).cpu() if counted else torch.zeros(0, 1, int(here.sum()))
 
     def add_pass(self, weights: Float[Tensor, "rows tokens"]) -> None:
@@ -208,7 +208,7 @@ class AttendedMemory:
 
     def take_passes(self) -> list[Float[Tensor, "rows tokens"]]:
         """Return the weights of the forward passes so far, averaged over layers and heads, and forget them."""
-        passes, self._of_passes = self._passes(), []
+        passes, self._averaged = self._passes(), []
         return passes
 
     def drop_passes(self, count: int) -> None:
@@ -217,12 +217,12 @@ class AttendedMemory:
 
     def _passes(self) -> list[Float[Tensor, "rows tokens"]]:
         """Average what has not been averaged yet."""
-        for of_layers in self._given:
+        for layer_weights in self._given:
             width = self.present.shape[1]
-            of_queries = torch.stack([one.dense(width).mean(1) for one in of_layers]).mean(0)
-            self._of_passes.extend(of_queries.unbind(1))
+            query_weights = torch.stack([one.dense(width).mean(1) for one in layer_weights]).mean(0)
+            self._averaged.extend(query_weights.unbind(1))
         self._given.clear()
-        return self._of_passes
+        return self._averaged
 
     def entry_mass(self, steps: Sequence[int] | None = None) -> list[list[float]]:
         """Attention mass of each entry, averaged over the layers that attend to memory and over forward passes.
@@ -279,21 +279,20 @@ def batch_memory(
     Raises:
         ValueError: entries and scores do not pair.
     """
-    if [len(entries) for entries in rows] != [len(of_row) for of_row in scores]:
-        raise ValueError(
-            f"Rows have {[len(entries) for entries in rows]} entries and {[len(of_row) for of_row in scores]} scores; give one score per entry."
-        )
+    if [len(entries) for entries in rows] != [len(row_scores) for row_scores in scores]:
+        counts = [len(entries) for entries in rows], [len(row_scores) for row_scores in scores]
+        raise ValueError(f"Rows have {counts[0]} entries and {counts[1]} scores; give one score per entry.")
     lengths = [[entry.num_tokens for entry in entries] for entries in rows]
-    width = max((sum(of_row) for of_row in lengths), default=0)
+    width = max((sum(row_lengths) for row_lengths in lengths), default=0)
     position, entry_of_token = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
     present, bias = torch.zeros(len(rows), width, dtype=torch.bool), torch.zeros(len(rows), width)
-    for row, of_row in enumerate(lengths):
-        if not of_row:
+    for row, row_lengths in enumerate(lengths):
+        if not row_lengths:
             continue
-        end, tokens = sum(of_row), torch.tensor(of_row)
+        end, tokens = sum(row_lengths), torch.tensor(row_lengths)
         relative = torch.tensor([score - max(scores[row]) for score in scores[row]])
-        position[row, :end] = prefix_tokens + torch.cat([torch.arange(length) for length in of_row])
-        entry_of_token[row, :end] = torch.repeat_interleave(torch.arange(len(of_row)), tokens)
+        position[row, :end] = prefix_tokens + torch.cat([torch.arange(length) for length in row_lengths])
+        entry_of_token[row, :end] = torch.repeat_interleave(torch.arange(len(row_lengths)), tokens)
         bias[row, :end] = torch.repeat_interleave(score_bias * relative, tokens)
         present[row, :end] = True
     some = next(chain.from_iterable(rows), None)
@@ -308,7 +307,7 @@ def batch_memory(
         entry_of_token=entry_of_token.to(device),
         present=present.to(device),
         bias=bias.to(device),
-        gap=torch.tensor([max(of_row, default=0) for of_row in lengths], device=device),
+        gap=torch.tensor([max(row_lengths, default=0) for row_lengths in lengths], device=device),
         num_entries=tuple(len(entries) for entries in rows),
         prefix_tokens=prefix_tokens,
         recurrent={} if recurrent_bias is None else combined_states(rows, scores, recurrent_bias),

@@ -70,8 +70,8 @@ class StatesWriter:
         """Positions of the prefix: its tokens, and the vectors behind them."""
         return len(self._prefix_ids) + (0 if self._delimiters is None else len(self._delimiters.prefix))
 
-    def states_of(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
-        """States of each entry; see `MemoryDecoder.states_of`."""
+    def entry_states(self, entries: Sequence[Sequence[int]], *, batch_size: int = 16) -> list[EntryStates]:
+        """States of each entry; see `MemoryDecoder.entry_states`."""
         wanted = [tuple(token_ids) for token_ids in entries]
         if () in wanted:
             raise ValueError(f"Entry {wanted.index(())} has no tokens.")
@@ -118,7 +118,7 @@ class StatesWriter:
 
     def _batches(self, entries: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
         """Yield batches of entries that are read together: with recurrent layers, of one length."""
-        alike = [list(of) for _, of in groupby(entries, key=len)] if self.is_recurrent else [entries]
+        alike = [list(item) for _, item in groupby(entries, key=len)] if self.is_recurrent else [entries]
         for group in alike:
             yield from (group[start : start + size] for start in range(0, len(group), size))
 

@@ -64,7 +64,7 @@ def states_fingerprint(
 
 def _mean_states(model: MemoryDecoder, token_ids: tuple[int, ...]) -> Float[np.ndarray, " numbers"]:
     """Return the mean over an entry's tokens of its states in all layers."""
-    mean: np.ndarray = to_array(model.states_of([token_ids])[0], model).mean(axis=0).ravel()
+    mean: np.ndarray = to_array(model.entry_states([token_ids])[0], model).mean(axis=0).ravel()
     return mean
 
 

@@ -52,7 +52,7 @@ def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
 def _repeated(layer: Any, rows: int) -> Any:
     copied = copy.copy(layer)
     if isinstance(layer, DynamicLayer) and layer.is_initialized:
-        copied.keys, copied.values = (of.expand(rows, *of.shape[1:]) for of in (layer.keys, layer.values))
+        copied.keys, copied.values = (item.expand(rows, *item.shape[1:]) for item in (layer.keys, layer.values))
         if (indexed := getattr(layer, "indexer_keys", None)) is not None:
             copied.indexer_keys = indexed.expand(rows, *indexed.shape[1:])
     if isinstance(layer, LinearAttentionCacheLayerMixin):

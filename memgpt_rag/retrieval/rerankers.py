@@ -63,8 +63,8 @@ class Reranker(ABC):
         """
         margins = []
         for pairs in PAIRS.values():
-            told = [to_passage(text) for _, text in pairs]
-            rated = np.stack([self.rate(question, told) for question, _ in pairs])
+            passages = [to_passage(text) for _, text in pairs]
+            rated = np.stack([self.rate(question, passages) for question, _ in pairs])
             own = np.eye(len(pairs), dtype=bool)
             margins.append(float(rated[own].mean() - rated[~own].mean()))
         if max(margins) <= 0:
@@ -128,20 +128,21 @@ class LateInteractionReranker(Reranker):
             if _has_token_vectors(source):
                 self._model: Any = MultiVectorEncoder(source, device=device, trust_remote_code=False)
                 read_plain_text(self._model, keep=[prompt for prompt in self._model.prompts.values() if prompt])
-                asked, told = self._model.encode_query, self._model.encode_document
+                asked, passages = self._model.encode_query, self._model.encode_document
             else:
                 self._model = SentenceTransformer(source, device=device, trust_remote_code=False)
                 read_plain_text(self._model)
-                asked = told = partial(self._model.encode, output_value="token_embeddings")
+                asked = passages = partial(self._model.encode, output_value="token_embeddings")
         self.name = f"tokens of {name}"
-        self._unit = asked is told
-        self._of_question = partial(self._vectors, asked)
-        self._of_passage = lru_cache(max_cached)(partial(self._vectors, told))
+        self._unit = asked is passages
+        self._encode_question = partial(self._vectors, asked)
+        self._encode_passage = lru_cache(max_cached)(partial(self._vectors, passages))
 
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        asked = self._of_question(question)
+        asked = self._encode_question(question)
         return np.array(
-            [float((asked @ self._of_passage(one.titled_text).T).max(axis=1).mean()) for one in passages], np.float32
+            [float((asked @ self._encode_passage(one.titled_text).T).max(axis=1).mean()) for one in passages],
+            np.float32,
         )
 
     def _vectors(self, encode: Callable[..., Any], text: str) -> Float[np.ndarray, "tokens dimension"]:

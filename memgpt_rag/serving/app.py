@@ -23,7 +23,7 @@ from memgpt_rag.serving.index_jobs import IndexJobs
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories, Models
 from memgpt_rag.serving.metrics import Metrics
-from memgpt_rag.serving.openapi import openapi_of
+from memgpt_rag.serving.openapi import openapi_maker
 from memgpt_rag.serving.routes import (
     chat,
     classify,
@@ -120,7 +120,7 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys, telemetry: 
         app.include_router(routes.router)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.openapi = openapi_of(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
+    app.openapi = openapi_maker(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     app.add_middleware(Gate, settings=settings, keys=keys, metrics=metrics)
     return app
 

@@ -85,7 +85,7 @@ class Conversation:
     def recent(self) -> list[Turn]:
         """Return the turns that stand before the next question as text."""
         memory = self.memory()
-        return [] if memory is None else list(map(turn_of, memory.passages(memory.rows()[-RECENT_TURNS:])))
+        return [] if memory is None else list(map(stored_turn, memory.passages(memory.rows()[-RECENT_TURNS:])))
 
     def recalled(self, queries: Sequence[str], encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
         """Search the turns.
@@ -107,7 +107,7 @@ class Conversation:
             return []
         found = Retriever(memory, encoder).retrieve(list(queries), most + len(known))
         ranked = sorted((entry for entries in found for entry in entries), key=lambda entry: -entry.normalized_score)
-        best = {entry.row: entry for entry in reversed(ranked) if turn_of(entry.passage).question not in known}
+        best = {entry.row: entry for entry in reversed(ranked) if stored_turn(entry.passage).question not in known}
         others = sorted(best.values(), key=lambda entry: -entry.normalized_score)
         return [replace(entry, row=-1 - entry.row) for entry in others[:most]]
 
@@ -207,7 +207,7 @@ class Conversations:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def turn_of(passage: Passage) -> Turn:
+def stored_turn(passage: Passage) -> Turn:
     """Return the turn that an entry of a conversation is."""
     return Turn(str(passage.metadata["question"]), str(passage.metadata["answer"]))
 

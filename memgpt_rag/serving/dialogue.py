@@ -29,7 +29,7 @@ class Asked:
     pictures: Sequence[bytes] = ()
 
 
-def asked_of(messages: Sequence[Message], recent: Sequence[Turn], prompt: Prompt) -> Asked:
+def read_conversation(messages: Sequence[Message], recent: Sequence[Turn], prompt: Prompt) -> Asked:
     """Return what a conversation asks.
 
     Args:

@@ -58,19 +58,19 @@ class Models:
 
     Attributes:
         decoder: the language model; used by the engine's thread only.
-        encoder_of: loads the encoder of a memory, or returns it where it is loaded.
+        open_encoder: loads the encoder of a memory, or returns it where it is loaded.
         search: how entries are searched unless a request says otherwise.
         states_folder: where states are kept that were computed; None to keep none.
     """
 
     decoder: MemoryDecoder
-    encoder_of: Callable[[Memory], Encoder]
+    open_encoder: Callable[[Memory], Encoder]
     search: Search = Search()
     states_folder: Path | None = None
 
     def rag(self, memory: Memory) -> RAG:
         """Return what answers from a memory."""
-        rag = RAG(memory, self.encoder_of(memory), self.decoder, states_folder=self.states_folder)
+        rag = RAG(memory, self.open_encoder(memory), self.decoder, states_folder=self.states_folder)
         # A search is checked where it is asked for: one memory without an index or sparse vectors is no reason not to serve it.
         for search in (self.search, replace(self.search, sparse_encoder=None)):
             with suppress(MemoryFormatError, MismatchError):
@@ -140,7 +140,7 @@ class Memories:
         for kept in (self._folders, self._opened, self._faults):
             kept.pop(name, None)
 
-    def bytes_of(self, name: str) -> int:
+    def folder_bytes(self, name: str) -> int:
         """Return how many bytes a memory takes on disk; 0 where it holds nothing."""
         opened = self._opened.get(name)
         segments = () if opened is None else opened.memory.manifest.segments
@@ -185,7 +185,7 @@ class Memories:
             self._faults.pop(name, None)
             log_event("memory_opened", memory=name, version=opened.version, entries=len(memory))
 
-    def search_of(self, served: ServedMemory, kind: str | None) -> Search:
+    def memory_search(self, served: ServedMemory, kind: str | None) -> Search:
         """Return the search settings for a request.
 
         Args:

@@ -34,7 +34,7 @@ def content(kind: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Successful Response", "content": {kind: {}}}}
 
 
-def openapi_of(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def openapi_maker(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """Return what makes the OpenAPI document of an application, once."""
 
     def document() -> dict[str, Any]:

@@ -18,7 +18,7 @@ HEADERS = {
 }
 
 
-def pdf_of(stores: VectorStores, memory: str, passage: Passage) -> Path | None:
+def original_pdf(stores: VectorStores, memory: str, passage: Passage) -> Path | None:
     """Return the uploaded PDF file that an entry comes from; None for an entry that comes from elsewhere.
 
     A file that only calls itself a PDF is none.

@@ -24,7 +24,7 @@ def has_picture(memory: Memory, passage: Passage) -> bool:
     return any(map(memory.has_picture, _rows(memory, passage)))
 
 
-def picture_of(memory: Memory, passage: Passage) -> tuple[bytes, str]:
+def entry_picture(memory: Memory, passage: Passage) -> tuple[bytes, str]:
     """Return the picture of an entry, and its media type.
 
     Raises:

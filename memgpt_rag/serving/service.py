@@ -137,7 +137,9 @@ class Service:
             ApiError: a memory that is not here, or settings that do not fit it.
             ValueError: settings that exclude each other.
         """
-        served = self.memories.get(self.memory_name(model, fields.name, access_of(request)), access_of(request))
+        served = self.memories.get(
+            self.memory_name(model, fields.name, current_access(request)), current_access(request)
+        )
         self.require_length("max_tokens", sampling.max_tokens)
         if choices > self.settings.max_rows:
             raise ApiError(400, f"n is {choices}; expected at most {self.settings.max_rows}.", param="n")
@@ -153,7 +155,7 @@ class Service:
             query=(fields.query or asked.query).strip(),
             pictures=asked.pictures,
             options=options,
-            search=self.memories.search_of(served, fields.search),
+            search=self.memories.memory_search(served, fields.search),
             sampling=sampling,
             choices=choices,
             streams=streams,
@@ -169,7 +171,7 @@ class Service:
         """
         if fields.conversation is None:
             return None
-        return self.kept_conversations.begun(fields.conversation, access_of(request), user or "")
+        return self.kept_conversations.begun(fields.conversation, current_access(request), user or "")
 
     @property
     def kept_conversations(self) -> Conversations:
@@ -235,24 +237,24 @@ async def refresh(engine: Engine, memories: Memories, name: str) -> None:
     await asyncio.wrap_future(engine.call(partial(memories.open, name)))
 
 
-def service_of(request: Request) -> Service:
+def current_service(request: Request) -> Service:
     """Return the service that a request came to."""
     service: Service = request.app.state.service
     return service
 
 
-def access_of(request: Request) -> Access:
+def current_access(request: Request) -> Access:
     """Return what the client of a request may do."""
-    return visitor_of(request) or NOTHING
+    return current_visitor(request) or NOTHING
 
 
-def visitor_of(request: Request) -> Access | None:
+def current_visitor(request: Request) -> Access | None:
     """Return what the client of a request may do; None for one without a key, at an endpoint that may need none."""
     access: Access | None = request.state.access
     return access
 
 
-def links_of(request: Request) -> Links:
+def viewer_links(request: Request) -> Links:
     """Return what makes addresses of the document viewer, as the client of a request reaches it."""
-    service = service_of(request)
+    service = current_service(request)
     return Links(service.settings.public_url or str(request.base_url), service.secret)

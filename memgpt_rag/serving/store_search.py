@@ -85,7 +85,7 @@ def ranked_search(memories: Memories, served: ServedMemory, kind: str | None, ra
         ApiError: 400 where the memory has no index for it.
     """
     hybrid = ranking.hybrid_search if ranking else None
-    search = memories.search_of(served, kind or ("hybrid" if hybrid else None))
+    search = memories.memory_search(served, kind or ("hybrid" if hybrid else None))
     if ranking and ranking.ranker == "none":
         search = replace(search, reranker=None)
     if hybrid is None:
@@ -98,7 +98,7 @@ def ranked_search(memories: Memories, served: ServedMemory, kind: str | None, ra
 
 def result(store: VectorStore, entry: Retrieved) -> dict[str, Any]:
     """Return an entry as a search result of OpenAI's API, with its place in the document beside it."""
-    passage, file = entry.passage, file_of(store, entry.passage)
+    passage, file = entry.passage, passage_file(store, entry.passage)
     return {
         "file_id": source_id(passage.source) if file is None else file.id,
         "filename": passage.source if file is None else file.filename,
@@ -109,7 +109,7 @@ def result(store: VectorStore, entry: Retrieved) -> dict[str, Any]:
     }
 
 
-def file_of(store: VectorStore, passage: Passage) -> FileInStore | None:
+def passage_file(store: VectorStore, passage: Passage) -> FileInStore | None:
     """Return the uploaded file that an entry comes from; None for one that the memory held before."""
     return store.files.get(passage.source.partition("/")[0])
 

@@ -154,7 +154,7 @@ class VectorStores:
 
     def usage_bytes(self, store: VectorStore) -> int:
         """Return what the memory takes on disk."""
-        return self._memories.bytes_of(store.id)
+        return self._memories.folder_bytes(store.id)
 
     def create(self, name: str, metadata: dict[str, str], access: Access) -> VectorStore:
         """Create an empty store.

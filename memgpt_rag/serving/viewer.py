@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.printable import printable_html
 from memgpt_rag.memory import Memory
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.files import shown_name
@@ -118,7 +118,7 @@ def _page(passages: Sequence[Passage], cited: Passage, note: str, pictures: Mapp
     if end < len(passages):
         parts.append(f'<p class="note">{len(passages) - end:,} passages follow.</p>')
     title = printable_html(cited.title or shown_name(cited.source))
-    language = language_of(cited.text)
+    language = detect_language(cited.text)
     return (
         f'<!doctype html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'

@@ -27,7 +27,7 @@ from memgpt_rag.model.reader import save_reader
 from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter_examples import AdapterExample
-from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, losses_of
+from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, token_losses
 from memgpt_rag.training.loss_curve import Curve, LossBar
 
 CURVE = "curve.jsonl"
@@ -73,7 +73,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         rag: its model reads with the adapter.
-        teacher: gives the targets; see `teacher_of`.
+        teacher: gives the targets; see `make_teacher`.
         distillation_weight: weight of `distillation_loss`, on answerable questions.
         answer_weight: weight of the answer's negative log-likelihood per token, on all questions.
         end_weight: weight of the tokens that end an answer, relative to its words.
@@ -99,7 +99,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         examples: list[AdapterExample] = inputs["examples"]
         with self.accelerator.autocast():
             logits, answers = self.read([one.example for one in examples])
-        words, end = losses_of(logits, answers)
+        words, end = token_losses(logits, answers)
         losses = self.answer_weight * (words + self.end_weight * end)
         taught = [place for place, one in enumerate(examples) if one.gold is not None]
         if taught and self.distillation_weight:
@@ -162,7 +162,7 @@ class AdapterOptions:
     seed: int = 0
 
 
-def teacher_of(rag: RAG) -> RAG:
+def make_teacher(rag: RAG) -> RAG:
     """Return the same memory with the model and its reader as they are now, which training does not change."""
     model = rag.model.without_reader()
     model.reader = rag.model.reader
@@ -205,7 +205,7 @@ def train_adapter(
     if not resume:
         require_new(folder)
     model, reader, before_training = rag.model, rag.model.reader, rag.model.decoder
-    teacher = teacher_of(rag)
+    teacher = make_teacher(rag)
     start = None if reader is None else reader.adapter
     adapter = add_adapter(model, rank=options.rank, dropout=options.dropout, seed=options.seed, start=start)
     trainer = AdapterTrainer(

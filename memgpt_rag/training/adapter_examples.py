@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from memgpt_rag.answering.answer_match import holds_answer
-from memgpt_rag.model.prompt import NOT_IN_MEMORY, language_of
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.training.answer_likelihood import Example
 
@@ -33,7 +33,7 @@ def holds(entry: Retrieved, answer: str) -> bool:
     return holds_answer(entry.passage.titled_text, answer)
 
 
-def adapter_examples_of(
+def make_adapter_examples(
     examples: Sequence[Example], k: int, *, unanswerable: float = 0.18, seed: int = 0
 ) -> list[AdapterExample]:
     """Select k entries to attend to for each question; questions whose answer no entry contains are left out.
@@ -70,5 +70,5 @@ def _with(example: Example, k: int) -> AdapterExample:
 
 def _without(example: Example, k: int) -> AdapterExample:
     others = [entry for entry in example.found if not holds(entry, example.answer)][:k]
-    answer = NOT_IN_MEMORY[language_of(example.question)]
+    answer = NOT_IN_MEMORY[detect_language(example.question)]
     return AdapterExample(replace(example, answer=answer, found=others), None)

@@ -30,7 +30,7 @@ class Example:
     gold: tuple[int, ...] = ()
 
 
-def examples_of(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Example]:
+def find_examples(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Example]:
     """Retrieve k entries for each question; entries that contain its answer are its gold entries."""
     found = rag.retriever.retrieve([question for question, _ in pairs], k)
     return [
@@ -113,10 +113,10 @@ def answer_losses(
     Returns:
         The mean over the tokens of an answer's words, and the sum over the tokens that end it.
     """
-    return losses_of(*_read(rag, examples, pasted, layer_settings, score_bias_factor)[:2])
+    return token_losses(*_read(rag, examples, pasted, layer_settings, score_bias_factor)[:2])
 
 
-def losses_of(
+def token_losses(
     logits: Sequence[Float[Tensor, "tokens vocabulary"]], answers: Answers
 ) -> tuple[Float[Tensor, " examples"], Float[Tensor, " examples"]]:
     """Compute the losses of `answer_losses` from the results of `answer_logits`."""
@@ -153,7 +153,7 @@ def losses_with_gold(
         row_mass, present = mass[row, -len(words) - len(end) :].sum(0), memory.present[row]
         gold = present & torch.isin(memory.entry_of_token[row], torch.tensor(example.gold, device=mass.device))
         gold_losses.append((row_mass[present].sum() + 1e-9).log() - (row_mass[gold].sum() + 1e-9).log())
-    return *losses_of(logits, answers), torch.stack(gold_losses)
+    return *token_losses(logits, answers), torch.stack(gold_losses)
 
 
 def _read(

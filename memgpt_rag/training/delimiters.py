@@ -23,14 +23,14 @@ from memgpt_rag.training.adapter import (
     AdapterTrainer,
     Tuning,
     last_checkpoint,
+    make_teacher,
     require_new,
     run,
-    teacher_of,
     trainer_settings,
 )
 from memgpt_rag.training.adapter_examples import AdapterExample
 from memgpt_rag.training.answer_likelihood import Answers, Example
-from memgpt_rag.training.rows import memory_hidden, require_plain_head, row_of
+from memgpt_rag.training.rows import memory_hidden, require_plain_head, training_row
 
 LEARNING_RATE = 1e-3
 
@@ -52,7 +52,7 @@ class DelimitersTrainer(AdapterTrainer):
 
     def read(self, examples: Sequence[Example]) -> tuple[list[Float[Tensor, "tokens vocabulary"]], Answers]:
         model, prompt = self.rag.model, self.rag.prompt
-        rows = [row_of(prompt, example) for example in examples]
+        rows = [training_row(prompt, example) for example in examples]
         hidden = memory_hidden(model, rows, model.layer_settings, model.config.score_bias)
         logits: Tensor = model.writer.get_output_embeddings()(hidden).float()
         answers = [prompt.answer_ids(example.question, example.answer) for example in examples]
@@ -91,7 +91,7 @@ def train_delimiters(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
-    model, before_training, teacher = rag.model, rag.model.delimiters, teacher_of(rag)
+    model, before_training, teacher = rag.model, rag.model.delimiters, make_teacher(rag)
     model.requires_grad_(False)
     require_plain_head(model)
     trained = _Trained(before_training or _new(model, count, options.seed))

@@ -55,7 +55,7 @@ class TrainingRow:
         return sum(map(len, self.entries))
 
 
-def row_of(prompt: Prompt, example: Example) -> TrainingRow:
+def training_row(prompt: Prompt, example: Example) -> TrainingRow:
     """Return a question with its entries and its answer in tokens."""
     words, end = prompt.answer_ids(example.question, example.answer)
     return TrainingRow(

@@ -15,7 +15,7 @@ import torch
 from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 from memgpt_rag.errors import ModelError
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
-from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, language_of
+from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -97,7 +97,7 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
         [
             *prompt.example_ids,
             *prompt.first_entry_ids(passage, MOST_ENTRY_TOKENS // 4),
-            *prompt.token_ids(_ASK[language_of(passage.text)]),
+            *prompt.token_ids(_ASK[detect_language(passage.text)]),
         ]
         for passage in passages
     ]
@@ -117,7 +117,7 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
 
 
 def _is_question(text: str) -> bool:
-    words = (len(text) - 1) // 2 if language_of(text) == "zh" else len(text.split())
+    words = (len(text) - 1) // 2 if detect_language(text) == "zh" else len(text.split())
     return text.endswith(("?", "？")) and words >= _LEAST_WORDS
 
 

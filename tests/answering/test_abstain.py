@@ -17,7 +17,7 @@ from memgpt_rag.answering.generation_hooks import TokenLogProbs
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Memory, add_lexical_index
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.retrieval.retriever import Search
@@ -164,7 +164,7 @@ def test_the_likelihood_of_an_answer_is_that_of_its_tokens_one_by_one(rag):
     streamer = Collect()
     rag.answer(SUPPORTED[0], AskOptions(max_new_tokens=6), streamer=streamer)
     found = rag.retriever.retrieve(SUPPORTED[:1], 4)[0]
-    entries, scores = [rag.prompt.entry_ids(of.passage) for of in found], [of.normalized_score for of in found]
+    entries, scores = [rag.prompt.entry_ids(item.passage) for item in found], [item.normalized_score for item in found]
     said = list(rag.prompt.question_ids(SUPPORTED[0]))
     log_probs = []
     for token in streamer.tokens[:6]:
@@ -294,7 +294,7 @@ def test_an_answer_from_nothing_says_so(rag, with_words, search, question, where
     streamer = Collect()
     options = AskOptions(where=where, max_new_tokens=3, abstain=True)
     abstaining = asked.answer(question, options, streamer=streamer)
-    words = "记忆中没有" if language_of(question) == "zh" else "not in memory"
+    words = "记忆中没有" if detect_language(question) == "zh" else "not in memory"
     assert (abstaining.text, abstaining.nothing_found, abstaining.confidence) == (words, True, 0.0)
     assert rag.prompt.answer_text(streamer.tokens) == words
 

@@ -107,7 +107,7 @@ def test_compact_answers_from_the_global_layers(rag, memory, e5):
     answer = compact.answer(question)
     assert holds in answer.text
     assert answer.citations[0].passage.source == source
-    states = compact.model.states_of([compact.prompt.entry_ids(answer.citations[0].passage)])[0]
+    states = compact.model.entry_states([compact.prompt.entry_ids(answer.citations[0].passage)])[0]
     assert list(states.keys) == [5, 11, 17]
 
 

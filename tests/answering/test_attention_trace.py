@@ -23,7 +23,7 @@ TRACE = AttentionTrace(
 def test_an_answer_is_shared_out_among_entries():
     np.testing.assert_allclose(TRACE.shares, [[0.75, 0.25], [2 / 3, 1 / 3], [1, 0], [0.25, 0.75]])
     assert TRACE.first_entry.tolist() == [0, 0, 0, 1]
-    assert (TRACE.spans_of(0), TRACE.spans_of(1)) == ([(0, 2)], [(2, 5)])
+    assert (TRACE.entry_spans(0), TRACE.entry_spans(1)) == ([(0, 2)], [(2, 5)])
 
 
 def test_a_part_of_an_answer_lights_up_words_of_an_entry():
@@ -38,7 +38,7 @@ def test_a_part_of_an_answer_lights_up_words_of_an_entry():
 def test_what_gave_nothing_to_memory_belongs_to_no_entry():
     nothing = AttentionTrace(((0, 1),), (EntryTrace(np.zeros((1, 2)), ((0, 1), (1, 2))),))
     assert nothing.first_entry.tolist() == [-1]
-    assert nothing.spans_of(0) == []
+    assert nothing.entry_spans(0) == []
     assert AttentionTrace(((0, 1),), ()).first_entry.tolist() == [-1]
 
 

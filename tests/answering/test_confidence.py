@@ -73,14 +73,14 @@ def test_what_is_not_known_counts_as_typical(rng):
 def test_a_signal_moves_the_probability_the_way_of_its_weight():
     for decisions, name in product(COME.values(), ("needed", "supported")):
         decision = decisions[name]
-        for signal, of in decision.weights.items():
-            low, high = (decision(Signals(**{signal: of.typical + step * of.scale})) for step in (-1, 1))
-            assert np.sign(high - low) == np.sign(of.weight)
+        for signal, item in decision.weights.items():
+            low, high = (decision(Signals(**{signal: item.typical + step * item.scale})) for step in (-1, 1))
+            assert np.sign(high - low) == np.sign(item.weight)
 
 
 def test_what_speaks_for_an_answer_has_a_weight_above_0():
     for decisions in COME.values():
-        weights = {name: of.weight for name, of in decisions["supported"].weights.items()}
+        weights = {name: item.weight for name, item in decisions["supported"].weights.items()}
         assert all(
             weights[name] > 0 for name in weights.keys() & {"lead", "share", "log_prob", "overlap", "rare_overlap"}
         )
@@ -292,7 +292,7 @@ def test_a_reader_may_not_decline_where_the_memory_supports_an_answer(tmp_path):
         key for key, decisions in COME.items() if {"declining", "score"} <= decisions["supported"].weights.keys()
     )
     fitted, general = ConfidenceModel(**COME[key]), ConfidenceModel(**COME[GENERAL])
-    typical = {name: of.typical for name, of in fitted.supported.weights.items()}
+    typical = {name: item.typical for name, item in fitted.supported.weights.items()}
     sure = Signals(**{**typical, "declining": -6.0})
     unsure = Signals(**{**typical, "declining": 6.0})
     assert (fitted.may_decline(sure), fitted.may_decline(unsure)) == (False, True)

@@ -23,7 +23,7 @@ slowly = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("jamba", "falc
 kinds = pytest.mark.parametrize("kind", ["qwen3_next", "deepseek_v3", "gemma4_text", *slowly])
 
 
-def model_of(kind: str) -> MemoryDecoder:
+def make_model(kind: str) -> MemoryDecoder:
     tokenizer = byte_tokenizer()
     config = MemoryAttentionConfig(score_bias=2.0, null_score=0.5)
     return MemoryDecoder(
@@ -43,26 +43,26 @@ def said(rag: RAG, questions: list[str], options: AskOptions = OPTIONS) -> list[
 
 @kinds
 def test_questions_of_different_lengths_are_answered_as_alone(kind, memory):
-    rag = RAG(memory, HashEncoder(), model_of(kind))
+    rag = RAG(memory, HashEncoder(), make_model(kind))
     for options in (OPTIONS, AskOptions(k=2, max_new_tokens=6, mode="prompt")):
         assert said(rag, QUESTIONS, options) == [said(rag, [question], options)[0] for question in QUESTIONS]
 
 
 @kinds
 def test_states_in_the_users_cache_give_the_same_answers(kind, memory, tmp_path):
-    computed = said(RAG(memory, HashEncoder(), model_of(kind)), QUESTIONS)
+    computed = said(RAG(memory, HashEncoder(), make_model(kind)), QUESTIONS)
     for _ in range(2):  # written, and read
-        cached = said(RAG(memory, HashEncoder(), model_of(kind), states_folder=tmp_path / "states"), QUESTIONS)
+        cached = said(RAG(memory, HashEncoder(), make_model(kind), states_folder=tmp_path / "states"), QUESTIONS)
         assert [text for text, _ in cached] == [text for text, _ in computed]
 
 
 @kinds
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_stored_states_are_read_back(kind, dtype, memory, tmp_path):
-    model = model_of(kind)
+    model = make_model(kind)
     expected = said(RAG(memory, HashEncoder(), model), QUESTIONS)
     compute_states(tmp_path / "park", model, dtype=dtype)
-    stored = said(RAG(Memory.open(tmp_path / "park"), HashEncoder(), model_of(kind)), QUESTIONS)
+    stored = said(RAG(Memory.open(tmp_path / "park"), HashEncoder(), make_model(kind)), QUESTIONS)
     if dtype == "fp32":
         assert stored == expected
     assert all(shares and sum(shares) == pytest.approx(1.0, abs=0.01) for _, shares in stored)
@@ -70,7 +70,7 @@ def test_stored_states_are_read_back(kind, dtype, memory, tmp_path):
 
 @kinds
 def test_answers_that_are_decoded_together_are_those_of_each_alone(kind, memory):
-    rag, batches, done = RAG(memory, HashEncoder(), model_of(kind)), SharedBatches(), {}
+    rag, batches, done = RAG(memory, HashEncoder(), make_model(kind)), SharedBatches(), {}
     begun = {}
     for question in QUESTIONS:
         answer = rag.begin(rag.drafts([question], OPTIONS)[0], OPTIONS)
@@ -85,8 +85,8 @@ def test_answers_that_are_decoded_together_are_those_of_each_alone(kind, memory)
 
 @pytest.mark.parametrize("kind", ["minimax", "deepseek_v32"])
 def test_a_cache_that_rows_cannot_share_fails_its_answer_and_no_other(kind, memory):
-    rag, batches = RAG(memory, HashEncoder(), model_of(kind)), SharedBatches()
-    others = RAG(memory, HashEncoder(), model_of("qwen3_next"))
+    rag, batches = RAG(memory, HashEncoder(), make_model(kind)), SharedBatches()
+    others = RAG(memory, HashEncoder(), make_model("qwen3_next"))
     refused, answered = (one.begin(one.drafts([QUESTIONS[0]], OPTIONS)[0], OPTIONS) for one in (rag, others))
     results = {}
     for answer in (refused, answered):
@@ -100,13 +100,13 @@ def test_a_cache_that_rows_cannot_share_fails_its_answer_and_no_other(kind, memo
 
 
 def test_the_weights_of_states_are_a_setting_of_their_own(memory):
-    model = model_of("qwen3_next")
+    model = make_model("qwen3_next")
     rows, scores = [[[10, 11, 12], [13, 14, 15, 16]]], [[0.0, 1.0]]
     combined = {}
     for recurrent_bias in (0.0, None, 50.0):
         model.config = MemoryAttentionConfig(score_bias=2.0, recurrent_bias=recurrent_bias)
         combined[recurrent_bias] = model.make_memory(rows, scores).recurrent
-    first, best = model.states_of(rows[0])
+    first, best = model.entry_states(rows[0])
     for key, state in combined[0.0].items():
         if key[1] == "recurrent":
             torch.testing.assert_close(state[0], (first.recurrent[key] + best.recurrent[key]) / 2)

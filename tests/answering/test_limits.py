@@ -1,4 +1,4 @@
-"""What may be asked for at once: too much is a sentence with both numbers, told before it costs anything."""
+"""What may be asked for at once: too much is a sentence with both numbers, reported before it costs anything."""
 
 from __future__ import annotations
 

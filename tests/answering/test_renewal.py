@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from decoding_rows import alone, memory_of, require_equal
+from decoding_rows import alone, make_test_memory, require_equal
 from decoding_rows import begun as begin
 from hashing import HashEncoder
 from tiny import TinyReader, random_ids, tiny_decoder
@@ -49,7 +49,7 @@ def test_an_answer_goes_on_as_before_where_its_memory_is_exchanged_for_the_same(
         decode(model, row, LookupDrafts([]), most=most)
         assert row.ids.shape[1] - row.asked == most and not row.ended
         passes += row.memory.take_passes()
-        exchange_memory(model, row, memory_of(model, ENTRIES))
+        exchange_memory(model, row, make_test_memory(model, ENTRIES))
     decode(model, row, LookupDrafts([]))
     row.memory._of_passes[:0] = passes  # those of one memory, as if it had stayed
     require_equal([(row, scores)], [expected])
@@ -59,7 +59,7 @@ def test_from_an_exchange_on_it_is_written_as_if_it_had_been_begun_with_the_new_
     row, _ = begin(model, QUESTION, ENTRIES, TOKENS)
     decode(model, row, LookupDrafts([]), most=6)
     so_far = row.ids[0].tolist()
-    exchange_memory(model, row, memory_of(model, OTHERS))
+    exchange_memory(model, row, make_test_memory(model, OTHERS))
     decode(model, row, LookupDrafts([]))
     expected, _, mass = alone(model, so_far, OTHERS, TOKENS - 6)
     assert row.ids[0].tolist() == [*so_far, *expected]

@@ -24,7 +24,7 @@ def tiny_rag(tmp_path_factory):
 
 
 class Control:
-    """Gives the tokens that it is told, or the likeliest, and ends after so many."""
+    """Gives the tokens that it is given, or the likeliest, and ends after so many."""
 
     def __init__(self, most=100, given=()):
         self.most, self.given, self.seen, self.begun = most, list(given), [], 0

@@ -33,40 +33,42 @@ def ask(memory, rag, monkeypatch):
 
 
 def test_json_is_one_object_with_everything(ask, rag):
-    told = json.loads(ask(QUESTION, "--json"))
+    shown = json.loads(ask(QUESTION, "--json"))
     answer = rag.answer(QUESTION, AskOptions(max_new_tokens=12))
-    assert (told["question"], told["text"], told["mode"]) == (QUESTION, answer.text, "memory")
-    assert told["confidence"] == pytest.approx(answer.confidence, abs=1e-6)
-    assert told["supported"] is True
-    first, citation = told["citations"][0], answer.citations[0]
+    assert (shown["question"], shown["text"], shown["mode"]) == (QUESTION, answer.text, "memory")
+    assert shown["confidence"] == pytest.approx(answer.confidence, abs=1e-6)
+    assert shown["supported"] is True
+    first, citation = shown["citations"][0], answer.citations[0]
     assert (first["id"], first["text"], first["place"]) == (
         citation.passage.id,
         citation.passage.text,
         citation.passage.place,
     )
     assert first["source"] == "park.md"
-    assert [one["share"] for one in told["citations"]] == pytest.approx(
+    assert [one["share"] for one in shown["citations"]] == pytest.approx(
         [one.share for one in answer.citations], abs=1e-6
     )
-    assert sum(one["share"] for one in told["citations"]) == pytest.approx(1)
-    assert 0 < told["timings"]["first_token"] < told["timings"]["complete"]
+    assert sum(one["share"] for one in shown["citations"]) == pytest.approx(1)
+    assert 0 < shown["timings"]["first_token"] < shown["timings"]["complete"]
 
 
 def test_the_quote_stands_below_an_answer_that_helps_and_above_one_that_does_not(ask):
     lines = ask(QUESTION).splitlines()
     assert "40" in lines[0]
     assert lines[1] == "  From the memory: Rowing boats are rented at the east gate for 40 yuan an hour."
-    told = json.loads(ask(QUESTION, "--json"))
-    quote, first = told["quote"], told["citations"][0]
-    assert (told["leads"], quote["id"], quote["place"]) == ("answer", first["id"], first["place"])
+    shown = json.loads(ask(QUESTION, "--json"))
+    quote, first = shown["quote"], shown["citations"][0]
+    assert (shown["leads"], quote["id"], quote["place"]) == ("answer", first["id"], first["place"])
     assert first["text"][quote["start"] : quote["end"]] == quote["text"] == lines[1].split(": ", 1)[1]
     assert first["spans"][0][0] == 0
     unsupported = "Who won the 1998 World Cup?"
-    told, lines = json.loads(ask(unsupported, "--json")), ask(unsupported).splitlines()
-    assert told["leads"] == "quote"
-    assert "\n".join(lines).startswith(f"From the memory: {told['quote']['text']}\n  The model wrote: {told['text']}\n")
-    told, lines = json.loads(ask(unsupported, "--json", "--abstain")), ask(unsupported, "--abstain").splitlines()
-    assert (told["quote"], told["leads"], lines[0]) == (None, "answer", "not in memory")
+    shown, lines = json.loads(ask(unsupported, "--json")), ask(unsupported).splitlines()
+    assert shown["leads"] == "quote"
+    assert "\n".join(lines).startswith(
+        f"From the memory: {shown['quote']['text']}\n  The model wrote: {shown['text']}\n"
+    )
+    shown, lines = json.loads(ask(unsupported, "--json", "--abstain")), ask(unsupported, "--abstain").splitlines()
+    assert (shown["quote"], shown["leads"], lines[0]) == (None, "answer", "not in memory")
 
 
 def test_words_that_stand_in_one_line_of_the_terminal_are_taken_back(capsys, monkeypatch):
@@ -91,8 +93,8 @@ def test_passages_are_shown_under_their_citations(ask):
 def test_blank_lines_of_a_passage_are_empty(rag):
     answer = rag.answer(QUESTION, AskOptions(k=1, max_new_tokens=1))
     (cited,) = answer.citations
-    of_two = replace(cited, passage=replace(cited.passage, text="One.\n\nTwo."))
-    lines = list(_summary(replace(answer, citations=[of_two]), show_passages=True))
+    two_values = replace(cited, passage=replace(cited.passage, text="One.\n\nTwo."))
+    lines = list(_summary(replace(answer, citations=[two_values]), show_passages=True))
     assert lines[1:4] == ["      One.", "", "      Two."]
 
 
@@ -105,7 +107,7 @@ def test_it_is_said_where_nothing_was_found(ask):
         "  nothing was found in the memory for this question",
         "  confidence 0%: probably not in memory",
     ]
-    told = json.loads(ask("？！", "--json", "--abstain"))
-    assert (told["text"], told["nothing_found"], told["confidence"]) == ("not in memory", True, 0.0)
-    assert (told["supported"], told["citations"]) == (False, [])
+    shown = json.loads(ask("？！", "--json", "--abstain"))
+    assert (shown["text"], shown["nothing_found"], shown["confidence"]) == ("not in memory", True, 0.0)
+    assert (shown["supported"], shown["citations"]) == (False, [])
     assert json.loads(ask(QUESTION, "--json"))["nothing_found"] is False

@@ -48,7 +48,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "caches"
 
 
-def told(*arguments: str | Path) -> tuple[str, list[str]]:
+def shown(*arguments: str | Path) -> tuple[str, list[str]]:
     """What a command that succeeds prints, run in this process, and its lines on stderr."""
     from importlib import import_module
 
@@ -59,11 +59,11 @@ def told(*arguments: str | Path) -> tuple[str, list[str]]:
 
 
 def build(source: Path, memory: Path, *options: str) -> tuple[str, list[str]]:
-    return told("memgpt-index", "build", source, "--memory", memory, *SMALL, *options)
+    return shown("memgpt-index", "build", source, "--memory", memory, *SMALL, *options)
 
 
 def ask(memory: Path, model: Path, *options: str) -> tuple[list[str], list[str]]:
-    out, err = told("memgpt-rag", "ask", QUESTION, "--memory", memory, "--model", model, *SHORT, *options)
+    out, err = shown("memgpt-rag", "ask", QUESTION, "--memory", memory, "--model", model, *SHORT, *options)
     return out.splitlines()[:-1], err  # without the times
 
 
@@ -101,7 +101,7 @@ def test_no_cache_leaves_the_cache_folder_as_it_is(tmp_path, cache, source, mode
     more = tmp_path / "more.txt"
     more.write_text("A later text about benches.")
     build(source, memory, "--no-cache")
-    told("memgpt-index", "add", more, "--memory", memory, "--no-cache")
+    shown("memgpt-index", "add", more, "--memory", memory, "--no-cache")
     ask(memory, model, "--no-cache")
     assert list(cache.iterdir()) == []
     build(source, tmp_path / "other", "--keep-keys")

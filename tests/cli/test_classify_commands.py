@@ -1,4 +1,4 @@
-"""memgpt-rag classify: examples become a classifier, texts are classified and measured, and mistakes are told in a sentence."""
+"""memgpt-rag classify: examples become a classifier, texts are classified and measured, and mistakes are reported in a sentence."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_a_classifier_that_is_there_is_replaced_where_that_is_asked_for(folder, 
     assert "others holds a memory; name another folder, or replace it (--replace" in failed(
         *again, *nowhere, cwd=folder
     )
-    told = failed("fit", "--memory", "others", "--replace", cwd=folder, code=2)
-    assert "--replace is for EXAMPLES, which become a memory" in told
+    shown = failed("fit", "--memory", "others", "--replace", cwd=folder, code=2)
+    assert "--replace is for EXAMPLES, which become a memory" in shown
 
 
 def test_texts_come_from_arguments_a_file_and_standard_input(folder, models):
@@ -68,13 +68,13 @@ def test_texts_come_from_arguments_a_file_and_standard_input(folder, models):
 
 def test_json_has_the_choice_all_probabilities_and_the_examples_with_their_lines(folder, models):
     done = run("memgpt-rag", "classify", "predict", "good fun", "--json", "--memory", "films", *models, cwd=folder)
-    (told,) = map(json.loads, done.stdout.splitlines())
-    assert told["text"] == "good fun"
-    assert told["confidence"] == told["probabilities"][told["choice"]]
-    assert sum(told["probabilities"].values()) == pytest.approx(1)
-    assert len(told["neighbors"]) == 2
+    (shown,) = map(json.loads, done.stdout.splitlines())
+    assert shown["text"] == "good fun"
+    assert shown["confidence"] == shown["probabilities"][shown["choice"]]
+    assert sum(shown["probabilities"].values()) == pytest.approx(1)
+    assert len(shown["neighbors"]) == 2
     lines = EXAMPLES.splitlines()
-    for near in told["neighbors"]:
+    for near in shown["neighbors"]:
         number = int(near["place"].removeprefix("films.csv, line "))
         assert lines[number - 1].endswith(f",{near['label']}")
 
@@ -113,14 +113,14 @@ def test_mistakes_are_told_before_a_model_is_loaded(folder):
 def test_what_does_not_fit_the_memory_is_told(folder, models):
     (folder / "other.csv").write_text("text,label\na,2\n")
     (folder / "one.csv").write_text("text,label\na,x\nb,x\n")
-    told = failed("score", "other.csv", "--memory", "films", *models, cwd=folder)
-    assert "There is no label '2' in the memory; expected 0, 1." in told
-    told = failed("fit", "one.csv", "--memory", "one", *models, cwd=folder)
-    assert "All 2 examples have one class, the label 'x'; give examples of two at least." in told
-    told = failed("fit", "films.csv", "--memory", "one", "--words", "1=good", *models, cwd=folder)
-    assert "There are no words for the label '0'; expected some for each of 0, 1." in told
+    shown = failed("score", "other.csv", "--memory", "films", *models, cwd=folder)
+    assert "There is no label '2' in the memory; expected 0, 1." in shown
+    shown = failed("fit", "one.csv", "--memory", "one", *models, cwd=folder)
+    assert "All 2 examples have one class, the label 'x'; give examples of two at least." in shown
+    shown = failed("fit", "films.csv", "--memory", "one", "--words", "1=good", *models, cwd=folder)
+    assert "There are no words for the label '0'; expected some for each of 0, 1." in shown
     assert not (folder / "one").exists()
-    told = failed("fit", "--memory", "films", "--label", "mood", *models, cwd=folder)
-    assert "has no column 'mood' of labels; its metadata columns of type string: label." in told
-    told = failed("fit", "films.csv", "--memory", "films", *models, cwd=folder)
-    assert "holds a memory" in told
+    shown = failed("fit", "--memory", "films", "--label", "mood", *models, cwd=folder)
+    assert "has no column 'mood' of labels; its metadata columns of type string: label." in shown
+    shown = failed("fit", "films.csv", "--memory", "films", *models, cwd=folder)
+    assert "holds a memory" in shown

@@ -168,9 +168,9 @@ def test_a_dry_run_says_what_a_build_would_do_and_writes_nothing(tmp_path, memor
 
 @pytest.mark.offline_models
 def test_a_memory_is_not_built_over_in_another_way_unasked(memory):
-    told = refused("memgpt-index", "build", KNOWLEDGE, "--memory", memory)
-    assert "was built in another way: tokenizer 'gemma-3-270m-4bit' against 'multilingual-e5-small-4bit'" in told
-    assert "Build it in the same way, or all anew with --replace" in told
+    shown = refused("memgpt-index", "build", KNOWLEDGE, "--memory", memory)
+    assert "was built in another way: tokenizer 'gemma-3-270m-4bit' against 'multilingual-e5-small-4bit'" in shown
+    assert "Build it in the same way, or all anew with --replace" in shown
 
 
 @pytest.mark.offline_models
@@ -179,8 +179,8 @@ def test_a_plan_tells_sizes_and_times_and_writes_nothing(tmp_path):
     done = run("memgpt-index", "plan", KNOWLEDGE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {line[:18].strip(): line[18:].split() for line in done.stdout.splitlines()[1:]}
-    of_states = ["states, quality", "states, compact"]
-    assert list(rows) == ["values", "keys", "journal", "search", "lexical", *of_states, "memory", "all"]
+    state_values = ["states, quality", "states, compact"]
+    assert list(rows) == ["values", "keys", "journal", "search", "lexical", *state_values, "memory", "all"]
     quality, compact = (float(rows[f"states, {preset}"][0]) for preset in ("quality", "compact"))
     unit = {"MB": 1.0, "kB": 0.001}
     quality, compact = quality * unit[rows["states, quality"][1]], compact * unit[rows["states, compact"][1]]
@@ -203,15 +203,15 @@ def test_info_says_what_a_memory_holds(memory):
 
 @pytest.mark.offline_models
 @pytest.mark.slow
-def test_a_build_stores_states_where_it_is_told_to(tmp_path):
+def test_a_build_stores_states_where_it_is_asked_to(tmp_path):
     memory = tmp_path / "memory"
     done = run("memgpt-index", "build", KNOWLEDGE / "weather.txt", "--memory", memory, "--states", "compact")
     assert done.returncode == 0, done.stderr
     stored = re.search(r"^Stored the states of (\d+) entr(?:y|ies) for gemma-3-270m-4bit", done.stdout, re.MULTILINE)
     assert stored, done.stdout
-    told = run("memgpt-rag", "info", memory).stdout
-    assert f"entries   {stored[1]}," in told
-    assert "int8, 3 layers of gemma-3-270m-4bit" in told
+    shown = run("memgpt-rag", "info", memory).stdout
+    assert f"entries   {stored[1]}," in shown
+    assert "int8, 3 layers of gemma-3-270m-4bit" in shown
     assert "read with the preset that they were computed for, or compute the missing ones" in refused(
         "memgpt-rag", "ask", "今天天气怎么样？", "--memory", memory
     )

@@ -97,7 +97,7 @@ def test_searches_by_words_are_measured_and_their_weight_is_fitted(tmp_path):
     means = {float(line.split()[0]): float(line.split()[1]) for line in tried}
     (best,) = [float(line.split()[0]) for line in tried if line.endswith("<")]
     assert means[best] == max(means.values()) and last.startswith(f"--lexical-weight {best:g} is best on 12 queries")
-    searches = [of for name in ("hybrid", "dense", "bm25", "hybrid+rerank") for of in ("--search", name)]
+    searches = [item for name in ("hybrid", "dense", "bm25", "hybrid+rerank") for item in ("--search", name)]
     command = "memgpt-rag", "eval", "retrieval", LIBRARY, "--memory", memory, *searches, "--measures", "nDCG@10"
     assert "A search with +rerank needs a reranker; name one with --rerank" in refused(*command, status=2)
     again = "--lexical-weight", str(best), "--rerank", "tokens:all-MiniLM-L6-v2"
@@ -131,8 +131,8 @@ def test_indexes_of_a_memory_are_measured(tmp_path):
         assert [point["recall"] for point in indexes["curves"][0]["points"]] == [1.0]
     few = "There are 50 keys; indexes are measured over 1,000 or more; leave out --indexes."
     assert few in refused("memgpt-rag", "eval", "retrieval", LIBRARY, "--indexes", *encoder)
-    told = refused(*command, "--run", tmp_path / "report" / "dense-all-MiniLM-L6-v2.trec", status=2)
-    assert "--indexes needs keys to measure; give --memory or --encoder beside --run." in told
+    shown = refused(*command, "--run", tmp_path / "report" / "dense-all-MiniLM-L6-v2.trec", status=2)
+    assert "--indexes needs keys to measure; give --memory or --encoder beside --run." in shown
 
 
 @pytest.mark.offline_models
@@ -175,16 +175,16 @@ def test_what_cannot_be_measured_is_one_sentence(tmp_path):
         ([LIBRARY, "--encoder", "no/such-encoder"], "No embedding model 'no/such-encoder': it is no folder here"),
         ([LIBRARY, "--run", tmp_path / "gone.trec"], "gone.trec cannot be read: No such file or directory"),
     ):
-        told = refused(*command, *arguments)
-        assert sentence in told
-        assert told.count("\n") == 1
+        shown = refused(*command, *arguments)
+        assert sentence in shown
+        assert shown.count("\n") == 1
     runs = [part for ranking in ("one", "two") for part in ("--run", tmp_path / f"{ranking}.trec")]
     assert "have the same tag; change the last column" in refused(*command, LIBRARY, *runs, status=2)
     assert "A memory has one encoder" in refused(
         *command, LIBRARY, "--memory", "m", "--encoder", "a", "--encoder", "b", status=2
     )
     nowhere = tmp_path / "no" / "answers.json"
-    told = refused("memgpt-rag", "eval", "answers", "asked.jsonl", "--memory", "m", "--output", nowhere, status=2)
-    assert "answers.json cannot be written; name a file in a folder that is there" in told
+    shown = refused("memgpt-rag", "eval", "answers", "asked.jsonl", "--memory", "m", "--output", nowhere, status=2)
+    assert "answers.json cannot be written; name a file in a folder that is there" in shown
     asked = "memgpt-rag", "eval", "answers", KNOWLEDGE / "notices.jsonl", "--memory", tmp_path / "empty"
     assert "notices.jsonl, line 1: its question is missing" in refused(*asked)

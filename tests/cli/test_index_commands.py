@@ -53,8 +53,8 @@ def test_a_memory_goes_through_its_life(tmp_path):
     assert "Searches are exact" in index("rebuild-index", memory, "--index", "hnsw", "--latency", "0.5")
     assert index("verify", memory).endswith("is as it was written.\n")
     assert len(index("versions", memory).splitlines()) == 5
-    told = index("diff", memory, "1").splitlines()
-    assert [line[:15] for line in told] == ["- first.jsonl#a", "0 added, 1 gone"]
+    shown = index("diff", memory, "1").splitlines()
+    assert [line[:15] for line in shown] == ["- first.jsonl#a", "0 added, 1 gone"]
     assert "2 entries, version 6" in index("rollback", memory, "1")
     assert "Forgot 4 versions" in index("expire", memory, "--keep", "2")
     assert "Wrote 1 entry" in index("export", memory, tmp_path / "out.jsonl", "--where", "year == 2020")
@@ -107,9 +107,9 @@ def test_a_job_on_ray_writes_the_same_memory(tmp_path):
         folders.append(tmp_path / engine)
         options = ["--encoder", "all-MiniLM-L6-v2", "--engine", engine]
         assert "2 entries in" in index("build", source, "--memory", folders[-1], *options)
-        told = index("states", folders[-1], "--preset", "compact", "--engine", engine, "--workers", "1")
-        assert "Stored the states of 2 entries" in told
-    files = [sorted(path.relative_to(of) for path in of.rglob("*") if path.is_file()) for of in folders]
+        shown = index("states", folders[-1], "--preset", "compact", "--engine", engine, "--workers", "1")
+        assert "Stored the states of 2 entries" in shown
+    files = [sorted(path.relative_to(item) for path in item.rglob("*") if path.is_file()) for item in folders]
     assert files[0] == files[1]
     assert any("states-" in file.name for file in files[0])
     assert all((folders[0] / file).read_bytes() == (folders[1] / file).read_bytes() for file in files[0])
@@ -119,9 +119,9 @@ def test_a_job_on_ray_writes_the_same_memory(tmp_path):
 def test_sizes_and_addresses_are_read_as_people_write_them(tmp_path):
     source = write(tmp_path / "first.jsonl", *RECORDS)
     plan = ["plan", source, "--encoder", "all-MiniLM-L6-v2", "--no-states"]
-    told = index(*plan, "--disk", "1.5 kB", "--memory-limit", "16GB")
-    assert "disk                  1.5 kB  do not fit; " in told
-    assert "memory limit" not in told
+    shown = index(*plan, "--disk", "1.5 kB", "--memory-limit", "16GB")
+    assert "disk                  1.5 kB  do not fit; " in shown
+    assert "memory limit" not in shown
     assert "memory limit          1.0 MB  cannot be kept" in index(*plan, "--memory-limit", "1MB")
     build = ["build", source, "--memory", tmp_path / "no", "--encoder", "all-MiniLM-L6-v2", "--memory-limit", "1MB"]
     assert " with its models loaded, and --memory-limit is 1.0 MB; raise it" in refused("memgpt-index", *build)

@@ -69,7 +69,7 @@ def memory(tmp_path_factory) -> Path:
 def test_each_question_is_answered_and_cited_to_its_place(memory, question, place, answer):
     done = run("memgpt-rag", "ask", question, "--memory", memory, "--json", "-k", "2")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    best = max(told["citations"], key=lambda citation: citation["share"])
+    shown = json.loads(done.stdout)
+    best = max(shown["citations"], key=lambda citation: citation["share"])
     assert best["place"] == place
-    assert answer.casefold() in told["text"].casefold()
+    assert answer.casefold() in shown["text"].casefold()

@@ -37,11 +37,11 @@ def test_calibrate_keeps_better_numbers_next_to_the_model(memory, tmp_path):
     arguments = ["memgpt-rag", "calibrate", "--memory", memory, "--model", model, "--preset", "compact", "-k", "2"]
     done = run(*arguments, "--questions", questions, "--steps", "8")
     assert done.returncode == 0, done.stderr
-    told = re.fullmatch(r"Loss on \d questions? held out: (.*) before, (.*) now; kept in (.*)\.\n", done.stdout)
-    assert told, done.stdout
-    assert float(told[2]) < float(told[1])
-    assert Path(told[3]) == model / "memory_attention.json"
-    assert list(json.loads(Path(told[3]).read_text())) == ["compact"]
+    shown = re.fullmatch(r"Loss on \d questions? held out: (.*) before, (.*) now; kept in (.*)\.\n", done.stdout)
+    assert shown, done.stdout
+    assert float(shown[2]) < float(shown[1])
+    assert Path(shown[3]) == model / "memory_attention.json"
+    assert list(json.loads(Path(shown[3]).read_text())) == ["compact"]
     questions.write_text('{"question": "Who?", "answer": "Ann"}\n')
     assert "holds 1 question; expected at least 8" in refused(*arguments, "--questions", questions)
 
@@ -62,14 +62,14 @@ def test_confidence_is_fitted_to_a_memory_and_kept_next_to_the_model(memory, tmp
     arguments = ["memgpt-rag", "confidence", "--memory", memory, "--model", model, "-k", "2"]
     done = run(*arguments, "--questions", questions)
     assert done.returncode == 0, done.stderr
-    told = re.fullmatch(
+    shown = re.fullmatch(
         r'Of 16 answers, "not in memory" is right in \d+% of the cases in which it is said, and said in \d+% of those in '
         r"which it is right; kept in (.*)\.\n",
         done.stdout,
     )
-    assert told, done.stdout
-    assert Path(told[1]) == model / "memory_decisions.json"
-    ((key, fitted),) = read_confidence(Path(told[1])).items()
+    assert shown, done.stdout
+    assert Path(shown[1]) == model / "memory_decisions.json"
+    ((key, fitted),) = read_confidence(Path(shown[1])).items()
     assert key.endswith(" all multilingual-e5-small-4bit")
     assert set(fitted) == {"supported"}
     questions.write_text('{"question": "Who can borrow a kite?", "answer": "zebras"}\n')
@@ -105,10 +105,10 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tiny_model, tmp_path):
     done = run(*arguments, "--epochs", "8", "--batch-size", "4", "--evaluations", "4", "--learning-rate", "3e-2")
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 9 questions (is|are) left out: no entry found contains the answer", done.stderr)
-    told = re.fullmatch(TRAINED, done.stdout)
-    assert told, done.stdout
-    assert float(told[2]) < float(told[1])
-    assert Path(told[3]) == reader
+    shown = re.fullmatch(TRAINED, done.stdout)
+    assert shown, done.stdout
+    assert float(shown[2]) < float(shown[1])
+    assert Path(shown[3]) == reader
     assert "already holds a reader, or checkpoints of one" in refused(*arguments)
     ask = ["memgpt-rag", "ask", "Who can borrow a kite?", *asking, "--max-new-tokens", "4", "--json"]
     plain, tuned = (json.loads(run(*ask, *more).stdout) for more in ((), ("--reader", reader)))
@@ -154,9 +154,9 @@ def test_a_reader_learns_what_no_preset_could_bring_about(memory, tmp_path):
     done = run(*arguments, *settings)
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d of 12 questions are left out: no entry found contains the answer", done.stderr)
-    told = re.fullmatch(TRAINED, done.stdout)
-    assert told, done.stdout
-    assert float(told[2]) < float(told[1])
+    shown = re.fullmatch(TRAINED, done.stdout)
+    assert shown, done.stdout
+    assert float(shown[2]) < float(shown[1])
     question = "How much does it cost to rent a rowing boat?"
     done = run("memgpt-rag", "ask", question, "--memory", memory, "--reader", reader)
     assert done.returncode == 0, done.stderr
@@ -172,9 +172,9 @@ def test_calibrate_finds_the_layers_of_compact_where_all_are_alike(memory, tiny_
     assert "find its layers with `memgpt-rag calibrate" in refused("memgpt-rag", "ask", "Who?", *arguments)
     done = run("memgpt-rag", "calibrate", *arguments, "--questions", questions, "--steps", "2")
     assert done.returncode == 0, done.stderr
-    told = re.match(r"Memory is read in (\d) of 4 layers: ([\d, ]+)\.\nLoss on 2 questions held out: ", done.stdout)
-    assert told, done.stdout
+    shown = re.match(r"Memory is read in (\d) of 4 layers: ([\d, ]+)\.\nLoss on 2 questions held out: ", done.stdout)
+    assert shown, done.stdout
     kept = json.loads((tiny_model / "memory_attention.json").read_text())["compact"]
-    assert kept["layers"] == [int(layer) for layer in told[2].split(", ")]
-    assert len(kept["layers"]) == int(told[1])
+    assert kept["layers"] == [int(layer) for layer in shown[2].split(", ")]
+    assert len(kept["layers"]) == int(shown[1])
     assert run("memgpt-rag", "ask", "Who?", *arguments).returncode == 0

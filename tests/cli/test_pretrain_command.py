@@ -23,13 +23,13 @@ def test_plain_text_becomes_a_model(tmp_path):
     vectors.write_text("".join(f"{word}{' 1' * 16}\n" for word in ("a", "b", "lamp")))
     done = pretrain(*texts, "--model", model, "--word-vectors", vectors)
     assert done.exit_code == 0, done.output
-    told = re.fullmatch(
+    shown = re.fullmatch(
         r"2 of 256 tokens start from a word's vector\.\nPerplexity (.*) per token on the last tenth of the text, held out; kept in (.*)\.\n",
         done.stdout,
     )
-    assert told, done.stdout
-    assert 1 < float(told[1]) < 256
-    assert isinstance(MemGPT.from_pretrained(told[2]), MemGPT)
+    assert shown, done.stdout
+    assert 1 < float(shown[1]) < 256
+    assert isinstance(MemGPT.from_pretrained(shown[2]), MemGPT)
     again = pretrain(*texts, "--model", model)
     assert (again.exit_code, again.stderr) == (1, f"Error: {model} already holds a model; name another folder.\n")
 

@@ -14,7 +14,7 @@ GONE = "; the old name goes with the next release."
 
 
 @pytest.mark.parametrize(
-    "main, arguments, told",
+    "main, arguments, shown",
     [
         (memgpt_index, ["words", "m"], "words is now called lexical"),
         (memgpt_index, ["build", "x", "--memory", "m", "--words"], "--words is now called --lexical"),
@@ -32,11 +32,11 @@ GONE = "; the old name goes with the next release."
     ],
     ids=str,
 )  # fmt: skip
-def test_an_old_name_works_and_tells_the_new_one(main, arguments, told, tmp_path, monkeypatch):
+def test_an_old_name_works_and_tells_the_new_one(main, arguments, shown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, arguments)
     line, *others = done.stderr.splitlines()
-    assert told in line
+    assert shown in line
     assert line.endswith(GONE)
     # What follows is about the files, which are not there: everything given was understood.
     assert done.exit_code == 1, others

@@ -11,7 +11,7 @@ import urllib.request
 
 import openai
 import pytest
-from commands import environment, refused, words_of
+from commands import environment, get_words, refused
 from hashing import HashEncoder
 from served import free_port, saved_models, wait_until
 
@@ -44,7 +44,7 @@ def test_memories_of_an_encoder_that_comes_as_a_package_are_served_beside_those_
     models = load_models(ServerSettings(folders), decoder, "quality", encoder, "none", search, no_cache=True)
     for folder in folders.values():
         opened = Memory.open(folder)
-        opened.manifest.encoder.require_match(models.encoder_of(opened).fingerprint)
+        opened.manifest.encoder.require_match(models.open_encoder(opened).fingerprint)
 
 
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
@@ -62,7 +62,7 @@ def test_telemetry_without_its_packages_says_what_to_install(tmp_path, monkeypat
 def test_a_server_is_started_asked_and_stopped(memory):
     """The bundled models: the right answer, its citation, and an end without a trace."""
     port = free_port()
-    command = words_of("memgpt-rag", "serve", "--memory", f"park={memory}", "--port", str(port), "--no-cache")
+    command = get_words("memgpt-rag", "serve", "--memory", f"park={memory}", "--port", str(port), "--no-cache")
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as server:
 
         def ready():

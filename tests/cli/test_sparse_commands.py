@@ -1,4 +1,4 @@
-"""Sparse vectors by the commands: added to a memory, told by info, searched, and refused where they are missing."""
+"""Sparse vectors by the commands: added to a memory, shown by info, searched, and refused where they are missing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_sparse_vectors_are_added_once_and_told(splade, tmp_path):
     assert f"no sparse vectors; add them with: memgpt-index sparse {memory} --sparse-encoder NAME" in refused(*asked)
     assert "\nsparse " not in run("memgpt-rag", "info", memory).stdout
     adding = ("memgpt-index", "sparse", memory, "--sparse-encoder", splade)
-    told = run(*adding).stdout.splitlines()
-    assert told[0].startswith("Computed the sparse vectors of 3 entries, ") and told[0].endswith(
+    shown = run(*adding).stdout.splitlines()
+    assert shown[0].startswith("Computed the sparse vectors of 3 entries, ") and shown[0].endswith(
         f"version 2 of {memory}."
     )
-    assert told[1].startswith("1 entry of these is longer than the 512 tokens that ") and len(told) == 2
+    assert shown[1].startswith("1 entry of these is longer than the 512 tokens that ") and len(shown) == 2
     assert run(*adding).stdout == f"All entries of {memory} have sparse vectors of {splade}.\n"
     assert f"sparse    {splade}, 255 components\n" in run("memgpt-rag", "info", memory).stdout
     assert run("memgpt-index", "verify", memory).returncode == 0

@@ -1,4 +1,4 @@
-"""memgpt-rag summarise: a document becomes a memory and is summarised, with its sources; mistakes are told in a sentence."""
+"""memgpt-rag summarise: a document becomes a memory and is summarised, with its sources; mistakes are reported in a sentence."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ def test_a_text_is_written_about_a_subject(folder, models):
 
 def test_mistakes_are_told(folder, models):
     assert "Neither DOCUMENT nor --memory was given" in failed(cwd=folder, code=2)
-    told = failed("park.md", "--memory", "park", cwd=folder, code=2)
-    assert "park is not empty, and DOCUMENT was given; leave DOCUMENT out" in told
+    shown = failed("park.md", "--memory", "park", cwd=folder, code=2)
+    assert "park is not empty, and DOCUMENT was given; leave DOCUMENT out" in shown
     assert "nowhere does not exist" in failed("--memory", "nowhere", cwd=folder)
     assert "There is no column 'year'" in failed("--memory", "park", "--where", "year > 2000", cwd=folder)
-    told = failed("--memory", "park", "--where", 'source == "other"', *models, cwd=folder)
-    assert "No entry was found to write about; change the condition" in told
-    told = failed(
+    shown = failed("--memory", "park", "--where", 'source == "other"', *models, cwd=folder)
+    assert "No entry was found to write about; change the condition" in shown
+    shown = failed(
         "--memory", "park", "--outline", "headings", "--where", 'title == "Park › Kites"', *models, cwd=folder
     )
-    assert "No headings divide the 1 entry; outline by topics." in told
+    assert "No headings divide the 1 entry; outline by topics." in shown
 
 
 @pytest.mark.slow
 def test_a_document_that_cannot_be_read_is_told_by_the_job(folder, capfd):
-    told = failed("nothing.md", cwd=folder)
-    assert "nothing.md did not become a memory; the reason stands above." in told
+    shown = failed("nothing.md", cwd=folder)
+    assert "nothing.md did not become a memory; the reason stands above." in shown
     assert "Error: nothing.md" in capfd.readouterr().err

@@ -180,10 +180,10 @@ def test_answers_and_citations_are_text(tmp_path, e5):
     printed = looked_at("memgpt-rag", *asked, "What does a boat cost?")
     assert printed.startswith("40\\x1b]5; c\\x07\\u202e\\x9b1A\n  From the memory: \\x1b]0;owned")
     assert "\n  [1]  100%  \\x1b]0;owned" in printed
-    told = looked_at("memgpt-rag", *asked, stdin=b"Boat?\nCaf\xe9?\nA kite?\n\nnot asked\n", status=1)
-    assert told.count("first token after") == 2, "a question that is no text ends nothing"
-    assert "Question 2 is not utf-8 (byte 3); ask it in that." in told
-    assert "Error: 1 of 3 questions were not answered." in told
+    shown = looked_at("memgpt-rag", *asked, stdin=b"Boat?\nCaf\xe9?\nA kite?\n\nnot asked\n", status=1)
+    assert shown.count("first token after") == 2, "a question that is no text ends nothing"
+    assert "Question 2 is not utf-8 (byte 3); ask it in that." in shown
+    assert "Error: 1 of 3 questions were not answered." in shown
 
 
 PRINTING = {"echo", "secho", "print", "progressbar", "tqdm", "echo_via_pager"}
@@ -196,10 +196,10 @@ def test_only_the_console_prints():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             where = f"{path}, line {getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.Attribute):
-                of = ast.unparse(node.value)
-                assert not (of == "click" and node.attr in PRINTING), where
-                assert not (of == "sys" and node.attr in ("stdout", "__stdout__", "__stderr__")), where
-                assert not (of.startswith("sys.") and node.attr == "write"), where
+                item = ast.unparse(node.value)
+                assert not (item == "click" and node.attr in PRINTING), where
+                assert not (item == "sys" and node.attr in ("stdout", "__stdout__", "__stderr__")), where
+                assert not (item.startswith("sys.") and node.attr == "write"), where
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("print", "tqdm"), where
             if isinstance(node, ast.ImportFrom):

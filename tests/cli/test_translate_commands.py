@@ -1,4 +1,4 @@
-"""memgpt-rag translate: files become a memory, sentences are translated and measured, and mistakes are told in a sentence."""
+"""memgpt-rag translate: files become a memory, sentences are translated and measured, and mistakes are reported in a sentence."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def test_a_memory_of_pairs_is_replaced_where_that_is_asked_for(folder, models):
     for replace in ([], ["--replace"]):
         done = run("memgpt-rag", "translate", *build, *replace, *models[2:], cwd=folder)
         assert (done.returncode, done.stdout) == (0, "1 pair, 2 entries.\n"), done.stderr
-    told = failed(*build, "--encoder", "no-such-encoder", cwd=folder)
-    assert "other holds a memory; name another folder, or replace it (--replace" in told
+    shown = failed(*build, "--encoder", "no-such-encoder", cwd=folder)
+    assert "other holds a memory; name another folder, or replace it (--replace" in shown
 
 
 def test_what_the_memory_holds_word_for_word_needs_no_model(folder):
     nowhere = ["--model", "no-such-model", "--encoder", "no-such-encoder"]
     done = run("memgpt-rag", "translate", "text", "宽湖", "the sun", "--memory", "pairs", *nowhere, cwd=folder)
     assert done.stdout.splitlines()[::2] == ["a wide lake", "太阳"]
-    for texts, told in ((["a red lake"], "no-such-encoder"), (["the sun", "--to", "de"], "'de' was asked for")):
+    for texts, shown in ((["a red lake"], "no-such-encoder"), (["the sun", "--to", "de"], "'de' was asked for")):
         done = run("memgpt-rag", "translate", "text", *texts, "--memory", "pairs", *nowhere, cwd=folder)
-        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, shown in done.stderr) == (1, True), done.stderr
 
 
 def test_a_translation_stands_above_the_pairs_that_it_leaned_on(folder, models):
@@ -125,7 +125,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(folder):
 
 
 def test_what_does_not_fit_the_memory_is_told(folder, models):
-    told = failed("text", "a", "--to", "fr", "--memory", "pairs", *models, cwd=folder)
-    assert "are in en and zh, and 'fr' was asked for; name one of these with --to." in told
-    told = failed("build", "pairs.tsv", "--memory", "pairs", *models[2:], cwd=folder)
-    assert "holds a memory" in told
+    shown = failed("text", "a", "--to", "fr", "--memory", "pairs", *models, cwd=folder)
+    assert "are in en and zh, and 'fr' was asked for; name one of these with --to." in shown
+    shown = failed("build", "pairs.tsv", "--memory", "pairs", *models[2:], cwd=folder)
+    assert "holds a memory" in shown

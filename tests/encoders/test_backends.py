@@ -62,7 +62,9 @@ def test_batches_hold_texts_of_like_length_once_and_vectors_come_back_in_order()
     assert sorted(text for batch in batches for text in batch) == sorted(set(texts))
     lengths = [[encoder.count_tokens(text) for text in batch] for batch in batches]
     assert all(max(batch) * len(batch) <= 120 for batch in lengths)
-    assert [length for batch in lengths for length in batch] == sorted((n for of in lengths for n in of), reverse=True)
+    assert [length for batch in lengths for length in batch] == sorted(
+        (n for item in lengths for n in item), reverse=True
+    )
 
 
 def test_a_text_that_is_longer_than_a_batch_is_one_and_none_is_an_error():
@@ -329,7 +331,7 @@ def test_a_network_whose_file_changed_is_exported_again(tmp_path, monkeypatch, b
             np.testing.assert_array_equal(vectors(), first)
     (tmp_path / "file").write_text("in place of a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as told:
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as shown:
         for _ in range(2):
             np.testing.assert_array_equal(vectors(), first)
-    assert len(told) == 1
+    assert len(shown) == 1

@@ -104,7 +104,7 @@ def e5_file(seed: int = 0) -> bytes:
     head += struct.pack("<5iQ", len(PIECES), 0, 2, 1, 3, int(ends[-1]))
     head += ends.astype("<u4").tobytes() + np.array(scores, "<f4").tobytes() + b"".join(texts)
     rewritten = [(1, ""), (9, " "), (0xFF01, "!")]
-    table = b"".join(struct.pack(f"<IB{len(by)}I", of, len(by), *map(ord, by)) for of, by in rewritten)
+    table = b"".join(struct.pack(f"<IB{len(by)}I", item, len(by), *map(ord, by)) for item, by in rewritten)
     head += struct.pack("<II", len(rewritten), len(table)) + table
     data = {name: rng.normal(size=shape).astype("<f4").tobytes() for name, shape in floats.items()}
     for name, shape in rounded.items():

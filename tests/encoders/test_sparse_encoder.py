@@ -66,22 +66,22 @@ def test_vectors_are_those_of_sentence_transformers_with_the_prompts_of_the_mode
         expected = theirs(TEXTS, show_progress_bar=False).to_dense().numpy()
         np.testing.assert_allclose(dense(ours(TEXTS), encoder.dimension), expected, atol=1e-5)
     assert encoder.encode_queries([]) == [] and encoder.dimension == plain.encode("x").shape[0]
-    asked, told = encoder.encode_queries(["bees"]), encoder.encode_passages(["bees"])
-    assert not np.allclose(*(dense(of, encoder.dimension) for of in (asked, told)), atol=0.1), "prompts differ"
+    asked, shown = encoder.encode_queries(["bees"]), encoder.encode_passages(["bees"])
+    assert not np.allclose(*(dense(item, encoder.dimension) for item in (asked, shown)), atol=0.1), "prompts differ"
 
 
 def assert_ranks_as(plain, encoder, memory):
     """As brute force with the similarity of sentence-transformers, over the texts that the memory holds."""
     retriever = Retriever(memory, HashEncoder(), Search("sparse", sparse_encoder=encoder))
     rows = memory.rows()
-    told = plain.encode_document([one.text for one in memory.passages(rows)], show_progress_bar=False)
-    scores = plain.similarity(plain.encode_query(QUESTIONS, show_progress_bar=False), told).numpy()
-    for of_question, found in zip(scores, retriever.retrieve(QUESTIONS, 9), strict=True):
-        order = np.argsort(-of_question, kind="stable")
+    shown = plain.encode_document([one.text for one in memory.passages(rows)], show_progress_bar=False)
+    scores = plain.similarity(plain.encode_query(QUESTIONS, show_progress_bar=False), shown).numpy()
+    for per_question, found in zip(scores, retriever.retrieve(QUESTIONS, 9), strict=True):
+        order = np.argsort(-per_question, kind="stable")
         assert [one.row for one in found] == rows[order].tolist()
-        np.testing.assert_allclose([one.score for one in found], of_question[order], rtol=1e-4)
+        np.testing.assert_allclose([one.score for one in found], per_question[order], rtol=1e-4)
         scale = encoder.fingerprint.score_scale
-        np.testing.assert_allclose([one.normalized_score * scale for one in found], of_question[order], rtol=1e-4)
+        np.testing.assert_allclose([one.normalized_score * scale for one in found], per_question[order], rtol=1e-4)
 
 
 def test_a_search_ranks_as_the_similarity_of_sentence_transformers(encoder, plain, tmp_path):
@@ -122,7 +122,7 @@ def test_a_long_text_is_cut_as_sentence_transformers_does_and_counted(folder, tm
     assert encoder.max_tokens == 16
     long = "bees " * 3 + "heather router opera"
     assert encoder.encode_passages([long]) == encoder.encode_passages([long + " lighthouse"])
-    marks = len("told") + 2
+    marks = len("known") + 2
     assert [encoder.is_cut("b" * count) for count in (16 - marks, 17 - marks)] == [False, True]
     memory = Memory.create(tmp_path / "memory", [*TEXTS, long], HashEncoder())
     assert compute_sparse_vectors(memory.path, encoder).cut == sum(map(encoder.is_cut, [*TEXTS, long])) > 0

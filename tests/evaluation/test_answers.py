@@ -105,7 +105,7 @@ def test_a_memory_answers_what_it_holds_and_a_model_alone_does_not(rag):
     boats = AnsweredQuestion("1", "How much does it cost to rent a rowing boat?", ("40 yuan an hour", "40 yuan"))
     dogs = AnsweredQuestion("2", "遛狗必须怎么做？", ("牵绳",))
     answers = evaluate_answers(rag, [boats, dogs], modes=["memory", "closed_book"], on_answers=heard.append)
-    means = {mode: sum(one.values["contains"] for one in of) / len(of) for mode, of in answers.items()}
+    means = {mode: sum(one.values["contains"] for one in item) / len(item) for mode, item in answers.items()}
     assert means == {"memory": 1.0, "closed_book": 0.0}
     assert [one.values["found"] for one in answers["memory"]] == [1.0, 1.0]
     assert all("found" not in one.values for one in answers["closed_book"])

@@ -45,7 +45,7 @@ def test_cranfields_judgements_belong_to_the_query_at_their_place():
     assert judged.queries["3"].startswith("what problems of heat conduction in composite slabs")
     texts = [judged.documents[document].title for document in judged.relevant("3")]
     assert sum("slab" in text or "heat" in text or "temperature" in text for text in texts) > len(texts) / 2
-    assert {grade for of in judged.judgements.values() for grade in of.values()} == {0, 1}
+    assert {grade for item in judged.judgements.values() for grade in item.values()} == {0, 1}
     twice = [name for name, (title, text) in judged.documents.items() if title and text.startswith(title)]
     assert twice == ["410"], "one text tells its title twice itself"
     assert [name for name, document in judged.documents.items() if document == ("", "")] == ["471", "995"]

@@ -69,7 +69,7 @@ def test_recalls_are_those_of_each_index_searched_again_beside_numpy(keys, queri
 
 
 def test_the_size_is_that_of_the_file_of_the_index(keys, curves, tmp_path):
-    (curve,) = [of for of in curves if of.index == "SQ8"]
+    (curve,) = [item for item in curves if item.index == "SQ8"]
     index = ApproximateIndex.build(keys, IndexSettings("SQ8", "", 1), "cosine")
     with (tmp_path / "index").open("wb") as file:
         index.write(file)
@@ -81,12 +81,13 @@ def test_on_the_frontier_is_what_nothing_beats(curves):
         frontier = curve.frontier()
         for point in curve.points:
             beaten = any(
-                of.recall >= point.recall and of.queries_per_second > point.queries_per_second for of in curve.points
+                item.recall >= point.recall and item.queries_per_second > point.queries_per_second
+                for item in curve.points
             )
             assert (point in frontier) == (not beaten)
         speeds = [point.queries_per_second for point in frontier]
         assert speeds == sorted(speeds, reverse=True)
-        assert [of.recall for of in frontier] == sorted({of.recall for of in frontier})
+        assert [item.recall for item in frontier] == sorted({item.recall for item in frontier})
 
 
 def test_few_keys_are_not_worth_it(keys, queries):

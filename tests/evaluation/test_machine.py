@@ -32,9 +32,9 @@ assert peak_bytes() < high - 250e6
 
 
 def test_machine_and_packages_are_named_in_plain_values():
-    told = machine()
-    assert told["processor"]
-    assert told["memory_bytes"] > 1e8
-    assert told["python"] == sys.version.split()[0]
+    shown = machine()
+    assert shown["processor"]
+    assert shown["memory_bytes"] > 1e8
+    assert shown["python"] == sys.version.split()[0]
     assert packages()["numpy"] == np.__version__
     assert "no-such-package" not in packages()

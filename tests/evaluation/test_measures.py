@@ -45,8 +45,8 @@ def test_ndcg_is_that_of_the_formula():
 
 def test_the_other_measures_are_those_of_their_formulas():
     values = {
-        name: of["boat"]
-        for name, of in per_query(JUDGED, RUN, ["R@2", "R@4", "RR@10", "RR@1", "AP", "P@4", "Success@1"]).items()
+        name: item["boat"]
+        for name, item in per_query(JUDGED, RUN, ["R@2", "R@4", "RR@10", "RR@1", "AP", "P@4", "Success@1"]).items()
     }
     expected = {
         "R@2": 1 / 2,
@@ -75,8 +75,8 @@ def test_the_order_given_decides_among_equal_scores():
 def test_the_recall_curve_agrees_with_the_measure():
     curve = recall_curve(JUDGED, RUN, [1, 2, 3, 4, 100])
     for depth, value in curve.items():
-        of_queries = per_query(JUDGED, RUN, [f"R@{depth}"])[f"R@{depth}"]
-        assert value == pytest.approx(np.mean(list(of_queries.values())))
+        query_values = per_query(JUDGED, RUN, [f"R@{depth}"])[f"R@{depth}"]
+        assert value == pytest.approx(np.mean(list(query_values.values())))
     assert curve[1] == 0 < curve[2] < curve[4] == curve[100]
 
 

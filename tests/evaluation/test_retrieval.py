@@ -33,7 +33,7 @@ MEASURES = ("nDCG@10", "R@5", "AP")
 
 @dataclass
 class Fixed:
-    """Ranks documents as it was told to, by the query's text."""
+    """Ranks documents as it was asked to, by the query's text."""
 
     name: str
     rankings: dict[str, list[tuple[str, float]]]
@@ -93,19 +93,19 @@ def test_speed_is_measured_of_what_searches_here_only(measured):
 
 def test_later_systems_are_compared_with_the_first_and_p_is_corrected_for_all(measured):
     first, *others = measured.systems
-    assert [(of.system, of.against, of.measure) for of in measured.comparisons] == [
+    assert [(item.system, item.against, item.measure) for item in measured.comparisons] == [
         (other.name, first.name, name) for other in others for name in MEASURES
     ]
     alone = [compare(other.values[name], first.values[name]) for other in others for name in MEASURES]
-    assert [of.figures.difference for of in measured.comparisons] == [of.difference for of in alone]
-    assert [of.figures.p_holm for of in measured.comparisons] == holm([of.p for of in alone])
+    assert [item.figures.difference for item in measured.comparisons] == [item.difference for item in alone]
+    assert [item.figures.p_holm for item in measured.comparisons] == holm([item.p for item in alone])
 
 
 def test_a_measure_that_looks_deeper_than_k_gets_what_it_looks_at(tmp_path):
     encoder = HashEncoder()
     memory, _ = embed_documents(LIBRARY, encoder, tmp_path / "memory")
     deep = evaluate_retrieval(LIBRARY, [make_system("dense", memory, encoder)], measures=["R@50", "R@50"], k=5)
-    assert list(deep.systems[0].means) == ["R@50"], "a measure that is named twice is told once"
+    assert list(deep.systems[0].means) == ["R@50"], "a measure that is named twice is shown once"
     assert deep.k == 50
     assert deep.systems[0].means["R@50"] == (1.0, 1.0, 1.0), "there are fifty documents"
 
@@ -149,8 +149,8 @@ def test_a_report_says_where_it_comes_from(report):
 def test_the_pages_hold_every_figure_and_need_nothing_else(report):
     markdown, page = to_markdown(report), to_html(report)
     for system in report["systems"]:
-        for of in system["measures"].values():
-            cell = f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]"
+        for item in system["measures"].values():
+            cell = f"{item['mean']:.3f} [{item['low']:.3f}, {item['high']:.3f}]"
             assert cell in markdown
             assert cell in page
     assert not re.search(r"<script|<link|<img|<iframe|src=|href=|@import|url\(|https?:", page)
@@ -251,16 +251,16 @@ def test_a_report_is_compared_with_an_earlier_one_query_by_query(report):
         LIBRARY, [Fixed("dense hash-16", ranked(LIBRARY, gold_at=9))], measures=("nDCG@10", "RR")
     )
     earlier = make_report(worse, command="", source="")
-    told = against(report, earlier, "earlier.json")
-    assert (told["queries"], told["left_out"]) == (12, 0)
-    assert [(of["system"], of["against"], of["measure"]) for of in told["comparisons"]] == [
+    shown = against(report, earlier, "earlier.json")
+    assert (shown["queries"], shown["left_out"]) == (12, 0)
+    assert [(item["system"], item["against"], item["measure"]) for item in shown["comparisons"]] == [
         (system["name"], "dense hash-16", "nDCG@10") for system in report["systems"]
     ], "by its own name, or else with the first; in the measures of both"
-    for of, system in zip(told["comparisons"], report["systems"], strict=True):
-        assert of["difference"] == pytest.approx(
+    for item, system in zip(shown["comparisons"], report["systems"], strict=True):
+        assert item["difference"] == pytest.approx(
             system["measures"]["nDCG@10"]["mean"] - earlier["systems"][0]["measures"]["nDCG@10"]["mean"]
         )
-    report["against"] = told
+    report["against"] = shown
     assert r"Compared with the report earlier\.json" in to_markdown(report)
     assert "Where dense hash-16 wins against dense hash-16" in to_html(report)
 
@@ -271,9 +271,9 @@ def test_queries_that_are_judged_in_another_way_are_left_out_of_a_comparison(rep
     del changed["q2"]
     other = RetrievalDataset("other", LIBRARY.documents, queries, {**changed, "new": {"en-1": 1}})
     earlier = make_report(evaluate_retrieval(other, [Fixed("f", {})], measures=["AP"]), command="", source="")
-    told = against(report, earlier, "earlier.json")
-    assert (told["queries"], told["left_out"]) == (10, 3)
-    report["against"] = told
+    shown = against(report, earlier, "earlier.json")
+    assert (shown["queries"], shown["left_out"]) == (10, 3)
+    report["against"] = shown
     assert "10 queries of both; 3 are asked or judged in another way" in to_markdown(report)
 
 

@@ -11,7 +11,7 @@ from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.evaluation.data.beir import read_beir
 from memgpt_rag.evaluation.data.dataset import Document, RetrievalDataset
-from memgpt_rag.evaluation.document_memory import embed_documents, with_documents_of
+from memgpt_rag.evaluation.document_memory import embed_documents, restrict_documents
 from memgpt_rag.evaluation.metrics.retrieval_measures import per_query
 from memgpt_rag.evaluation.retrieval import evaluate_retrieval
 from memgpt_rag.evaluation.systems import RetrieverSystem, make_system
@@ -77,8 +77,8 @@ def test_figures_of_minilm_are_those_of_sentence_transformers_and_numpy(tmp_path
     run = dict(zip(LIBRARY.judged, brute_force(queries, documents, list(LIBRARY.documents), 50), strict=True))
     assert measured.systems[0].values == per_query(LIBRARY, run, names)
     (system,) = measured.systems
-    assert {query: [name for name, _ in of] for query, of in system.run.items()} == {
-        query: [name for name, _ in of] for query, of in run.items()
+    assert {query: [name for name, _ in item] for query, item in system.run.items()} == {
+        query: [name for name, _ in item] for query, item in run.items()
     }
     assert 0.3 < system.means["nDCG@10"][0] < 0.6, "English finds its own language, Chinese is not MiniLM's"
 
@@ -115,7 +115,7 @@ def test_a_memory_is_measured_with_the_documents_that_it_holds(tmp_path):
         {"b": {"boats": 1}, "g": {"gone": 1}},
     )
     memory = written(tmp_path / "memory", [entry(0, "boats", "boats"), entry(0, "extra", "not judged")], encoder)
-    known, missing = with_documents_of(judged, memory)
+    known, missing = restrict_documents(judged, memory)
     assert set(known.documents) == {"boats", "kites", "gone", "extra"}
     assert missing == 1
     measured = evaluate_retrieval(known, [make_system("dense", memory, encoder)], measures=["RR"], missing_documents=1)
@@ -128,7 +128,7 @@ def test_a_memory_of_other_documents_is_refused(tmp_path):
     with pytest.raises(
         MismatchError, match=r"belongs to a judged document: .* such as 'park.md', and beir judges such as"
     ):
-        with_documents_of(LIBRARY, memory)
+        restrict_documents(LIBRARY, memory)
 
 
 def test_another_encoder_or_an_unknown_search_is_refused(tmp_path):

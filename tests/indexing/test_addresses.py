@@ -74,7 +74,7 @@ class ResponseError(Exception):
 
 
 @pytest.mark.parametrize(
-    "cause, told",
+    "cause, shown",
     [
         (ResponseError(403, "Forbidden"), "cannot be reached: 403, message='Forbidden', url='refusing://host/docs'"),
         (ConnectionRefusedError(111, "Connection refused"), r"cannot be reached: \[Errno 111\] Connection refused"),
@@ -84,11 +84,11 @@ class ResponseError(Exception):
     ],
     ids=str,
 )
-def test_a_refusal_is_not_told_as_a_missing_file(tmp_path, cause, told):
+def test_a_refusal_is_not_reported_as_a_missing_file(tmp_path, cause, shown):
     fsspec.register_implementation("refusing", Refusing, clobber=True)
     Refusing.cause = cause
     address = "refusing://alice:SECRET@host/docs?sig=SECRET"
-    with pytest.raises(SourceError, match=f"^refusing://host/docs {told}"), JobLog("build", log=tmp_path / "log"):
+    with pytest.raises(SourceError, match=f"^refusing://host/docs {shown}"), JobLog("build", log=tmp_path / "log"):
         find_files([address])
     assert "SECRET" not in (tmp_path / "log").read_text()
     assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["event"] == "failed"

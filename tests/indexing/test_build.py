@@ -170,11 +170,11 @@ def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     assert one.disk_bytes == plan.keys_bytes + plan.values_bytes
     assert one.disk_with(None) == one.disk_bytes + one.index.disk_bytes + one.words[0] > one.disk_bytes
     assert one.seconds > one.words[1] > 0
-    told = forecast_table(plan, one)
-    assert [line.split()[0] for line in told.splitlines()] == [
+    shown = forecast_table(plan, one)
+    assert [line.split()[0] for line in shown.splitlines()] == [
         *("values", "keys", "journal", "search", "lexical", "memory", "all")
     ]
-    assert size(plan.keys_bytes) in told
+    assert size(plan.keys_bytes) in shown
 
 
 def test_a_forecast_tells_what_words_take(tmp_path):
@@ -213,8 +213,8 @@ def test_what_is_wished_for_decides_the_index_and_the_states(sources, monkeypatc
         fast = forecast(many, HashEncoder(), {}, constraints)
         assert (fast.exact_milliseconds, fast.index.kind) == (pytest.approx(5), kind)
         assert (fast.index.memory_bytes > 0) == (room > 0)
-    told = forecast_table(many, fast, constraints)
-    assert "latency               1.0 ms  cannot be kept: 5.0 ms is the least that was found" in told
+    shown = forecast_table(many, fast, constraints)
+    assert "latency               1.0 ms  cannot be kept: 5.0 ms is the least that was found" in shown
     assert forecast(many, HashEncoder(), {}, Constraints(milliseconds=5.1)).index.kind == "exact"
 
     states = {"quality": (6e6, 9.0), "compact": (1e6, 3.0)}

@@ -116,9 +116,9 @@ def test_the_keys_of_a_stopped_build_survive_other_jobs(sources, tmp_path, monke
 
     class Stopping(HashEncoder):
         def encode_passages(self, texts):
-            of_benches = [text for text in texts if text.startswith("Bench")]
-            asked.extend(of_benches)
-            if "number 61 " in "".join(of_benches):
+            bench_values = [text for text in texts if text.startswith("Bench")]
+            asked.extend(bench_values)
+            if "number 61 " in "".join(bench_values):
                 raise KeyboardInterrupt
             return super().encode_passages(texts)
 

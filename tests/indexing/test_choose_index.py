@@ -130,7 +130,7 @@ def test_a_filter_gives_exactly_k_at_any_selectivity(keys, factory, parameters, 
     rows, scores = index.search(keys, queries, k, allowed)
     assert rows.shape == (40, k)
     assert allowed[rows].all()
-    assert all(len(set(of)) == k for of in rows.tolist())
+    assert all(len(set(item)) == k for item in rows.tolist())
     truth, best = exact_search(keys, queries, k, metric, allowed)
     if share <= 0.01:
         np.testing.assert_allclose(scores, best, atol=2e-3)
@@ -196,8 +196,8 @@ def test_settings_are_of_a_search_not_of_the_index_that_others_search_too(keys, 
     wide = index.with_settings(IndexSettings(factory, f"{name}=64", 1))
     truth = exact_search(keys, keys[:200], 10, "cosine")[0]
     recalls = [
-        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(of.search(keys, keys[:200], 10)[0], truth, strict=True)])
-        for of in (index, wide)
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(item.search(keys, keys[:200], 10)[0], truth, strict=True)])
+        for item in (index, wide)
     ]
     assert recalls[0] < recalls[1]
     np.testing.assert_array_equal(index.search(keys, keys[:200], 10)[0], before)

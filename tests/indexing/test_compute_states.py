@@ -49,13 +49,13 @@ def stored(tmp_path_factory, without):
     def copy(dtype: str):
         folder = tmp_path_factory.mktemp(dtype) / "memory"
         shutil.copytree(without, folder)
-        compute_states(folder, model_of(), dtype=dtype)
+        compute_states(folder, make_model(), dtype=dtype)
         return folder
 
     return {dtype: copy(dtype) for dtype in ("fp32", "int8", "int4")}
 
 
-def model_of(preset: str = "quality") -> MemoryDecoder:
+def make_model(preset: str = "quality") -> MemoryDecoder:
     """A decoder of four layers, every second of them global, with the layers of a preset."""
     tokenizer = byte_tokenizer()
     config = MemoryAttentionConfig(LAYERS[preset], score_bias=2.0, top_m=8)
@@ -78,20 +78,20 @@ def log_probs_from(rag: RAG, question: str, source: StatesSource) -> torch.Tenso
 @pytest.mark.parametrize("config", ["quality", "compact"])
 def test_stored_states_read_as_those_computed_on_demand(without, stored, config):
     for question in QUESTIONS[:2]:
-        on_demand = log_probs(RAG(Memory.open(without), HashEncoder(), model_of(config)), question, None)
+        on_demand = log_probs(RAG(Memory.open(without), HashEncoder(), make_model(config)), question, None)
         for dtype, tolerance in (("fp32", 1e-6), ("int8", 0.02), ("int4", 0.5)):
             memory = Memory.open(stored[dtype])
-            read = log_probs(RAG(memory, HashEncoder(), model_of(config)), question, memory)
+            read = log_probs(RAG(memory, HashEncoder(), make_model(config)), question, memory)
             # Not the largest difference: rounding may change which token is the m-th, and with it one word's weight.
             divergence = (on_demand.exp() * (on_demand - read)).sum(-1)
             assert divergence.mean().abs() < tolerance, dtype
 
 
 def test_answers_and_citations_stay_the_same(without, stored):
-    before = RAG(Memory.open(without), HashEncoder(), model_of()).answer_all(
+    before = RAG(Memory.open(without), HashEncoder(), make_model()).answer_all(
         QUESTIONS, AskOptions(k=2, max_new_tokens=6)
     )
-    after = RAG(Memory.open(stored["int8"]), HashEncoder(), model_of()).answer_all(
+    after = RAG(Memory.open(stored["int8"]), HashEncoder(), make_model()).answer_all(
         QUESTIONS, AskOptions(k=2, max_new_tokens=6)
     )
     assert [answer.text for answer in after] == [answer.text for answer in before]
@@ -100,22 +100,22 @@ def test_answers_and_citations_stay_the_same(without, stored):
 
 def test_states_that_are_kept_read_as_stored_ones_and_are_computed_once(tmp_path, without, stored, monkeypatch):
     memory = Memory.open(stored["int8"])
-    expected = log_probs(RAG(memory, HashEncoder(), model_of()), QUESTIONS[0], memory)
+    expected = log_probs(RAG(memory, HashEncoder(), make_model()), QUESTIONS[0], memory)
     for process in range(2):
-        rag = RAG(Memory.open(without), HashEncoder(), model_of(), states_folder=tmp_path)
+        rag = RAG(Memory.open(without), HashEncoder(), make_model(), states_folder=tmp_path)
         if process:
-            monkeypatch.setattr(rag.model, "states_of", lambda entries: [1 / 0 for _ in entries])
+            monkeypatch.setattr(rag.model, "entry_states", lambda entries: [1 / 0 for _ in entries])
         read = log_probs_from(rag, QUESTIONS[0], rag.generator.states)
         assert (read.exp() - expected.exp()).abs().max() < 0.01
         assert rag.answer(QUESTIONS[0]).citations[0].share is not None
 
 
 def test_a_row_holds_the_states_of_its_own_entry(stored):
-    memory, model = Memory.open(stored["fp32"]), model_of()
+    memory, model = Memory.open(stored["fp32"]), make_model()
     prompt = Prompt(model.tokenizer)
     model.prefix_ids = prompt.prefix_ids
     for row in (len(memory) - 1, 0, 3):
-        (states,) = model.states_of([prompt.entry_ids(memory.passages([row])[0])])
+        (states,) = model.entry_states([prompt.entry_ids(memory.passages([row])[0])])
         array = decode(*memory.states(row))
         for place, layer in enumerate(model.layers):
             np.testing.assert_allclose(array[:, place, 0].swapaxes(0, 1), states.keys[layer].numpy(), atol=1e-3)
@@ -137,27 +137,27 @@ def test_states_of_another_prefix_or_model_or_fewer_layers_are_refused(tmp_path,
     with pytest.raises(MismatchError, match="the same text gives other tokens"):
         states.require_match(replace(states, probe_ids=(1, 2)))
     shutil.copytree(without, tmp_path / "compact")
-    compute_states(tmp_path / "compact", model_of("compact"))
+    compute_states(tmp_path / "compact", make_model("compact"))
     with pytest.raises(
         MismatchError,
         match="computed for layers 1, 3, and .* is to attend to 0, 1, 2, 3; read with the preset",
     ):
-        RAG(Memory.open(tmp_path / "compact"), HashEncoder(), model_of())
-    RAG(Memory.open(tmp_path / "compact"), HashEncoder(), model_of("compact"))
+        RAG(Memory.open(tmp_path / "compact"), HashEncoder(), make_model())
+    RAG(Memory.open(tmp_path / "compact"), HashEncoder(), make_model("compact"))
 
 
 def test_new_states_replace_the_old_ones_and_a_failed_job_changes_nothing(tmp_path, stored, monkeypatch):
     folder = tmp_path / "memory"
     shutil.copytree(stored["int8"], folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != layout.LOCK}
-    model = model_of("compact")
-    monkeypatch.setattr(model, "states_of", lambda entries: 1 / 0)
+    model = make_model("compact")
+    monkeypatch.setattr(model, "entry_states", lambda entries: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         compute_states(folder, model)
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != layout.LOCK}
     assert after == before
     held = Memory.open(folder)
-    compute_states(folder, model_of("compact"))
+    compute_states(folder, make_model("compact"))
     assert len(list(folder.rglob("states-*"))) == 2, "the version before can be opened still"
     expire(folder, 1)
     assert len(list(folder.rglob("states-*"))) == 1

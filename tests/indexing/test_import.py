@@ -223,7 +223,7 @@ def test_fields_become_columns_by_their_types_and_others_are_told(tmp_path):
     pq.write_table(found, tmp_path / "s.parquet")
     report = bring("parquet", tmp_path / "s.parquet", tmp_path / "memory")
     assert report.columns == {"year": "integer", "lang": "string", "score": "number", "open": "boolean"}
-    assert [told.split("'")[1] for told in report.left_out] == ["tags", "unit", "title", "no-name"]
+    assert [shown.split("'")[1] for shown in report.left_out] == ["tags", "unit", "title", "no-name"]
     assert report.left_out[0] == "the column 'tags' of lists"
     assert "give it to --title-field" in report.left_out[2]
     memory = Memory.open(tmp_path / "memory")
@@ -253,10 +253,10 @@ def test_values_of_several_types_have_no_column(tmp_path):
         documents.execute(f"UPDATE documents SET data = {changes} WHERE id = 'bench-7'")
     report = bring("txtai", tmp_path / "txtai", tmp_path / "memory")
     assert report.columns == {"lang": "string"}
-    told = "which holds values of several types or of none that a column has"
+    shown = "which holds values of several types or of none that a column has"
     assert report.left_out == [
-        f"the metadata field 'year', {told} (string in the entry 'bench-7')",
-        f"the metadata field 'tags', {told} (list in the entry 'bench-7')",
+        f"the metadata field 'year', {shown} (string in the entry 'bench-7')",
+        f"the metadata field 'tags', {shown} (list in the entry 'bench-7')",
     ]
 
 
@@ -359,8 +359,8 @@ def test_keys_come_out_of_an_index_as_they_went_in(tmp_path, rng, factory, metri
 def test_the_command_refuses_in_one_sentence(tmp_path, arguments, sentence):
     (tmp_path / "park.md").write_text("# Park\n\nA boat costs forty yuan an hour.\n")
     kind, path, *others = arguments
-    told = refused("memgpt-index", "import", kind, tmp_path / path, *others, "--memory", tmp_path / "memory")
-    assert sentence in told and told.count("\n") == 1
+    shown = refused("memgpt-index", "import", kind, tmp_path / path, *others, "--memory", tmp_path / "memory")
+    assert sentence in shown and shown.count("\n") == 1
 
 
 @pytest.mark.offline_models

@@ -109,9 +109,9 @@ def test_rejects_come_in_the_same_order(sources, tmp_path):
         for name, doing in (("local", local()), ("ray", engine)):
             with JobLog("build", rejects=tmp_path / f"{name}.rejects") as log:
                 assert build(sources, tmp_path / name, doing, log=log).rejected == 5
-    told = (tmp_path / "ray.rejects").read_text()
-    assert told == (tmp_path / "local.rejects").read_text()
-    assert [json.loads(line)["position"] for line in told.splitlines()] == [
+    shown = (tmp_path / "ray.rejects").read_text()
+    assert shown == (tmp_path / "local.rejects").read_text()
+    assert [json.loads(line)["position"] for line in shown.splitlines()] == [
         "line 8",
         "line 121",
         "line 122",
@@ -125,15 +125,15 @@ def test_rejects_come_in_the_same_order(sources, tmp_path):
 def test_files_that_cannot_be_read_are_named_together(sources, tmp_path):
     (sources / "b-benches.jsonl").write_text('{"text": "fine"}\n{broken\n')
     (sources / "d-latin.txt").write_bytes(b"Caf\xe9")
-    told = []
+    shown = []
     with RayEngine(RECIPE, SPLITTER) as engine:
         for doing in (local(), engine):
             with pytest.raises(SourceError, match="b-benches.jsonl, line 2: broken JSON") as caught:
                 build(sources, tmp_path / "memory", doing)
-            told.append(str(caught.value))
+            shown.append(str(caught.value))
             assert not (tmp_path / "memory").exists()
-    assert told[0] == told[1]
-    assert "d-latin.txt" in told[0]
+    assert shown[0] == shown[1]
+    assert "d-latin.txt" in shown[0]
 
 
 @pytest.mark.slow

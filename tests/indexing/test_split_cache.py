@@ -80,8 +80,8 @@ def test_a_splitter_goes_on_without_a_cache_that_cannot_be_used(tmp_path):
     (tmp_path / "splits-2.sqlite").write_bytes(b"something else" * 100)
     with pytest.warns(
         CacheWarning, match=r"splits-2\.sqlite cannot be used as a cache .file is not a database"
-    ) as told:
+    ) as shown:
         cache = SplitCache(tmp_path, "words", Counter(), 40)
         split = list(PassageSplitter(Counter(), 40, cache).split(DOCUMENT))
     assert split == list(PassageSplitter(Counter(), 40).split(DOCUMENT))
-    assert len(told) == 1
+    assert len(shown) == 1

@@ -31,7 +31,7 @@ from memgpt_rag.integrations.haystack.filters import expression
 from memgpt_rag.memory.versions import list_versions
 from memgpt_rag.retrieval.retriever import Retriever
 
-# Haystack makes objects of modules that it is told to trust only.
+# Haystack makes objects of modules that it may trust only.
 OURS = ["memgpt_rag.integrations.haystack"]
 
 DOCUMENTS = [
@@ -276,14 +276,14 @@ def test_an_answer_is_that_of_the_library(chat, boats):
 
 
 def test_pieces_of_an_answer_are_the_answer(chat):
-    told, later = [], []
+    shown, later = [], []
 
     async def receive(chunk):
         later.append(chunk.content)
 
-    (reply,) = chat.run("What does boat 3 cost?", streaming_callback=lambda chunk: told.append(chunk))["replies"]
-    assert "".join(chunk.content for chunk in told) == reply.text and reply.text
-    assert told[0].component_info.type.endswith("MemGPTChatGenerator")
+    (reply,) = chat.run("What does boat 3 cost?", streaming_callback=lambda chunk: shown.append(chunk))["replies"]
+    assert "".join(chunk.content for chunk in shown) == reply.text and reply.text
+    assert shown[0].component_info.type.endswith("MemGPTChatGenerator")
     asyncio.run(chat.run_async("What does boat 3 cost?", streaming_callback=receive))
     assert "".join(later) == reply.text
 

@@ -203,8 +203,8 @@ def test_what_there_is_not_is_refused_before_a_model_is_loaded(arguments, status
 
 @pytest.mark.offline_models
 def test_without_a_connection_a_task_of_mteb_is_refused_in_one_sentence(tmp_path):
-    told = refused(
+    shown = refused(
         *("memgpt-rag", "eval", "mteb", "SciFact", "--encoder", "all-MiniLM-L6-v2", "--output", tmp_path / "results")
     )
-    assert "The data of SciFact cannot be had (" in told
-    assert "name a dataset of yours by its path" in told
+    assert "The data of SciFact cannot be had (" in shown
+    assert "name a dataset of yours by its path" in shown

@@ -51,13 +51,13 @@ def test_generation_without_this_package_writes_the_same_tokens(architecture, tm
     plain = tiny_decoder(architecture, VOCABULARY)
     chosen = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
     shared = {"custom_generate": str(tmp_path), "trust_remote_code": True, "passages": PASSAGES, "scores": SCORES}
-    theirs, without = scores_of(plain.generate, **shared, **chosen), scores_of(plain.generate, **chosen)
-    ours = scores_of(model.generate, memory=model.make_memory([PASSAGES], [SCORES]), **chosen)
+    theirs, without = score_rows(plain.generate, **shared, **chosen), score_rows(plain.generate, **chosen)
+    ours = score_rows(model.generate, memory=model.make_memory([PASSAGES], [SCORES]), **chosen)
     torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(theirs[0], without[0], atol=1e-2)
 
 
-def scores_of(generate, **settings) -> torch.Tensor:
+def score_rows(generate, **settings) -> torch.Tensor:
     """The scores of every step of an answer to the question."""
     scores = []
 
@@ -76,7 +76,7 @@ def test_temperature_and_offset_are_those_of_the_configuration(tmp_path, modules
     model.prefix_ids = model.prompt.prefix_ids
     plain = tiny_decoder("llama", VOCABULARY)
     shared = {"custom_generate": str(tmp_path), "trust_remote_code": True, "passages": PASSAGES, "scores": SCORES}
-    scores = scores_of(plain.generate, **shared, max_new_tokens=1)
+    scores = score_rows(plain.generate, **shared, max_new_tokens=1)
     with torch.no_grad():
         ours = model(QUESTION, memory=model.make_memory([PASSAGES], [SCORES])).logits[:, -1]
     torch.testing.assert_close(scores, ours, atol=1e-4, rtol=1e-4)

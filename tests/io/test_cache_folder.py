@@ -147,9 +147,9 @@ def others_folder(home: Path) -> None:
 def test_where_they_cannot_be_kept_they_are_made_for_this_process_with_one_warning(root, spoil):
     spoil(root.parent)
     make, folder = Making(), cache_folder("models", "mine")
-    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as told:
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .*, and work goes on without it") as shown:
         first, second = (made_once(folder, make, is_whole) for _ in range(2))
-    assert len(told) == 1
+    assert len(shown) == 1
     assert first == second != folder
     assert files(first) == WHOLE
     assert make.calls == 1
@@ -192,11 +192,11 @@ def test_files_in_a_home_that_is_read_only_now_are_taken_and_others_are_made_for
         folder.chmod(0o500)
     assert made_once(kept, make, is_whole) == kept
     assert make.calls == 1
-    with pytest.warns(CacheWarning, match="memgpt_rag cannot be used as a cache .it cannot be written") as told:
+    with pytest.warns(CacheWarning, match="memgpt_rag cannot be used as a cache .it cannot be written") as shown:
         other = made_once(cache_folder("models", "other"), make, is_whole)
         KeyCache(cache_folder("keys"), HashEncoder().fingerprint)
     assert files(other) == WHOLE
-    assert len({str(one.message) for one in told}) == 1, "of which a command prints one"
+    assert len({str(one.message) for one in shown}) == 1, "of which a command prints one"
 
 
 def test_a_home_that_is_closed_to_this_user_holds_nothing(home):
@@ -207,11 +207,11 @@ def test_a_home_that_is_closed_to_this_user_holds_nothing(home):
     assert calibrated_preset("quality", model, BertConfig()) == general_preset("quality")
     assert read_confidence(confidence_file(model)) == {}
     make = Making()
-    with pytest.warns(CacheWarning, match="cannot be used as a cache .Permission denied") as told:
+    with pytest.warns(CacheWarning, match="cannot be used as a cache .Permission denied") as shown:
         folder = made_once(cache_folder("models", "mine"), make, is_whole)
         assert KeyCache(cache_folder("keys"), HashEncoder().fingerprint).get(["text"]) == [None]
     assert files(folder) == WHOLE
-    assert len({str(one.message) for one in told}) == 1
+    assert len({str(one.message) for one in shown}) == 1
 
 
 def test_files_that_are_too_large_for_the_folder_are_made_elsewhere(root):

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import environment, words_of
+from commands import environment, get_words
 from conftest import ROOT
 from hashing import HashEncoder, passage
 
@@ -38,7 +38,7 @@ def memory(tmp_path_factory) -> Path:
 def ended(*arguments: str | Path, **streams: object) -> tuple[int, str]:
     """Exit status and standard error of a command."""
     done = subprocess.run(
-        words_of(*arguments), cwd=ROOT, env=environment(), timeout=600, **{"stderr": subprocess.PIPE, **streams}
+        get_words(*arguments), cwd=ROOT, env=environment(), timeout=600, **{"stderr": subprocess.PIPE, **streams}
     )
     return done.returncode, (done.stderr or b"").decode()
 
@@ -63,10 +63,10 @@ def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(memory):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_full_device_behind_standard_output_is_told(memory):
     with Path("/dev/full").open("wb") as full:
-        status, told = ended("memgpt-index", "versions", memory, stdout=full)
+        status, shown = ended("memgpt-index", "versions", memory, stdout=full)
     assert status == 1
-    assert told.startswith("Error: standard output: No space left on device; free some")
-    assert told.count("\n") == 1
+    assert shown.startswith("Error: standard output: No space left on device; free some")
+    assert shown.count("\n") == 1
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
@@ -89,8 +89,8 @@ def test_streams_that_are_closed_at_the_start_harm_nothing(memory, tmp_path, clo
         capture_output=True,
     )
     assert file.read_text() == "sound"
-    status, told = ended("memgpt-index", "versions", memory, preexec_fn=lambda: [os.close(one) for one in closed])
-    assert (status, told) == (0, "")
+    status, shown = ended("memgpt-index", "versions", memory, preexec_fn=lambda: [os.close(one) for one in closed])
+    assert (status, shown) == (0, "")
 
 
 def limited(kind: int, most: int):
@@ -113,30 +113,30 @@ def limited(kind: int, most: int):
 def test_a_limit_on_files_is_told_with_the_file_and_leaves_the_memory(memory, tmp_path, command, file):
     """A real fault, of writing: RLIMIT_FSIZE."""
     words = [word.replace("MEMORY", str(memory)).replace("OUT", str(tmp_path)) for word in command]
-    status, told = ended(*words, preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000), stdout=NOTHING)
+    status, shown = ended(*words, preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000), stdout=NOTHING)
     assert status == 1
     place = ".*" if file is None else re.escape(file.replace("MEMORY", str(memory)).replace("OUT", str(tmp_path)))
-    assert re.fullmatch(rf"Error: {place}.*: File too large; raise the limit \(ulimit -f\), .*\.\n", told), told
+    assert re.fullmatch(rf"Error: {place}.*: File too large; raise the limit \(ulimit -f\), .*\.\n", shown), shown
     assert list(tmp_path.iterdir()) == [], "half of an export is no export"
     assert len(Memory.open(memory)) == 300
     assert [path.name for path in (memory / "segments").iterdir()] == ["000001"]
 
 
-def test_too_few_open_files_are_not_told_as_a_damaged_memory(memory):
+def test_too_few_open_files_are_not_reported_as_a_damaged_memory(memory):
     """At each number of files that is too low, which another file of the memory is the first to find out."""
     code = (
         "import os, resource, sys, memgpt_rag.memory; from memgpt_rag.cli.main import main\n"
         "most = len(os.listdir('/proc/self/fd')) - 1 + int(sys.argv.pop())\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)); main()"
     )
-    told = []
+    shown = []
     for more in range(3):
         words = [sys.executable, "-c", code, "info", str(memory), str(more)]
         done = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT)
         if done.returncode:
-            told.append(done.stderr)
-    assert len(told) >= 2
-    for sentence in told:
+            shown.append(done.stderr)
+    assert len(shown) >= 2
+    for sentence in shown:
         assert re.fullmatch(
             r"Error: .+: Too many open files; raise the limit of this process \(ulimit -n\)\.\n", sentence
         )
@@ -159,15 +159,15 @@ def test_a_fault_of_the_disk_names_the_file(tmp_path, monkeypatch, number, name)
         for block in writer.value_blocks(8):
             writer.add_keys(encoder.encode_passages([one.titled_text for one in block]))
     monkeypatch.undo()
-    told = system_sentence(caught.value)
-    assert told.startswith(f"{tmp_path / 'm' / 'segments' / '000001' / 'values.arrow'}: {os.strerror(number)}; ")
+    shown = system_sentence(caught.value)
+    assert shown.startswith(f"{tmp_path / 'm' / 'segments' / '000001' / 'values.arrow'}: {os.strerror(number)}; ")
     assert not (tmp_path / "m").exists(), "the folder is as it was before"
     with MemoryWriter(tmp_path / "m"):
         pass  # the lock was let go of
 
 
 @pytest.mark.parametrize(
-    "error, told",
+    "error, shown",
     [
         (
             RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
@@ -186,8 +186,8 @@ def test_a_fault_of_the_disk_names_the_file(tmp_path, monkeypatch, number, name)
         (FileNotFoundError(2, "No such file or directory", "/gone"), "/gone: No such file or directory"),
     ],
 )
-def test_faults_in_the_words_of_libraries_are_sentences(error, told):
-    assert re.search(told, system_sentence(error))
+def test_faults_in_the_words_of_libraries_are_sentences(error, shown):
+    assert re.search(shown, system_sentence(error))
     assert system_sentence(KeyError("lost")) is None
 
 

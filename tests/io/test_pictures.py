@@ -39,9 +39,9 @@ def test_a_picture_is_turned_upright_and_loses_its_metadata():
     assert b"somebody" not in kept and not opened(kept).getexif()
     found = np.asarray(opened(kept).convert("L"))
     assert found.shape == (40, 20) and found[:18].max() < 60 and found[22:].min() > 200  # the left half is above now
-    told = PngInfo()
-    told.add_text("Comment", "the address of somebody")
-    assert b"somebody" not in kept_picture(encoded(Image.new("RGB", (4, 4)), pnginfo=told), "a")
+    shown = PngInfo()
+    shown.add_text("Comment", "the address of somebody")
+    assert b"somebody" not in kept_picture(encoded(Image.new("RGB", (4, 4)), pnginfo=shown), "a")
 
 
 def test_what_is_transparent_is_white():

@@ -55,7 +55,7 @@ def _use_mutated(folder: str, scratch: str, count: int, done) -> None:
             verify_memory(copy)
         except MemgptRagError:
             pass
-        except Exception as error:  # whatever else is a fault, and is told with the number that made it
+        except Exception as error:  # whatever else is a fault, and is reported with the number that made it
             done.put((number, f"{kind}: {type(error).__name__}: {error}"))
             return
         shutil.rmtree(copy)

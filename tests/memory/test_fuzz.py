@@ -14,5 +14,5 @@ def test_the_fuzzer_runs_and_finds_nothing():
         [sys.executable, "tests/fuzz_memories.py", "--memories", "24"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["memories"], told["findings"]) == (24, 0), done.stdout
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert (shown["memories"], shown["findings"]) == (24, 0), done.stdout

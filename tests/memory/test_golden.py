@@ -107,8 +107,8 @@ def test_sparse_vectors_of_version_6_are_read():
     """Of four entries, of which one is deleted; the fifth came later."""
     memory = Memory.open(GOLDEN / "v6")
     assert memory.rows().tolist() == [0, 1, 3, 4]
-    told = [memory.sparse_vector(row) for row in memory.rows()]
-    assert told == [{}, {"3": 0.5, "11": 1.25}, {"3": 1.5, "13": 1.25}, None]
+    shown = [memory.sparse_vector(row) for row in memory.rows()]
+    assert shown == [{}, {"3": 0.5, "11": 1.25}, {"3": 1.5, "13": 1.25}, None]
     sparse, before = memory.manifest.sparse, Memory.open(GOLDEN / "v6", version=3)
     (found,) = before.candidates(None, None, 9, sparse=SparseQueries(sparse, [{"3": 2.0, "12": 1.0}]))
     assert dict(zip(found.rows.tolist(), found.sparse_scores.tolist(), strict=True)) == {1: 1.0, 2: 3.25, 3: 3.0}

@@ -244,14 +244,14 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
         "whatever the blocks"
     )
     words = InvertedIndex.open(folder / "one", len(entries))
-    of_entries = [terms(one.titled_text) for one in entries]
-    assert words.lengths.tolist() == [len(one) for one in of_entries]
-    every = sorted({term.encode() for one in of_entries for term in one})
+    entry_values = [terms(one.titled_text) for one in entries]
+    assert words.lengths.tolist() == [len(one) for one in entry_values]
+    every = sorted({term.encode() for one in entry_values for term in one})
     assert [words[place] for place in range(len(words))] == every
     for term in every:
         rows, counts = words.postings(term.decode())
         assert dict(zip(rows.tolist(), counts.tolist())) == {
-            row: one.count(term.decode()) for row, one in enumerate(of_entries) if term.decode() in one
+            row: one.count(term.decode()) for row, one in enumerate(entry_values) if term.decode() in one
         }
     assert len(words.postings("absent")[0]) == 0
 
@@ -293,13 +293,13 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(memory.path, copy)
     manifest = json.loads((copy / layout.MANIFEST).read_text())
-    of_path = describe(path)
-    manifest["segments"][0]["files"][path.name] = {"bytes": of_path.bytes, "sha256": of_path.sha256}
+    per_path = describe(path)
+    manifest["segments"][0]["files"][path.name] = {"bytes": per_path.bytes, "sha256": per_path.sha256}
     for file in (copy / layout.MANIFEST, layout.version_path(copy, manifest["commit"])):
         file.write_text(json.dumps(manifest))
     shutil.rmtree(copy / layout.VERSIONS)
     assert any("are not those of its entries" in fault for fault in verify_memory(copy))
-    # What both are told to do helps.
+    # What both are asked to do helps.
     for folder in (memory.path, copy):
         compact(folder)
         expire(folder, 1)

@@ -58,7 +58,7 @@ def require_same(shards: Shards, whole: Memory) -> None:
         np.testing.assert_allclose(np.take_along_axis(queries @ whole.keys().T, found.rows, 1), found.scores, atol=1e-6)
         assert all(len(set(rows)) == len(rows) for rows in found.rows.tolist())
         assert found.passages == [whole.passages(rows) for rows in found.rows]
-    proposed = [of.candidates(queries, QUESTIONS, 4, where="year < 1905") for of in (shards, whole)]
+    proposed = [item.candidates(queries, QUESTIONS, 4, where="year < 1905") for item in (shards, whole)]
     for found, expected in zip(*proposed, strict=True):
         assert len(found.rows) >= 4
         np.testing.assert_array_equal(found.rows, expected.rows)

@@ -62,8 +62,8 @@ def oracle(memory, query):
     """The dot product of every row, 0 for deleted ones."""
     scores = np.zeros(memory.num_rows)
     for row in memory.rows().tolist():
-        told = vector(memory.passages([row])[0].titled_text)
-        scores[row] = sum(weight * told.get(component, 0) for component, weight in query.items())
+        shown = vector(memory.passages([row])[0].titled_text)
+        scores[row] = sum(weight * shown.get(component, 0) for component, weight in query.items())
     return scores
 
 
@@ -116,9 +116,9 @@ def test_shards_find_what_one_memory_finds(tmp_path):
     whole, *parts = (add(tmp_path / name) for name in ("whole", "a", "b"))
     for k in (1, 3, 9):
         for one, other in zip(candidates(whole, k), candidates(Shards(parts), k), strict=True):
-            for of in (one, other):
-                assert (np.diff(of.rows) > 0).all()
-            best, found = ({**dict(zip(of.rows.tolist(), of.sparse_scores, strict=True))} for of in (one, other))
+            for item in (one, other):
+                assert (np.diff(item.rows) > 0).all()
+            best, found = ({**dict(zip(item.rows.tolist(), item.sparse_scores, strict=True))} for item in (one, other))
             assert best.items() <= found.items(), "the best of each shard are among them"
             assert sorted(found, key=lambda row: -found[row])[: len(best)] == sorted(best, key=lambda row: -best[row])
 

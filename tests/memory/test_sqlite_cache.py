@@ -108,10 +108,10 @@ def test_a_use_is_noted_once_a_minute(tmp_path):
 def test_a_value_that_is_not_as_it_was_kept_is_absent_and_made_anew(tmp_path, damage):
     changed(filled(tmp_path, 10).path, damage)
     cache = SqliteCache(tmp_path, "cache", "mine")
-    with pytest.warns(CacheWarning, match=r"cache-2\.sqlite holds values that are not as they were kept") as told:
+    with pytest.warns(CacheWarning, match=r"cache-2\.sqlite holds values that are not as they were kept") as shown:
         assert cache.get(SOURCES[:10]) == [None] * 10
         assert cache.get(SOURCES[:10]) == [None] * 10
-    assert len(told) == 1
+    assert len(shown) == 1
     cache.put(SOURCES[:10], VALUES[:10])
     assert cache.get(SOURCES[:10]) == VALUES[:10]
 
@@ -178,12 +178,12 @@ def test_a_file_that_cannot_be_used_is_left_out_with_one_warning_and_stays_as_it
     path = tmp_path / "cache-2.sqlite"
     spoil(path)
     before = path.read_bytes() if path.is_file() else None
-    with pytest.warns(CacheWarning, match=reason) as told:
+    with pytest.warns(CacheWarning, match=reason) as shown:
         cache = SqliteCache(tmp_path, "cache", "mine")
         cache.get(SOURCES)
         cache.put(SOURCES[:1], VALUES[:1])
-    assert len(told) == 1
-    assert f"{path} cannot be used as a cache" in str(told[0].message)
+    assert len(shown) == 1
+    assert f"{path} cannot be used as a cache" in str(shown[0].message)
     used_without_harm(cache)
     assert before is None or path.read_bytes() == before
 
@@ -192,7 +192,7 @@ def test_torn_pages_give_no_value_but_right_ones_and_no_error(tmp_path):
     whole = filled(tmp_path / "whole", 300)
     size = 300 * 1000
     changed(whole.path, "PRAGMA wal_checkpoint(TRUNCATE)")
-    content, told = whole.path.read_bytes(), 0
+    content, shown = whole.path.read_bytes(), 0
     assert len(content) > size
     for place in range(4096, len(content), len(content) // 20):
         torn = tmp_path / f"torn at {place}"
@@ -206,8 +206,8 @@ def test_torn_pages_give_no_value_but_right_ones_and_no_error(tmp_path):
         assert all(one in (None, kept) for one, kept in zip(found, VALUES[:300], strict=True)), place
         assert {one.category for one in caught} <= {CacheWarning}
         assert len(caught) <= 2, "damaged values, and a file that is left out when it is written"
-        told += bool(caught)
-    assert told > 10
+        shown += bool(caught)
+    assert shown > 10
 
 
 def test_no_space_is_no_error(tmp_path):
@@ -256,8 +256,8 @@ def test_several_at_once_make_one_file_and_lose_nothing(tmp_path):
                 for start in range(part, 400, 40):
                     cache.put(SOURCES[start : start + 10], VALUES[start : start + 10])
                     cache.get(SOURCES[:50])
-            except CacheWarning as told:
-                faults.append(told)
+            except CacheWarning as shown:
+                faults.append(shown)
 
         threads = [threading.Thread(target=work, args=(10 * part,)) for part in range(4)]
         for thread in threads:

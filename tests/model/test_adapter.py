@@ -23,7 +23,7 @@ PREFIX = (1, 5, 9)
 QUESTION = torch.tensor([random_ids(6, 3)])
 
 
-def model_of(architecture: str) -> MemoryDecoder:
+def make_model(architecture: str) -> MemoryDecoder:
     decoder = tiny_decoder(architecture, vocabulary=256)
     return MemoryDecoder(decoder, byte_tokenizer(), config="quality", prefix_ids=PREFIX)
 
@@ -44,7 +44,7 @@ def read(model: MemoryDecoder) -> torch.Tensor:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_untrained_adapter_changes_nothing_to_the_last_bit(architecture):
-    model = model_of(architecture)
+    model = make_model(architecture)
     before, written = read(model), model.generate(QUESTION, memory=model.make_memory([ENTRIES]), max_new_tokens=5)
     add_adapter(model)
     assert torch.equal(read(model), before)
@@ -53,9 +53,9 @@ def test_an_untrained_adapter_changes_nothing_to_the_last_bit(architecture):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_states_with_a_trained_adapter_are_those_of_the_pretrained_decoder(architecture):
-    plain, model = model_of(architecture), model_of(architecture)
+    plain, model = make_model(architecture), make_model(architecture)
     disturb(add_adapter(model))
-    for mine, theirs in zip(model.states_of(ENTRIES), plain.states_of(ENTRIES), strict=True):
+    for mine, theirs in zip(model.entry_states(ENTRIES), plain.entry_states(ENTRIES), strict=True):
         for layer in plain.layers:
             assert torch.equal(mine.keys[layer], theirs.keys[layer])
             assert torch.equal(mine.values[layer].codes, theirs.values[layer].codes)
@@ -71,7 +71,7 @@ def test_states_with_a_trained_adapter_are_those_of_the_pretrained_decoder(archi
 
 
 def test_an_adapter_trains_no_weight_of_the_decoder_and_shares_all_of_them():
-    model = model_of("gemma3")
+    model = make_model("gemma3")
     adapter = add_adapter(model, rank=2)
     own = {name: parameter for name, parameter in adapter.named_parameters() if parameter.requires_grad}
     assert all("lora_" in name for name in own)
@@ -95,7 +95,7 @@ def test_what_reads_is_named_by_architecture():
 
 @pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
 def test_a_reader_reads_the_same_after_a_journey_through_a_folder(architecture, tmp_path):
-    model, other = model_of(architecture), model_of(architecture)
+    model, other = make_model(architecture), make_model(architecture)
     adapter = add_adapter(model)
     disturb(adapter)
     adapter.eval()
@@ -107,14 +107,14 @@ def test_a_reader_reads_the_same_after_a_journey_through_a_folder(architecture, 
 
 
 def test_without_a_cache_an_adapter_cannot_read_after_the_prefix():
-    model = model_of("llama")
+    model = make_model("llama")
     disturb(add_adapter(model))
     with pytest.raises(ValueError, match="leave use_cache on"):
         model.generate(QUESTION, memory=model.make_memory([ENTRIES]), use_cache=False, max_new_tokens=2)
 
 
 def test_a_wrong_or_missing_reader_is_refused(tmp_path):
-    model = model_of("llama")
+    model = make_model("llama")
     adapter = add_adapter(model)
     folder = tmp_path / "reader"
     with pytest.raises(
@@ -123,7 +123,7 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
         load_reader(model, tmp_path / "gone")
     save_reader(model, folder, adapter=adapter)
     # Other weights of the same shape, and another shape: neither is taken.
-    other = model_of("llama")
+    other = make_model("llama")
     with torch.no_grad():
         other.decoder.model.layers[0].mlp.up_proj.weight.neg_()
     with pytest.raises(
@@ -131,7 +131,7 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
     ):
         load_reader(other, folder)
     with pytest.raises(MismatchError, match="reads the same text otherwise"):
-        load_reader(model_of("qwen3"), folder)
+        load_reader(make_model("qwen3"), folder)
     weights = (folder / "adapter_model.safetensors").read_bytes()
     (folder / "adapter_model.safetensors").write_bytes(weights[:200])
     with pytest.raises(ModelError, match="is damaged .*; train it again"):
@@ -153,7 +153,7 @@ def test_a_wrong_or_missing_reader_is_refused(tmp_path):
 
 
 def test_weights_of_another_rank_are_refused(tmp_path):
-    model = model_of("llama")
+    model = make_model("llama")
     save_reader(model, tmp_path / "four", adapter=add_adapter(model, rank=4))
     save_reader(model, tmp_path / "two", adapter=add_adapter(model, rank=2))
     (tmp_path / "two" / "adapter_model.safetensors").replace(tmp_path / "four" / "adapter_model.safetensors")
@@ -187,7 +187,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("asked, why", HOSTILE.values(), ids=HOSTILE)
 def test_what_a_folder_asks_of_peft_beyond_numbers_is_refused(asked, why, tmp_path, monkeypatch):
-    model = model_of("llama")
+    model = make_model("llama")
     adapter = add_adapter(model)
     disturb(adapter)
     save_reader(model, tmp_path, adapter=adapter)
@@ -196,7 +196,7 @@ def test_what_a_folder_asks_of_peft_beyond_numbers_is_refused(asked, why, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | asked))
-    model = model_of("llama")
+    model = make_model("llama")
     weights = {name: tensor.clone() for name, tensor in model.writer.state_dict().items()}
     with pytest.raises(ModelError, match=rf"is damaged \(adapter_config.json: .*{re.escape(why)}.*; train it again"):
         load_reader(model, tmp_path)
@@ -205,11 +205,11 @@ def test_what_a_folder_asks_of_peft_beyond_numbers_is_refused(asked, why, tmp_pa
 
 
 def test_a_reader_leaves_every_weight_of_the_decoder_as_it_was_to_the_bit(tmp_path):
-    model = model_of("llama")
+    model = make_model("llama")
     adapter = add_adapter(model)
     disturb(adapter)
     save_reader(model, tmp_path, adapter=adapter)
-    model = model_of("llama")
+    model = make_model("llama")
     weights = {name: tensor.clone() for name, tensor in model.writer.state_dict().items()}
     load_reader(model, tmp_path)
     assert model.decoder is not model.writer
@@ -219,7 +219,7 @@ def test_a_reader_leaves_every_weight_of_the_decoder_as_it_was_to_the_bit(tmp_pa
 
 def test_names_that_peft_has_shortened_are_found(tmp_path):
     """From twenty maps on it keeps the shortest endings that tell them from others."""
-    model, other = model_of("llama"), model_of("llama")
+    model, other = make_model("llama"), make_model("llama")
     adapter = add_adapter(model)
     disturb(adapter)
     adapter.eval()
@@ -246,16 +246,16 @@ def test_names_that_peft_has_shortened_are_found(tmp_path):
     ids=["missing", "surplus", "NaN", "whole numbers"],
 )
 def test_weights_that_are_none_are_refused(spoil, why, tmp_path):
-    model = model_of("llama")
+    model = make_model("llama")
     save_reader(model, tmp_path, adapter=add_adapter(model))
     weights = load_file(tmp_path / "adapter_model.safetensors")
     spoil(weights)
     save_file(weights, tmp_path / "adapter_model.safetensors")
     with pytest.raises(ModelError, match=rf"is damaged \(adapter_model.safetensors: .*{why}"):
-        load_reader(model_of("llama"), tmp_path)
+        load_reader(make_model("llama"), tmp_path)
 
 
 def test_without_peft_the_sentence_is_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingPackageError, match=r"run: pip install 'memgpt_rag\[train\]'"):
-        add_adapter(model_of("llama"))
+        add_adapter(make_model("llama"))

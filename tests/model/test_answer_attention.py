@@ -14,7 +14,7 @@ TOKENS = 6
 GENERATION = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "pad_token_id": 0, "do_sample": False}
 
 
-def model_of(architecture: str = "llama") -> MemoryDecoder:
+def make_model(architecture: str = "llama") -> MemoryDecoder:
     return MemoryDecoder(
         tiny_decoder(architecture), None, config=MemoryAttentionConfig(layers="all"), prefix_ids=PREFIX
     )
@@ -50,30 +50,30 @@ def in_one_sequence(
 
 @pytest.mark.parametrize("settings", [{}, {"use_cache": False}], ids=["with a cache", "without"])
 def test_recorded_attention_is_that_of_a_plain_softmax(settings):
-    model = model_of()
+    model = make_model()
     entries = [ENTRY, OTHER]
     memory = model.make_memory([entries])
     written = model.generate(torch.tensor([QUESTION]), memory=memory, **GENERATION, **settings)[0, len(QUESTION) :]
     given = memory.answer_attention(0, TOKENS)
-    for of_entry, expected in zip(given, in_one_sequence("llama", entries, QUESTION, written.tolist()), strict=True):
-        torch.testing.assert_close(of_entry, expected, atol=1e-5, rtol=0)
-    masses = [float(of_entry.sum(1).mean()) for of_entry in given]
+    for per_entry, expected in zip(given, in_one_sequence("llama", entries, QUESTION, written.tolist()), strict=True):
+        torch.testing.assert_close(per_entry, expected, atol=1e-5, rtol=0)
+    masses = [float(per_entry.sum(1).mean()) for per_entry in given]
     assert memory.entry_mass([TOKENS])[0] == pytest.approx(masses, abs=1e-6)
 
 
 def test_rows_of_a_batch_have_the_attention_that_they_have_alone():
-    model, rows = model_of(), [[ENTRY, OTHER], [], [OTHER]]
+    model, rows = make_model(), [[ENTRY, OTHER], [], [OTHER]]
     questions = [QUESTION, QUESTION[:3], QUESTION[:4]]
     together = model.make_memory(rows)
     ids, mask = model_ids(questions)
     written = model.generate(ids, mask, memory=together, **GENERATION)[:, len(QUESTION) :].tolist()
     for row, (entries, question) in enumerate(zip(rows, questions, strict=True)):
         given = together.answer_attention(row, TOKENS - row)
-        assert [tuple(of_entry.shape) for of_entry in given] == [(TOKENS - row, len(entry)) for entry in entries]
+        assert [tuple(per_entry.shape) for per_entry in given] == [(TOKENS - row, len(entry)) for entry in entries]
         if entries:
             expected = in_one_sequence("llama", entries, question, written[row][: TOKENS - row])
-            for of_entry, of_sequence in zip(given, expected, strict=True):
-                torch.testing.assert_close(of_entry, of_sequence, atol=1e-5, rtol=0)
+            for per_entry, sequence_values in zip(given, expected, strict=True):
+                torch.testing.assert_close(per_entry, sequence_values, atol=1e-5, rtol=0)
 
 
 def model_ids(questions: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +83,7 @@ def model_ids(questions: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_beams_and_answers_without_passes_have_no_such_attention(monkeypatch):
-    model = model_of()
+    model = make_model()
     memory = model.make_memory([[ENTRY, OTHER]])
     model.generate(torch.tensor([QUESTION]), memory=memory, num_beams=3, **GENERATION)
     assert memory.answer_attention(0, TOKENS) is None
@@ -98,7 +98,7 @@ def test_beams_and_answers_without_passes_have_no_such_attention(monkeypatch):
 
 @torch.no_grad()
 def test_layers_that_keep_their_best_tokens_only_give_the_others_nothing():
-    model = model_of()
+    model = make_model()
     model.config = MemoryAttentionConfig(layers="all", top_m=1)
     memory = model.make_memory([[ENTRY, OTHER]])
     model(torch.tensor([QUESTION]), memory=memory)

@@ -23,7 +23,7 @@ def ids(*rows):
     return torch.tensor(rows)
 
 
-def model_of(architecture="llama", **settings):
+def make_model(architecture="llama", **settings):
     return MemoryDecoder(tiny_decoder(architecture), None, config=MemoryAttentionConfig(**settings), prefix_ids=PREFIX)
 
 
@@ -50,7 +50,7 @@ class Collect(BaseStreamer):
     ids=["greedy", "beams", "sampling", "several samples"],
 )
 def test_generate_with_one_entry_writes_what_the_prompt_writes(architecture, settings):
-    model = model_of(architecture)
+    model = make_model(architecture)
     settings = {"max_new_tokens": 10, "min_new_tokens": 10, "pad_token_id": 0, **settings}
     torch.manual_seed(0)
     from_memory = model.generate(ids(QUESTION), memory=model.make_memory([[ENTRY]]), **settings)
@@ -61,7 +61,7 @@ def test_generate_with_one_entry_writes_what_the_prompt_writes(architecture, set
 
 def test_beams_of_a_batch_keep_to_their_own_memories():
     model, settings = (
-        model_of(),
+        make_model(),
         {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 4, "do_sample": False, "pad_token_id": 0},
     )
     together = model.generate(ids(QUESTION, QUESTION), memory=model.make_memory([[ENTRY], [OTHER]]), **settings)
@@ -73,7 +73,7 @@ def test_beams_of_a_batch_keep_to_their_own_memories():
 
 
 def test_a_streamer_hears_the_question_and_then_each_token():
-    model, streamer = model_of(), Collect()
+    model, streamer = make_model(), Collect()
     written = model.generate(
         ids(QUESTION), memory=model.make_memory([[ENTRY]]), max_new_tokens=6, do_sample=False, streamer=streamer
     )
@@ -81,7 +81,7 @@ def test_a_streamer_hears_the_question_and_then_each_token():
 
 
 def test_two_threads_do_not_see_each_others_memory():
-    model = model_of()
+    model = make_model()
     expected = {
         name: model.generate(
             ids(QUESTION), memory=model.make_memory([[entry]]), max_new_tokens=20, min_new_tokens=20, do_sample=False
@@ -108,7 +108,7 @@ def test_two_threads_do_not_see_each_others_memory():
 
 
 def test_states_are_computed_once_per_entry(monkeypatch):
-    model = model_of()
+    model = make_model()
     written = []
     original = model._states._compute
     monkeypatch.setattr(model._states, "_compute", lambda batch: written.extend(batch) or original(batch))
@@ -121,14 +121,14 @@ def test_states_are_computed_once_per_entry(monkeypatch):
 
 
 def test_the_states_cache_keeps_to_its_bytes_and_forgets_the_oldest():
-    model = model_of()
-    size = model.states_of([ENTRY])[0].num_bytes
+    model = make_model()
+    size = model.entry_states([ENTRY])[0].num_bytes
     small = MemoryDecoder(
         model.decoder, None, config=MemoryAttentionConfig(), prefix_ids=PREFIX, states_cache_bytes=2 * size
     )
     entries = [random_ids(len(ENTRY), seed) for seed in range(10, 14)]
     for entry in entries:
-        small.states_of([entry])
+        small.entry_states([entry])
         assert small._states.cache.num_bytes <= 2 * size
     assert [small._states.cache.get(tuple(entry)) is not None for entry in entries] == [False, False, True, True]
 
@@ -136,7 +136,7 @@ def test_the_states_cache_keeps_to_its_bytes_and_forgets_the_oldest():
 def test_bias_by_retrieval_score_moves_attention_to_the_better_entry():
     shares = []
     for score_bias in (0.0, 2.0, 8.0):
-        model = model_of(score_bias=score_bias)
+        model = make_model(score_bias=score_bias)
         memory = model.make_memory([[ENTRY, OTHER]], [[0.9, 0.3]])
         model(ids(QUESTION), memory=memory)
         first, second = memory.entry_mass()[0]
@@ -146,35 +146,35 @@ def test_bias_by_retrieval_score_moves_attention_to_the_better_entry():
 
 
 def test_mass_counts_the_passes_that_are_asked_for():
-    model = model_of()
+    model = make_model()
     memory = model.make_memory([[ENTRY, OTHER]])
     model.generate(ids(QUESTION), memory=memory, max_new_tokens=5, min_new_tokens=5, do_sample=False)
-    of_one, of_all = memory.entry_mass([1])[0], memory.entry_mass()[0]
+    one_values, all_values = memory.entry_mass([1])[0], memory.entry_mass()[0]
     again = model.make_memory([[ENTRY, OTHER]])
     model(ids(QUESTION), memory=again)
-    assert of_one == pytest.approx(again.entry_mass()[0], abs=1e-6)
-    assert of_one != pytest.approx(of_all, abs=1e-4)
-    assert 0 < sum(of_all) < 1
+    assert one_values == pytest.approx(again.entry_mass()[0], abs=1e-6)
+    assert one_values != pytest.approx(all_values, abs=1e-4)
+    assert 0 < sum(all_values) < 1
 
 
 def test_entries_and_scores_must_pair():
     with pytest.raises(ValueError, match=r"Rows have \[2\] entries and \[1\] scores; give one score per entry\."):
-        model_of().make_memory([[ENTRY, OTHER]], [[0.5]])
+        make_model().make_memory([[ENTRY, OTHER]], [[0.5]])
 
 
 def test_an_entry_without_tokens_is_refused():
     with pytest.raises(ValueError, match=r"Entry 1 has no tokens\."):
-        model_of().states_of([ENTRY, []])
+        make_model().entry_states([ENTRY, []])
 
 
 def test_a_memory_for_other_rows_is_refused():
-    model = model_of()
+    model = make_model()
     with pytest.raises(ValueError, match="The memory is for 1 rows and there are 2; make one per batch"):
         model(ids(QUESTION, QUESTION), memory=model.make_memory([[ENTRY]]))
 
 
 def test_a_cache_that_drops_tokens_is_refused():
-    model = model_of("gemma3")
+    model = make_model("gemma3")
     cache = transformers.DynamicCache(config=model.decoder.config)
     with torch.no_grad():
         model.decoder(ids(random_ids(20, 1)), past_key_values=cache)
@@ -263,7 +263,7 @@ def test_presets_take_all_layers_or_the_global_ones():
     assert list(model.make_memory([[ENTRY]]).keys) == [0, 1, 2, 3]
     model = MemoryDecoder(tiny_decoder("gemma3"), None, config="compact", prefix_ids=PREFIX)
     assert list(model.make_memory([[ENTRY]]).keys) == [1, 3]
-    assert list(model.states_of([ENTRY])[0].keys) == [1, 3]
+    assert list(model.entry_states([ENTRY])[0].keys) == [1, 3]
 
 
 def test_a_configuration_survives_json():
@@ -305,13 +305,13 @@ def test_compact_needs_a_model_that_mixes_layers(architecture, kind):
 )
 def test_wrong_settings_are_refused(settings, error, match):
     with pytest.raises(error, match=match):
-        model_of(**settings)
+        make_model(**settings)
 
 
 def test_numbers_per_layer_are_used_in_their_layers():
-    one, other = model_of(layers=(1, 3), offset=(2.0, -1.0)), model_of(layers=(1, 3), offset=(-1.0, 2.0))
-    same = model_of(layers=(3, 1), offset=(-1.0, 2.0))
-    per_head = model_of(layers=(1, 3), offset=((2.0,) * 4, -1.0))
+    one, other = make_model(layers=(1, 3), offset=(2.0, -1.0)), make_model(layers=(1, 3), offset=(-1.0, 2.0))
+    same = make_model(layers=(3, 1), offset=(-1.0, 2.0))
+    per_head = make_model(layers=(1, 3), offset=((2.0,) * 4, -1.0))
     results = [
         model(ids(QUESTION), memory=model.make_memory([[ENTRY]])).logits for model in (one, other, same, per_head)
     ]
@@ -322,7 +322,7 @@ def test_numbers_per_layer_are_used_in_their_layers():
 
 def test_numbers_per_head_are_used_in_their_heads():
     one, other = (
-        model_of(layers=(1,), offset=(of_heads,)) for of_heads in ((3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 3.0))
+        make_model(layers=(1,), offset=(head_values,)) for head_values in ((3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 3.0))
     )
     results = [model(ids(QUESTION), memory=model.make_memory([[ENTRY]])).logits for model in (one, other)]
     assert not torch.allclose(*results, atol=1e-3)

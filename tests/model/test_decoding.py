@@ -14,12 +14,12 @@ from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
 
-def model_of(architecture, layers="all"):
+def make_model(architecture, layers="all"):
     config = MemoryAttentionConfig(layers=layers, score_bias=1.0, top_m=6, null_score=0.5)
     return MemoryDecoder(tiny_decoder(architecture), byte_tokenizer(), config=config, prefix_ids=[1, 5, 9])
 
 
-def rows_of(count, rng):
+def get_rows(count, rng):
     """Questions of different lengths, with memories of different widths, two of them without any."""
     rows = []
     for number in range(count):
@@ -33,8 +33,8 @@ def rows_of(count, rng):
     [("gemma3", "global"), ("gemma3", "all"), ("qwen3", "all"), ("gpt2", "all"), ("gpt_oss", "all")],
 )
 def test_rows_that_join_and_leave_are_generated_as_alone(architecture, layers):
-    model, rng = model_of(architecture, layers), random.Random(1)
-    batch, rows, begun_rows = DecodingBatch(model), rows_of(10, rng), []
+    model, rng = make_model(architecture, layers), random.Random(1)
+    batch, rows, begun_rows = DecodingBatch(model), get_rows(10, rng), []
     expected, most = [alone(model, *row) for row in rows], 0
     while len(batch) or len(begun_rows) < len(rows):
         if len(begun_rows) < len(rows) and rng.random() < 0.8:
@@ -48,7 +48,7 @@ def test_rows_that_join_and_leave_are_generated_as_alone(architecture, layers):
 
 def test_memories_of_numbers_and_of_codes_are_read_in_one_batch():
     """Some are stored in int8, and others computed: in either order, each is read as alone."""
-    model = model_of("qwen3")
+    model = make_model("qwen3")
     rows = [(random_ids(4, number), [random_ids(7, 50 + number)], 6) for number in range(4)]
     for first in (True, False):
         rounded = [first, not first, first, not first]
@@ -66,7 +66,7 @@ def test_memories_of_numbers_and_of_codes_are_read_in_one_batch():
 
 
 def test_a_batch_gives_back_the_room_of_long_rows():
-    model = model_of("qwen3")
+    model = make_model("qwen3")
     batch = DecodingBatch(model)
     short, _ = begun(model, random_ids(3, 1), [random_ids(4, 2)], 12)
     long, _ = begun(model, random_ids(900, 3), [random_ids(700, 4)], 2)
@@ -85,7 +85,7 @@ def test_a_batch_gives_back_the_room_of_long_rows():
 
 def test_a_row_joins_where_the_last_step_has_made_the_room():
     """One row leaves, the other one outgrows the batch in a step, and the next one takes the slot that is free."""
-    model = model_of("qwen3")
+    model = make_model("qwen3")
     rows = [
         (random_ids(60, 1), [random_ids(5, 2)], 12),
         (random_ids(6, 3), [random_ids(5, 4)], 2),

@@ -15,14 +15,14 @@ from memgpt_rag.model.tokenizer import byte_tokenizer
 TOKENS = 24
 
 
-def model_of(architecture):
+def make_model(architecture):
     config = MemoryAttentionConfig(layers="all", score_bias=1.0, top_m=6, null_score=0.5)
     return MemoryDecoder(tiny_decoder(architecture), byte_tokenizer(), config=config, prefix_ids=[1, 5, 9])
 
 
 @pytest.fixture(scope="module", params=["gemma3", "qwen3", "gpt2", "gpt_oss"])
 def model(request):
-    return model_of(request.param)
+    return make_model(request.param)
 
 
 class Counted:
@@ -64,7 +64,7 @@ def test_an_answer_that_repeats_its_passage_takes_fewer_passes(model):
 
 
 def test_each_pass_gives_a_whole_draft_and_one_token_more_where_the_passage_says_the_answer():
-    model, row = model_of("qwen3"), (random_ids(5, 2), [random_ids(7, 10)], TOKENS)
+    model, row = make_model("qwen3"), (random_ids(5, 2), [random_ids(7, 10)], TOKENS)
     written = alone(model, *row)[0]
     assert len(set(written)) == len(written) > 2 * DRAFT_TOKENS  # every token has one place in the passage
     assert decoded(model, row, [written])[1] == -(-(len(written) - 1) // (1 + DRAFT_TOKENS))

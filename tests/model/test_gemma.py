@@ -23,7 +23,7 @@ def tokens(gemma, text: str) -> list[int]:
 
 
 @pytest.fixture
-def model_of(gemma):
+def make_model(gemma):
     """A model over the shared decoder with a configuration of its own."""
 
     def make(config: MemoryAttentionConfig | str = PLAIN) -> MemoryDecoder:
@@ -71,8 +71,8 @@ def test_its_tokenizer_is_the_one_that_transformers_makes_of_the_folder(gemma):
 presets = pytest.mark.parametrize("preset", ["quality", pytest.param("compact", marks=pytest.mark.slow)])
 
 
-def test_an_empty_memory_gives_the_logits_of_the_base_model(model_of):
-    model, cache = model_of(), DynamicCache()
+def test_an_empty_memory_gives_the_logits_of_the_base_model(make_model):
+    model, cache = make_model(), DynamicCache()
     with torch.no_grad():
         model.decoder(torch.tensor([model.prefix_ids]), past_key_values=cache)
         base = model.decoder(torch.tensor([tokens(model, QUESTION)]), past_key_values=cache).logits[0]
@@ -82,32 +82,33 @@ def test_an_empty_memory_gives_the_logits_of_the_base_model(model_of):
 @pytest.mark.parametrize(
     "entry", [ENTRY, OTHER, (ENTRY + OTHER) * 9], ids=["English", "Chinese", "longer than the window"]
 )
-def test_one_entry_after_the_prefix_equals_the_same_text_in_the_prompt(model_of, entry):
-    model = model_of()
+def test_one_entry_after_the_prefix_equals_the_same_text_in_the_prompt(make_model, entry):
+    model = make_model()
     with_memory = logits(model, [entry])
     assert (with_memory - in_context(model, entry, QUESTION)).abs().max() <= 1e-4
     assert (with_memory - in_context(model, QUESTION)).abs().max() > 1
 
 
 @presets
-def test_the_order_of_entries_does_not_matter(model_of, preset):
-    model = model_of(preset)
+def test_the_order_of_entries_does_not_matter(make_model, preset):
+    model = make_model(preset)
     one = logits(model, [ENTRY, OTHER, ENTRY + OTHER], [3.0, 2.5, 1.0]).log_softmax(-1)
     other = logits(model, [ENTRY + OTHER, ENTRY, OTHER], [1.0, 3.0, 2.5]).log_softmax(-1)
     assert (one - other).abs().max() <= 1e-4
     assert (one.exp() - other.exp()).abs().max() <= 1e-5
 
 
-def test_top_m_of_at_least_all_tokens_equals_dense(model_of):
-    everything = len(tokens(model_of(), ENTRY)) + len(tokens(model_of(), OTHER))
+def test_top_m_of_at_least_all_tokens_equals_dense(make_model):
+    everything = len(tokens(make_model(), ENTRY)) + len(tokens(make_model(), OTHER))
     assert torch.equal(
-        logits(model_of(MemoryAttentionConfig(top_m=everything)), [ENTRY, OTHER]), logits(model_of(), [ENTRY, OTHER])
+        logits(make_model(MemoryAttentionConfig(top_m=everything)), [ENTRY, OTHER]),
+        logits(make_model(), [ENTRY, OTHER]),
     )
 
 
 @presets
-def test_cached_decoding_equals_decoding_without_a_cache(model_of, preset):
-    model = model_of(preset)
+def test_cached_decoding_equals_decoding_without_a_cache(make_model, preset):
+    model = make_model(preset)
     settings = {
         "max_new_tokens": 8,
         "min_new_tokens": 8,
@@ -127,15 +128,15 @@ def test_cached_decoding_equals_decoding_without_a_cache(model_of, preset):
 
 
 @presets
-def test_a_row_of_a_batch_equals_that_row_alone(model_of, preset):
-    model = model_of(preset)
+def test_a_row_of_a_batch_equals_that_row_alone(make_model, preset):
+    model = make_model(preset)
     questions = [QUESTION, "问题：天文台是谁设计的？\n答案：", "Question: When was it built?\nAnswer:"]
     entries, scores = [[ENTRY, OTHER], [OTHER], []], [[2.0, 1.0], [1.0], []]
     rows = [tokens(model, question) for question in questions]
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    memory = model.make_memory([[tokens(model, entry) for entry in of_row] for of_row in entries], scores)
+    memory = model.make_memory([[tokens(model, entry) for entry in per_row] for per_row in entries], scores)
     with torch.no_grad():
         together = model(ids, mask, memory=memory).logits
     for row, question in enumerate(questions):

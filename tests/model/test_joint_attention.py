@@ -45,8 +45,8 @@ def reference(
         own = row // (rows // batch)
         for head in range(heads):
             sharper, raised = (
-                float(of_head[head] if isinstance(of_head, torch.Tensor) else of_head)
-                for of_head in (inverse_temperature, offset)
+                float(per_head[head] if isinstance(per_head, torch.Tensor) else per_head)
+                for per_head in (inverse_temperature, offset)
             )
             shared = head // (heads // kv_heads)
             for place in range(queries):
@@ -91,7 +91,7 @@ def joint(query, local_key, local_value, local_mask, memory_key, memory_value, m
     return output, weights.dense(values.codes.shape[2])
 
 
-def mask_of(visible):
+def make_mask(visible):
     return torch.zeros(visible.shape).masked_fill(~visible, UNSEEN)
 
 
@@ -104,10 +104,10 @@ def inputs(*, batch=2, beams=1, heads=4, kv_heads=2, queries=3, locals=5, tokens
         "query": normal(rows, heads, queries, dim),
         "local_key": normal(rows, kv_heads, locals, dim),
         "local_value": normal(rows, kv_heads, locals, dim),
-        "local_mask": mask_of(causal.expand(rows, 1, -1, -1)),
+        "local_mask": make_mask(causal.expand(rows, 1, -1, -1)),
         "memory_key": normal(batch, kv_heads, tokens, dim),
         "memory_value": normal(batch, kv_heads, tokens, dim),
-        "memory_mask": mask_of(torch.rand(batch, 1, queries, tokens, generator=generator) < 0.8)
+        "memory_mask": make_mask(torch.rand(batch, 1, queries, tokens, generator=generator) < 0.8)
         + normal(batch, 1, 1, tokens),
     }
 
@@ -167,8 +167,8 @@ def test_a_batch_of_one_with_one_key_head_equals_the_formula_too():
 def test_gradients_of_the_numbers_per_head_are_those_of_finite_differences():
     given = {name: tensor.double() for name, tensor in inputs(batch=1, kv_heads=1).items()}
     numbers = [
-        torch.tensor(of_heads).double().requires_grad_()
-        for of_heads in ([0.6, 1.0, 1.4, 2.0], [-1.0, 0.0, 0.5, 2.0], [0.5, -1.0, 2.0, 0.0])
+        torch.tensor(head_values).double().requires_grad_()
+        for head_values in ([0.6, 1.0, 1.4, 2.0], [-1.0, 0.0, 0.5, 2.0], [0.5, -1.0, 2.0, 0.0])
     ]
 
     def output(temperature, offset, null):
@@ -196,7 +196,7 @@ def test_parts_computed_apart_and_merged_by_their_log_sum_exp_are_one_softmax(of
     given = inputs(heads=4, kv_heads=4)
     together, weights = joint(**given, scaling=8**-0.5, offset=offset)
     parts = {"memory": given["local_mask"], "local": given["memory_mask"]}
-    hidden = {of: torch.full_like(mask, UNSEEN) for of, mask in parts.items()}
+    hidden = {item: torch.full_like(mask, UNSEEN) for item, mask in parts.items()}
     reads = [
         joint(**given | {"local_mask": hidden["memory"]}, scaling=8**-0.5, offset=offset)[0],
         joint(**given | {"memory_mask": hidden["local"]}, scaling=8**-0.5, offset=offset)[0],
@@ -205,7 +205,7 @@ def test_parts_computed_apart_and_merged_by_their_log_sum_exp_are_one_softmax(of
         given["query"] @ given[key].mT * 8**-0.5 + given[mask] + raised
         for key, mask, raised in (("memory_key", "memory_mask", offset), ("local_key", "local_mask", 0.0))
     ]
-    shares = torch.stack([of_part.logsumexp(-1) for of_part in scores]).softmax(0)
+    shares = torch.stack([per_part.logsumexp(-1) for per_part in scores]).softmax(0)
     merged = sum(share[..., None] * read for share, read in zip(shares, reads, strict=True))
     torch.testing.assert_close(merged, together, atol=1e-5, rtol=0)
     torch.testing.assert_close(shares[0], weights.sum(-1), atol=1e-5, rtol=0)
@@ -262,7 +262,7 @@ def test_values_in_int8_give_what_the_numbers_give_that_they_stand_for(batch, be
     expected_read, expected_weights = joint(**given | {"memory_value": widened}, **settings)
     torch.testing.assert_close(read, expected_read, atol=1e-6, rtol=0)
     assert torch.equal(weights, expected_weights)
-    (gradient,), (expected,) = (torch.autograd.grad(of.square().sum(), temperature) for of in (read, expected_read))
+    (gradient,), (expected,) = (torch.autograd.grad(item.square().sum(), temperature) for item in (read, expected_read))
     torch.testing.assert_close(gradient, expected)
     assert not torch.allclose(
         joint(**given | {"memory_value": MemoryValues(codes.codes, scales.roll(1, 2))}, **settings)[0], read, atol=1e-2

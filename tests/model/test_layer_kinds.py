@@ -46,7 +46,7 @@ PLAIN = MemoryAttentionConfig(layers="all")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def model_of(kind: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
+def make_model(kind: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
     tokenizer = byte_tokenizer()
     return MemoryDecoder(small_decoder(kind, vocab_size=len(tokenizer)), tokenizer, config=config, prefix_ids=PREFIX)
 
@@ -70,7 +70,7 @@ def with_memory(model: MemoryDecoder, question: list[int], entries: list[list[in
 @every_kind
 @pytest.mark.parametrize("length", [1, 11, 40])
 def test_one_entry_equals_the_same_text_in_the_prompt(kind, length):
-    model, entry = model_of(kind), random_ids(length, 5)
+    model, entry = make_model(kind), random_ids(length, 5)
     found, expected = with_memory(model, QUESTION, [entry]), in_prompt(model, PREFIX, entry, QUESTION)
     assert (found - expected).abs().max() <= 1e-5
     assert (found - in_prompt(model, PREFIX, QUESTION)).abs().max() > 1e-3, "the entry changes what is said"
@@ -78,14 +78,14 @@ def test_one_entry_equals_the_same_text_in_the_prompt(kind, length):
 
 @every_kind
 def test_an_empty_memory_equals_the_prompt_without_an_entry(kind):
-    model = model_of(kind)
+    model = make_model(kind)
     found = with_memory(model, QUESTION, [])
     assert (found - in_prompt(model, PREFIX, QUESTION)).abs().max() <= 1e-5
 
 
 @every_kind
 def test_generation_with_a_cache_equals_reading_the_prompt_anew_for_each_token(kind):
-    model = model_of(kind)
+    model = make_model(kind)
     found = model.generate(
         ids(QUESTION),
         memory=model.make_memory([[ENTRY]]),
@@ -102,7 +102,7 @@ def test_generation_with_a_cache_equals_reading_the_prompt_anew_for_each_token(k
 
 @every_kind
 def test_rows_with_different_memories_do_not_see_each_other(kind):
-    model = model_of(kind, MemoryAttentionConfig(score_bias=2.0))
+    model = make_model(kind, MemoryAttentionConfig(score_bias=2.0))
     rows, scores = [[ENTRY, OTHER], [OTHER], []], [[0.2, 1.0], [0.5], []]
     questions = [random_ids(6, seed) for seed in (6, 7, 8)]
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_rows_with_different_memories_do_not_see_each_other(kind):
 # RoBERTa's `generate` counts its own positions from 0.
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "roberta"])
 def test_beams_equal_beams_over_the_prompt(kind):
-    model = model_of(kind)
+    model = make_model(kind)
     settings = {"num_beams": 3, "max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     found = model.generate(ids(QUESTION), memory=model.make_memory([[ENTRY]]), **settings)
     prompt = PREFIX + ENTRY + QUESTION
@@ -126,8 +126,8 @@ def test_beams_equal_beams_over_the_prompt(kind):
 @every_kind
 @pytest.mark.parametrize("dtype, tolerance", [("fp32", 1e-6), ("int8", 0.05)])
 def test_states_stored_and_loaded_give_the_same(kind, dtype, tolerance):
-    model = model_of(kind)
-    (states,) = model.states_of([ENTRY])
+    model = make_model(kind)
+    (states,) = model.entry_states([ENTRY])
     codes = encode(to_array(states, model), dtype)
     loaded = from_array(*codes, model)
     assert loaded.num_tokens == len(ENTRY)
@@ -147,8 +147,8 @@ def test_states_stored_and_loaded_give_the_same(kind, dtype, tolerance):
 
 @pytest.mark.parametrize("kind", ["llama", "gemma4_text", "deepseek_v3"])
 def test_states_in_int4_give_nearly_the_same(kind):
-    model = model_of(kind)
-    (states,) = model.states_of([ENTRY])
+    model = make_model(kind)
+    (states,) = model.entry_states([ENTRY])
     array = to_array(states, model)
     decoded = to_array(from_array(*encode(array, "int4"), model), model)
     assert 0 < np.square(decoded - array).sum() < 0.02 * np.square(array).sum()
@@ -157,12 +157,12 @@ def test_states_in_int4_give_nearly_the_same(kind):
 @pytest.mark.parametrize("kind, what", [("qwen3_next", "recurrent layers"), ("doge", r"keys of \d+ numbers")])
 def test_states_that_int4_does_not_fit_are_refused(kind, what):
     with pytest.raises(ModelError, match=f"States of a model with {what} are not stored in int4; choose another type"):
-        states_fingerprint(model_of(kind), dtype="int4")
+        states_fingerprint(make_model(kind), dtype="int4")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("minimax",)])
 def test_rows_that_join_and_leave_a_batch_are_generated_as_alone(kind):
-    rng, model = random.Random(7), model_of(kind, MemoryAttentionConfig(score_bias=1.0, null_score=0.5))
+    rng, model = random.Random(7), make_model(kind, MemoryAttentionConfig(score_bias=1.0, null_score=0.5))
     rows = [
         (
             random_ids(rng.randint(1, 9), seed=number),
@@ -184,8 +184,8 @@ def test_rows_that_join_and_leave_a_batch_are_generated_as_alone(kind):
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_states_of_several_entries_are_combined_by_their_scores(kind):
-    model = model_of(kind, MemoryAttentionConfig(score_bias=2.0))
-    entries, scores = model.states_of([ENTRY, OTHER]), [0.1, 0.6]
+    model = make_model(kind, MemoryAttentionConfig(score_bias=2.0))
+    entries, scores = model.entry_states([ENTRY, OTHER]), [0.1, 0.6]
     memory = model.memory_from_states([entries], [scores])
     weights = (2.0 * torch.tensor(scores)).softmax(0)
     prefix = recurrent_states(model._states.prefix_cache(1))
@@ -204,7 +204,7 @@ def test_states_of_several_entries_are_combined_by_their_scores(kind):
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_rows_of_different_lengths_are_refused_where_padding_would_change_a_state(kind):
-    model = model_of(kind)
+    model = make_model(kind)
     rows, mask = model.pad_left([QUESTION, QUESTION[:3]])
     with pytest.raises(ValueError, match="Padding would change this model's recurrent layers; give rows of one length"):
         model(rows, mask, memory=model.make_memory([[ENTRY], [OTHER]]))
@@ -282,7 +282,7 @@ def test_a_decoder_that_fails_on_a_short_entry_is_refused_with_its_reason(monkey
 
 
 def test_training_that_does_not_reach_the_states_of_recurrent_layers_is_refused():
-    model = model_of("qwen3_next")
+    model = make_model("qwen3_next")
     row = TrainingRow((tuple(ENTRY),), (1.0,), (0,), tuple(QUESTION), (70, 71))
     with pytest.raises(ModelError, match="has recurrent layers, whose states this training does not reach"):
         memory_hidden(model, [row], model.layer_settings, 0.0)

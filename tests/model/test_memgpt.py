@@ -16,7 +16,7 @@ from memgpt_rag.model.tokenizer import bpe_tokenizer, byte_tokenizer, character_
 SIZES = {"vocab_size": 256, "d_model": 32, "nhead": 4, "num_layers": 2, "dim_feedforward": 64, "chunk_tokens": 8}
 
 
-def model_of(**settings) -> MemGPT:
+def make_model(**settings) -> MemGPT:
     """With gates open, so that memory counts without training."""
     torch.manual_seed(0)
     model = MemGPT(**{**SIZES, "memory_heads": 4, **settings}).eval()
@@ -35,7 +35,7 @@ def found(text: str, score: float = 1.0) -> SimpleNamespace:
 
 @torch.no_grad()
 def test_one_position_is_the_last_of_all():
-    model, inputs = model_of(), ids(3, 20)
+    model, inputs = make_model(), ids(3, 20)
     logits = model(inputs, all_positions=True)
     assert logits.shape == (3, 20, 256)
     torch.testing.assert_close(model(inputs), logits[:, -1])
@@ -44,7 +44,7 @@ def test_one_position_is_the_last_of_all():
 @torch.no_grad()
 @pytest.mark.parametrize("memory_layers", [(1,), (0, 1)])
 def test_no_logit_depends_on_a_later_token_or_on_neighbors_of_a_later_chunk(memory_layers):
-    model, inputs, neighbors = model_of(memory_layers=memory_layers), ids(2, 24), ids(2, 3, 2, 6, seed=1)
+    model, inputs, neighbors = make_model(memory_layers=memory_layers), ids(2, 24), ids(2, 3, 2, 6, seed=1)
     before = model(inputs, neighbors, all_positions=True)
     for token in (5, 8, 19):
         changed = inputs.clone()
@@ -68,7 +68,7 @@ def test_looking_up_a_memory_sees_no_later_chunk():
         def retrieve(self, questions, k):
             return [[found(question)] for question in questions]
 
-    model = model_of()
+    model = make_model()
     model.attach(Echo(), k=1)
     inputs = torch.randint(97, 123, (1, 24), generator=torch.Generator().manual_seed(3))
     inputs = torch.tensor([model.tokenizer("".join(map(chr, row)))["input_ids"] for row in inputs.tolist()])
@@ -83,7 +83,7 @@ def test_looking_up_a_memory_sees_no_later_chunk():
 
 @torch.no_grad()
 def test_the_order_of_neighbors_and_their_padding_mean_nothing():
-    model, inputs, neighbors = model_of(), ids(2, 16), ids(2, 2, 3, 6, seed=1)
+    model, inputs, neighbors = make_model(), ids(2, 16), ids(2, 2, 3, 6, seed=1)
     logits = model(inputs, neighbors, all_positions=True)
     torch.testing.assert_close(model(inputs, neighbors[:, :, [2, 0, 1]], all_positions=True), logits)
     padded = torch.full((2, 2, 4, 9), -1)
@@ -101,7 +101,7 @@ def test_the_decision_to_query():
         def retrieve(self, questions, k):
             return [[found("lake", 0.8), found("park", 0.4), found("boat", 0.1)][:k] for _ in questions]
 
-    model, inputs = model_of(), ids(1, 8)
+    model, inputs = make_model(), ids(1, 8)
     alone = model(inputs)
 
     def attached(memory, **settings):
@@ -119,7 +119,7 @@ def test_the_decision_to_query():
 
 @torch.no_grad()
 def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
-    model, inputs, neighbors = model_of(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
+    model, inputs, neighbors = make_model(), ids(2, 20), ids(2, 3, 2, 6, seed=1)
     neighbors[0, 1], neighbors[1, 2, 0], neighbors[1, 2, 1, 4:] = neighbors[0, 0], neighbors[0, 0, 1], -1
     scale, norm, reader = 32**0.5, model.memory_norm["0"], model.memory["0"]
 
@@ -129,10 +129,10 @@ def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
         return model.layers[0](x, src_mask=mask, is_causal=True)
 
     rows = []
-    for tokens, of_row in zip(inputs, neighbors, strict=True):
+    for tokens, per_row in zip(inputs, neighbors, strict=True):
         x = first_layer(tokens)
         chunks = []
-        for at, texts in zip((0, 8, 16), of_row, strict=True):
+        for at, texts in zip((0, 8, 16), per_row, strict=True):
             known = [text[text >= 0] for text in texts]
             vectors = [
                 torch.cat([norm(first_layer(text[:-1])), norm(model.embedding(text[1:]))[None]], dim=-1)
@@ -148,7 +148,7 @@ def test_reading_equals_a_slow_reading_of_each_text_for_each_chunk():
 
 @torch.no_grad()
 def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
-    model = model_of()
+    model = make_model()
     expected = model.generate("the park", max_new_tokens=4)
     for texts in ([], ["t"], ["", "p"]):
         model.attach(texts)
@@ -157,7 +157,7 @@ def test_a_memory_that_does_not_say_how_a_text_goes_on_is_as_none():
 
 @torch.no_grad()
 def test_a_row_of_a_batch_is_as_alone():
-    model, inputs, neighbors = model_of(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
+    model, inputs, neighbors = make_model(), ids(3, 16), ids(3, 2, 2, 6, seed=1)
     together = model(inputs, neighbors, all_positions=True)
     for row in range(3):
         alone = model(inputs[row : row + 1], neighbors[row : row + 1], all_positions=True)
@@ -186,7 +186,7 @@ def test_a_model_without_memory_layers_reads_none():
 
 
 def test_every_weight_learns():
-    model = model_of(memory_layers=(0, 1)).train()
+    model = make_model(memory_layers=(0, 1)).train()
     model(ids(2, 16), ids(2, 2, 2, 6), all_positions=True).square().mean().backward()
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
@@ -236,7 +236,7 @@ def test_the_loops_of_a_tutorial():
 
 
 def test_what_is_generated_by_sampling_repeats_with_a_seed():
-    model = model_of()
+    model = make_model()
     first, again, other = (
         model.generate("天", temperature=1.0, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
@@ -254,7 +254,7 @@ def test_words_come_back_as_they_were():
 
 @torch.no_grad()
 def test_a_saved_model_is_the_same(tmp_path):
-    model = model_of(memory_layers=(0, 1), tokenizer=bpe_tokenizer(["the weather in the park"], 256))
+    model = make_model(memory_layers=(0, 1), tokenizer=bpe_tokenizer(["the weather in the park"], 256))
     model.save_pretrained(tmp_path)
     loaded = MemGPT.from_pretrained(tmp_path)
     assert isinstance(loaded, MemGPT) and loaded.sizes == model.sizes
@@ -285,7 +285,7 @@ def test_from_pretrained_gives_memory_to_any_other_decoder(tmp_path):
     ids=["half a config", "no weights", "unknown size"],
 )
 def test_a_damaged_model_is_refused(tmp_path, spoil, match):
-    model_of().save_pretrained(tmp_path)
+    make_model().save_pretrained(tmp_path)
     spoil(tmp_path)
     with pytest.raises(ModelError, match=match):
         MemGPT.from_pretrained(tmp_path)
@@ -299,12 +299,12 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="The tokenizer has 256 tokens and vocab_size is 255"):
         MemGPT(**{**SIZES, "vocab_size": 255})
     with pytest.raises(ValueError, match="The text has 513 tokens; this model reads at most 512"):
-        model_of()(ids(1, 513))
+        make_model()(ids(1, 513))
     with pytest.raises(ValueError, match="A neighbor has 514 tokens; this model reads at most 513"):
-        model_of()(ids(1, 8), ids(1, 1, 1, 514))
+        make_model()(ids(1, 8), ids(1, 1, 1, 514))
     with pytest.raises(ValueError, match="24 tokens are 3 chunks of 8, and neighbors are given for 2"):
-        model_of()(ids(1, 24), ids(1, 2, 1, 4))
+        make_model()(ids(1, 24), ids(1, 2, 1, 4))
     with pytest.raises(ValueError, match="The text is empty"):
-        model_of().generate("")
+        make_model().generate("")
     with pytest.raises(ValueError, match="use_memory is 'maybe'; expected one of always, never, auto"):
-        model_of().attach([], use_memory="maybe")
+        make_model().attach([], use_memory="maybe")

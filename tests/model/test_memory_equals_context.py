@@ -15,7 +15,7 @@ PLAIN = MemoryAttentionConfig(layers="all")
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def model_of(architecture: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
+def make_model(architecture: str, config: MemoryAttentionConfig = PLAIN) -> MemoryDecoder:
     return MemoryDecoder(tiny_decoder(architecture), None, config=config, prefix_ids=PREFIX)
 
 
@@ -50,7 +50,7 @@ def test_a_retrofitted_decoder_without_memory_gives_identical_logits(architectur
 
 @every_architecture
 def test_an_empty_memory_gives_the_logits_of_the_base_model(architecture):
-    model = model_of(architecture)
+    model = make_model(architecture)
     cache = DynamicCache()
     with torch.no_grad():
         model.decoder(ids(PREFIX), past_key_values=cache)
@@ -63,7 +63,7 @@ def test_an_empty_memory_gives_the_logits_of_the_base_model(architecture):
 @every_architecture
 @pytest.mark.parametrize("length", [1, WINDOW - 2, WINDOW, 30])
 def test_one_entry_after_the_prefix_equals_the_same_text_in_the_prompt(architecture, length):
-    model, entry = model_of(architecture), random_ids(length, 5)
+    model, entry = make_model(architecture), random_ids(length, 5)
     with_memory, in_prompt = logits(model, QUESTION, [entry]), in_context(model, PREFIX, entry, QUESTION)
     assert (with_memory - in_prompt).abs().max() <= 1e-4
     assert (with_memory - in_context(model, PREFIX, QUESTION)).abs().max() > 1e-2
@@ -71,7 +71,7 @@ def test_one_entry_after_the_prefix_equals_the_same_text_in_the_prompt(architect
 
 @every_architecture
 def test_a_long_question_slides_out_of_the_windows_as_it_does_in_the_prompt(architecture):
-    model, question = model_of(architecture), random_ids(3 * WINDOW, 6)
+    model, question = make_model(architecture), random_ids(3 * WINDOW, 6)
     assert (logits(model, question, [ENTRY]) - in_context(model, PREFIX, ENTRY, question)).abs().max() <= 1e-4
 
 
@@ -79,7 +79,7 @@ def test_a_long_question_slides_out_of_the_windows_as_it_does_in_the_prompt(arch
 @pytest.mark.parametrize("bias", [0.0, 4.0])
 def test_several_entries_equal_one_sequence_in_which_entries_do_not_see_each_other(architecture, bias):
     """The whole model over prefix, entries and question in one sequence, with a mask and positions made by hand."""
-    model = model_of(architecture, MemoryAttentionConfig(score_bias=bias))
+    model = make_model(architecture, MemoryAttentionConfig(score_bias=bias))
     scores = [0.9, 0.4]
     first, second = len(PREFIX), len(PREFIX) + len(ENTRY)
     asked = second + len(OTHER)
@@ -100,7 +100,9 @@ def test_several_entries_equal_one_sequence_in_which_entries_do_not_see_each_oth
 
 @every_architecture
 def test_the_order_of_entries_does_not_matter(architecture):
-    model = model_of(architecture, MemoryAttentionConfig(score_bias=5.0, inverse_temperature=1.1, offset=0.3, top_m=9))
+    model = make_model(
+        architecture, MemoryAttentionConfig(score_bias=5.0, inverse_temperature=1.1, offset=0.3, top_m=9)
+    )
     one = logits(model, QUESTION, [ENTRY, OTHER, ENTRY[:4]], [0.8, 0.6, 0.1])
     other = logits(model, QUESTION, [ENTRY[:4], ENTRY, OTHER], [0.1, 0.8, 0.6])
     assert (one - other).abs().max() <= 1e-5
@@ -108,20 +110,20 @@ def test_the_order_of_entries_does_not_matter(architecture):
 
 @every_architecture
 def test_top_m_of_at_least_all_tokens_equals_dense(architecture):
-    dense = logits(model_of(architecture), QUESTION, [ENTRY, OTHER])
+    dense = logits(make_model(architecture), QUESTION, [ENTRY, OTHER])
     tokens = len(ENTRY) + len(OTHER)
     for top_m in (tokens, tokens + 1):
         assert torch.equal(
-            logits(model_of(architecture, MemoryAttentionConfig(top_m=top_m)), QUESTION, [ENTRY, OTHER]), dense
+            logits(make_model(architecture, MemoryAttentionConfig(top_m=top_m)), QUESTION, [ENTRY, OTHER]), dense
         )
     assert not torch.allclose(
-        logits(model_of(architecture, MemoryAttentionConfig(top_m=2)), QUESTION, [ENTRY, OTHER]), dense, atol=1e-3
+        logits(make_model(architecture, MemoryAttentionConfig(top_m=2)), QUESTION, [ENTRY, OTHER]), dense, atol=1e-3
     )
 
 
 @every_architecture
 def test_cached_decoding_equals_decoding_without_a_cache(architecture):
-    model, steps = model_of(architecture), 2 * WINDOW
+    model, steps = make_model(architecture), 2 * WINDOW
     settings = {
         "max_new_tokens": steps,
         "min_new_tokens": steps,
@@ -142,7 +144,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(architecture):
 
 @every_architecture
 def test_forward_goes_on_from_a_cache(architecture):
-    model = model_of(architecture)
+    model = make_model(architecture)
     whole = logits(model, QUESTION, [ENTRY])
     memory = model.make_memory([[ENTRY]])
     with torch.no_grad():
@@ -154,7 +156,7 @@ def test_forward_goes_on_from_a_cache(architecture):
 @every_architecture
 def test_a_row_of_a_batch_equals_that_row_alone(architecture):
     """Rows differ in question, in the number and length of entries, and one has no memory at all."""
-    model = model_of(architecture, MemoryAttentionConfig(score_bias=3.0, top_m=6))
+    model = make_model(architecture, MemoryAttentionConfig(score_bias=3.0, top_m=6))
     questions = [QUESTION, random_ids(3, 8), random_ids(9, 9)]
     entries, scores = [[ENTRY, OTHER], [], [OTHER]], [[0.2, 0.5], [], [0.9]]
     width = max(map(len, questions))
@@ -174,10 +176,10 @@ def test_a_row_of_a_batch_equals_that_row_alone(architecture):
 
 @every_architecture
 def test_states_do_not_depend_on_the_batch_they_were_written_in(architecture):
-    alone, together = model_of(architecture), model_of(architecture)
+    alone, together = make_model(architecture), make_model(architecture)
     entries = [ENTRY, OTHER, random_ids(20, 10)]
-    for entry, states in zip(entries, together.states_of(entries), strict=True):
-        for layer, keys in alone.states_of([entry])[0].keys.items():
+    for entry, states in zip(entries, together.entry_states(entries), strict=True):
+        for layer, keys in alone.entry_states([entry])[0].keys.items():
             torch.testing.assert_close(states.keys[layer], keys, atol=1e-5, rtol=0)
             assert keys.shape[1] == len(entry)
 
@@ -185,7 +187,7 @@ def test_states_do_not_depend_on_the_batch_they_were_written_in(architecture):
 @pytest.mark.parametrize("architecture", MIXED)
 def test_memory_in_the_global_layers_equals_a_mask_that_hides_it_from_the_others(architecture):
     """Sliding layers see no entry, and see the prefix only where the window still reaches it over the memory."""
-    model = model_of(architecture, MemoryAttentionConfig(layers="global"))
+    model = make_model(architecture, MemoryAttentionConfig(layers="global"))
     question = random_ids(2 * WINDOW, 6)
     entry, asked = len(PREFIX), len(PREFIX) + len(ENTRY)
     length = asked + len(question)
@@ -200,4 +202,4 @@ def test_memory_in_the_global_layers_equals_a_mask_that_hides_it_from_the_others
             ids(PREFIX + ENTRY + question), attention_mask=masks
         )
     assert (logits(model, question, [ENTRY]) - plain.logits[0, asked:]).abs().max() <= 1e-4
-    assert (logits(model, question, [ENTRY]) - logits(model_of(architecture), question, [ENTRY])).abs().max() > 1e-2
+    assert (logits(model, question, [ENTRY]) - logits(make_model(architecture), question, [ENTRY])).abs().max() > 1e-2

@@ -28,8 +28,8 @@ def test_presets_of_gemma_270m_were_fitted_to_it(name, layers):
 
 
 def test_every_fitted_number_is_that_of_a_preset():
-    for of_decoder in json.loads(FITTED.read_text(encoding="utf-8")).values():
-        for name, values in of_decoder.items():
+    for per_decoder in json.loads(FITTED.read_text(encoding="utf-8")).values():
+        for name, values in per_decoder.items():
             assert name in PRESETS
             config = MemoryAttentionConfig.from_dict(values)
             kept = json.loads(json.dumps(asdict(config)))
@@ -126,7 +126,7 @@ def test_a_model_whose_layers_are_all_alike_has_compact_once_it_is_calibrated(tm
 
 
 def test_a_configuration_for_some_of_its_layers_has_the_same_numbers_there():
-    some = MINE.only([3], of=[1, 3])
+    some = MINE.only([3], item=[1, 3])
     windows = dict.fromkeys(range(4))
     assert list(some.resolve(windows, 4)) == [3]
     kept, full = some.resolve(windows, 4)[3], MINE.resolve(windows, 4)[3]

@@ -7,7 +7,7 @@ from hashing import passage
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from memgpt_rag.model.prompt import Prompt, language_of
+from memgpt_rag.model.prompt import Prompt, detect_language
 
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 
@@ -38,7 +38,7 @@ def tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
     ],
 )
 def test_the_language_of_a_question(text, language):
-    assert language_of(text) == language
+    assert detect_language(text) == language
 
 
 def test_a_base_model_gets_worked_examples_in_both_languages():
@@ -66,11 +66,11 @@ def test_a_chat_model_gets_its_own_turns():
 
 def test_the_answers_of_worked_examples_are_known_in_each_form():
     prompt = Prompt(tokenizer())
-    told = [prompt.tokenizer.decode(ids) for ids in prompt.example_answers]
-    assert {"about 6,400 km", " about 6,400 km", "1891年", " 1891年"} < set(told)
+    shown = [prompt.tokenizer.decode(ids) for ids in prompt.example_answers]
+    assert {"about 6,400 km", " about 6,400 km", "1891年", " 1891年"} < set(shown)
     assert all(
         f"Answer:{one}\n" in prompt.tokenizer.decode(prompt.prefix_ids)
-        for one in told
+        for one in shown
         if one[1:2].islower() and one[0] == " "
     )
     assert Prompt(tokenizer(TEMPLATE)).example_answers == ()

@@ -28,12 +28,12 @@ QUESTION = torch.tensor([random_ids(6, 3)])
 TRAINED = {"compact": MemoryAttentionConfig(layers=(1, 3), score_bias=2.5)}
 
 
-def model_of(architecture: str = "gemma3") -> MemoryDecoder:
+def make_model(architecture: str = "gemma3") -> MemoryDecoder:
     decoder = tiny_decoder(architecture, vocabulary=256)
     return MemoryDecoder(decoder, byte_tokenizer(), config="quality", prefix_ids=(1, 5, 9))
 
 
-def delimiters_of(model: MemoryDecoder, seed: int = 0) -> Delimiters:
+def get_delimiters(model: MemoryDecoder, seed: int = 0) -> Delimiters:
     return new_delimiters(model.embedded(torch.tensor([10]))[0], prefix=3, entry=2, noise=1.0, seed=seed)
 
 
@@ -52,8 +52,8 @@ def disturbed_adapter(model: MemoryDecoder):
 def saved(tmp_path_factory):
     """A folder with every part of a reader, and the logits of the model that it was saved from."""
     folder = tmp_path_factory.mktemp("reader")
-    model = model_of()
-    model.delimiters = delimiters_of(model)
+    model = make_model()
+    model.delimiters = get_delimiters(model)
     model.prompt = Prompt(model.tokenizer, worked_examples=False)
     save_reader(model, folder, adapter=disturbed_adapter(model), presets=TRAINED)
     return folder, read(model)
@@ -66,15 +66,15 @@ def read(model: MemoryDecoder) -> torch.Tensor:
 
 def test_every_part_of_a_reader_comes_back(saved):
     folder, logits = saved
-    plain, model = model_of(), model_of()
+    plain, model = make_model(), make_model()
     reader = load_reader(model, folder)
     assert torch.allclose(read(model), logits, atol=1e-5)
     assert not torch.allclose(read(plain), logits, atol=1e-2)
     assert reader.presets == TRAINED
     assert not model.prompt.worked_examples and plain.prompt.worked_examples
-    assert torch.equal(model.delimiters.entry, delimiters_of(plain).entry)
+    assert torch.equal(model.delimiters.entry, get_delimiters(plain).entry)
     assert model.prefix_tokens == 3 + 3 and model.entry_tokens(ENTRIES[0]) == 7 + 2
-    assert model.states_of(ENTRIES)[0].num_tokens == 7 + 2
+    assert model.entry_states(ENTRIES)[0].num_tokens == 7 + 2
     alone = model.without_reader()
     assert alone.prefix_ids == alone.prompt.prefix_ids and alone.reader is None and model.reader is reader
     alone.prefix_ids = plain.prefix_ids
@@ -84,17 +84,17 @@ def test_every_part_of_a_reader_comes_back(saved):
 
 
 def test_delimiters_alone_are_a_reader_that_leaves_the_decoder_as_it_is(tmp_path):
-    model = model_of()
-    model.delimiters = delimiters_of(model)
+    model = make_model()
+    model.delimiters = get_delimiters(model)
     save_reader(model, tmp_path)
-    other = model_of()
+    other = make_model()
     reader = load_reader(other, tmp_path)
     assert reader.adapter is None and other.decoder is other.writer
     assert torch.equal(read(other), read(model))
 
 
 def test_states_know_the_delimiters_that_they_were_computed_with(saved):
-    plain, model = model_of(), model_of()
+    plain, model = make_model(), make_model()
     load_reader(model, saved[0])
     mine, theirs = states_fingerprint(model), states_fingerprint(plain)
     assert mine.delimiters == model.delimiters.digest() and theirs.delimiters == ""
@@ -106,21 +106,21 @@ def test_states_know_the_delimiters_that_they_were_computed_with(saved):
     for stored, reading in ((mine, theirs), (theirs, mine)):
         with pytest.raises(MismatchError, match=r"another reader \(.*no delimiters.*again with: memgpt-index states"):
             stored.require_match(reading)
-    other = model_of()
-    other.delimiters = delimiters_of(other, seed=1)
+    other = make_model()
+    other.delimiters = get_delimiters(other, seed=1)
     with pytest.raises(MismatchError, match=r"another reader \(the delimiters \w{16} against the delimiters \w{16}\)"):
         mine.require_match(states_fingerprint(other))
 
 
 def test_an_entry_with_delimiters_is_stored_with_their_states(saved):
-    model = model_of()
+    model = make_model()
     load_reader(model, saved[0])
-    (states,) = model.states_of(ENTRIES[:1])
+    (states,) = model.entry_states(ENTRIES[:1])
     assert to_array(states, model).shape[0] == model.entry_tokens(ENTRIES[0])
 
 
 def test_calibrated_numbers_belong_to_one_reader(saved, tmp_path):
-    model = model_of()
+    model = make_model()
     reader = load_reader(model, saved[0])
     config = model.decoder.config
     assert calibrated_preset("compact", tmp_path, config, reader) == TRAINED["compact"]
@@ -186,7 +186,7 @@ def test_a_damaged_reader_is_refused_and_leaves_the_model_as_it_is(saved, spoil,
     for file in saved[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     spoil(tmp_path)
-    plain, model = model_of(), model_of()
+    plain, model = make_model(), make_model()
     with pytest.raises(ModelError, match=rf"is damaged \(.*{why}.*; train it again"):
         load_reader(model, tmp_path)
     assert model.reader is None and torch.equal(read(model), read(plain))
@@ -194,18 +194,18 @@ def test_a_damaged_reader_is_refused_and_leaves_the_model_as_it_is(saved, spoil,
 
 def test_a_reader_of_another_model_is_refused(saved):
     with pytest.raises(MismatchError, match=r"was trained for .* reads the same text otherwise \(cosine"):
-        load_reader(model_of("qwen3"), saved[0])
+        load_reader(make_model("qwen3"), saved[0])
 
 
 def test_training_goes_on_from_a_reader(saved, tmp_path):
     """An adapter that starts from one reads as it does, and is saved with the same delimiters."""
-    model = model_of()
+    model = make_model()
     reader = load_reader(model, saved[0])
     merged = read(model)
     adapter = add_adapter(model, start=reader.adapter, dropout=0.0)
     assert torch.allclose(read(model), merged, atol=1e-5)
     save_reader(model, tmp_path, adapter=adapter, presets=reader.presets)
-    again = model_of()
+    again = make_model()
     copied = load_reader(again, tmp_path)
     assert torch.allclose(read(again), merged, atol=1e-5)
     assert (copied.presets, copied.worked_examples) == (reader.presets, reader.worked_examples)

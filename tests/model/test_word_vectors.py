@@ -26,7 +26,7 @@ def file(tmp_path):
     return write
 
 
-def model_of(tokenizer, **settings) -> MemGPT:
+def make_model(tokenizer, **settings) -> MemGPT:
     torch.manual_seed(0)
     return MemGPT(MemGPTConfig(300, 4, 2, 1, 8, **settings), tokenizer=tokenizer)
 
@@ -40,7 +40,7 @@ def test_both_kinds_of_files_say_the_same(file, header, end):
 
 def test_tokens_that_are_words_get_their_vector_and_no_other_token_changes(file):
     tokenizer = bpe_tokenizer(["park park park park park"], 300)
-    model = model_of(tokenizer)
+    model = make_model(tokenizer)
     before = model.embedding.weight.detach().clone()
     set_now = [token for token in range(len(tokenizer)) if tokenizer.decode([token]).strip() == "park"]
     assert len(set_now) == 2, "with a space before it and without"
@@ -55,7 +55,7 @@ def test_tokens_that_are_words_get_their_vector_and_no_other_token_changes(file)
 
 
 def test_vectors_are_scaled_together(file):
-    model = model_of(character_tokenizer(["天气"]))
+    model = make_model(character_tokenizer(["天气"]))
     size = model.embedding.weight.square().mean().item()
     assert model.embed_words(file("2 4", "天 1 2 3 4", "气 10 -20 30 -40")) == 2
     ids = model.tokenizer("天气")["input_ids"]
@@ -66,21 +66,21 @@ def test_vectors_are_scaled_together(file):
 
 
 def test_vectors_without_spread_stay_numbers(file):
-    model = model_of(character_tokenizer(["天气"]))
+    model = make_model(character_tokenizer(["天气"]))
     assert model.embed_words(file("天 1 1 1 1", "气 1 1 1 1")) == 2
     assert model.embed_words(file("天 0 0 0 0")) == 1
     assert model.embedding.weight.isfinite().all()
 
 
 def test_an_unknown_character_is_no_word(file):
-    model = model_of(character_tokenizer(["天气"]))
+    model = make_model(character_tokenizer(["天气"]))
     before = model.embedding.weight.detach().clone()
     assert model.embed_words(file("\ufffd 1 2 3 4", "雨 1 2 3 4")) == 0
     assert torch.equal(model.embedding.weight, before)
 
 
 def test_what_vectors_say_survives_training_of_others_and_saving(file, tmp_path):
-    model = model_of(character_tokenizer(["天气"]))
+    model = make_model(character_tokenizer(["天气"]))
     model.embed_words(file(*LINES))
     model.save_pretrained(tmp_path / "model")
     loaded = MemGPT.from_pretrained(tmp_path / "model")
@@ -114,4 +114,4 @@ def test_what_is_no_file_of_word_vectors_is_refused(tmp_path):
 
 def test_vectors_of_another_size_are_refused(file):
     with pytest.raises(ValueError, match="has word vectors of 3 numbers, and d_model is 4; take vectors of that size"):
-        model_of(character_tokenizer(["天气"])).embed_words(file("天 1 2 3"))
+        make_model(character_tokenizer(["天气"])).embed_words(file("天 1 2 3"))

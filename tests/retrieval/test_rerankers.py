@@ -49,8 +49,8 @@ def test_the_likelihood_of_a_question_is_that_after_the_passage_in_a_prompt(most
     for one, likelihood in zip(PASSAGES, rated, strict=True):
         ids = torch.tensor([[*model.prefix_ids, *prompt.entry_ids(one), *before, *asked]])
         with torch.inference_mode():
-            told = plain(ids).logits[0, -len(asked) - 1 : -1].log_softmax(-1)
-        assert likelihood == pytest.approx(float(told[range(len(asked)), list(asked)].mean()), abs=1e-4)
+            shown = plain(ids).logits[0, -len(asked) - 1 : -1].log_softmax(-1)
+        assert likelihood == pytest.approx(float(shown[range(len(asked)), list(asked)].mean()), abs=1e-4)
     assert len(set(rated.tolist())) == 3
 
 
@@ -84,7 +84,7 @@ def test_scores_are_in_units_of_the_contrast():
         for language, pairs in PAIRS.items()
     }
     own = np.eye(4, dtype=bool)
-    assert reranker.score_scale == pytest.approx(max(of[own].mean() - of[~own].mean() for of in rated.values()))
+    assert reranker.score_scale == pytest.approx(max(item[own].mean() - item[~own].mean() for item in rated.values()))
     np.testing.assert_allclose(
         reranker.scores(QUESTION, PASSAGES), reranker.rate(QUESTION, PASSAGES) / reranker.score_scale
     )
@@ -118,11 +118,11 @@ def test_tokens_are_compared_as_colbert_does(tmp_path):
     reranker = load_reranker("tokens:all-MiniLM-L6-v2")
     plain = SentenceTransformer(str(encoder_folder("all-MiniLM-L6-v2")))
     texts = [QUESTION, *(one.titled_text for one in PASSAGES)]
-    asked, *told = [
-        torch.nn.functional.normalize(of, dim=-1)
-        for of in plain.encode(texts, output_value="token_embeddings", show_progress_bar=False)
+    asked, *shown = [
+        torch.nn.functional.normalize(item, dim=-1)
+        for item in plain.encode(texts, output_value="token_embeddings", show_progress_bar=False)
     ]
-    expected = [float((asked @ of.T).max(dim=1).values.mean()) for of in told]
+    expected = [float((asked @ item.T).max(dim=1).values.mean()) for item in shown]
     for _ in range(2):  # the second time from what was kept
         np.testing.assert_allclose(reranker.rate(QUESTION, PASSAGES), expected, atol=1e-4)
     assert int(np.argmax(expected)) == 0 and reranker.score_scale > 0.1
@@ -137,11 +137,11 @@ def test_a_multi_vector_encoder_rates_as_its_own_similarity_does(tmp_path):
     prompts = {"query": "[Q] ", "document": "[D] "}
     MultiVectorEncoder(str(bert), prompts=prompts, similarity_fn_name="meanmaxsim").save(str(folder))
     reranker, plain = load_reranker(f"tokens:{folder}"), MultiVectorEncoder(str(folder))
-    told = [plain.encode_document(one.titled_text, show_progress_bar=False) for one in PASSAGES]
-    expected = plain.similarity([plain.encode_query(QUESTION, show_progress_bar=False)], told)[0]
+    shown = [plain.encode_document(one.titled_text, show_progress_bar=False) for one in PASSAGES]
+    expected = plain.similarity([plain.encode_query(QUESTION, show_progress_bar=False)], shown)[0]
     np.testing.assert_allclose(reranker.rate(QUESTION, PASSAGES), expected, atol=1e-5)
     without_prompts = MultiVectorEncoder(str(folder), prompts={"query": "", "document": ""})
-    other = without_prompts.similarity([without_prompts.encode_query(QUESTION, show_progress_bar=False)], told)[0]
+    other = without_prompts.similarity([without_prompts.encode_query(QUESTION, show_progress_bar=False)], shown)[0]
     assert not np.allclose(other, expected, atol=1e-3), "the prompts make a difference"
 
 

@@ -68,7 +68,7 @@ def by_words():
 
 
 def rows(found):
-    return [[entry.row for entry in of] for of in found]
+    return [[entry.row for entry in item] for item in found]
 
 
 def order(scores, k):
@@ -78,8 +78,8 @@ def order(scores, k):
 def test_a_dense_search_goes_by_cosine(memory, by_key):
     found = Retriever(memory, ENCODER, Search("dense")).retrieve(QUESTIONS, 4)
     assert rows(found) == order(by_key, 4)
-    for of, scores in zip(found, by_key, strict=True):
-        for entry in of:
+    for item, scores in zip(found, by_key, strict=True):
+        for entry in item:
             assert entry.score == pytest.approx(scores[entry.row], abs=1e-6)
             assert entry.normalized_score == pytest.approx(entry.score / ENCODER.fingerprint.score_scale, rel=1e-5)
             assert entry.passage.text == TEXTS[entry.row]
@@ -87,9 +87,9 @@ def test_a_dense_search_goes_by_cosine(memory, by_key):
 
 def test_a_search_by_words_goes_by_bm25_and_finds_no_strangers(memory, by_words):
     found = Retriever(memory, ENCODER, Search("bm25")).retrieve(QUESTIONS, 7)
-    for of, scores in zip(found, by_words, strict=True):
-        assert [entry.row for entry in of] == [row for row in np.argsort(-scores, kind="stable") if scores[row] > 0]
-        np.testing.assert_allclose([entry.score for entry in of], [scores[entry.row] for entry in of], rtol=1e-5)
+    for item, scores in zip(found, by_words, strict=True):
+        assert [entry.row for entry in item] == [row for row in np.argsort(-scores, kind="stable") if scores[row] > 0]
+        np.testing.assert_allclose([entry.score for entry in item], [scores[entry.row] for entry in item], rtol=1e-5)
 
 
 def idf(term):
@@ -122,19 +122,19 @@ def test_a_hybrid_search_adds_both_scores(memory, by_key, by_words, limits, weig
     assert (by_words < limits).all()
     expected = (1 - weight) * by_key / score_scale + weight * 2 * by_words / limits
     found = Retriever(memory, ENCODER, Search("hybrid", lexical_weight=weight)).retrieve(QUESTIONS, 7)
-    for of, scores in zip(found, expected, strict=True):
-        np.testing.assert_allclose([entry.score for entry in of], -np.sort(-scores), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose([scores[entry.row] for entry in of], -np.sort(-scores), rtol=1e-4, atol=1e-5)
+    for item, scores in zip(found, expected, strict=True):
+        np.testing.assert_allclose([entry.score for entry in item], -np.sort(-scores), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose([scores[entry.row] for entry in item], -np.sort(-scores), rtol=1e-4, atol=1e-5)
 
 
 def test_ranks_are_fused_by_their_reciprocals(memory, by_key, by_words):
     found = Retriever(memory, ENCODER, Search("hybrid", fusion="ranks")).retrieve(QUESTIONS, 7)
-    for of, near, worded in zip(found, by_key, by_words, strict=True):
+    for item, near, worded in zip(found, by_key, by_words, strict=True):
         place = {row: 1 / (61 + rank) for rank, row in enumerate(np.argsort(-near, kind="stable"))}
         for rank, row in enumerate(np.argsort(-worded, kind="stable")):
             place[row] += 1 / (61 + rank) if worded[row] > 0 else 0
-        assert [entry.row for entry in of] == sorted(place, key=lambda row: (-place[row], row))
-        for entry in of:
+        assert [entry.row for entry in item] == sorted(place, key=lambda row: (-place[row], row))
+        for entry in item:
             assert entry.score == pytest.approx(place[entry.row] * 61 / 2)
 
 
@@ -145,9 +145,9 @@ def test_words_that_nobody_shares_change_nothing():
 
 def test_a_reranker_alone_orders_what_it_looks_at_and_leaves_the_rest_behind(memory, by_key):
     search = Search("dense", reranker=Shortest(), rerank_weight=1, depth=3)
-    for of, near in zip(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 6), order(by_key, 6), strict=True):
-        assert [entry.row for entry in of] == [*sorted(near[:3], key=lambda row: len(TEXTS[row])), *near[3:]]
-        assert (np.diff([entry.normalized_score for entry in of]) <= 0).all()
+    for item, near in zip(Retriever(memory, ENCODER, search).retrieve(QUESTIONS, 6), order(by_key, 6), strict=True):
+        assert [entry.row for entry in item] == [*sorted(near[:3], key=lambda row: len(TEXTS[row])), *near[3:]]
+        assert (np.diff([entry.normalized_score for entry in item]) <= 0).all()
 
 
 def test_a_reranker_is_weighed_against_the_search(memory, by_key):
@@ -189,7 +189,7 @@ def test_diverse_entries_say_different_things(memory):
 )
 def test_a_condition_holds_in_every_search(memory, settings):
     found = Retriever(memory, ENCODER, Search(**settings)).retrieve(QUESTIONS, 5, where="first >= 4")
-    assert all(entry.row >= 4 for of in found for entry in of)
+    assert all(entry.row >= 4 for item in found for entry in item)
     assert any(found)
 
 
@@ -242,10 +242,10 @@ def test_neighbours_are_joined_as_they_stand_in_the_document(manual, reach):
     memory, text = manual
     alone = memory.passages(memory.rows())
     found = Retriever(memory, ENCODER, Search(adjacent=reach)).retrieve(["Step 4 blue wheel", "red lever"], 3)
-    for of in found:
-        covered = [row for entry in of for row in (entry.joined or (entry.row,))]
-        assert len(covered) >= len(of)
-        for entry in of:
+    for item in found:
+        covered = [row for entry in item for row in (entry.joined or (entry.row,))]
+        assert len(covered) >= len(item)
+        for entry in item:
             parts = entry.joined or (entry.row,)
             assert entry.row in parts and len(parts) <= 2 * reach + 1
             assert {alone[row].title for row in parts} == {entry.passage.title}
@@ -253,7 +253,7 @@ def test_neighbours_are_joined_as_they_stand_in_the_document(manual, reach):
             if entry.passage.title == "Wheels":
                 first = text.index(alone[parts[0]].text)
                 assert entry.passage.text == text[first : first + len(entry.passage.text)]
-        places = [entry.row for entry in of]
+        places = [entry.row for entry in item]
         assert len(set(places)) == len(places)
     if reach == 50:
         assert found[0][0].passage.text == text

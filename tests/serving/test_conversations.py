@@ -15,7 +15,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.access import EVERYTHING, NOTHING, load_keys
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Message
-from memgpt_rag.serving.conversations import Conversations, joined, turn_of
+from memgpt_rag.serving.conversations import Conversations, joined, stored_turn
 
 KEYS = [
     {"key": "the-first-client-1", "name": "first", "read": ["*"]},
@@ -95,7 +95,7 @@ def test_a_streamed_turn_is_on_disk_before_the_stream_ends(served, client):
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     again = Conversations(served.settings.conversations).get("streamed", EVERYTHING, "")
     (turn,) = again.turns()
-    assert turn_of(turn) == Turn(TEXTS[2], text)
+    assert stored_turn(turn) == Turn(TEXTS[2], text)
     assert turn.metadata["about"] == "park"
 
 
@@ -180,12 +180,12 @@ def test_a_long_conversation_stays_in_order_and_in_few_files(tmp_path):
     for number in range(40):
         conversation.add(Turn(f"What is fact {number}?", f"It is {number * 7}."), "park", encoder)
     turns = Conversations(tmp_path).get("long", EVERYTHING, "").turns()
-    assert [turn_of(turn).answer for turn in turns] == [f"It is {number * 7}." for number in range(40)]
+    assert [stored_turn(turn).answer for turn in turns] == [f"It is {number * 7}." for number in range(40)]
     assert [turn.first for turn in turns] == list(range(1, 41))
     assert len(conversation.memory().manifest.segments) <= 16
-    assert [turn_of(turn) for turn in turns[-2:]] == conversation.recent()
+    assert [stored_turn(turn) for turn in turns[-2:]] == conversation.recent()
     (best,) = conversation.recalled(["What is fact 17?", "fact"], encoder, [], 1)
-    assert (turn_of(best.passage).question, best.row) == ("What is fact 17?", -18)
+    assert (stored_turn(best.passage).question, best.row) == ("What is fact 17?", -18)
     (other,) = conversation.recalled(["What is fact 17?", "fact"], encoder, ["What is fact 17?"], 1)
     assert other.row != best.row
 
@@ -206,7 +206,7 @@ def test_an_answer_that_says_nothing_is_no_part_of_the_entry(tmp_path):
         conversation.add(Turn("When does it open?", answer), "park", HashEncoder())
     texts = [turn.text for turn in conversation.turns()]
     assert texts == ["When does it open?", "When does it open?", "When does it open? — At six."]
-    assert [turn_of(turn).answer for turn in conversation.turns()] == ["", "not in memory", "At six."]
+    assert [stored_turn(turn).answer for turn in conversation.turns()] == ["", "not in memory", "At six."]
 
 
 def test_turns_and_entries_are_one_ranking_in_which_entries_keep_half(tmp_path):

@@ -141,13 +141,13 @@ def test_thousands_of_requests_leave_nothing_behind(server):
                 statuses[own.send("POST", CHAT, json.dumps(body))[0]] += 1
         return statuses
 
-    def round_of(seeds):
+    def get_round(seeds):
         with ThreadPoolExecutor(4) as pool:
             return sum(pool.map(ask, seeds), Counter())
 
-    round_of(range(4))
+    get_round(range(4))
     before, resident = left_behind(), resident_mb()
-    statuses = round_of(range(4, 12))
+    statuses = get_round(range(4, 12))
     assert set(statuses) <= {200, 429} and statuses[200] > 500
     require_nothing_left(server, before)
     assert resident_mb() - resident < 50

@@ -114,11 +114,11 @@ def require_equal(asked, expected):
         assert [one.spans for one in choice.answer.citations] == [one.spans for one in answer.citations]
 
 
-def engine_of(memories, **settings):
+def make_engine(memories, **settings):
     return Engine(memories, lambda task, choices: None, **{"max_rows": 6, "max_waiting": 64, **settings})
 
 
-def tokens_of(engine):
+def get_tokens(engine):
     """Return, for each request under way, how many tokens its rows have."""
     found = {}
     for running, _ in engine._running.values():
@@ -142,7 +142,7 @@ def test_requests_that_join_and_leave_are_answered_as_alone(memories):
         Asked(memories, "books", 3, k=2, max_tokens=1),
         Asked(memories, question=0, k=6, max_tokens=40),
     ]
-    engine, rng, waiting = engine_of(memories), random.Random(4), list(asked)
+    engine, rng, waiting = make_engine(memories), random.Random(4), list(asked)
     while waiting or not all(one.is_done for one in asked):
         if waiting and rng.random() < 0.3:
             engine.submit(waiting.pop(0).task)
@@ -159,7 +159,7 @@ def test_requests_that_join_and_leave_are_answered_as_alone(memories):
 
 def test_one_question_at_most_is_read_between_two_steps(memories):
     """Each turn gives every answer under way a token, and one new one its first, in the order of their coming."""
-    engine = engine_of(memories, max_rows=8)
+    engine = make_engine(memories, max_rows=8)
     first, *others = [Asked(memories, question=number % 4, max_tokens=50) for number in range(5)]
     engine.submit(first.task)
     engine._turn()
@@ -167,9 +167,9 @@ def test_one_question_at_most_is_read_between_two_steps(memories):
     for one in others:
         engine.submit(one.task)
     for turn in range(4):
-        before = tokens_of(engine)
+        before = get_tokens(engine)
         engine._turn()
-        after = tokens_of(engine)
+        after = get_tokens(engine)
         assert all(after[task][0] == rows[0] + 1 for task, rows in before.items())
         # The question of one more was read, and it took part in the step at once.
         assert {task for task in after if task not in before} == {others[turn].task}
@@ -177,20 +177,20 @@ def test_one_question_at_most_is_read_between_two_steps(memories):
 
 
 def test_a_first_token_does_not_wait_for_the_last_of_others(memories):
-    engine = engine_of(memories)
+    engine = make_engine(memories)
     long, short = Asked(memories, max_tokens=400), Asked(memories, "books", 1, max_tokens=3)
     engine.submit(long.task)
     engine._turn()
     engine.submit(short.task)
     while not short.is_done:
         engine._turn()
-    (rows,) = tokens_of(engine).values()
+    (rows,) = get_tokens(engine).values()
     assert rows[0] < 10
     assert not long.is_done
 
 
 def test_requests_wait_in_their_order_for_rows(memories):
-    engine = engine_of(memories, max_rows=3)
+    engine = make_engine(memories, max_rows=3)
     many = [Asked(memories, choices=choices, max_tokens=4, temperature=1.0) for choices in (2, 3, 1)]
     for one in many:
         engine.submit(one.task)
@@ -203,7 +203,7 @@ def test_requests_wait_in_their_order_for_rows(memories):
 
 
 def test_who_goes_or_is_late_frees_the_row_at_the_next_step(memories):
-    engine = engine_of(memories)
+    engine = make_engine(memories)
     stays, goes = Asked(memories, max_tokens=30), Asked(memories, question=1, max_tokens=400)
     late = Asked(memories, question=2, max_tokens=400)
     for one in (stays, goes, late):
@@ -212,7 +212,7 @@ def test_who_goes_or_is_late_frees_the_row_at_the_next_step(memories):
     goes.task.cancel()
     late.task.deadline = 0.0
     engine._turn()
-    assert set(tokens_of(engine)) == {stays.task}
+    assert set(get_tokens(engine)) == {stays.task}
     assert late.choices[0].row.finish_reason == "length"
     while not stays.is_done:
         engine._turn()
@@ -221,7 +221,7 @@ def test_who_goes_or_is_late_frees_the_row_at_the_next_step(memories):
 
 def test_a_request_that_fails_leaves_the_others_as_they_are(memories, monkeypatch):
     """One fails when its question is read, one in the middle of its answer, and one when its entries are searched."""
-    engine = engine_of(memories)
+    engine = make_engine(memories)
     good, long = Asked(memories, max_tokens=20), Asked(memories, context="word " * 9000)
     broken, unfound = Asked(memories, question=1, choices=2, max_tokens=20), Asked(memories, where="year >= ")
     for one in (good, broken, long, unfound):
@@ -246,7 +246,7 @@ def test_a_request_that_fails_leaves_the_others_as_they_are(memories, monkeypatc
 
 
 def test_a_pass_that_fails_ends_what_took_part_and_nothing_later(memories, monkeypatch):
-    engine = engine_of(memories)
+    engine = make_engine(memories)
     first, second = Asked(memories), Asked(memories, question=1)
     engine.submit(first.task)
     engine._turn()
@@ -263,7 +263,7 @@ def test_a_pass_that_fails_ends_what_took_part_and_nothing_later(memories, monke
 
 def test_the_search_of_a_request_is_its_own(memories):
     """What a request asks for does not become the memory's default."""
-    engine, asked = engine_of(memories), Asked(memories)
+    engine, asked = make_engine(memories), Asked(memories)
     before = asked.task.memory.rag.retriever.search
     asked.task.search = Search(diversity=0.3)
     asked.task.tells_found = True
@@ -285,17 +285,17 @@ def test_a_memory_without_sparse_vectors_is_served_beside_one_that_has_them(memo
         served.open(name)
     one, other = (served.opened(name) for name in served)
     assert (one.search.kind, other.search.kind) == ("sparse", "dense") and not served.faults
-    (query,), (told,) = letters.encode_queries([TEXTS[1]]), letters.encode_passages([TEXTS[1]])
-    found = served.retrieve(one, TEXTS[1], 9, None, served.search_of(one, None))
+    (query,), (shown,) = letters.encode_queries([TEXTS[1]]), letters.encode_passages([TEXTS[1]])
+    found = served.retrieve(one, TEXTS[1], 9, None, served.memory_search(one, None))
     scores = {entry.passage.text: entry.score for entry in found}
-    assert scores[TEXTS[1]] == pytest.approx(sum(weight * told[name] for name, weight in query.items()))
+    assert scores[TEXTS[1]] == pytest.approx(sum(weight * shown[name] for name, weight in query.items()))
     with pytest.raises(ApiError, match="^books has no sparse vectors; add them with: memgpt-index sparse books "):
-        served.search_of(other, "sparse")
+        served.memory_search(other, "sparse")
 
 
 def test_what_cannot_begin_in_its_time_is_refused_at_once(memories):
     """Those that wait would take all of it: the client learns now when to come again, not at its deadline."""
-    engine = engine_of(memories)
+    engine = make_engine(memories)
     engine._seconds_per_task = 4.0
     for _ in range(3):
         engine.submit(Asked(memories, deadline=time.monotonic() + 100).task)
@@ -306,7 +306,7 @@ def test_what_cannot_begin_in_its_time_is_refused_at_once(memories):
 
 
 def test_what_comes_while_the_engine_stops_is_refused(memories):
-    engine = engine_of(memories, max_rows=1)
+    engine = make_engine(memories, max_rows=1)
     running, waiting = Asked(memories, max_tokens=400), Asked(memories)
     engine.submit(running.task)
     engine._turn()

@@ -178,8 +178,8 @@ def test_the_log_has_a_line_for_each_request_without_texts_or_keys(locked, caplo
     assert headers["x-request-id"] == "mine-1"
     wait_until(lambda: any(record.getMessage() == "request" for record in caplog.records))
     lines = [JsonLines().format(record) for record in caplog.records]
-    told = next(line for line in map(json.loads, lines) if line.get("request") == "mine-1")
-    assert (told["status"], told["path"], told["client"]) == (200, CHAT, "reader")
+    shown = next(line for line in map(json.loads, lines) if line.get("request") == "mine-1")
+    assert (shown["status"], shown["path"], shown["client"]) == (200, CHAT, "reader")
     assert all(secret not in line and READER not in line for line in lines)
 
 

@@ -50,13 +50,13 @@ def test_answers_are_those_in_python_with_the_address_of_each_step(server):
     expected = [answer_by_paths(rag, finder, [one], AskOptions(k=3, max_new_tokens=8))[0] for one in QUESTIONS]
     for number, (one, other) in enumerate(zip(found["data"], expected, strict=True)):
         assert (one["object"], one["index"]) == ("graph.answer", number)
-        told = other.to_dict()
+        shown = other.to_dict()
         assert {name: one[name] for name in ("question", "text", "end")} == {
-            name: told[name] for name in ("question", "text", "end")
+            name: shown[name] for name in ("question", "text", "end")
         }
-        assert [step["id"] for step in one["steps"]] == [step["id"] for step in told["steps"]]
+        assert [step["id"] for step in one["steps"]] == [step["id"] for step in shown["steps"]]
         assert [step["share"] for step in one["steps"]] == pytest.approx(
-            [step["share"] for step in told["steps"]], abs=1e-4
+            [step["share"] for step in shown["steps"]], abs=1e-4
         )
         for step in one["steps"]:
             assert step["url"].startswith(f"{served.url}/view/countries?entry=triple%23")

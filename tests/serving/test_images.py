@@ -43,8 +43,8 @@ def test_words_find_pictures_whose_addresses_show_them(server):
     (expected,) = searches.by_texts(["blue again"], 2)
     for number, (one, other) in enumerate(zip(found["data"], expected, strict=True)):
         assert (one["object"], one["index"]) == ("image.result", number)
-        told = other.to_dict()
-        assert {name: one[name] for name in told} == {**told, "score": pytest.approx(told["score"], abs=1e-6)}
+        shown = other.to_dict()
+        assert {name: one[name] for name in shown} == {**shown, "score": pytest.approx(shown["score"], abs=1e-6)}
     with urllib.request.urlopen(found["data"][0]["picture"], timeout=10) as got:
         assert (got.headers["content-type"], got.read()) == (
             "image/png",

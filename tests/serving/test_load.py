@@ -30,7 +30,7 @@ def send(server, **settings):
     return connection
 
 
-def status_of(connection):
+def get_status(connection):
     response = connection.getresponse()
     response.read()
     connection.close()
@@ -54,7 +54,7 @@ def test_what_cannot_wait_is_told_when_to_come_again(server):
             server.client().chat.completions.create(**BODY)
         assert int(refused.value.response.headers["retry-after"]) >= 1
     for connection in waiting:
-        assert status_of(connection) == 200
+        assert get_status(connection) == 200
     assert server.service.engine.waiting == 0
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_goes_while_it_waits_is_forgotten(server, stream):
         (task, _) = server.service.engine._waiting
         gone.close()
         wait_until(lambda: task.cancelled)
-    assert status_of(stays) == 200
+    assert get_status(stays) == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -100,7 +100,7 @@ def test_a_request_that_waits_too_long_is_refused(tmp_path):
 
 
 def test_one_bad_request_does_not_spoil_the_others(server):
-    """It is told what is wrong with it, and the others are answered."""
+    """It hears what is wrong with it, and the others are answered."""
     long = [{"role": "user", "content": "word " * 3000}]
     with ThreadPoolExecutor(3) as pool, server.held():
         client = server.client()

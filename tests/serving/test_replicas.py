@@ -14,8 +14,8 @@ from pathlib import Path
 
 import openai
 import pytest
-from commands import environment, refused, run, words_of
-from served import client_of, free_port, saved_models, wait_until, wait_until_ready
+from commands import environment, get_words, refused, run
+from served import free_port, make_client, saved_models, wait_until, wait_until_ready
 
 MARK = "MEMGPT_RAG_TEST"
 
@@ -34,12 +34,12 @@ class Replicated:
         pytest.importorskip("aiohttp", reason="needs the extra serve-ray")
         self.port, self.mark, self.log = free_port(), uuid.uuid4().hex, log
         options = ["--engine", "ray", "--replicas", str(count), "--port", str(self.port), "--no-cache"]
-        command = words_of("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *models)
+        command = get_words("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *models)
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 command, env={**environment(), MARK: self.mark}, stderr=file, start_new_session=True
             )
-        self.client = client_of(self.port)
+        self.client = make_client(self.port)
 
     def wait_until_ready(self) -> None:
         wait_until_ready(self.process, self.port, self.log)

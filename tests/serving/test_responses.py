@@ -116,9 +116,9 @@ def test_a_response_goes_on_from_the_one_before_it(client):
 def test_only_what_was_kept_can_be_gone_on_from(client):
     with pytest.raises(
         openai.NotFoundError, match=r"no response 'resp_none' of yours; the latest 1,000 are kept"
-    ) as told:
+    ) as shown:
         client.responses.create(**ASKED, previous_response_id="resp_none")
-    assert told.value.code == "response_not_found"
+    assert shown.value.code == "response_not_found"
     unkept = client.responses.create(**ASKED, store=False)
     with pytest.raises(openai.NotFoundError):
         client.responses.create(**ASKED, previous_response_id=unkept.id)

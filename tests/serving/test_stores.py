@@ -115,8 +115,8 @@ def test_an_upload_is_indexed_asked_searched_and_deleted(client, server):
     ).data
     assert (found[0].file_id, found[0].filename) == (file.id, "park.md")
     assert "kite" in found[0].content[0].text
-    told = "\n".join(part.text for part in client.vector_stores.files.content(file.id, vector_store_id=store.id))
-    assert "40 yuan" in told and "kite" in told
+    shown = "\n".join(part.text for part in client.vector_stores.files.content(file.id, vector_store_id=store.id))
+    assert "40 yuan" in shown and "kite" in shown
     answer = client.chat.completions.create(
         model=store.id, messages=[{"role": "user", "content": "Who may borrow a kite?"}], max_tokens=3
     )

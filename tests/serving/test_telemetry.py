@@ -40,7 +40,7 @@ def ask(server, **more):
     return server.client().chat.completions.create(model="park", messages=messages, max_tokens=5, **more)
 
 
-def spans_of(exporter):
+def entry_spans(exporter):
     """The span of the only answer, and its stages in order."""
     wait_until(lambda: any(span.name.startswith("chat ") for span in exporter.get_finished_spans()))
     spans = exporter.get_finished_spans()
@@ -54,7 +54,7 @@ def spans_of(exporter):
 def test_a_span_says_what_the_response_says(observed):
     server, exporter = observed
     completion = ask(server, seed=7, stop=["!"], extra_headers={"traceparent": f"00-{TRACE:032x}-{PARENT:016x}-01"})
-    chat, stages = spans_of(exporter)
+    chat, stages = entry_spans(exporter)
     assert (chat.context.trace_id, chat.parent.span_id) == (TRACE, PARENT), "it belongs to the client's trace"
     said, usage = dict(chat.attributes), completion.usage
     assert said["gen_ai.usage.input_tokens"] == usage.prompt_tokens
@@ -76,10 +76,10 @@ def test_a_span_says_what_the_response_says(observed):
 def test_streams_and_responses_have_one_span_each(observed):
     server, exporter = observed
     list(ask(server, stream=True))
-    chat, stages = spans_of(exporter)
+    chat, stages = entry_spans(exporter)
     assert "error.type" not in chat.attributes and len(stages) == len(STAGES)
     server.client().responses.create(model="park", input=QUESTION, max_output_tokens=5)
-    chat, stages = spans_of(exporter)
+    chat, stages = entry_spans(exporter)
     assert "error.type" not in chat.attributes and len(stages) == len(STAGES)
 
 
@@ -88,12 +88,12 @@ def test_a_client_that_goes_and_a_request_that_fails_end_their_spans(observed):
     with server.held():
         with pytest.raises(openai.APITimeoutError):
             ask(server, timeout=1.0)
-        chat, stages = spans_of(exporter)
+        chat, stages = entry_spans(exporter)
     assert (chat.attributes["error.type"], stages) == ("client_gone", [])
     with pytest.raises(openai.BadRequestError, match="colour") as failed:
         ask(server, extra_body={"memory": {"filter": "colour == 1"}})
     assert failed.value.status_code == 400
-    chat, stages = spans_of(exporter)
+    chat, stages = entry_spans(exporter)
     assert chat.status.status_code is StatusCode.ERROR and "colour" in chat.status.description
     assert stages == []
 
@@ -102,7 +102,7 @@ def test_texts_are_in_a_span_where_that_is_asked_for(tmp_path):
     server, exporter = served_with(tmp_path, with_texts=True)
     with server:
         completion = ask(server)
-        chat, _ = spans_of(exporter)
+        chat, _ = entry_spans(exporter)
     (asked,), (answered,) = (json.loads(chat.attributes[f"gen_ai.{way}.messages"]) for way in ("input", "output"))
     assert asked == {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
     assert answered["parts"][0]["content"] == completion.choices[0].message.content

@@ -45,12 +45,12 @@ def test_results_are_those_of_the_translator(server):
     expected = translator.translate(TEXTS, None, Glossary([SentencePair(TERMS)]))
     for number, (one, other) in enumerate(zip(found["data"], expected, strict=True)):
         assert (one["object"], one["index"]) == ("translation", number)
-        told = other.to_dict()
+        shown = other.to_dict()
         assert {name: one[name] for name in ("translation", "target_language", "exact", "terms")} == {
-            name: told[name] for name in ("translation", "target_language", "exact", "terms")
+            name: shown[name] for name in ("translation", "target_language", "exact", "terms")
         }
         assert [pair["share"] for pair in one["pairs"]] == pytest.approx(
-            [pair["share"] for pair in told["pairs"]], abs=1e-4
+            [pair["share"] for pair in shown["pairs"]], abs=1e-4
         )
     assert found["data"][1]["exact"] and found["data"][0]["terms"][0]["respected"]
     (one,) = translate(served, model="pairs", input=TEXTS[0], to="zh")["data"]

@@ -34,5 +34,5 @@ def test_subjects_and_objects_are_words_of_the_text_and_no_triple_is_told_twice(
         assert all(
             word in words for triple in found for end in ("subject", "object") for word in triple[end].split()[1:-1]
         )
-    told = [tuple(map(str.casefold, map(str, triple.values()))) for triple in found]
-    assert len(told) == len(set(told))
+    shown = [tuple(map(str.casefold, map(str, triple.values()))) for triple in found]
+    assert len(shown) == len(set(shown))

@@ -24,7 +24,7 @@ from memgpt_rag.retrieval.retriever import Retriever
 from memgpt_rag.tasks.graph.ask import answer_by_paths, joined, read_paths
 from memgpt_rag.tasks.graph.build import build_graph_memory
 from memgpt_rag.tasks.graph.export import around, to_networkx, to_svg, write_graph
-from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, end_of, links_of
+from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, path_end, read_links
 from memgpt_rag.tasks.graph.paths import Path, PathFinder
 from memgpt_rag.tasks.graph.read import read_triples
 
@@ -65,18 +65,18 @@ def test_a_question_over_two_hops_follows_the_entity_that_the_first_entry_names(
     question = "What is the continent of the country with the country code ESP?"
     best = finder.paths(question, 1)[0]
     assert texts(best) == ["The country code of Spain is ESP.", "The continent of Spain is Europe."]
-    assert end_of(question, best) == "Europe"
+    assert path_end(question, best) == "Europe"
     question = "首都是巴黎的国家使用什么货币？"
     best = finder.paths(question, 1)[0]
     assert texts(best) == ["法国的首都是巴黎。", "法国的货币是欧元。"]
-    assert end_of(question, best) == "欧元"
+    assert path_end(question, best) == "欧元"
 
 
 def test_a_question_over_one_hop_is_answered_by_one_entry(finder):
     for question, end in [("What is the capital of Peru?", "Lima"), ("Lima is the capital of which place?", "Peru")]:
         (best, *_) = read_paths(finder.paths(question, 20), 3)
         assert texts(best) == ["The capital of Peru is Lima."]
-        assert end_of(question, best) == end
+        assert path_end(question, best) == end
 
 
 def test_no_path_is_longer_than_asked_and_none_visits_an_entry_twice(memory):
@@ -128,7 +128,7 @@ def test_names_in_a_passage_lead_to_the_passages_that_hold_them(tmp_path):
         PathFinder(retriever, NameLinks(memory))
     add_lexical_index(memory)
     memory = Memory.open(tmp_path / "memory")
-    assert isinstance(links_of(memory), NameLinks)
+    assert isinstance(read_links(memory), NameLinks)
     path = Path((0,), tuple(memory.passages([0])), 0.0)
     assert set(NameLinks(memory).follow("Who won?", path)) >= {1, 3} and 2 not in NameLinks(memory).follow(
         "Who won?", path
@@ -137,7 +137,7 @@ def test_names_in_a_passage_lead_to_the_passages_that_hold_them(tmp_path):
     assert any(
         path.rows == (0, 1, 2) for path in finder.paths("Where did the winner of the Harbor Prize grow up?", 100)
     )
-    assert end_of("Who won?", path) is None
+    assert path_end("Who won?", path) is None
     with pytest.raises(MismatchError, match="no column 'language', as one of triples has"):
         TripleLinks(memory)
 
@@ -156,8 +156,8 @@ def test_an_answer_rests_on_a_path_whose_steps_share_its_attention(memory, finde
         assert " ".join(step.passage.text for step in one.steps) == cited.passage.text
         assert sum(step.share for step in one.steps) == pytest.approx(cited.share)
         assert one.end == end  # one path is far better than the others
-    (told,) = answer_by_paths(rag, finder, questions[:1], AskOptions("prompt", 3, max_new_tokens=4))
-    assert told.steps == tuple(step.__class__(step.passage, None) for step in answered[0].steps)
+    (shown,) = answer_by_paths(rag, finder, questions[:1], AskOptions("prompt", 3, max_new_tokens=4))
+    assert shown.steps == tuple(step.__class__(step.passage, None) for step in answered[0].steps)
     with pytest.raises(ValueError, match="A question is empty; ask something"):
         answer_by_paths(rag, finder, [" "])
     (nothing,) = answer_by_paths(rag, finder, ["？！"], AskOptions(k=3, max_new_tokens=4))
@@ -228,7 +228,7 @@ def test_the_keepers_phone_is_found_over_two_hops_in_both_languages(tmp_path, e5
     pytest.importorskip("rdflib", reason="the extra `graph` is missing")
     build_graph_memory(read_triples([PARK]), tmp_path / "memory", e5)
     rag = RAG(Memory.open(tmp_path / "memory"), e5, gemma)
-    finder = PathFinder(rag.retriever, links_of(rag.retriever.memory))
+    finder = PathFinder(rag.retriever, read_links(rag.retriever.memory))
     questions = ["What is the phone number of the keeper of the East Pier?", "柳树茶馆的管理员的电话号码是什么？"]
     english, chinese = answer_by_paths(rag, finder, questions, AskOptions(k=3, max_new_tokens=8))
     assert (english.end, chinese.end) == ("555-0142", "555-0142")
@@ -245,11 +245,11 @@ def test_commands_check_and_refuse(tmp_path):
     done = run("memgpt-rag", "graph", "check", "b.csv", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "0 contradictions in 1 triple.\n")
     assert "is no file of triples by its name" in refused("memgpt-rag", "graph", "check", tmp_path / "a.txt")
-    told = refused("memgpt-rag", "graph", "build", tmp_path / "none.csv", "--memory", tmp_path / "memory")
-    assert "none.csv cannot be read" in told and not (tmp_path / "memory").exists()
+    shown = refused("memgpt-rag", "graph", "build", tmp_path / "none.csv", "--memory", tmp_path / "memory")
+    assert "none.csv cannot be read" in shown and not (tmp_path / "memory").exists()
     Memory.create(tmp_path / "plain", ["Boats cost 40 yuan."], HashEncoder())
     arguments = ("--memory", tmp_path / "plain")
     assert "has no lexical index; add an index with" in refused("memgpt-rag", "graph", "ask", "Boats?", *arguments)
     assert "QUESTION is empty" in refused("memgpt-rag", "graph", "ask", " ", *arguments, status=2)
-    told = refused("memgpt-rag", "graph", "export", *arguments, "--output", tmp_path / "a.svg")
-    assert "as one of triples has" in told
+    shown = refused("memgpt-rag", "graph", "export", *arguments, "--output", tmp_path / "a.svg")
+    assert "as one of triples has" in shown

@@ -136,21 +136,21 @@ def test_the_commands_train_build_and_search(tmp_path):
     (tmp_path / "images" / "some.jsonl").write_text("\n".join(lines[:12]), encoding="utf-8")
     pairs = str(tmp_path / "images" / "some.jsonl")
 
-    def told(*arguments: str) -> str:
+    def shown(*arguments: str) -> str:
         result = run.invoke(main, ["images", *arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output
 
-    assert "Of 12 that it was trained on" in told("train", pairs, "--output", encoder, "--epochs", "4", "--no-cache")
-    assert told("build", pairs, "--memory", memory, "--encoder", encoder) == f"12 pictures in {memory}, version 1.\n"
+    assert "Of 12 that it was trained on" in shown("train", pairs, "--output", encoder, "--epochs", "4", "--no-cache")
+    assert shown("build", pairs, "--memory", memory, "--encoder", encoder) == f"12 pictures in {memory}, version 1.\n"
     name = ["--memory", memory, "--encoder", encoder]
     ring = str(ROOT / "examples" / "images" / "shapes" / "green-ring.png")
-    alike = json.loads(told("search", "--picture", ring, *name, "-k", "1", "--json"))
+    alike = json.loads(shown("search", "--picture", ring, *name, "-k", "1", "--json"))
     assert (alike["place"], alike["text"]) == ("shapes/green-ring.png, picture 1", "a green ring") and alike[
         "score"
     ] > 0.999
-    lines = told("search", "一个红色的圆形", *name, "-k", "3").splitlines()
+    lines = shown("search", "一个红色的圆形", *name, "-k", "3").splitlines()
     assert len(lines) == 3 and all(line.count("\t") == 2 for line in lines)
-    assert len(told("search", "--picture", ring, "--words", *name, "-k", "4").splitlines()) == 4
+    assert len(shown("search", "--picture", ring, "--words", *name, "-k", "4").splitlines()) == 4
     refused = run.invoke(main, ["images", "search", "red", "--memory", memory])
     assert refused.exit_code == 1 and "a memory alone cannot choose what is loaded here" in refused.output

@@ -63,14 +63,14 @@ def test_a_term_that_the_memory_translates_otherwise_is_reported(translator):
 def test_one_pair_in_memory_is_read_as_it_would_be_in_the_prompt(memory):
     translator = Translator(memory, HashEncoder(), TinyReader()(), k=1)
     model, text = translator.model, "a red boat"
-    (told,) = translator.translate([text], "zh")
-    (pair,) = told.pairs
+    (shown,) = translator.translate([text], "zh")
+    (pair,) = shown.pairs
     before = [*model.prefix_ids, *translator.pair_ids(pair.found), *translator.text_ids(text, "zh")]
     most = translating.most_tokens([translator.text_ids(text, "zh")])
     ids = torch.tensor([before])
     output = model.generate(ids, max_new_tokens=most, do_sample=False, begin_suppress_tokens=[ord("\n") + 3])
     expected = model.tokenizer.decode(output[0, len(before) :], skip_special_tokens=True)
-    assert told.translation == expected.partition("\n")[0].strip()
+    assert shown.translation == expected.partition("\n")[0].strip()
     assert pair.share == 1
 
 

@@ -30,11 +30,11 @@ from memgpt_rag.training.adapter import (
     AdapterTrainer,
     distillation_loss,
     last_checkpoint,
+    make_teacher,
     require_new,
-    teacher_of,
     train_adapter,
 )
-from memgpt_rag.training.adapter_examples import adapter_examples_of, holds
+from memgpt_rag.training.adapter_examples import holds, make_adapter_examples
 from memgpt_rag.training.answer_likelihood import answer_logits, answer_losses
 
 SMALL = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 3, "disable_tqdm": True, "learning_rate": 1e-2}
@@ -52,7 +52,7 @@ def rag(folder) -> RAG:
 
 def test_every_question_has_its_passage_or_is_to_say_that_it_is_not_in_memory(rag):
     many = [replace(example, question=f"{example.question} {turn}") for turn in range(25) for example in asked(rag)]
-    examples = adapter_examples_of(many, 3)
+    examples = make_adapter_examples(many, 3)
     without = [one for one in examples if one.gold is None]
     assert len(examples) == 200
     assert 0.15 <= len(without) / len(examples) <= 0.20
@@ -69,17 +69,17 @@ def test_every_question_has_its_passage_or_is_to_say_that_it_is_not_in_memory(ra
         else:
             assert holding == [one.gold]
             assert one.example.answer == before.answer
-    assert adapter_examples_of(many, 3) == examples
-    assert adapter_examples_of(many, 3, seed=1) != examples
+    assert make_adapter_examples(many, 3) == examples
+    assert make_adapter_examples(many, 3, seed=1) != examples
 
 
 def test_the_language_of_the_question_says_how_it_is_told_and_what_no_entry_holds_is_left_out(rag):
     first, second, *_ = asked(rag)
     chinese = replace(first, question="安的帽子是什么颜色？")
-    (one,) = adapter_examples_of([chinese, replace(second, answer="plaid")], 3, unanswerable=0.9)
+    (one,) = make_adapter_examples([chinese, replace(second, answer="plaid")], 3, unanswerable=0.9)
     assert (one.example.question, one.example.answer, one.gold) == (chinese.question, NOT_IN_MEMORY["zh"], None)
     with pytest.raises(ValueError, match="unanswerable is 1; expected a share from 0 up to"):
-        adapter_examples_of([first], 3, unanswerable=1)
+        make_adapter_examples([first], 3, unanswerable=1)
 
 
 def test_distillation_equals_the_divergence_by_hand():
@@ -87,8 +87,11 @@ def test_distillation_equals_the_divergence_by_hand():
     mine, theirs = ([torch.randn(tokens, 7, generator=generator) for tokens in (3, 5)] for _ in range(2))
     for got, reading, prompted in zip(distillation_loss(mine, theirs), mine, theirs, strict=True):
         by_hand = 0.0
-        for of_reading, of_prompted in zip(reading.double(), prompted.double(), strict=True):
-            p, q = of_prompted.exp() / of_prompted.exp().sum(), of_reading.exp() / of_reading.exp().sum()
+        for reading_values, prompted_values in zip(reading.double(), prompted.double(), strict=True):
+            p, q = (
+                prompted_values.exp() / prompted_values.exp().sum(),
+                reading_values.exp() / reading_values.exp().sum(),
+            )
             by_hand += sum(float(p[i] * (p[i] / q[i]).log()) for i in range(7)) / len(reading)
         assert float(got) == pytest.approx(by_hand, rel=1e-5)
     assert distillation_loss(mine, mine).tolist() == pytest.approx([0, 0], abs=1e-6)
@@ -101,8 +104,8 @@ def test_unanswerable_questions_come_spread_over_the_training_not_all_at_once(ra
         rag,
         add_adapter(rag.model),
         settings,
-        teacher=teacher_of(rag),
-        train_dataset=adapter_examples_of(many, 3, seed=0),
+        teacher=make_teacher(rag),
+        train_dataset=make_adapter_examples(many, 3, seed=0),
     )
     order = [one.gold is None for batch in trainer.get_train_dataloader() for one in batch["examples"]]
     assert sum(order) == 36
@@ -112,11 +115,11 @@ def test_unanswerable_questions_come_spread_over_the_training_not_all_at_once(ra
 @pytest.mark.parametrize("preset", ["quality", "compact"])
 def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, tmp_path, preset):
     rag.model.config = general_preset(preset)
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     adapter = add_adapter(rag.model)
     settings = training.Arguments(str(tmp_path), use_cpu=True, report_to=[], remove_unused_columns=False)
     trainer = AdapterTrainer(
-        rag, adapter, settings, teacher=teacher_of(rag), distillation_weight=0.5, answer_weight=2.0, end_weight=0.25
+        rag, adapter, settings, teacher=make_teacher(rag), distillation_weight=0.5, answer_weight=2.0, end_weight=0.25
     )
     expected = []
     with torch.no_grad():
@@ -127,8 +130,8 @@ def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, t
                 said, ending = rag.prompt.answer_ids(one.example.question, one.example.answer)
                 # The passage as tokens of the prompt, behind the prefix; the same decoder, which has no adapter here.
                 prompt = [*rag.prompt.prefix_ids, *rag.prompt.question_row(one.example.question, [one.gold.passage])]
-                told = rag.model.writer(torch.tensor([[*prompt, *said, *ending]])).logits[0, len(prompt) - 1 : -1]
-                loss += 0.5 * float(distillation_loss(answer_logits(rag, [one.example])[0], [told]))
+                shown = rag.model.writer(torch.tensor([[*prompt, *said, *ending]])).logits[0, len(prompt) - 1 : -1]
+                loss += 0.5 * float(distillation_loss(answer_logits(rag, [one.example])[0], [shown]))
             expected.append(loss)
         batch = {"examples": examples}
         got, outputs = trainer.compute_loss(adapter, batch, return_outputs=True)
@@ -140,7 +143,7 @@ def test_the_loss_of_a_batch_is_answers_and_distance_question_by_question(rag, t
 def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(folder, tmp_path):
     rag = open_rag(folder)
     rag.answer("What is the hat of Ann like?", AskOptions(max_new_tokens=2))  # states read before training serve it
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     tuning = train_adapter(
         rag, examples, examples, tmp_path, AdapterOptions(evaluations=4), num_train_epochs=12, **SMALL
     )
@@ -157,21 +160,21 @@ def test_training_lowers_the_loss_and_what_is_kept_reads_like_what_was_trained(f
     again = open_rag(folder)
     load_reader(again.model, tmp_path)
     with torch.no_grad():
-        parts = [answer_losses(one, [of.example for of in examples]) for one in (rag, again)]
+        parts = [answer_losses(one, [item.example for item in examples]) for one in (rag, again)]
         with again.model.reading_with(again.model.writer):
-            untrained = answer_losses(again, [of.example for of in examples])
+            untrained = answer_losses(again, [item.example for item in examples])
     assert torch.allclose(parts[0][0], parts[1][0], atol=1e-4)  # states of other batches round otherwise
     assert parts[1][0].mean() < untrained[0].mean()
 
 
 def test_the_loss_held_out_is_the_mean_over_questions_though_batches_differ_in_size(rag, tmp_path):
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     tuning = train_adapter(rag, examples, examples, tmp_path, AdapterOptions(evaluations=1), max_steps=1, **SMALL)
     trainer = AdapterTrainer(
         rag,
         add_adapter(rag.model),
         training.Arguments(str(tmp_path), use_cpu=True, report_to=[]),
-        teacher=teacher_of(rag),
+        teacher=make_teacher(rag),
     )
     with torch.no_grad():
         losses = [float(trainer.compute_loss(None, {"examples": [one]})) for one in examples]
@@ -182,7 +185,7 @@ def test_states_on_disk_are_taken_and_would_be_written_again_byte_by_byte_after_
     before, after = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("before", "after"))
     compute_states(before, open_rag(folder).model, dtype="fp32")
     rag = open_rag(before)
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     assert (
         train_adapter(
             rag, examples, examples, tmp_path / "reader", AdapterOptions(evaluations=1), max_steps=6, **SMALL
@@ -205,7 +208,7 @@ def test_states_on_disk_are_taken_and_would_be_written_again_byte_by_byte_after_
 
 
 def test_training_stops_when_what_is_held_out_gets_no_better(rag, tmp_path):
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     # Held-out answers are other than those trained on, so that they get worse.
     held_out = [replace(one, example=replace(one.example, answer="QZX~^|")) for one in examples]
     tuning = train_adapter(rag, examples, held_out, tmp_path, AdapterOptions(evaluations=20,patience=2,distillation_weight=0.0,end_weight=0.0), num_train_epochs=20, **SMALL)  # fmt: skip
@@ -230,7 +233,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(folder, tmp_path, monke
     options = AdapterOptions(evaluations=4, dropout=0.2)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     rag = open_rag(folder)
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     through = train_adapter(rag, examples, examples, whole, options, **settings)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training, "Curve", InterruptedCurve)
@@ -250,7 +253,7 @@ def test_accumulated_gradients_are_those_of_a_large_batch(folder, tmp_path):
     adapters = []
     for batch, accumulated in ((4, 1), (2, 2)):
         rag = open_rag(folder)
-        examples = adapter_examples_of(asked(rag), 3)
+        examples = make_adapter_examples(asked(rag), 3)
         # Adam and clipping forgive a gradient that is twice as large; plain descent does not.
         settings = {**SMALL, "optim": "sgd", "max_grad_norm": 0.0, "gradient_accumulation_steps": accumulated}
         settings["per_device_train_batch_size"] = batch
@@ -270,7 +273,7 @@ def test_a_decoder_in_bf16_learns_with_an_adapter_in_fp32(folder, tmp_path):
     rag = open_rag(folder)
     rag.model.decoder.to(torch.bfloat16)
     rag = RAG(rag.retriever.memory, HashEncoder(), MemoryDecoder(rag.model.decoder, rag.model.tokenizer))
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     tuning = train_adapter(rag, examples, examples, tmp_path, AdapterOptions(evaluations=2), max_steps=8, **SMALL)
     assert tuning.after < tuning.before
     assert {tensor.dtype for tensor in load_file(tmp_path / "adapter_model.safetensors").values()} == {torch.float32}
@@ -278,7 +281,7 @@ def test_a_decoder_in_bf16_learns_with_an_adapter_in_fp32(folder, tmp_path):
 
 
 def test_nothing_to_learn_from_or_to_go_on_from_is_told(rag, tmp_path):
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     with pytest.raises(ValueError, match="There are 8 examples and 0 held out; give at least one of each"):
         train_adapter(rag, examples, [], tmp_path)
     with pytest.raises(ModelError, match="holds no checkpoint to go on from; train without --resume"):

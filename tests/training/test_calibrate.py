@@ -31,7 +31,7 @@ KNOWN = [
 @pytest.fixture
 def examples(rag):
     found = rag.retriever.retrieve([question for question, _ in KNOWN], 2)
-    return [Example(question, answer, of) for (question, answer), of in zip(KNOWN, found, strict=True)]
+    return [Example(question, answer, item) for (question, answer), item in zip(KNOWN, found, strict=True)]
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_the_gold_share_is_the_attention_that_citations_count(reader, examples):
             reader.model(torch.tensor([so_far]), memory=attended)
             masses.append(attended.entry_mass()[0])
             so_far.append(token)
-        of_first, of_second = (sum(of) for of in zip(*masses, strict=True))
-        assert loss == pytest.approx(-math.log(of_second / (of_first + of_second)), abs=2e-3)
+        first_values, second_values = (sum(item) for item in zip(*masses, strict=True))
+        assert loss == pytest.approx(-math.log(second_values / (first_values + second_values)), abs=2e-3)
 
 
 def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader, examples):

@@ -21,23 +21,23 @@ def tokens(chunks: int) -> np.ndarray:
 @pytest.mark.parametrize("block", [1, 5, 1024])
 @pytest.mark.parametrize("recent", [0, 1, 2])
 def test_neighbors_equal_a_search_by_hand(block, recent):
-    of_chunks = vectors(20)
-    found = earlier_neighbors(of_chunks, 2, WINDOW, recent=recent, block=block)
+    chunk_counts = vectors(20)
+    found = earlier_neighbors(chunk_counts, 2, WINDOW, recent=recent, block=block)
     for chunk in range(20):
         begins = chunk - chunk % WINDOW
         latest = [begins - 2 * pair for pair in range(1, recent + 1)]
         candidates = [other for other in range(20) if other + 1 < begins - 2 * recent]
-        best = sorted(candidates, key=lambda other: -float(of_chunks[chunk - 1] @ of_chunks[other]))[:2]
+        best = sorted(candidates, key=lambda other: -float(chunk_counts[chunk - 1] @ chunk_counts[other]))[:2]
         expected = [*(first if first >= 0 else -1 for first in latest), *best, *[-1] * (2 - len(best))]
         assert found[chunk].tolist() == expected
 
 
 def test_what_comes_later_changes_no_vector_and_no_neighbour():
     text = tokens(40)
-    of_all, of_first = token_vectors(text, CHUNK), token_vectors(text[: 21 * CHUNK], CHUNK)
-    np.testing.assert_array_equal(of_all[:21], of_first)
-    found = earlier_neighbors(of_all, 2, WINDOW, recent=1)
-    np.testing.assert_array_equal(found[:21], earlier_neighbors(of_first, 2, WINDOW, recent=1))
+    all_values, first_values = token_vectors(text, CHUNK), token_vectors(text[: 21 * CHUNK], CHUNK)
+    np.testing.assert_array_equal(all_values[:21], first_values)
+    found = earlier_neighbors(all_values, 2, WINDOW, recent=1)
+    np.testing.assert_array_equal(found[:21], earlier_neighbors(first_values, 2, WINDOW, recent=1))
     changed = text.copy()
     changed[20 * CHUNK :] = changed[20 * CHUNK :][::-1] + 1
     after = earlier_neighbors(token_vectors(changed, CHUNK), 2, WINDOW, recent=1)
@@ -47,18 +47,18 @@ def test_what_comes_later_changes_no_vector_and_no_neighbour():
 
 def test_inner_products_are_those_of_weighted_bags_of_tokens():
     text = tokens(60)
-    of_chunks = token_vectors(text, CHUNK, dimension=4096)
+    chunk_counts = token_vectors(text, CHUNK, dimension=4096)
     bags = np.zeros((60, 51))
     for number, chunk in enumerate(text.reshape(-1, CHUNK)):
         for token in set(chunk.tolist()):
             so_far = sum(token in earlier for earlier in text.reshape(-1, CHUNK)[: number + 1])
             bags[number, token] = (chunk == token).sum() ** 0.5 * np.log((number + 2) / so_far)
     bags /= np.linalg.norm(bags, axis=1, keepdims=True)
-    np.testing.assert_allclose(of_chunks @ of_chunks.T, bags @ bags.T, atol=5 / 4096**0.5)
+    np.testing.assert_allclose(chunk_counts @ chunk_counts.T, bags @ bags.T, atol=5 / 4096**0.5)
 
 
 def test_a_rare_token_tells_more_than_a_frequent_one():
     text = np.array([[1, 2, 3, 9], *[[1, 2, 3, 4]] * 5, [5, 6, 7, 9]])
-    of_chunks = token_vectors(text.ravel(), CHUNK)
-    scores = of_chunks[6] @ of_chunks[:6].T
+    chunk_counts = token_vectors(text.ravel(), CHUNK)
+    scores = chunk_counts[6] @ chunk_counts[:6].T
     assert scores.argmax() == 0

@@ -16,7 +16,7 @@ from memgpt_rag.model.delimiters import Delimiters, new_delimiters
 from memgpt_rag.model.reader import load_reader, save_reader
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.training.adapter import AdapterOptions
-from memgpt_rag.training.adapter_examples import adapter_examples_of
+from memgpt_rag.training.adapter_examples import make_adapter_examples
 from memgpt_rag.training.answer_likelihood import answer_logits, answer_losses
 from memgpt_rag.training.delimiters import DelimitersTrainer, train_delimiters
 from memgpt_rag.training.rows import require_plain_head
@@ -37,7 +37,7 @@ def two_vectors(model: MemoryDecoder) -> Delimiters:
 def test_what_the_trainer_reads_is_what_the_model_reads_with_its_stored_states(folder):
     rag = open_rag(folder)
     rag.model.delimiters = delimiters = two_vectors(rag.model)
-    examples = [one.example for one in adapter_examples_of(asked(rag), 3)]
+    examples = [one.example for one in make_adapter_examples(asked(rag), 3)]
     trainer = DelimitersTrainer.__new__(DelimitersTrainer)
     trainer.rag = rag
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_what_the_trainer_reads_is_what_the_model_reads_with_its_stored_states(f
 def test_delimiters_are_trained_and_kept_as_a_reader_while_every_weight_stays(folder, tmp_path):
     rag = open_rag(folder)
     weights = {name: one.clone() for name, one in rag.model.writer.state_dict().items()}
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     tuning = train_delimiters(
         rag, examples, examples, tmp_path, OPTIONS, count=2, learning_rate=0.3, max_steps=12, **SMALL
     )
@@ -81,7 +81,7 @@ def test_delimiters_of_a_reader_are_trained_further_and_its_adapter_is_kept(fold
     rag = open_rag(folder)
     start = load_reader(rag.model, tmp_path / "start")
     rag.model.prefix_ids = rag.model.prompt.prefix_ids
-    examples = adapter_examples_of(asked(rag), 3)
+    examples = make_adapter_examples(asked(rag), 3)
     train_delimiters(rag, examples, examples, tmp_path / "next", OPTIONS, learning_rate=0.3, max_steps=8, **SMALL)
     again = load_reader(open_rag(folder).model, tmp_path / "next")
     assert again.adapter.weights.keys() == start.adapter.weights.keys()

@@ -40,7 +40,7 @@ def reader(tmp_path):
 @pytest.fixture
 def examples(reader):
     found = reader.retriever.retrieve([question for question, _ in KNOWN], 2)
-    return [Example(*pair, of) for pair, of in zip(KNOWN, found, strict=True)]
+    return [Example(*pair, item) for pair, item in zip(KNOWN, found, strict=True)]
 
 
 @torch.no_grad()
@@ -51,11 +51,11 @@ def loss_in(reader, examples, config):
 
 
 def test_a_sweep_measures_sets_of_layers_as_models_that_read_in_those_layers_only(reader, examples):
-    full, told = reader.model.config, []
-    swept = sweep_layers(reader, examples, tolerance=9.0, on_loss=lambda layers, loss: told.append((layers, loss)))
+    full, shown = reader.model.config, []
+    swept = sweep_layers(reader, examples, tolerance=9.0, on_loss=lambda layers, loss: shown.append((layers, loss)))
     assert len(swept.layers) == 1
     assert list(swept.losses) == [4, 3, 2, 1]
-    assert all((layers, loss) in told for layers, loss in swept.losses.items())
+    assert all((layers, loss) in shown for layers, loss in swept.losses.items())
     assert reader.model.config == full  # left as it is
     assert loss_in(reader, examples, full) == pytest.approx(swept.losses[4], abs=1e-5)
     assert loss_in(reader, examples, full.only(swept.layers, range(4))) == pytest.approx(swept.losses[1], abs=1e-5)

@@ -97,13 +97,13 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
     noise = torch.randint(symbols, (160, 1, 3 * chunk), generator=generator)
     tokens = torch.cat([noise.expand(-1, 2, -1).flatten(), torch.zeros(1, dtype=torch.long)])
     codes = np.sign(np.random.default_rng(1).normal(size=(symbols, 64)).astype(np.float32))
-    of_chunks = codes[tokens[:-1].view(-1, chunk).numpy()].sum(1)
-    of_chunks /= np.linalg.norm(of_chunks, axis=1, keepdims=True)
-    neighbors = earlier_neighbors(of_chunks, 1, 3)
-    repeated = np.arange(len(of_chunks)).reshape(-1, 2, 3)[:, 1, 1:]
+    chunk_counts = codes[tokens[:-1].view(-1, chunk).numpy()].sum(1)
+    chunk_counts /= np.linalg.norm(chunk_counts, axis=1, keepdims=True)
+    neighbors = earlier_neighbors(chunk_counts, 1, 3)
+    repeated = np.arange(len(chunk_counts)).reshape(-1, 2, 3)[:, 1, 1:]
     assert (neighbors[repeated, 0] == repeated - 4).all(), "what was found holds the answer"
     losses = {}
-    for name, of_text in (("with", neighbors), ("without", None)):
+    for name, per_text in (("with", neighbors), ("without", None)):
         torch.manual_seed(0)
         model = MemGPT(
             MemGPTConfig(symbols, 64, 2, 2, 128, dropout=0.0, chunk_tokens=chunk, max_tokens=64),
@@ -114,7 +114,7 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
             save_strategy="no", logging_strategy="no", use_cpu=True, disable_tqdm=True, label_names=["labels"],
         )  # fmt: skip
         seen, unseen = (
-            TextWindows(tokens, chunk, 3, of_text, first=first, last=last) for first, last in ((0, 280), (280, None))
+            TextWindows(tokens, chunk, 3, per_text, first=first, last=last) for first, last in ((0, 280), (280, None))
         )
         TextTrainer(model, arguments, train_dataset=seen).train()
         batch = default_data_collator([unseen[place] for place in range(len(unseen))])
@@ -122,10 +122,10 @@ def test_a_model_learns_to_read_what_it_cannot_know(tmp_path):
             logits = model.eval()(batch["inputs"], batch.get("neighbors"), all_positions=True)
         loss = nn.functional.cross_entropy(logits.transpose(1, 2), batch["labels"], reduction="none")
         loss = loss.view(-1, 2, 3, chunk)
-        losses[name] = {"told": float(loss[:, 1, 1:].mean()), "untold": float(loss[:, 0].mean())}
+        losses[name] = {"known": float(loss[:, 1, 1:].mean()), "unknown": float(loss[:, 0].mean())}
     chance = math.log(symbols)
-    assert losses["with"]["told"] < 0.6 * chance
-    for name, kind in (("without", "told"), ("without", "untold"), ("with", "untold")):
+    assert losses["with"]["known"] < 0.6 * chance
+    for name, kind in (("without", "known"), ("without", "unknown"), ("with", "unknown")):
         assert losses[name][kind] > 0.98 * chance, "noise that nothing tells cannot be known"
 
 
@@ -133,10 +133,10 @@ def test_pretraining_learns_a_text_and_measures_its_end():
     text = "abcdefghijklmnopqrstuvwxyz " * 120
     torch.manual_seed(0)
     model = MemGPT(MemGPTConfig(256, 32, 2, 2, 64, dropout=0.0, chunk_tokens=16, max_tokens=32))
-    told: list[tuple[int, float]] = []
-    done = pretrain(model, text, PretrainOptions(k=1,recent=1,steps=40,batch_size=8,learning_rate=1e-2), on_step=lambda *step: told.append(step), use_cpu=True)  # fmt: skip
-    assert [step for step, _ in told] == [10, 20, 30, 40]
-    assert told[-1][1] < told[0][1]
+    shown: list[tuple[int, float]] = []
+    done = pretrain(model, text, PretrainOptions(k=1,recent=1,steps=40,batch_size=8,learning_rate=1e-2), on_step=lambda *step: shown.append(step), use_cpu=True)  # fmt: skip
+    assert [step for step, _ in shown] == [10, 20, 30, 40]
+    assert shown[-1][1] < shown[0][1]
     assert done.perplexity == math.exp(done.eval_loss) < 3
     assert not model.training
     model.attach([text[:32]])

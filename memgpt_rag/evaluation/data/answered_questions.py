@@ -50,6 +50,6 @@ def _answers(record: dict[str, Any], where: str) -> tuple[str, ...]:
     key = next((name for name in ("golden_answers", "answers", "answer") if name in record), "golden_answers")
     found = [record[key]] if isinstance(record.get(key), str) else record.get(key)
     if not isinstance(found, list) or not found or not all(isinstance(one, str) and one.strip() for one in found):
-        told = "missing" if found is None else repr(found)[:60]
-        raise SourceError(f"{where}: its {key} is {told}; expected {_EXPECTED}.")
+        shown = "missing" if found is None else repr(found)[:60]
+        raise SourceError(f"{where}: its {key} is {shown}; expected {_EXPECTED}.")
     return tuple(dict.fromkeys(one.strip() for one in found))

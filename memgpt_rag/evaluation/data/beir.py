@@ -35,7 +35,7 @@ def read_beir(folder: str | Path, split: str = "test") -> RetrievalDataset:
     for where, record in json_lines(folder / QUERIES, _QUERY):
         name = _new_id(record, queries, where, _QUERY)
         queries[name] = text_field(record, "text", where, _QUERY)
-    judgements = _read_judgements(_of_split(folder / JUDGEMENTS, split), queries, documents)
+    judgements = _read_judgements(_split_file(folder / JUDGEMENTS, split), queries, documents)
     return RetrievalDataset(folder.resolve().name, documents, queries, judgements.grades)
 
 
@@ -67,7 +67,7 @@ def _new_id(record: dict[str, object], known: dict[str, Document] | dict[str, st
     return name
 
 
-def _of_split(folder: Path, split: str) -> Path:
+def _split_file(folder: Path, split: str) -> Path:
     path = folder / f"{split}.tsv"
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in folder.glob("*.tsv"))) or "none"

@@ -159,7 +159,7 @@ def distinct_scores(query: str, found: Sequence[tuple[str, float]]) -> list[tupl
     Raises:
         ValueError: a score above the one before it, or one that is not finite.
     """
-    above, told = math.inf, np.float32(np.inf)
+    above, below = math.inf, np.float32(np.inf)
     distinct = []
     for rank, (document, score) in enumerate(found, 1):
         if not math.isfinite(score) or score > above:
@@ -167,8 +167,8 @@ def distinct_scores(query: str, found: Sequence[tuple[str, float]]) -> list[tupl
                 f"Rank {rank} of the query {query!r} has the score {score:g} after {above:g}; expected finite scores that "
                 "never increase."
             )
-        above, told = score, min(np.float32(score), np.nextafter(told, np.float32(-np.inf)))
-        distinct.append((document, float(told)))
+        above, below = score, min(np.float32(score), np.nextafter(below, np.float32(-np.inf)))
+        distinct.append((document, float(below)))
     return distinct
 
 

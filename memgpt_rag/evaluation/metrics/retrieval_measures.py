@@ -73,8 +73,8 @@ def per_query(judged: RetrievalDataset, run: Run, names: Sequence[str]) -> dict[
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(judged.judged, 0.0) for name in measures}
     by_measure = {str(measure): name for name, measure in measures.items()}
     # An empty run is not passed to ir-measures.
-    for told in ir_measures.iter_calc(list(measures.values()), relevant, wanted) if any(wanted.values()) else ():
-        values[by_measure[str(told.measure)]][told.query_id] = float(told.value)
+    for measured in ir_measures.iter_calc(list(measures.values()), relevant, wanted) if any(wanted.values()) else ():
+        values[by_measure[str(measured.measure)]][measured.query_id] = float(measured.value)
     return values
 
 

@@ -46,14 +46,15 @@ def corpus_scores(
         )
     # sacrebleu takes the first references of all texts, then the second ones; a text without that many repeats its last one.
     streams = [
-        [of_text[min(place, len(of_text) - 1)] for of_text in references] for place in range(max(map(len, references)))
+        [text_references[min(place, len(text_references) - 1)] for text_references in references]
+        for place in range(max(map(len, references)))
     ]
     scores = {}
     for name, measure in translation_measures(target).items():
         whole: Any = measure.corpus_score(list(translations), streams)
         each = [
-            float(measure.sentence_score(one, list(of_text)).score)
-            for one, of_text in zip(translations, references, strict=True)
+            float(measure.sentence_score(one, list(text_references)).score)
+            for one, text_references in zip(translations, references, strict=True)
         ]
         scores[name] = float(whole.score), each
     return scores

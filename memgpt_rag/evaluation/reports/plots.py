@@ -46,9 +46,9 @@ def line_plot(title: str, lines: Mapping[str, Mapping[int, float]], x_label: str
         points = [place(x, y) for x, y in sorted(line.items())]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         dash = _DASHES[(number + number // _COLORS) % len(_DASHES)]
-        told = "; ".join(f"{x}: {y:.3f}" for x, y in sorted(line.items()))
+        coordinates = "; ".join(f"{x}: {y:.3f}" for x, y in sorted(line.items()))
         parts.append(
-            f'<g class="c{number % _COLORS}"><title>{_shown(name)} — {told}</title>'
+            f'<g class="c{number % _COLORS}"><title>{_shown(name)} — {coordinates}</title>'
             f'<polyline class="curve" stroke-dasharray="{dash}" points="{path}"/>'
             + "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
             + "</g>"

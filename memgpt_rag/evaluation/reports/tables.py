@@ -155,10 +155,10 @@ def compared(comparisons: Sequence[Mapping[str, Any]], title: str, note: str, *,
         ]
         for comparison in comparisons
     ]
-    told = f"{note} Difference with its 95 % interval, paired; p of a randomisation test, as it is and by Holm's correction."
+    caption = f"{note} Difference with its 95 % interval, paired; p of a randomisation test, as it is and by Holm's correction."
     difference = "difference, points" if per_cent else "difference"
     head = ["system", "against", "measure", difference, "p", "p (Holm)", "better / equal / worse"]
-    return Table(title, told, head, rows)
+    return Table(title, caption, head, rows)
 
 
 def provenance(report: Mapping[str, Any]) -> Table:

@@ -70,7 +70,7 @@ class MemGPTChatGenerator:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MemGPTChatGenerator:
-        """Return the generator that `to_dict` told."""
+        """Return the generator that `to_dict` described."""
         settings = dict(data["init_parameters"])
         if settings.get("streaming_callback") is not None:
             settings["streaming_callback"] = deserialize_callable(settings["streaming_callback"])

@@ -88,7 +88,7 @@ class MemGPTDocumentStore:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MemGPTDocumentStore:
-        """Return the store that `to_dict` told."""
+        """Return the store that `to_dict` described."""
         store: MemGPTDocumentStore = default_from_dict(cls, data)
         return store
 

@@ -68,7 +68,7 @@ class MemGPTRetriever:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MemGPTRetriever:
-        """Return the retriever that `to_dict` told."""
+        """Return the retriever that `to_dict` described."""
         settings = dict(data["init_parameters"])
         settings["document_store"] = MemGPTDocumentStore.from_dict(settings["document_store"])
         if "filter_policy" in settings:

@@ -22,8 +22,8 @@ from memgpt_rag.evaluation.systems import (
     make_system,
     needs_lexical_index,
     require_search,
+    required_sparse_encoder,
     search_settings,
-    sparse_encoder_of,
 )
 from memgpt_rag.integrations.document_memory import id_condition
 from memgpt_rag.integrations.mteb.model_meta import model_meta
@@ -77,7 +77,7 @@ class MemGPTSearch:
             self._encoder,
             Path(folder.name) / "memory",
             words=needs_lexical_index(self._search),
-            sparse_encoder=sparse_encoder_of([self._search], self._settings),
+            sparse_encoder=required_sparse_encoder([self._search], self._settings),
         )
         self._system = make_system(self._search, memory, self._encoder, self._settings)
         if self._folder is not None:

@@ -57,7 +57,7 @@ def exact_search(
     return rows, scores if metric == "cosine" else -np.sqrt(np.maximum(scores, 0))
 
 
-def scores_of(
+def score_rows(
     keys: Float[np.ndarray, "rows dimension"],
     queries: Float[np.ndarray, "queries dimension"],
     rows: Int[np.ndarray, "queries k"],
@@ -148,7 +148,7 @@ class ApproximateIndex:
             return exact_search(keys, queries, k, self._metric, allowed)
         parameters = None if self._is_codes else self._parameters(allowed)
         _, candidates = self._index.search(queries, wanted, params=parameters)
-        scores = scores_of(keys, queries, candidates, self._metric)
+        scores = score_rows(keys, queries, candidates, self._metric)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         rows, scores = np.take_along_axis(candidates, best, axis=1), np.take_along_axis(scores, best, axis=1)
         if (few := (rows < 0).any(axis=1)).any():

@@ -96,7 +96,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def kind_of(mode: int) -> str:
+def file_kind(mode: int) -> str:
     """Return the kind of a file from its `st_mode`: "a file", "a folder", "a symbolic link"."""
     return _KINDS.get(stat.S_IFMT(mode), "no file")
 
@@ -231,6 +231,6 @@ def _open_plain(path: Path, flags: int) -> int:
 def not_plain(path: Path, mode: int) -> MemoryFormatError:
     """Return the error for a path in a memory that is not the plain file or folder that belongs there."""
     return MemoryFormatError(
-        f"{path} is {kind_of(mode)}; a memory holds plain files in plain folders. Do not use what somebody sent you like "
+        f"{path} is {file_kind(mode)}; a memory holds plain files in plain folders. Do not use what somebody sent you like "
         "this; nothing was changed."
     )

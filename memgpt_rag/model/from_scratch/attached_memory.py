@@ -56,12 +56,12 @@ class Attached:
         """What was found for each piece of token ids, −1 where no token stands; nothing is found for an empty one."""
         if self.use_memory == "never":
             return None
-        pieces: list[str] = [self.tokenizer.decode(piece) for of_row in asked for piece in of_row]
-        found = [[self._ids(text) for text in of_piece] for of_piece in self._texts(pieces)]
-        k, longest = max(map(len, found)), max((len(ids) for of_piece in found for ids in of_piece), default=0)
+        pieces: list[str] = [self.tokenizer.decode(piece) for row_pieces in asked for piece in row_pieces]
+        found = [[self._ids(text) for text in piece_ids] for piece_ids in self._texts(pieces)]
+        k, longest = max(map(len, found)), max((len(ids) for piece_ids in found for ids in piece_ids), default=0)
         padded = torch.full((len(found), k, longest), -1)
-        for place, of_piece in enumerate(found):
-            for number, ids in enumerate(of_piece):
+        for place, piece_ids in enumerate(found):
+            for number, ids in enumerate(piece_ids):
                 padded[place, number, : len(ids)] = torch.tensor(ids, dtype=torch.long)
         return padded.view(len(asked), len(asked[0]), k, longest)
 

@@ -161,7 +161,7 @@ class MemoryLayer(nn.Module):
 
     def _read(self, x: Tensor, projected: Projected, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         query, key, value = (
-            of_all.unflatten(-1, (self.nhead, -1)).transpose(1, 2) for of_all in (self.query(x), *projected)
+            projection.unflatten(-1, (self.nhead, -1)).transpose(1, 2) for projection in (self.query(x), *projected)
         )
         each = (self.nhead, 1, 1)
         scores = similarity_scores(query, key, self.similarity) * self.log_inverse_temperature.exp().view(each)

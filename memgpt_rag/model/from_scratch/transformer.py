@@ -123,7 +123,7 @@ class MemoryTransformer(nn.Module):
         for name, reader in self.memory.items():
             assert isinstance(reader, MemoryLayer)
             vectors = torch.cat([before[name], self.memory_norm[name](following)], dim=-1)
-            key, value = (of_texts[place].view(batch * chunks, slots, -1) for of_texts in reader.project(vectors))
+            key, value = (projection[place].view(batch * chunks, slots, -1) for projection in reader.project(vectors))
             written[name] = key, value
         hidden = torch.zeros(present.shape, device=ids.device).masked_fill(~present, UNSEEN)[place]
         return written, hidden.view(batch * chunks, 1, slots), chunks

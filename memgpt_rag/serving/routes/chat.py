@@ -13,10 +13,10 @@ from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_request import ChatRequest
 from memgpt_rag.serving.chat_response import DONE, STREAM_HEADERS, ChatForm, server_event
-from memgpt_rag.serving.dialogue import asked_of
+from memgpt_rag.serving.dialogue import read_conversation
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
-from memgpt_rag.serving.service import links_of, recent_turns, service_of
+from memgpt_rag.serving.service import current_service, recent_turns, viewer_links
 
 router = APIRouter(tags=["chat"])
 
@@ -24,9 +24,9 @@ router = APIRouter(tags=["chat"])
 @router.post("/v1/chat/completions", responses=content("text/event-stream"))
 async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
     """Answer the last message of a conversation from a memory, with citations."""
-    service, answers = service_of(request), Answers()
+    service, answers = current_service(request), Answers()
     conversation = service.conversation(request, body.memory, body.user)
-    asked = asked_of(body.messages, await recent_turns(conversation), service.prompt)
+    asked = read_conversation(body.messages, await recent_turns(conversation), service.prompt)
     task = service.task(
         request,
         body.model,
@@ -40,7 +40,7 @@ async def create_chat_completion(request: Request, body: ChatRequest) -> Respons
     await service.recall(task, conversation, asked)
     answers.task = task
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    form = ChatForm(body.model, task, links_of(request), include_usage, body.memory.trace)
+    form = ChatForm(body.model, task, viewer_links(request), include_usage, body.memory.trace)
     service.engine.submit(task)
     events = service.events(request, answers, task, conversation)
     if not body.stream:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
-from memgpt_rag.serving.service import Service, access_of, service_of
+from memgpt_rag.serving.service import Service, current_access, current_service
 
 router = APIRouter(tags=["classification"])
 _BLOCK = 4  # texts between which questions to the memories go on
@@ -36,7 +36,7 @@ class ClassifyRequest(Strict):
 @router.post("/v1/classify")
 async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
     """Classify texts: the likeliest label of each, its probability, those of all labels, and the examples that were read."""
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     texts, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
     for start in range(0, len(texts), _BLOCK):

@@ -12,10 +12,10 @@ from fastapi.responses import PlainTextResponse, Response
 
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.chat_request import Strict, UserName
-from memgpt_rag.serving.conversations import Conversation, turn_of
+from memgpt_rag.serving.conversations import Conversation, stored_turn
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.pages import Limit, Order, page
-from memgpt_rag.serving.service import access_of, service_of
+from memgpt_rag.serving.service import current_access, current_service
 from memgpt_rag.serving.store_requests import Metadata
 
 router = APIRouter(tags=["conversations"])
@@ -33,9 +33,9 @@ class NewConversation(Strict):
 @router.post("/v1/conversations")
 async def create_conversation(request: Request, body: NewConversation) -> dict[str, Any]:
     """Begin a conversation under an id that nobody can guess. Chats may also begin one under a name of their own."""
-    kept = service_of(request).kept_conversations
+    kept = current_service(request).kept_conversations
     id = f"conv_{secrets.token_hex(16)}"
-    return (await asyncio.to_thread(kept.begun, id, access_of(request), body.user or "", body.metadata)).to_json()
+    return (await asyncio.to_thread(kept.begun, id, current_access(request), body.user or "", body.metadata)).to_json()
 
 
 @router.get("/v1/conversations")
@@ -48,7 +48,7 @@ async def list_conversations(
     order: Order = "desc",
 ) -> dict[str, Any]:
     """List the conversations of a key and a user."""
-    found = service_of(request).kept_conversations.all(access_of(request), user)
+    found = current_service(request).kept_conversations.all(current_access(request), user)
     return page([one.to_json() for one in found], limit, after, before, order)
 
 
@@ -84,18 +84,18 @@ async def export_conversation(request: Request, conversation: str, user: User = 
 @router.delete("/v1/conversations/{conversation}")
 async def delete_conversation(request: Request, conversation: str, user: User = "") -> dict[str, Any]:
     """Forget a conversation: its turns are removed from the disk."""
-    kept = service_of(request).kept_conversations
+    kept = current_service(request).kept_conversations
     await asyncio.to_thread(kept.forget, _named(request, conversation, user))
     return {"id": conversation, "object": "conversation.deleted", "deleted": True}
 
 
 def _named(request: Request, id: str, user: str) -> Conversation:
-    return service_of(request).kept_conversations.get(id, access_of(request), user)
+    return current_service(request).kept_conversations.get(id, current_access(request), user)
 
 
 def _items(turn: Passage) -> list[dict[str, Any]]:
     """Return the two messages of a turn as OpenAI's clients read them."""
-    said = turn_of(turn)
+    said = stored_turn(turn)
     parts = (
         ("user", {"type": "input_text", "text": said.question}),
         ("assistant", {"type": "output_text", "text": said.answer, "annotations": [], "logprobs": []}),

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.pages import Limit, Order, page
-from memgpt_rag.serving.service import access_of, service_of
+from memgpt_rag.serving.service import current_access, current_service
 
 router = APIRouter(tags=["files"])
 _BYTES = "application/octet-stream"
@@ -25,7 +25,7 @@ async def upload_file(
     purpose: Annotated[str, Form(max_length=64)] = "assistants",
 ) -> dict[str, Any]:
     """Keep a file of any format that memgpt-index reads, for vector stores."""
-    access, files = access_of(request), service_of(request).stores.files
+    access, files = current_access(request), current_service(request).stores.files
     if not access.write:
         raise ApiError(403, "Your key may not upload files.", code="read_only")
     kept = await asyncio.to_thread(files.create, file.filename, file.file, purpose, access)
@@ -41,21 +41,21 @@ async def list_files(
     purpose: str | None = None,
 ) -> dict[str, Any]:
     """List the files that were uploaded."""
-    files = service_of(request).stores.files.all(access_of(request))
+    files = current_service(request).stores.files.all(current_access(request))
     return page([file.to_json() for file in files if purpose in (None, file.purpose)], limit, after, order=order)
 
 
 @router.get("/v1/files/{file_id}")
 async def get_file(request: Request, file_id: str) -> dict[str, Any]:
     """Describe a file."""
-    return service_of(request).stores.files.get(file_id, access_of(request)).to_json()
+    return current_service(request).stores.files.get(file_id, current_access(request)).to_json()
 
 
 @router.get("/v1/files/{file_id}/content", response_class=FileResponse, responses=content(_BYTES))
 async def get_file_content(request: Request, file_id: str) -> FileResponse:
     """Return the bytes of a file, for download; no browser shows them."""
-    files = service_of(request).stores.files
-    file = files.get(file_id, access_of(request))
+    files = current_service(request).stores.files
+    file = files.get(file_id, current_access(request))
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename)}",
         "x-content-type-options": "nosniff",
@@ -67,7 +67,7 @@ async def get_file_content(request: Request, file_id: str) -> FileResponse:
 @router.delete("/v1/files/{file_id}")
 async def delete_file(request: Request, file_id: str) -> dict[str, Any]:
     """Delete a file that no vector store holds."""
-    access, stores = access_of(request), service_of(request).stores
+    access, stores = current_access(request), current_service(request).stores
     file = stores.files.get(file_id, access)
     if not access.write:
         raise ApiError(403, "Your key may not delete files.", code="read_only")

@@ -16,9 +16,9 @@ from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS, MOST_ENTRIES, MOS
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
-from memgpt_rag.serving.service import Service, access_of, links_of, service_of
+from memgpt_rag.serving.service import Service, current_access, current_service, viewer_links
 from memgpt_rag.tasks.graph.ask import PathAnswer, answer_by_paths
-from memgpt_rag.tasks.graph.links import links_of as entry_links
+from memgpt_rag.tasks.graph.links import read_links
 from memgpt_rag.tasks.graph.paths import PathFinder
 
 router = APIRouter(tags=["knowledge graphs"])
@@ -51,7 +51,7 @@ async def ask(request: Request, body: GraphAskRequest) -> dict[str, Any]:
 
     Questions that would begin after the server's deadline are left out; then `complete` is false.
     """
-    service, access, links = service_of(request), access_of(request), links_of(request)
+    service, access, links = current_service(request), current_access(request), viewer_links(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     service.require_length("max_tokens", body.max_tokens)
     if served.memory.manifest.words is None:
@@ -67,16 +67,16 @@ async def ask(request: Request, body: GraphAskRequest) -> dict[str, Any]:
         if time.monotonic() >= end or await request.is_disconnected():
             break
         answered = await asyncio.wrap_future(service.engine.call(partial(_answered, service, served, question, body)))
-        told = answered.to_dict()
-        for step, told_step in zip(answered.steps, told["steps"], strict=True):
-            told_step["url"] = links.entry(served, step.passage)
-        data.append({"object": "graph.answer", "index": len(data), **told})
+        shown = answered.to_dict()
+        for step, fields in zip(answered.steps, shown["steps"], strict=True):
+            fields["url"] = links.entry(served, step.passage)
+        data.append({"object": "graph.answer", "index": len(data), **shown})
     return {"object": "list", "data": data, "complete": len(data) == len(questions), "model": served.name}
 
 
 def _answered(service: Service, served: ServedMemory, question: str, body: GraphAskRequest) -> PathAnswer:
     """Answer a question in the engine's thread."""
     with served.named(), service.memories.lock:  # the encoder embeds
-        finder = PathFinder(served.rag.retriever, entry_links(served.memory), hops=body.hops)
+        finder = PathFinder(served.rag.retriever, read_links(served.memory), hops=body.hops)
         options = AskOptions(k=body.k, max_new_tokens=body.max_tokens)
         return answer_by_paths(served.rag, finder, [question], options)[0]

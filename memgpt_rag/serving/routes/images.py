@@ -17,7 +17,7 @@ from memgpt_rag.limits import MOST_BODY_BYTES, MOST_CHARACTERS, MOST_ENTRIES
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Strict, picture_bytes
 from memgpt_rag.serving.files import shown_name
-from memgpt_rag.serving.service import access_of, links_of, service_of
+from memgpt_rag.serving.service import current_access, current_service, viewer_links
 from memgpt_rag.tasks.images.search import FoundPicture
 
 router = APIRouter(tags=["images"])
@@ -56,7 +56,7 @@ class ImageSearchRequest(Strict):
 @router.post("/v1/images/search")
 async def search_images(request: Request, body: ImageSearchRequest) -> dict[str, Any]:
     """Find the pictures of a memory by words or by a picture, or its words by a picture, with the address of each picture."""
-    service, access, links = service_of(request), access_of(request), links_of(request)
+    service, access, links = current_service(request), current_access(request), viewer_links(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     file = None
     if body.file_id is not None:

@@ -12,7 +12,7 @@ from memgpt_rag.memory import Manifest, list_versions, roll_back
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
-from memgpt_rag.serving.service import access_of, service_of
+from memgpt_rag.serving.service import current_access, current_service
 
 router = APIRouter(tags=["memory"])
 
@@ -41,7 +41,7 @@ async def memory_versions(request: Request, memory: str | None = None) -> dict[s
 @router.post("/v1/memory/rollback")
 async def memory_rollback(request: Request, body: Rollback) -> dict[str, Any]:
     """Make an earlier version of a memory the present one again, as a version of its own."""
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     served = service.memories.get(body.memory, access)
     if not access.writes(body.memory):
         raise ApiError(403, f"Your key may not change the memory {body.memory!r}.", code="read_only")
@@ -55,7 +55,7 @@ async def memory_rollback(request: Request, body: Rollback) -> dict[str, Any]:
 
 
 def _served(request: Request, name: str | None) -> ServedMemory:
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     return service.memories.get(service.memory_name(service.model_name, name, access), access)
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.service import service_of
+from memgpt_rag.serving.service import current_service
 
 router = APIRouter(tags=["page"], include_in_schema=False)
 _TYPES = {
@@ -44,7 +44,7 @@ async def index(request: Request) -> Response:
 @router.get("/page/settings.json")
 async def page_settings(request: Request) -> JSONResponse:
     """Return what the page must know of the server before it asks for data."""
-    settings = service_of(request).settings
+    settings = current_service(request).settings
     known: dict[str, Any] = {
         "files": settings.files is not None,
         "max_upload_bytes": settings.max_upload_bytes,

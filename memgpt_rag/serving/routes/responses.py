@@ -14,13 +14,13 @@ from memgpt_rag.answering.dialogue import Turn
 from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
-from memgpt_rag.serving.dialogue import asked_of
+from memgpt_rag.serving.dialogue import read_conversation
 from memgpt_rag.serving.engine import Found
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
-from memgpt_rag.serving.service import access_of, links_of, recent_turns, service_of
+from memgpt_rag.serving.service import current_access, current_service, recent_turns, viewer_links
 from memgpt_rag.serving.store_search import ranked_search
 
 router = APIRouter(tags=["responses"])
@@ -29,13 +29,13 @@ router = APIRouter(tags=["responses"])
 @router.post("/v1/responses", responses=content("text/event-stream"))
 async def create_response(request: Request, body: ResponseRequest) -> Response:
     """Answer from a vector store, with citations of files; the next request may go on from it by its id."""
-    service, answers, tool = service_of(request), Answers(), body.tool
-    store = None if tool is None else service.stores.get(tool.vector_store_ids[0], access_of(request))
+    service, answers, tool = current_service(request), Answers(), body.tool
+    store = None if tool is None else service.stores.get(tool.vector_store_ids[0], current_access(request))
     fields = body.fields()
     conversation = service.conversation(request, fields, body.user)
-    client = access_of(request).name, body.user or ""
+    client = current_access(request).name, body.user or ""
     earlier = await recent_turns(conversation) or service.responses.turns(body.previous_response_id, *client)
-    asked = asked_of(body.messages, earlier, service.prompt)
+    asked = read_conversation(body.messages, earlier, service.prompt)
     task = service.task(request, body.model, fields, asked, body.sampling(), 1, bool(body.stream), answers.put)
     if tool is not None:
         kind = body.memory.search
@@ -43,7 +43,7 @@ async def create_response(request: Request, body: ResponseRequest) -> Response:
     await service.recall(task, conversation, asked)
     task.tells_found = True
     answers.task = task
-    form = ResponseForm(body, task, links_of(request), store)
+    form = ResponseForm(body, task, viewer_links(request), store)
     service.engine.submit(task)
     events = service.events(request, answers, task, conversation)
     if body.store is not False and conversation is None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.pages import Limit, Order, page
-from memgpt_rag.serving.service import access_of, service_of
+from memgpt_rag.serving.service import current_access, current_service
 from memgpt_rag.serving.store_requests import AttachBatch, AttachFile, ChangeAttributes
 from memgpt_rag.serving.store_search import entries_of_source
 from memgpt_rag.serving.stores import FileInStore, VectorStore
@@ -23,7 +23,7 @@ Status = Literal["in_progress", "completed", "failed", "cancelled"]
 @router.post("/v1/vector_stores/{store_id}/files")
 async def attach_file(request: Request, store_id: str, body: AttachFile) -> dict[str, Any]:
     """Have an uploaded file indexed into a vector store; its status says when a version with it is on disk."""
-    access, stores = access_of(request), service_of(request).stores
+    access, stores = current_access(request), current_service(request).stores
     store = stores.get(store_id, access, write=True)
     file = stores.attach(store, stores.files.get(body.file_id, access), dict(body.attributes or {}))
     return file.to_json(store_id)
@@ -40,7 +40,7 @@ async def list_store_files(
     filter: Status | None = None,
 ) -> dict[str, Any]:
     """List the files of a vector store."""
-    store = service_of(request).stores.get(store_id, access_of(request))
+    store = current_service(request).stores.get(store_id, current_access(request))
     return page(_files(store, filter), limit, after, before, order)
 
 
@@ -54,18 +54,18 @@ async def get_store_file(request: Request, store_id: str, file_id: str) -> dict[
 async def change_attributes(request: Request, store_id: str, file_id: str, body: ChangeAttributes) -> dict[str, Any]:
     """Give a file of a vector store other attributes."""
     store, file = _file(request, store_id, file_id, write=True)
-    service_of(request).stores.set_attributes(store, file, dict(body.attributes or {}))
+    current_service(request).stores.set_attributes(store, file, dict(body.attributes or {}))
     return file.to_json(store_id)
 
 
 @router.get("/v1/vector_stores/{store_id}/files/{file_id}/content")
 async def get_store_file_content(request: Request, store_id: str, file_id: str) -> dict[str, Any]:
     """Return the text of a file as it was indexed, entry by entry."""
-    service = service_of(request)
+    service = current_service(request)
     _, file = _file(request, store_id, file_id)
     if file.status != "completed":
         raise ApiError(409, f"The file is {file.status.replace('_', ' ')}; its text is there when it is completed.")
-    served: ServedMemory = service.memories.get(store_id, access_of(request))
+    served: ServedMemory = service.memories.get(store_id, current_access(request))
     entries = await asyncio.to_thread(entries_of_source, served, file.source)
     data = [{"type": "text", "text": passage.text} for passage in entries]
     return {"object": "vector_store.file_content.page", "data": data, "has_more": False, "next_page": None}
@@ -75,14 +75,14 @@ async def get_store_file_content(request: Request, store_id: str, file_id: str) 
 async def detach_file(request: Request, store_id: str, file_id: str) -> dict[str, Any]:
     """Delete a file's entries from a vector store; the file stays."""
     store, file = _file(request, store_id, file_id, write=True)
-    await service_of(request).stores.detach(store, file)
+    await current_service(request).stores.detach(store, file)
     return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
 
 @router.post("/v1/vector_stores/{store_id}/file_batches")
 async def attach_batch(request: Request, store_id: str, body: AttachBatch) -> dict[str, Any]:
     """Have several files indexed into a vector store together."""
-    access, stores = access_of(request), service_of(request).stores
+    access, stores = current_access(request), current_service(request).stores
     store = stores.get(store_id, access, write=True)
     if (body.file_ids is None) == (body.files is None):
         raise ApiError(400, "Give file_ids or files, one of them.", param="file_ids")
@@ -96,7 +96,7 @@ async def attach_batch(request: Request, store_id: str, body: AttachBatch) -> di
 @router.get("/v1/vector_stores/{store_id}/file_batches/{batch_id}")
 async def get_batch(request: Request, store_id: str, batch_id: str) -> dict[str, Any]:
     """Describe a batch of files, and how far their indexing is."""
-    return _batch(service_of(request).stores.get(store_id, access_of(request)), batch_id)
+    return _batch(current_service(request).stores.get(store_id, current_access(request)), batch_id)
 
 
 @router.get("/v1/vector_stores/{store_id}/file_batches/{batch_id}/files")
@@ -111,14 +111,14 @@ async def list_batch_files(
     filter: Status | None = None,
 ) -> dict[str, Any]:
     """List the files of a batch."""
-    store = service_of(request).stores.get(store_id, access_of(request))
+    store = current_service(request).stores.get(store_id, current_access(request))
     ids = set(_batch_files(store, batch_id))
     return page([file for file in _files(store, filter) if file["id"] in ids], limit, after, before, order)
 
 
 def _file(request: Request, store_id: str, file_id: str, *, write: bool = False) -> tuple[VectorStore, FileInStore]:
-    stores = service_of(request).stores
-    store = stores.get(store_id, access_of(request), write=write)
+    stores = current_service(request).stores
+    store = stores.get(store_id, current_access(request), write=write)
     return store, stores.file(store, file_id)
 
 

@@ -21,7 +21,7 @@ from memgpt_rag.limits import MOST_CHARACTERS, MOST_ENTRIES, MOST_NEW_TOKENS, MO
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import ServedMemory
-from memgpt_rag.serving.service import Service, access_of, service_of
+from memgpt_rag.serving.service import Service, current_access, current_service
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.tasks.summaries.outline import Section
 from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
@@ -54,7 +54,7 @@ async def summarise(request: Request, body: SummariseRequest) -> dict[str, Any]:
 
     Parts that would begin after the server's deadline are left out; then `complete` is false.
     """
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     service.require_length("part_tokens", body.part_tokens)
     where = condition(body.filter, "filter", StoreAttributes(served, service.stores.known(served.name)))

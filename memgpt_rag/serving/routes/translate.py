@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from memgpt_rag.limits import MOST_DOCUMENTS
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
-from memgpt_rag.serving.service import Service, access_of, service_of
+from memgpt_rag.serving.service import Service, current_access, current_service
 from memgpt_rag.tasks.translation.glossary import Glossary
 from memgpt_rag.tasks.translation.pairs import MOST_SIDE, SentencePair, tidy
 
@@ -53,7 +53,7 @@ class TranslateRequest(Strict):
 @router.post("/v1/translate")
 async def translate(request: Request, body: TranslateRequest) -> dict[str, Any]:
     """Translate sentences: the translation of each, the pairs that it leaned on, and whether the glossary's terms are respected."""
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     glossary = Glossary(
         SentencePair({language: tidy(term) for language, term in terms.items()}) for terms in body.glossary

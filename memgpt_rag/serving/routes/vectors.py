@@ -17,7 +17,7 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.rerankers import Reranker
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.chat_request import Strict
-from memgpt_rag.serving.service import Service, access_of, service_of
+from memgpt_rag.serving.service import Service, current_access, current_service
 
 router = APIRouter(tags=["embeddings"])
 _BLOCK = 32
@@ -63,7 +63,7 @@ class RerankRequest(Strict):
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request, body: EmbeddingRequest) -> dict[str, Any]:
     """Embed texts with the encoder of a memory, or with the encoder of that name."""
-    service = service_of(request)
+    service = current_service(request)
     encoder = _encoder(request, body.model)
     texts = [body.input] if isinstance(body.input, str) else body.input
     if body.dimensions not in (None, (size := encoder.fingerprint.dimension)):
@@ -95,7 +95,7 @@ async def create_embeddings(request: Request, body: EmbeddingRequest) -> dict[st
 @router.post("/v2/rerank", include_in_schema=False)
 async def rerank(request: Request, body: RerankRequest) -> dict[str, Any]:
     """Order documents by their relevance to a query: with the server's reranker, or by the cosine of the encoder."""
-    service, encoder = service_of(request), _encoder(request, body.model)
+    service, encoder = current_service(request), _encoder(request, body.model)
     passages = [_passage(one, "") if isinstance(one, str) else _passage(one.text, one.title) for one in body.documents]
     scores = await _scores(service, encoder, body.query, passages)
     best = np.argsort(-scores, kind="stable")[: body.top_n or len(passages)].tolist()
@@ -126,9 +126,9 @@ async def _scores(service: Service, encoder: Encoder, query: str, passages: list
     def by_cosine() -> np.ndarray:
         with service.memories.lock:
             asked = encoder.encode_queries([query])[0]
-            told = encoder.encode_passages([passage.titled_text or " " for passage in passages])
-        lengths = np.linalg.norm(told, axis=1) * np.linalg.norm(asked)
-        return np.asarray((told @ asked) / np.maximum(lengths, 1e-12))
+            vectors = encoder.encode_passages([passage.titled_text or " " for passage in passages])
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked)
+        return np.asarray((vectors @ asked) / np.maximum(lengths, 1e-12))
 
     if reranker is None:
         return await asyncio.to_thread(by_cosine)
@@ -143,7 +143,7 @@ def _encoder(request: Request, model: str) -> Encoder:
     Raises:
         ApiError: 404 for a name that is neither.
     """
-    service, access = service_of(request), access_of(request)
+    service, access = current_service(request), current_access(request)
     named = [name for name in service.memories if access.reads(name)]
     if model in (*named, service.model_name):
         return service.memories.get(service.memory_name(model, None, access), access).rag.retriever.encoder

@@ -16,10 +16,10 @@ from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.originals import HEADERS as FILE_HEADERS
-from memgpt_rag.serving.originals import pdf_of
+from memgpt_rag.serving.originals import original_pdf
 from memgpt_rag.serving.pictures import HEADERS as PICTURE_HEADERS
-from memgpt_rag.serving.pictures import picture_of
-from memgpt_rag.serving.service import links_of, service_of, visitor_of
+from memgpt_rag.serving.pictures import entry_picture
+from memgpt_rag.serving.service import current_service, current_visitor, viewer_links
 from memgpt_rag.serving.viewer import HEADERS, cited_entry, document_page, signature
 
 router = APIRouter(tags=["viewer"])
@@ -39,10 +39,10 @@ async def view_document(
 
     def page() -> str:
         opened, cited = cited_entry(served, entry, version)
-        has_file = pdf_of(service_of(request).stores, memory, cited) is not None
+        has_file = original_pdf(current_service(request).stores, memory, cited) is not None
         query = urlencode({name: value for name, value in request.query_params.items() if name in _QUERY})
         address = f"{quote(memory, safe='')}/file?{query}#page={cited.first}" if has_file else ""
-        links = links_of(request)
+        links = viewer_links(request)
         return document_page(served, opened, cited, address, lambda passage: links.picture(served, passage))
 
     return HTMLResponse(await asyncio.to_thread(page), headers=HEADERS)
@@ -55,7 +55,7 @@ async def view_file(
     """Show the uploaded PDF file that an entry was read from."""
     served = _served(request, memory, entry, signed)
     _, cited = await asyncio.to_thread(cited_entry, served, entry, version)
-    path = await asyncio.to_thread(pdf_of, service_of(request).stores, memory, cited)
+    path = await asyncio.to_thread(original_pdf, current_service(request).stores, memory, cited)
     if path is None:
         raise ApiError(404, "No PDF file of this entry is kept here; see its text.", code="file_not_found")
     named = f"inline; filename*=UTF-8''{quote(shown_name(cited.source))}"
@@ -70,7 +70,7 @@ async def view_picture(
     served = _served(request, memory, entry, signed)
 
     def found() -> tuple[bytes, str]:
-        return picture_of(*cited_entry(served, entry, version))
+        return entry_picture(*cited_entry(served, entry, version))
 
     picture, kind = await asyncio.to_thread(found)
     return Response(picture, media_type=kind, headers=PICTURE_HEADERS)
@@ -78,7 +78,7 @@ async def view_picture(
 
 def _served(request: Request, memory: str, entry: str, signed: str) -> ServedMemory:
     """Return the memory, for a client that may read it or has an address that was signed for this entry."""
-    service, access = service_of(request), visitor_of(request)
+    service, access = current_service(request), current_visitor(request)
     if access is None:  # a browser sends no key; the signature is one for this document alone
         assert service.secret is not None
         expected = signature(service.secret, memory, entry)

@@ -100,9 +100,9 @@ def memory_labels(memory: Memory, column: str) -> list[str]:
     """
     columns = memory.manifest.metadata
     if columns.get(column) != "string":
-        told = ", ".join(name for name, kind in columns.items() if kind == "string") or "none"
+        columns_named = ", ".join(name for name, kind in columns.items() if kind == "string") or "none"
         raise MismatchError(
-            f"{memory.path} has no column {column!r} of labels; its metadata columns of type string: {told}."
+            f"{memory.path} has no column {column!r} of labels; its metadata columns of type string: {columns_named}."
         )
     labels = []
     for passage in memory.passages(memory.rows()):

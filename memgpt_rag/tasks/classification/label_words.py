@@ -13,7 +13,7 @@ from functools import cached_property
 from memgpt_rag.choices import DEFAULT_TEXT_TOKENS
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.limits import MOST_LABEL_TOKENS
-from memgpt_rag.model.prompt import Prompt, language_of
+from memgpt_rag.model.prompt import Prompt, detect_language
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class LabelWords:
 
     def _word_ids(self, label: str) -> tuple[int, ...]:
         words = self.words[label].strip()
-        return self.prompt.token_ids(words if language_of(words) == "zh" else f" {words}")
+        return self.prompt.token_ids(words if detect_language(words) == "zh" else f" {words}")
 
     @property
     def _end(self) -> tuple[int, ...]:

@@ -97,22 +97,22 @@ class ExampleReader:
             found: the examples of each text, best first; a text may have none.
         """
         asked = [self.words.text_ids(text) for text in texts]
-        told = [[self._example(one) for one in entries] for entries in found]
-        size = self._rows_at_once(max(map(len, asked)), max(sum(map(len, examples)) for examples in told))
+        examples_read = [[self._example(one) for one in entries] for entries in found]
+        size = self._rows_at_once(max(map(len, asked)), max(sum(map(len, examples)) for examples in examples_read))
         order = sorted(range(len(texts)), key=lambda place: len(asked[place]))  # little padding
         likelihoods = np.zeros((len(texts), len(self.words.labels)))
         shares: list[list[float]] = [[] for _ in texts]
         for start in range(0, len(order), size):
             places = order[start : start + size]
             scores = [[one.normalized_score for one in found[place]] for place in places]
-            memory = self.model.make_memory([told[place] for place in places], scores)
+            memory = self.model.make_memory([examples_read[place] for place in places], scores)
             batch = label_log_likelihoods(self.model, [asked[place] for place in places], memory, self.words.label_ids)
             likelihoods[places] = batch.cpu().numpy()
             for place, mass in zip(places, memory.entry_mass([1] * len(places)), strict=True):
                 shares[place] = [one / (sum(mass) or 1.0) for one in mass]
         neighbors = [
-            tuple(Neighbor(one, self.label(one), share) for one, share in zip(entries, of_text, strict=True))
-            for entries, of_text in zip(found, shares, strict=True)
+            tuple(Neighbor(one, self.label(one), share) for one, share in zip(entries, text_shares, strict=True))
+            for entries, text_shares in zip(found, shares, strict=True)
         ]
         return self._evidence(likelihoods, neighbors), neighbors
 
@@ -132,9 +132,9 @@ class ExampleReader:
         number = {label: place for place, label in enumerate(self.words.labels)}
         width = max(1, max(map(len, neighbors)))
         scores, labels = np.full((len(neighbors), width), -np.inf), np.zeros((len(neighbors), width), int)
-        for row, of_text in enumerate(neighbors):
-            scores[row, : len(of_text)] = [one.found.normalized_score for one in of_text]
-            labels[row, : len(of_text)] = [number[one.label] for one in of_text]
+        for row, near in enumerate(neighbors):
+            scores[row, : len(near)] = [one.found.normalized_score for one in near]
+            labels[row, : len(near)] = [number[one.label] for one in near]
         return Evidence(likelihoods, scores, labels)
 
 

@@ -20,7 +20,7 @@ from memgpt_rag.choices import DEFAULT_PATHS
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
-from memgpt_rag.tasks.graph.links import end_of
+from memgpt_rag.tasks.graph.links import path_end
 from memgpt_rag.tasks.graph.paths import Path, PathFinder
 
 _FOUND = 48
@@ -137,4 +137,4 @@ def _with_steps(answer: Answer, paths: Sequence[Path]) -> PathAnswer:
         text, spans = _text_and_spans(path)
         shares = [float(part) * cited.share for part in attention_shares(text, spans, answer.trace.entries[0])]
     steps = tuple(Step(passage, share) for passage, share in zip(path.passages, shares))
-    return PathAnswer(answer, steps, end_of(answer.question, path))
+    return PathAnswer(answer, steps, path_end(answer.question, path))

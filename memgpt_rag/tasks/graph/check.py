@@ -67,7 +67,7 @@ def find_contradictions(
         ValueError: no triple has a property of that name.
     """
     properties = dict.fromkeys(one.property for one in knowledge.triples)
-    wanted = [_ids_of(names, properties, knowledge) for names in (functional, hierarchical)]
+    wanted = [_entity_ids(names, properties, knowledge) for names in (functional, hierarchical)]
     usual = {id for id in properties if any(normalized(name) in _HIERARCHICAL for name in _names(id, knowledge))}
     return [
         *_identities(knowledge),
@@ -77,7 +77,7 @@ def find_contradictions(
     ]
 
 
-def _ids_of(names: Collection[str], properties: Collection[str], knowledge: Knowledge) -> set[str]:
+def _entity_ids(names: Collection[str], properties: Collection[str], knowledge: Knowledge) -> set[str]:
     found: set[str] = set()
     for name in names:
         own = {id for id in properties if id == name or normalized(name) in map(normalized, _names(id, knowledge))}
@@ -111,8 +111,8 @@ def _denials(knowledge: Knowledge) -> Iterator[Contradiction]:
         said[one.subject, one.property, one.object].setdefault(one.negated, one.place)
     for (subject, property, object), places in said.items():
         if len(places) == 2:
-            told = f"{knowledge.name(subject)}, {knowledge.name(property)}, {knowledge.name(object)}"
-            yield Contradiction(f"{told}: said and denied.", _ordered(places.values()))
+            triple_words = f"{knowledge.name(subject)}, {knowledge.name(property)}, {knowledge.name(object)}"
+            yield Contradiction(f"{triple_words}: said and denied.", _ordered(places.values()))
 
 
 def _several_objects(knowledge: Knowledge, declared: set[str]) -> Iterator[Contradiction]:

@@ -20,7 +20,7 @@ from transformers import LogitsProcessor
 from memgpt_rag.errors import MissingPackageError, ModelError, first_line
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.prompt import Prompt, language_of
+from memgpt_rag.model.prompt import Prompt, detect_language
 from memgpt_rag.passage import Passage
 from memgpt_rag.tasks.graph.knowledge import normalized
 from memgpt_rag.tasks.graph.tables import COLUMNS
@@ -70,7 +70,7 @@ class TripleExtractor:
 
     def _facts(self, passage: Passage) -> Iterator[tuple[str, str, str]]:
         model, prompt = self._model, Prompt(self._model.tokenizer)
-        language = language_of(passage.text)
+        language = detect_language(passage.text)
         ids = torch.tensor([self._prompt_ids(prompt, passage, language)])
         grammar = _Grammar(self._matcher(passage.text, language), model.tokenizer.eos_token_id)
         with model.reading_with(model.writer):

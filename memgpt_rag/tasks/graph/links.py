@@ -24,7 +24,7 @@ _NAME = re.compile(
 _TOKEN = re.compile(rf"[{HAN}]|[^\W{HAN}]+|\S")
 
 
-def links_of(memory: Searchable) -> Links:
+def read_links(memory: Searchable) -> Links:
     """Return the links of a memory: those of its triples, or else of the names in its texts."""
     return TripleLinks(memory) if COLUMNS.keys() <= memory.manifest.metadata.keys() else NameLinks(memory)
 
@@ -115,7 +115,7 @@ class NameLinks:
         return names[: self._most_names]
 
 
-def end_of(question: str, path: Path) -> str | None:
+def path_end(question: str, path: Path) -> str | None:
     """Return the name that a path of triples leads to; None of a path of texts.
 
     It is the end of the last triple that the path did not come from: neither part of the triple before it nor named by the question.

@@ -57,8 +57,8 @@ def add_named(record: Mapping[str, Any], place: Place, knowledge: Knowledge) -> 
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str) or not value.strip():
-            told = "missing" if value is None else shortened(repr(value))
-            raise SourceError(f"{place}: its {name} is {told}; {_EXPECTED}.")
+            shown = "missing" if value is None else shortened(repr(value))
+            raise SourceError(f"{place}: its {name} is {shown}; {_EXPECTED}.")
         require_short(value, place)
         parts[name] = " ".join(value.split())
     negated = record.get("negated") or False

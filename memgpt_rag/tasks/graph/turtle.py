@@ -80,7 +80,7 @@ def _parser(text: str, source: str, found: list[tuple[int, Any, Any, Any]]) -> A
             _, property, subject, object = quadruple
             if len(found) == _MOST_STATEMENTS:
                 raise SourceError(f"{source}: more than {_MOST_STATEMENTS:,} statements; divide the file.")
-            found.append((parser.line_of(object), subject, property, object))
+            found.append((parser.line_number(object), subject, property, object))
 
     class Parser(SinkParser):  # type: ignore[misc]
         """Remembers where each object begins; rdflib counts lines for its errors only, and not exactly."""
@@ -101,7 +101,7 @@ def _parser(text: str, source: str, found: list[tuple[int, Any, Any, Any]]) -> A
         def line(self) -> int:
             return bisect_right(breaks, self._at) + 1
 
-        def line_of(self, object: Any) -> int:
+        def line_number(self, object: Any) -> int:
             return bisect_right(breaks, self._latest.get(id(object), (None, self._at))[1]) + 1
 
         def BadSyntax(self, argstr: str, i: int, msg: str) -> NoReturn:  # noqa: N802

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.tasks.graph.knowledge import Knowledge, Triple
 from memgpt_rag.tasks.graph.rdf import SUBCLASS, TYPE
 
@@ -49,7 +49,7 @@ def worded(triple: Triple, knowledge: Knowledge) -> Iterator[Worded]:
         property = _USUAL.get(triple.property, {}).get(language) or knowledge.name(triple.property, language)
         if triple.property in _USUAL and not language:
             property = _USUAL[triple.property]["en"]
-        written = language or language_of(f"{subject}{property}")
+        written = language or detect_language(f"{subject}{property}")
         sentence = (_chinese if written == "zh" else _english)(subject, property, object, triple.negated)
         yield Worded(subject, property, object, sentence, language)
 

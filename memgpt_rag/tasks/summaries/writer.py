@@ -25,7 +25,7 @@ from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import Searchable
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import calibrated_preset
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved, open_memories
 from memgpt_rag.tasks.summaries.summary import Sentence, cited_sentences
@@ -132,4 +132,4 @@ class Writer:
 
 
 def _language(entries: Sequence[Retrieved]) -> str:
-    return language_of("\n".join(entry.passage.text for entry in entries))
+    return detect_language("\n".join(entry.passage.text for entry in entries))

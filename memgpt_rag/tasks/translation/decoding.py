@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import StoppingCriteria
 
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.tasks.translation.glossary import Term
 
 _PLACES = 3  # at which a term is tried
@@ -77,7 +77,7 @@ def _beginnings(
     model: MemoryDecoder, asked: Sequence[int], translation: str, term: str, memory: AttendedMemory
 ) -> list[list[int]]:
     """Return the tokens of the likeliest beginnings of a translation that end with the term."""
-    prompt, is_chinese = model.prompt, language_of(term) == "zh"
+    prompt, is_chinese = model.prompt, detect_language(term) == "zh"
     tokens = prompt.token_ids(f" {translation}")
     # A term of words stands between words; one of characters, anywhere. The first token of a translation has a space before it.
     texts = [str(model.tokenizer.decode([token])) for token in tokens]

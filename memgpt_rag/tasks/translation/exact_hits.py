@@ -8,7 +8,7 @@ from memgpt_rag.choices import DEFAULT_PAIRS
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.limits import MOST_ENTRIES, require_between
 from memgpt_rag.memory import Memory
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.tasks.translation.glossary import Glossary
 from memgpt_rag.tasks.translation.pairs import LANGUAGE, MOST_SIDE, TARGET, require_pairs, tidy
@@ -82,4 +82,4 @@ def checked(text: str) -> str:
 
 def other_language(text: str) -> str:
     """Return the language that a text is translated to where none is named."""
-    return "en" if language_of(text) == "zh" else "zh"
+    return "en" if detect_language(text) == "zh" else "zh"

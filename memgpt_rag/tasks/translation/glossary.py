@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memgpt_rag.model.prompt import language_of
+from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.tasks.translation.pairs import LANGUAGES, SentencePair, read_pairs
 
 
@@ -68,4 +68,4 @@ def read_glossary(path: str | Path, languages: Sequence[str] = LANGUAGES) -> Glo
 
 def _pattern(term: str) -> re.Pattern[str]:
     words = re.escape(term)
-    return re.compile(words if language_of(term) == "zh" else rf"(?<!\w){words}(?:e?s)?(?!\w)", re.IGNORECASE)
+    return re.compile(words if detect_language(term) == "zh" else rf"(?<!\w){words}(?:e?s)?(?!\w)", re.IGNORECASE)

@@ -152,9 +152,9 @@ class Translator:
         entries = [
             [
                 *map(self.pair_ids, near),
-                *(self._words.pair_ids(one.term, language, target, one.translations[0]) for one in of_text),
+                *(self._words.pair_ids(one.term, language, target, one.translations[0]) for one in text_terms),
             ]
-            for near, of_text in zip(found, terms, strict=True)
+            for near, text_terms in zip(found, terms, strict=True)
         ]
         if not _fit(asked, entries):
             if len(texts) == 1:
@@ -163,10 +163,11 @@ class Translator:
                 )
             half = len(texts) // 2
             return [one for part in (texts[:half], texts[half:]) for one in self._read(part, target, glossary)]
-        near = [[one.normalized_score for one in of_text] for of_text in found]
+        near = [[one.normalized_score for one in text_entries] for text_entries in found]
         # A term counts as much as the nearest pair.
         scores = [
-            [*of_text, *[max(of_text, default=0.0)] * len(known)] for of_text, known in zip(near, terms, strict=True)
+            [*text_scores, *[max(text_scores, default=0.0)] * len(known)]
+            for text_scores, known in zip(near, terms, strict=True)
         ]
         memory, most = self.model.make_memory(entries, scores), most_tokens(asked)
         written = write(self.model, asked, memory, most)
@@ -185,7 +186,7 @@ class Translator:
 
 def _fit(asked: Sequence[Sequence[int]], entries: Sequence[Sequence[Sequence[int]]]) -> bool:
     """Return whether texts and what each attends to may be read in one batch."""
-    longest, most = max(map(len, asked)), max(sum(map(len, of_text)) for of_text in entries)
+    longest, most = max(map(len, asked)), max(sum(map(len, text_entries)) for text_entries in entries)
     return len(asked) * most <= MOST_MEMORY_TOKENS and len(asked) * longest * (longest + most) <= MOST_PAIRS
 
 

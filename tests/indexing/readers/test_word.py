@@ -246,7 +246,7 @@ def test_headings_are_known_by_the_styles_that_theirs_is_based_on(tmp_path, prop
 
 def test_levels_of_headings_nest(tmp_path):
     heads = [("A", "H1"), ("B", "berschrift3"), ("C", "H2"), ("D", "Own")]
-    body = "".join(para(name, style(of)) + para(f"in {name}") for name, of in heads)
+    body = "".join(para(name, style(item)) + para(f"in {name}") for name, item in heads)
     document, _ = read(word(tmp_path / "a.docx", body, styles=STYLES))
     assert [block.headings for block in document.blocks] == [("A",), ("A", "B"), ("A", "C"), ("D",)]
 
@@ -362,7 +362,7 @@ def test_strict_open_xml_is_read(tmp_path):
     assert (block.headings, block.text) == (("At 7:40.",), "From pier 2.")
 
 
-def archive_of(path: Path, **parts: bytes) -> Path:
+def make_archive(path: Path, **parts: bytes) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items():
             archive.writestr(f"word/{name}.xml", content)
@@ -388,9 +388,9 @@ ENTITIES = b'<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]>'
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read_are_refused_in_one_sentence(tmp_path, parts, expected):
-    told = refusal(archive_of(tmp_path / "a.docx", **parts))
-    assert expected in told and told.startswith("a.docx ") and told.endswith("or leave it out with --exclude.")
-    assert "\n" not in told
+    shown = refusal(make_archive(tmp_path / "a.docx", **parts))
+    assert expected in shown and shown.startswith("a.docx ") and shown.endswith("or leave it out with --exclude.")
+    assert "\n" not in shown
 
 
 @pytest.mark.parametrize(

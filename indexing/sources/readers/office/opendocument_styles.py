@@ -45,12 +45,12 @@ class OdfStyles:
 
     Attributes:
         titles: names of paragraph styles that are, or are based on, "Title".
-        list_of: paragraph style → list style that it names.
+        list_styles: paragraph style → list style that it names.
         hidden_pages: styles of slides that are hidden in the show.
     """
 
     titles: set[str] = field(default_factory=lambda: {"Title"})
-    list_of: dict[str, str] = field(default_factory=dict)
+    list_styles: dict[str, str] = field(default_factory=dict)
     hidden_pages: set[str] = field(default_factory=set)
     _levels: dict[str, dict[int, _Level]] = field(default_factory=dict)
     _counters: dict[str, list[int | None]] = field(default_factory=lambda: defaultdict(lambda: [None] * (_DEEPEST + 1)))
@@ -62,7 +62,7 @@ class OdfStyles:
             if element.get(f"{STYLE}parent-style-name") in self.titles:
                 self.titles.add(name)
             if list_style := element.get(f"{STYLE}list-style-name"):
-                self.list_of[name] = list_style
+                self.list_styles[name] = list_style
             properties = element.find(f"{STYLE}drawing-page-properties")
             if properties is not None and properties.get(f"{PRESENTATION}visibility") == "hidden":
                 self.hidden_pages.add(name)

@@ -136,7 +136,7 @@ class OpenDocumentWalk(BlockWalk):
     def _style_inside(self, element: _Element) -> str:
         """Return the list style that the first paragraph of a list names in its own style."""
         first = next(element.iter(f"{TEXT}p", f"{TEXT}h"), None)
-        return "" if first is None else self._styles.list_of.get(first.get(f"{TEXT}style-name", ""), "")
+        return "" if first is None else self._styles.list_styles.get(first.get(f"{TEXT}style-name", ""), "")
 
     def _end_list(self, element: _Element) -> None:
         self._lists.pop()

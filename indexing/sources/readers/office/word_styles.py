@@ -148,15 +148,15 @@ class Numbering:
     def _read(self, root: _Element) -> None:
         definitions: dict[str, list[_Level]] = {}
         style_definitions: dict[str, str] = {}  # name of a list style → id of the definition that sets it
-        style_of: dict[str, str] = {}  # id of a definition → name of the list style that it only refers to
+        style_names: dict[str, str] = {}  # id of a definition → name of the list style that it only refers to
         for one in root.iter(f"{W}abstractNum"):
             id = one.get(f"{W}abstractNumId", "")
             definitions[id] = _levels(one)
             style_definitions[_value(one.find(f"{W}styleLink"))] = id
-            style_of[id] = _value(one.find(f"{W}numStyleLink"))
+            style_names[id] = _value(one.find(f"{W}numStyleLink"))
         for one in root.iter(f"{W}num"):
             id = _value(one.find(f"{W}abstractNumId"))
-            id = style_definitions.get(style_of.get(id) or "?", id)
+            id = style_definitions.get(style_names.get(id) or "?", id)
             if id in definitions:
                 self._lists[one.get(f"{W}numId", "")] = _overridden(one, _List(id, definitions[id]))
 

@@ -52,7 +52,7 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
         _add_page(builder, number, page, marks.get(number, []))
     blocks = builder.blocks()
     if not blocks and not notes:
-        notes.append(f"{_pages_of(len(pages))} blank")
+        notes.append(f"{_counted_pages(len(pages))} blank")
     yield from (Note(name, text) for text in notes)
     yield Document(name, "", title, "page", blocks)
 
@@ -236,5 +236,5 @@ def _with_paragraphs(lines: Sequence[Line]) -> str:
     return "\n".join(texts)
 
 
-def _pages_of(count: int) -> str:
+def _counted_pages(count: int) -> str:
     return "its page is" if count == 1 else f"its {count:,} pages are"

@@ -15,7 +15,7 @@ from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
 from indexing.sources.readers.records.json_text import Item, structure_blocks
 from indexing.sources.readers.records.jsonl import DECODER, json_fault
-from indexing.sources.readers.records.records import RecordReader, holds_text, kind_of
+from indexing.sources.readers.records.records import RecordReader, holds_text, type_name
 from memgpt_rag.errors import SourceError
 from memgpt_rag.io.printable import counted, shortened
 from memgpt_rag.limits import MOST_JSON_BYTES, MOST_JSON_CHARACTERS
@@ -133,7 +133,7 @@ def _records(items: Iterable[Item], unit: str, name: str, options: ReadOptions) 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SourceError(f'{where}: found a JSON {kind_of(value)}, expected an object such as {{"text": "…"}}.')
+        raise SourceError(f'{where}: found a JSON {type_name(value)}, expected an object such as {{"text": "…"}}.')
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from indexing.sources.document import Document, Note
 from indexing.sources.encodings import decoded_lines
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.records.records import RecordReader, kind_of
+from indexing.sources.readers.records.records import RecordReader, type_name
 from memgpt_rag.errors import SourceError
 from memgpt_rag.limits import MOST_RECORD_CHARACTERS
 
@@ -50,7 +50,7 @@ def _json_object(line: str | None, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{where}: broken JSON ({json_fault(error)}); mend the line or remove it.") from error
     if not isinstance(record, dict):
-        raise SourceError(f'{where}: found a JSON {kind_of(record)}, expected an object such as {{"text": "…"}}.')
+        raise SourceError(f'{where}: found a JSON {type_name(record)}, expected an object such as {{"text": "…"}}.')
     return record
 
 

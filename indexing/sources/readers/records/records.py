@@ -173,7 +173,7 @@ def _names(names: Iterable[str]) -> str:
 def _plain(value: Any, what: str) -> str:
     """Return a title or an id as text; "" for null."""
     if isinstance(value, dict | list | bool | bytes):
-        raise SourceError(f"{what} is {kind_of(value)}, expected text or a number.")
+        raise SourceError(f"{what} is {type_name(value)}, expected text or a number.")
     return "" if value is None else whole_characters(str(value).strip(), what)
 
 
@@ -181,7 +181,7 @@ def _blocks(value: Any, first: int, last: int, what: str) -> tuple[Block, ...]:
     paragraphs = value if isinstance(value, list) else [value]
     for paragraph in paragraphs:
         if not isinstance(paragraph, str):
-            raise SourceError(f"{what} is {kind_of(paragraph)}, expected text or a list of texts.")
+            raise SourceError(f"{what} is {type_name(paragraph)}, expected text or a list of texts.")
     require_short(sum(map(len, paragraphs)), what)
     builder = BlockBuilder()
     for paragraph in paragraphs:
@@ -249,7 +249,7 @@ def cell(value: Any, kind: str, what: str) -> Any:
     raise SourceError(f"{what} is {value!r:.80}, expected {expected}.")
 
 
-def kind_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """Return the name of a value's type in JSON."""
     kinds = {dict: "object", list: "list", str: "string", bool: "truth value", type(None): "null", bytes: "binary data"}
     return kinds.get(type(value), "date" if isinstance(value, date) else "number")

@@ -12,7 +12,7 @@ from indexing.sources.clean_text import split_lines
 from indexing.sources.document import Block, Document, Note
 from indexing.sources.encodings import decode
 from indexing.sources.read_options import ReadOptions
-from indexing.sources.readers.records.records import RecordReader, holds_text, kind_of
+from indexing.sources.readers.records.records import RecordReader, holds_text, type_name
 from memgpt_rag.errors import SourceError
 from memgpt_rag.limits import MOST_JSON_DEPTH, MOST_RECORD_CHARACTERS
 
@@ -46,7 +46,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, _Invalid):
         raise SourceError(f"{where}: {value.reason}.")
     if not isinstance(value, dict):
-        raise SourceError(f"{where}: found a YAML {kind_of(value)}, expected a mapping with a text.")
+        raise SourceError(f"{where}: found a YAML {type_name(value)}, expected a mapping with a text.")
     return value
 
 
