@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results[corpus] = per_arm
     for corpus, per_arm in results.items():
         print(f"\n{corpus}, {settings.steps} steps, seeds {settings.seeds}")
-        print(f"{'':<14}{'weights':>9}{'perplexity item each seed':>30}{'mean':>8}{'ratio (spread)':>24}{'seconds':>9}")
+        print(f"{'':<14}{'weights':>9}{'perplexity of each seed':>30}{'mean':>8}{'ratio (spread)':>24}{'seconds':>9}")
         for arm, runs in per_arm.items():
             print(_row(arm, runs, per_arm.get("without", runs)))
     for name, reason in skipped.items():

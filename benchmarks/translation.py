@@ -185,7 +185,7 @@ def print_table(name: str, result: dict[str, Any]) -> None:
         differences = "  ".join("{:+.1f} [{:+.1f}, {:+.1f}]".format(*numbers) for numbers in against.values())
         seconds = "" if one["seconds"] is None else f"{one['seconds']:.2f}"
         print(f"{arm:<14}{one['chrF']:>6.1f}{one['BLEU']:>7.1f}{seconds:>10}   {differences}")
-    print(f"memory takes {result['arms']['memory']['seconds item prompt']:.2f} of the prompt's seconds", flush=True)
+    print(f"memory takes {result['arms']['memory']['seconds of prompt']:.2f} of the prompt's seconds", flush=True)
 
 
 def main() -> None:

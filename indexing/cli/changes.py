@@ -341,7 +341,7 @@ def add_sparse_vectors_to(memory: Path, name: str) -> None:
     )
     if report.cut:
         echo(
-            f"{counted(report.cut, 'entry item these is', 'entries item these are')} longer than the {encoder.max_tokens} tokens that {name} "
+            f"{counted(report.cut, 'entry of these is', 'entries of these are')} longer than the {encoder.max_tokens} tokens that {name} "
             "reads, and found by the beginning only."
         )
 

@@ -124,7 +124,7 @@ class Gate:
             raise ApiError(408, "The body of the request did not arrive in time; send it again.") from None
         if body:
             if kind != "application/json" and not kind.endswith("+json"):
-                raise ApiError(415, f"The body is {kind or 'item no type'!r}; send application/json.")
+                raise ApiError(415, f"The body is {kind or 'of no type'!r}; send application/json.")
             try:
                 parse_json(body)
             except ValueError as error:

@@ -51,7 +51,7 @@ def test_an_answer_goes_on_as_before_where_its_memory_is_exchanged_for_the_same(
         passes += row.memory.take_passes()
         exchange_memory(model, row, make_test_memory(model, ENTRIES))
     decode(model, row, LookupDrafts([]))
-    row.memory._of_passes[:0] = passes  # those of one memory, as if it had stayed
+    row.memory._averaged[:0] = passes  # those of one memory, as if it had stayed
     require_equal([(row, scores)], [expected])
 
 

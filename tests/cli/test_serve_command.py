@@ -40,7 +40,7 @@ def test_memories_of_an_encoder_that_comes_as_a_package_are_served_beside_those_
     _, decoder, _, encoder = saved_models(tmp_path)
     folders = {"own": tmp_path / "own", "park": memory}
     Memory.create(folders["own"], ["A kite is free."], load_encoder(encoder))
-    search = SearchOptions(0.25, "scores", None, None, 20, 0.0, 0)
+    search = SearchOptions(0.25, None, 0.25, "scores", None, None, 20, 0.0, 0)
     models = load_models(ServerSettings(folders), decoder, "quality", encoder, "none", search, no_cache=True)
     for folder in folders.values():
         opened = Memory.open(folder)

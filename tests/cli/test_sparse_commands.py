@@ -18,7 +18,7 @@ def splade(tmp_path_factory):
     return tiny_splade(tmp_path_factory.mktemp("splade") / "splade")
 
 
-def test_sparse_vectors_are_added_once_and_told(splade, tmp_path):
+def test_sparse_vectors_are_added_once_and_reported(splade, tmp_path):
     memory = Memory.create(tmp_path / "memory", TEXTS, HashEncoder()).path
     asked = ("memgpt-rag", "ask", "What do bees eat?", "--memory", memory, "--search", "sparse")
     assert f"no sparse vectors; add them with: memgpt-index sparse {memory} --sparse-encoder NAME" in refused(*asked)

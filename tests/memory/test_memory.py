@@ -235,8 +235,8 @@ def scramble(path: Path) -> None:
         (lambda folder: (folder / layout.MANIFEST).write_text("[]"), "is not the manifest of a memory"),
         (lambda folder: edit_manifest(folder, format="other"), "is not the manifest of a memory"),
         (
-            lambda folder: edit_manifest(folder, version=6),
-            "is of version 6 and this release reads up to version 5; upgrade memgpt_rag",
+            lambda folder: edit_manifest(folder, version=layout.VERSION + 1),
+            "is of version 7 and this release reads up to version 6; upgrade memgpt_rag",
         ),
         (lambda folder: edit_manifest(folder, metric="angle"), "is damaged: ValueError at metric 'angle'"),
         (lambda folder: edit_manifest(folder, commit=-1), "is damaged: ValueError at number -1"),

@@ -36,7 +36,7 @@ def test_every_entry_has_its_own_picture_and_texts_have_none(tmp_path):
     Memory.create(tmp_path / "m", [passage(number) for number in (0, 1)], encoder)
     assert layout.read_manifest(tmp_path / "m").to_json()["version"] == layout.WITHOUT_PICTURES
     memory = add_pictures(tmp_path / "m", entries(*range(2, 70)), encoder)  # more than one block
-    assert memory.manifest.to_json()["version"] == layout.VERSION
+    assert memory.manifest.to_json()["version"] == layout.WITHOUT_SPARSE
     assert pairs(memory) == {"doc#0": None, "doc#1": None, **expected(*range(2, 70))}
     assert [memory.has_picture(row) for row in (0, 1, 2, 69)] == [False, False, True, True]
     keys = encoder.encode_passages([one.titled_text for one in memory.passages(memory.rows())])

@@ -18,7 +18,7 @@ from served import Served
 
 from memgpt_rag.cli.main import main as memgpt_rag
 from memgpt_rag.serving.access import EVERYTHING, Access, Keys, _digest
-from memgpt_rag.serving.originals import make_pdf
+from memgpt_rag.serving.originals import original_pdf
 from memgpt_rag.serving.stores import FileInStore
 
 FILES = sorted(path for path in (ROOT / "memgpt_rag" / "serving" / "page").iterdir())
@@ -116,15 +116,15 @@ def test_only_an_uploaded_pdf_is_an_original(server):
         return replace(passage, source=f"{file.id}/{file.filename}", unit="page", first=3, last=3)
 
     pdf = kept("manual.pdf", b"%PDF-1.7 ...")
-    path = make_pdf(stores, store.id, pdf)
+    path = original_pdf(stores, store.id, pdf)
     assert path is not None and path.read_bytes() == b"%PDF-1.7 ..."
-    assert make_pdf(stores, store.id, kept("page.pdf", b"<!doctype html><script>alert(1)</script>")) is None
-    assert make_pdf(stores, store.id, replace(pdf, unit="line")) is None
-    assert make_pdf(stores, store.id, replace(pdf, source=f"{pdf.source}/inside.pdf")) is None
-    assert make_pdf(stores, "park", pdf) is None
-    assert make_pdf(stores, store.id, passage) is None
+    assert original_pdf(stores, store.id, kept("page.pdf", b"<!doctype html><script>alert(1)</script>")) is None
+    assert original_pdf(stores, store.id, replace(pdf, unit="line")) is None
+    assert original_pdf(stores, store.id, replace(pdf, source=f"{pdf.source}/inside.pdf")) is None
+    assert original_pdf(stores, "park", pdf) is None
+    assert original_pdf(stores, store.id, passage) is None
     Path(path).unlink()
-    assert make_pdf(stores, store.id, pdf) is None
+    assert original_pdf(stores, store.id, pdf) is None
 
 
 def test_an_entry_without_a_pdf_has_no_file(server):
