@@ -74,9 +74,13 @@ def _text(help: str | None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(help or "")).replace("<", "&lt;")
 
 
+def pages() -> dict[Path, str]:
+    """The text of each page."""
+    return {REFERENCE / "cli.md": page(), REFERENCE / "http.md": http_reference.page()}
+
+
 def main() -> None:
-    for name, written in (("cli.md", page()), ("http.md", http_reference.page())):
-        file = REFERENCE / name
+    for file, written in pages().items():
         if "--check" not in sys.argv[1:]:
             file.write_text(written, encoding="utf-8")
         elif not file.exists() or file.read_text(encoding="utf-8") != written:

@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGES = ("memgpt_rag", "indexing")
@@ -21,10 +22,16 @@ _COMMANDS = ("command", "click.")
 # Closed sets of options, each of which is to be written down once: in `choices.py`.
 CLOSED_SETS = [
     ("memory", "prompt"), ("always", "never", "auto"), ("quality", "compact"), ("dense", "bm25", "hybrid"),
-    ("scores", "ranks"), ("cosine", "euclidean"), ("int8", "fp16", "bf16", "fp32"), ("local", "ray"),
+    ("scores", "ranks"), ("cosine", "euclidean"), ("int8", "int4", "fp16", "bf16", "fp32"), ("local", "ray"),
     ("auto", "exact", "hnsw"), ("torch", "openvino", "onnx"), ("fp32", "bf16", "int8"),
     ("string", "integer", "number"), ("cosine", "linear", "constant_with_warmup"),
 ]  # fmt: skip
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Everything in a file, the whole module first."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def sources(root: Path) -> dict[str, Path]:
@@ -52,7 +59,7 @@ def imported_names(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
 def imports(path: Path, modules: dict[str, Path]) -> set[str]:
     """Every module that a file imports; of this project's own, the module that is meant and not its package."""
     found: set[str] = set()
-    for module, names in imported_names(ast.parse(path.read_text(encoding="utf-8"))):
+    for module, names in imported_names(nodes(path)[0]):
         inner = {f"{module}.{name}" for name in names} & set(modules)
         found |= inner
         if len(inner) < len(names) or not names:
@@ -96,9 +103,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -122,9 +127,10 @@ def copies_of_closed_sets(modules: dict[str, Path]) -> list[str]:
     for module, path in modules.items():
         if module == "memgpt_rag.choices":
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            listed = isinstance(node, ast.List | ast.Tuple | ast.Set)
-            texts = [one.value for one in node.elts if isinstance(one, ast.Constant)] if listed else []
+        for node in nodes(path):
+            if not isinstance(node, ast.List | ast.Tuple | ast.Set):
+                continue
+            texts = [one.value for one in node.elts if isinstance(one, ast.Constant)]
             if any(len(texts) >= len(known) and tuple(texts[: len(known)]) == known for known in CLOSED_SETS):
                 found.append(f"{module}:{node.lineno}")
     return found
@@ -136,8 +142,10 @@ def definitions_of_holding(root: Path, modules: dict[str, Path]) -> list[str]:
     found = []
     for path in [*modules.values(), *sorted((root / "benchmarks").glob("*.py"))]:
         for function in functions(path):
+            if not named.match(function.name):
+                continue
             calls = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
-            if named.match(function.name) and not any(named.match(call) for call in calls):
+            if not any(named.match(call) for call in calls):
                 found.append(f"{path.relative_to(root)}:{function.name}")
     return found
 

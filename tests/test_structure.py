@@ -174,7 +174,7 @@ def test_nothing_is_pickled_and_nothing_read_is_executed():
 
 def loads(path: Path) -> Iterator[tuple[ast.Call, str]]:
     """Calls that load a model, a tokenizer or a configuration of others, with what is called."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in house.nodes(path):
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)

@@ -218,6 +218,7 @@ def test_a_build_stores_states_where_it_is_asked_to(tmp_path):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_ask_answers_and_cites(memory):
     done = run_in_shell("memgpt-rag", "ask", "How much does it cost to rent a rowing boat?", "--memory", memory)
     assert done.returncode == 0, done.stderr
