@@ -209,11 +209,11 @@ def _measured(
 
     curves: list[dict[str, Any]] = []
 
-    def on_memory(item: Memory, encoder: Encoder) -> None:
+    def on_memory(memory: Memory, encoder: Encoder) -> None:
         """When the systems of a memory were measured."""
         if asked.indexes:
             with progress_bar(desc=f"indexes of {encoder.name}", unit="index") as bar:
-                curves.append(measured_indexes(judged, item, encoder, on_step=lambda step: bar.update()))
+                curves.append(measured_indexes(judged, memory, encoder, on_step=lambda step: bar.update()))
 
     opened, missing = None, 0
     if memory is not None:

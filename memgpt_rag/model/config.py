@@ -106,16 +106,16 @@ class MemoryAttentionConfig:
         """Whether it says which layers of a decoder attend: "global" says nothing where all layers are alike."""
         return self.layers != "global" or len({window is None for window in windows.values()}) == 2
 
-    def only(self, layers: Sequence[int], item: Sequence[int]) -> MemoryAttentionConfig:
+    def only(self, layers: Sequence[int], attended: Sequence[int]) -> MemoryAttentionConfig:
         """The same numbers for some of the layers that attend now.
 
         Args:
             layers: those that are to attend.
-            of: those that attend now.
+            attended: those that attend now.
         """
 
         def pick(value: Any) -> Any:
-            return tuple(value[item.index(layer)] for layer in layers) if isinstance(value, tuple) else value
+            return tuple(value[attended.index(layer)] for layer in layers) if isinstance(value, tuple) else value
 
         return replace(
             self,
