@@ -104,15 +104,18 @@ def ask(
     no_cache: bool,
 ) -> None:
     """Answer QUESTION from one or more memories, and cite the entries. Without QUESTION, questions are read from the terminal."""
+    from memgpt_rag.io.pictures import read_picture
     from memgpt_rag.memory import Memory, Shards
 
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
     _require_memory(mode, use_memory, needs_entries=abstain or retrieve_every is not None)
-    # A wrong folder is reported before a model is loaded, and so is a wrong condition.
+    # A wrong folder is reported before a model is loaded, and so are a wrong condition and a picture that is none.
     opened = Shards([Memory.open(memory) for memory in memories])
     if where is not None:
         opened.rows(where)
+    for picture in pictures:
+        read_picture(picture, str(picture))
     quiet_libraries()
     loaded = search.load_for(opened)
     from memgpt_rag.answering.options import AskOptions

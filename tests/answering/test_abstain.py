@@ -243,7 +243,7 @@ def test_options_that_exclude_each_other_are_refused(settings, match):
         AskOptions(**settings)
 
 
-def test_an_option_beside_the_options_is_told_where_it_belongs(rag):
+def test_an_option_beside_the_x_it_belongs(rag):
     with pytest.raises(TypeError, match=r"k is an option: give AskOptions\(k=…\) after the question"):
         rag.answer("Why?", k=2)
 

@@ -94,7 +94,7 @@ def test_a_memory_that_is_there_becomes_a_classifier(folder, models):
     assert "Language model 50% at temperature 1.00" in done.stdout
 
 
-def test_mistakes_are_told_before_a_model_is_loaded(folder):
+def test_mistakes_are_reported_before_a_model_is_loaded(folder):
     (folder / "broken.csv").write_text("text,label\na,1\nb\n")
     (folder / "one.csv").write_text("text,label\na,x\n")
     assert "broken.csv, line 3: 1 cells; expected 2" in failed("fit", "broken.csv", "--memory", "new", cwd=folder)
@@ -110,7 +110,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(folder):
     assert "nowhere does not exist" in failed("predict", "a", "--memory", "nowhere", cwd=folder)
 
 
-def test_what_does_not_fit_the_memory_is_told(folder, models):
+def test_what_does_not_fit_the_memory_is_reported(folder, models):
     (folder / "other.csv").write_text("text,label\na,2\n")
     (folder / "one.csv").write_text("text,label\na,x\nb,x\n")
     shown = failed("score", "other.csv", "--memory", "films", *models, cwd=folder)

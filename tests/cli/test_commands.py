@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from commands import COMMANDS, KNOWLEDGE, refused, run, run_in_shell
 from conftest import ROOT
+from hashing import HashEncoder
+
+from memgpt_rag.memory import Memory
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,15 @@ def test_a_folder_that_is_no_memory_is_one_sentence(tmp_path):
             refused(*command)
             == f"Error: {tmp_path} is not a memory: it has no manifest.json; name a folder that memgpt-index build wrote.\n"
         )
+
+
+def test_a_picture_that_is_none_is_one_sentence_before_a_model_is_loaded(tmp_path):
+    Memory.create(tmp_path / "memory", ["A boat costs 40 yuan."], HashEncoder())
+    (tmp_path / "words.png").write_text("no picture")
+    asked = ["memgpt-rag", "ask", "What is this?", "--memory", tmp_path / "memory", "--model", tmp_path / "no-model"]
+    missing = refused(*asked, "--picture", tmp_path / "none.png")
+    assert missing.endswith("none.png cannot be read: No such file or directory; name a picture that is there.\n")
+    assert "words.png" in refused(*asked, "--picture", tmp_path / "words.png")
 
 
 def test_a_fault_of_our_own_is_one_sentence_too(tmp_path):

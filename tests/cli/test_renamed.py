@@ -65,7 +65,7 @@ def test_every_new_name_is_one_that_there_is():
 
 
 @pytest.mark.parametrize("main, name", [(memgpt_index, "memgpt-index"), (memgpt_rag, "memgpt-rag")])
-def test_the_version_is_told(main, name):
+def test_the_version_is_reported(main, name):
     from importlib.metadata import version
 
     done = CliRunner().invoke(main, ["--version"], prog_name=name)

@@ -76,7 +76,7 @@ def test_a_text_is_written_about_a_subject(folder, models):
     assert done.returncode == 0 and "2 of 2 passages read" in done.stdout
 
 
-def test_mistakes_are_told(folder, models):
+def test_mistakes_are_reported(folder, models):
     assert "Neither DOCUMENT nor --memory was given" in failed(cwd=folder, code=2)
     shown = failed("park.md", "--memory", "park", cwd=folder, code=2)
     assert "park is not empty, and DOCUMENT was given; leave DOCUMENT out" in shown
@@ -91,7 +91,7 @@ def test_mistakes_are_told(folder, models):
 
 
 @pytest.mark.slow
-def test_a_document_that_cannot_be_read_is_told_by_the_job(folder, capfd):
+def test_a_document_that_cannot_be_read_is_reported_by_the_job(folder, capfd):
     shown = failed("nothing.md", cwd=folder)
     assert "nothing.md did not become a memory; the reason stands above." in shown
     assert "Error: nothing.md" in capfd.readouterr().err

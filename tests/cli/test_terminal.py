@@ -108,7 +108,7 @@ def test_errors_quote_what_is_wrong_as_text(memory, command, status):
     looked_at(*(memory if word == "MEMORY" else word for word in command), status=status)
 
 
-def test_a_damaged_memory_is_told_as_text(tmp_path):
+def test_a_damaged_memory_is_reported_as_text(tmp_path):
     folder = tmp_path / f"no {TYPED}"
     (folder / "segments").mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"format": EVIL, "version": EVIL}))

@@ -106,7 +106,7 @@ def test_the_example_is_a_translation_memory(models, tmp_path):
     assert memory.passages([1])[0].metadata["translation"] == "The park opens at six in the morning."
 
 
-def test_mistakes_are_told_before_a_model_is_loaded(folder):
+def test_mistakes_are_reported_before_a_model_is_loaded(folder):
     (folder / "broken.tmx").write_text("<tmx><body><tu>")
     assert "broken.tmx, line 1: broken XML" in failed("build", "broken.tmx", "--memory", "new", cwd=folder)
     assert "expected one 'de'" in failed("build", "pairs.tsv", "--languages", "en", "de", "--memory", "new", cwd=folder)
@@ -124,7 +124,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(folder):
     )
 
 
-def test_what_does_not_fit_the_memory_is_told(folder, models):
+def test_what_does_not_fit_the_memory_is_reported(folder, models):
     shown = failed("text", "a", "--to", "fr", "--memory", "pairs", *models, cwd=folder)
     assert "are in en and zh, and 'fr' was asked for; name one of these with --to." in shown
     shown = failed("build", "pairs.tsv", "--memory", "pairs", *models[2:], cwd=folder)

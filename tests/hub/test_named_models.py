@@ -30,7 +30,7 @@ def test_a_bundled_name_of_a_memory_is_taken_and_the_users_goes_before_it():
 
 
 @pytest.mark.parametrize("name", ["theirs/model", "./encoder", "/home/user/.cache/model", "memory/encoder", ""])
-def test_any_other_name_of_a_memory_is_refused_and_the_user_told_how_to_give_it(name):
+def test_any_other_name_of_a_memory_is_refused_and_the_user_learns_how_to_give_it(name):
     with pytest.raises(ModelError, match=r"says that its encoder is .* if you trust that model, name it: --encoder"):
         named(name)
     with pytest.raises(ModelError, match="a memory alone cannot choose what is loaded here"):

@@ -153,7 +153,7 @@ def _hold(memory: Path, held, done) -> None:
         done.wait(300)
 
 
-def test_a_second_writer_is_told_and_readers_are_not_stopped(sources, tmp_path):
+def test_a_second_writer_is_reported_and_readers_are_not_stopped(sources, tmp_path):
     memory = tmp_path / "memory"
     build(sources, memory)
     context = multiprocessing.get_context("spawn")

@@ -74,7 +74,7 @@ def test_what_is_no_arrow_file_is_refused(tmp_path, data, says):
         read([tmp_path / "a.arrow"])
 
 
-def test_a_row_without_text_is_told_by_its_number(tmp_path):
+def test_a_row_without_text_is_reported_by_its_number(tmp_path):
     as_stream(tmp_path / "a.arrow", [{"text": "One."}, {"text": None}])
     with pytest.raises(SourceError, match=r"a\.arrow, row 2: its text"):
         read([tmp_path / "a.arrow"])

@@ -212,7 +212,7 @@ def test_lengths_count_where_distances_are_searched(tmp_path):
         np.testing.assert_allclose(Memory.open(tmp_path / f"m{factor}").keys(), right, atol=1e-5)
 
 
-def test_fields_become_columns_by_their_types_and_others_are_told(tmp_path):
+def test_fields_become_columns_by_their_types_and_others_are_reported(tmp_path):
     more = {
         "score": [1, 2.5] * 6, "open": [True, None] * 6, "tags": [["a"]] * 12, "unit": ["x"] * 12, "title": ["Benches"] * 12,
         "no-name": [1] * 12,
@@ -301,7 +301,7 @@ def test_a_view_in_place_of_a_table_is_not_read(tmp_path):
         bring("txtai", tmp_path / "txtai", tmp_path / "memory")
 
 
-def test_changes_that_chroma_has_yet_to_apply_are_told(tmp_path):
+def test_changes_that_chroma_has_yet_to_apply_are_reported(tmp_path):
     shutil.copytree(STORES / "chroma", tmp_path / "chroma")
     with sqlite3.connect(tmp_path / "chroma" / "chroma.sqlite3") as database:
         database.execute("UPDATE embeddings_queue SET seq_id = 99 WHERE seq_id = 12")

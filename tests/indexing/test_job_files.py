@@ -31,7 +31,7 @@ def test_metadata_of_another_type_stops_the_job_with_its_line(sources, tmp_path)
     assert not (tmp_path / "memory").exists()
 
 
-def test_rejects_are_kept_beside_and_what_happened_is_told(sources, tmp_path):
+def test_rejects_are_kept_beside_and_what_happened_is_reported(sources, tmp_path):
     with (sources / "benches.jsonl").open("a") as file:
         file.write('{broken\n[1]\n{"id": "r3", "text": "An id that is there already."}\n{"id": "x", "year": 1}\n')
         file.write(json.dumps(record(77, year="long ago")) + "\n" + json.dumps(record(77)) + "\n")

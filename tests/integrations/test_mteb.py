@@ -151,7 +151,7 @@ def test_documents_that_are_no_texts_are_refused():
         MemGPTSearch(ENCODER).index([], task_metadata=pictures.metadata)
 
 
-def test_the_leaderboard_is_told_what_is_known_and_no_path_of_this_machine(tmp_path):
+def test_the_leaderboard_gets_what_is_known_and_no_path_of_this_machine(tmp_path):
     from memgpt_rag.integrations.mteb.model_meta import model_meta
 
     fingerprint = replace(ENCODER.fingerprint, name="multilingual-e5-small-4bit")

@@ -61,7 +61,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_without_a_word(memory):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_device_behind_standard_output_is_told(memory):
+def test_a_full_device_behind_standard_output_is_reported(memory):
     with Path("/dev/full").open("wb") as full:
         status, shown = ended("memgpt-index", "versions", memory, stdout=full)
     assert status == 1
@@ -110,7 +110,7 @@ def limited(kind: int, most: int):
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )
-def test_a_limit_on_files_is_told_with_the_file_and_leaves_the_memory(memory, tmp_path, command, file):
+def test_a_limit_on_files_is_reported_with_the_file_and_leaves_the_memory(memory, tmp_path, command, file):
     """A real fault, of writing: RLIMIT_FSIZE."""
     words = [word.replace("MEMORY", str(memory)).replace("OUT", str(tmp_path)) for word in command]
     status, shown = ended(*words, preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000), stdout=NOTHING)
@@ -221,7 +221,7 @@ def test_an_interrupt_while_a_command_is_imported_leaves_no_traceback(tmp_path, 
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_an_interrupt_later_is_told_in_a_word(memory):
+def test_an_interrupt_later_is_reported_in_a_word(memory):
     code = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "from memgpt_rag.__main__ import start; import memgpt_rag.memory as m\n"
     code += "m.list_versions = lambda folder: os.kill(os.getpid(), signal.SIGINT)\nstart('indexing.cli.main')"

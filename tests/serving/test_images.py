@@ -81,7 +81,7 @@ def test_what_cannot_be_searched_by_is_refused(server, body, message):
         search(server[0], **body)
 
 
-def test_a_memory_of_texts_is_told_by_its_name(tmp_path):
+def test_a_memory_of_texts_is_reported_by_its_name(tmp_path):
     with Served(tmp_path) as served, pytest.raises(openai.BadRequestError) as refused:
         search(served, text="red", model="park")
     assert "The keys of memory park are of texts, embedded with" in str(refused.value)

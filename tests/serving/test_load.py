@@ -46,7 +46,7 @@ def numbers(server):
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def test_what_cannot_wait_is_told_when_to_come_again(server):
+def test_what_cannot_wait_hears_when_to_come_again(server):
     with server.held():
         waiting = [send(server) for _ in range(3)]
         server.wait_for_waiting(3)

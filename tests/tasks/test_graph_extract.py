@@ -20,7 +20,7 @@ def extractor() -> TripleExtractor:
 
 
 @pytest.mark.parametrize("text", [ENGLISH, CHINESE])
-def test_subjects_and_objects_are_words_of_the_text_and_no_triple_is_told_twice(extractor, text):
+def test_subjects_and_objects_are_words_of_the_text_and_no_triple_is_reported_twice(extractor, text):
     found = list(extractor.extract(passage(1, text)))
     assert 1 <= len(found) <= MOST_FACTS
     for triple in found:

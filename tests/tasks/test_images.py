@@ -114,7 +114,7 @@ def test_a_memory_of_texts_is_no_memory_of_pictures(tmp_path):
         PictureSearch(Memory.open(tmp_path / "m"), ColorEncoder())
 
 
-def test_wrong_usage_is_told_before_a_model_is_loaded(tmp_path):
+def test_wrong_usage_is_reported_before_a_model_is_loaded(tmp_path):
     Memory.create(tmp_path / "m", ["red"], HashEncoder())
     run, memory = CliRunner(), ["--memory", str(tmp_path / "m")]
     for arguments, status, message in (

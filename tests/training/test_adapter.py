@@ -73,7 +73,7 @@ def test_every_question_has_its_passage_or_is_to_say_that_it_is_not_in_memory(ra
     assert make_adapter_examples(many, 3, seed=1) != examples
 
 
-def test_the_language_of_the_question_says_how_it_is_told_and_what_no_entry_holds_is_left_out(rag):
+def test_the_language_of_the_question_says_how_it_is_worded_and_what_no_entry_holds_is_left_out(rag):
     first, second, *_ = asked(rag)
     chinese = replace(first, question="安的帽子是什么颜色？")
     (one,) = make_adapter_examples([chinese, replace(second, answer="plaid")], 3, unanswerable=0.9)
@@ -280,7 +280,7 @@ def test_a_decoder_in_bf16_learns_with_an_adapter_in_fp32(folder, tmp_path):
     assert {parameter.dtype for parameter in rag.model.writer.parameters()} == {torch.bfloat16}
 
 
-def test_nothing_to_learn_from_or_to_go_on_from_is_told(rag, tmp_path):
+def test_nothing_to_learn_from_or_to_go_on_from_is_reported(rag, tmp_path):
     examples = make_adapter_examples(asked(rag), 3)
     with pytest.raises(ValueError, match="There are 8 examples and 0 held out; give at least one of each"):
         train_adapter(rag, examples, [], tmp_path)

@@ -70,7 +70,7 @@ def test_a_broken_row_is_an_error_of_its_record(tmp_path, content, reason):
     assert rejects == [Reject("a.csv", "line 3", reason)]
 
 
-def test_an_unclosed_quotation_is_told_with_its_first_line(tmp_path):
+def test_an_unclosed_quotation_is_reported_with_its_first_line(tmp_path):
     with pytest.raises(
         SourceError, match=r"^a.csv, line 3: broken CSV \(unexpected end of data\); mend the line's quot"
     ):

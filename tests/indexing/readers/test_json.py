@@ -19,7 +19,7 @@ def test_a_list_of_objects_with_a_text_is_records(tmp_path):
     assert [(one.unit, one.blocks[0].first) for one in documents] == [("item", 1), ("item", 2)]
 
 
-def test_items_that_are_no_records_are_told(tmp_path):
+def test_items_that_are_no_records_are_reported(tmp_path):
     rejects: list[Reject] = []
     content = '[{"id": 1, "text": "One."}, 7, {"id": 1, "text": "Two."}, {"text": "Three."}]'
     assert [one.record for one in read(tmp_path, "a.json", content, on_reject=rejects.append)] == ["1", "item-4"]
@@ -120,7 +120,7 @@ def test_small_values(tmp_path, content, value):
         ('{"a": "\\ud83d"}', "line 1: its text holds half of a character"),
     ],
 )
-def test_json_that_cannot_be_read_is_told_with_its_line(tmp_path, content, sentence):
+def test_json_that_cannot_be_read_is_reported_with_its_line(tmp_path, content, sentence):
     with pytest.raises(SourceError, match=f"^a.json, {sentence}"):
         read(tmp_path, "a.json", content)
 

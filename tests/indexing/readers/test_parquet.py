@@ -32,7 +32,7 @@ def test_columns_that_are_not_needed_are_not_converted(tmp_path):
     assert texts(items(tmp_path / "a.parquet")) == [("row-1", "", "Open.")]
 
 
-def test_a_cell_that_cannot_be_converted_is_told_with_its_row(tmp_path):
+def test_a_cell_that_cannot_be_converted_is_reported_with_its_row(tmp_path):
     columns = {"text": ["Open.", "Shut."], "day": pa.array([datetime(2024, 5, 1), None], pa.timestamp("us"))}
     table = pa.table(columns)
     far = pa.array([None, 2**60], pa.timestamp("us"))
@@ -48,7 +48,7 @@ def test_a_cell_that_cannot_be_converted_is_told_with_its_row(tmp_path):
     assert rejects[0].reason.startswith("its day cannot be converted (")
 
 
-def test_invalid_utf8_in_parquet_is_told_with_its_row(tmp_path):
+def test_invalid_utf8_in_parquet_is_reported_with_its_row(tmp_path):
     buffer = pa.array([b"fine", b"caf\xe9"], pa.binary())
     broken = pa.StringArray.from_buffers(2, buffer.buffers()[1], buffer.buffers()[2])
     pq.write_table(pa.table({"text": broken}), tmp_path / "a.parquet")

@@ -22,7 +22,7 @@ def test_yaml_keeps_its_lines_by_its_keys(tmp_path):
     ]
 
 
-def test_several_yaml_documents_are_told_apart(tmp_path):
+def test_several_yaml_documents_are_kept_apart(tmp_path):
     (document,) = read(tmp_path, "a.yml", "---\nkind: A\nspec:\n  x: 1\n---\nkind: B\nspec:\n  y: 2\n...\n")
     assert [(block.headings, block.text) for block in document.blocks] == [
         (("document 1",), "kind: A"),
@@ -42,7 +42,7 @@ def test_a_list_of_mappings_with_a_text_is_records(tmp_path):
     ]
 
 
-def test_a_record_of_yaml_with_a_key_twice_is_told(tmp_path):
+def test_a_record_of_yaml_with_a_key_twice_is_reported(tmp_path):
     with pytest.raises(SourceError, match="a.yaml, line 2: the key 'text' occurs twice in one mapping"):
         read(tmp_path, "a.yaml", "- text: fine\n- text: a\n  text: b\n")
 
