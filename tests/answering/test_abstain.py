@@ -149,6 +149,7 @@ def test_what_too_little_attention_goes_to_is_left_after_the_first_pass(rag, con
     assert leaving == len(passes) + 1, "the pass that decided"
 
 
+@pytest.mark.slow
 def test_beams_decide_and_are_judged_too(rag, confidence):
     answer = rag.answer(SUPPORTED[0], AskOptions(use_memory="auto", max_new_tokens=8), num_beams=2)
     assert answer.mode == "memory"

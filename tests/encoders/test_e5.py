@@ -268,6 +268,7 @@ def test_long_texts_have_nearly_the_vectors_of_the_engine(e5, engine):
 
 
 @pytest.mark.offline_models
+@pytest.mark.slow
 def test_e5_runs_in_int8_like_any_other(e5):
     rounded = load_encoder(EncoderConfig(precision="int8"))
     assert (rounded.fingerprint.precision, rounded.fingerprint.max_tokens) == ("int8", 0)

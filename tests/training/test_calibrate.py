@@ -64,6 +64,7 @@ def test_the_loss_of_an_answer_is_its_likelihood_token_by_token(reader, examples
     assert float(end[0]) == pytest.approx(sum(losses[len(said) :]), abs=2e-3)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_gold_share_is_the_attention_that_citations_count(reader, examples):
     gold = [replace(example, gold=(1,)) for example in examples[:2]]
