@@ -28,6 +28,7 @@ from memgpt_rag.limits import MOST_NEW_TOKENS
 if TYPE_CHECKING:
     from memgpt_rag.answering.answer import Answer
     from memgpt_rag.answering.options import AskOptions
+    from memgpt_rag.memory import Shards
     from memgpt_rag.rag import RAG
 
 
@@ -104,18 +105,10 @@ def ask(
     no_cache: bool,
 ) -> None:
     """Answer QUESTION from one or more memories, and cite the entries. Without QUESTION, questions are read from the terminal."""
-    from memgpt_rag.io.pictures import read_picture
-    from memgpt_rag.memory import Memory, Shards
-
     if question is not None and not question.strip():
         raise click.UsageError("QUESTION is empty; ask something.")
     _require_memory(mode, use_memory, needs_entries=abstain or retrieve_every is not None)
-    # A wrong folder is reported before a model is loaded, and so are a wrong condition and a picture that is none.
-    opened = Shards([Memory.open(memory) for memory in memories])
-    if where is not None:
-        opened.rows(where)
-    for picture in pictures:
-        read_picture(picture, str(picture))
+    opened = _open(memories, where, pictures)
     quiet_libraries()
     loaded = search.load_for(opened)
     from memgpt_rag.answering.options import AskOptions
@@ -151,6 +144,19 @@ def _require_memory(mode: Mode, use_memory: UseMemory, *, needs_entries: bool) -
         raise click.UsageError(
             "--use-memory auto, --abstain and --retrieve-every need --mode memory, and the latter two a memory that is read."
         )
+
+
+def _open(memories: Sequence[Path], where: str | None, pictures: Sequence[Path]) -> Shards:
+    """Open memories. A wrong folder, condition or picture is reported here, before a model is loaded."""
+    from memgpt_rag.io.pictures import read_picture
+    from memgpt_rag.memory import Memory, Shards
+
+    opened = Shards([Memory.open(memory) for memory in memories])
+    if where is not None:
+        opened.rows(where)
+    for picture in pictures:
+        read_picture(picture, str(picture))
+    return opened
 
 
 class _Asking:
