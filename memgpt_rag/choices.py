@@ -37,9 +37,8 @@ DEFAULT_RETRIEVE_EVERY = 32  # tokens after which a part goes on with other entr
 
 # How entries are searched.
 SearchKind = Literal["dense", "bm25", "hybrid", "sparse"]
-SearchChoice = Literal[
-    "auto", "dense", "bm25", "hybrid", "sparse"
-]  # auto: hybrid where the memory has a lexical index, else dense
+# auto: hybrid where the memory has a lexical index or a sparse encoder is named, else dense.
+SearchChoice = Literal["auto", "dense", "bm25", "hybrid", "sparse"]
 Fusion = Literal["scores", "ranks"]
 SEARCH_KINDS: tuple[SearchKind, ...] = get_args(SearchKind)
 SEARCH_CHOICES: tuple[SearchChoice, ...] = get_args(SearchChoice)

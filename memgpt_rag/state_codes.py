@@ -26,8 +26,8 @@ Codes = tuple[Shaped[np.ndarray, "*heads code_dim"], Float[np.ndarray, "*heads"]
 
 
 def code_type(dtype: StatesType, head_dim: int) -> tuple[np.dtype, int]:
-    """Return the type of codes, and how many of them a vector of `head_dim` numbers has; in int4, one holds two numbers."""
-    return np.dtype(_CODE_TYPES[dtype]), -(-head_dim // 2) if dtype == "int4" else head_dim
+    """Return the type of codes, and how many of them a vector of `head_dim` numbers has; in int4, one holds two numbers, and `head_dim` is even."""
+    return np.dtype(_CODE_TYPES[dtype]), head_dim // 2 if dtype == "int4" else head_dim
 
 
 def rounding_center(fingerprint: StatesFingerprint) -> Float[np.ndarray, "layers 2 kv_heads head_dim"] | None:

@@ -105,6 +105,6 @@ def import_store(
     echo(f"{printable(report.sentence())}; in {memory} after {report.seconds:.0f} s.")
     if report.columns:
         echo(f"Metadata columns: {', '.join(f'{name} ({type})' for name, type in report.columns.items())}.")
-    for shown in report.left_out:
-        echo(f"Left out: {printable(shown)}.", err=True)
+    for field in report.left_out:
+        echo(f"Left out: {printable(field)}.", err=True)
     index(memory, kind, recall, latency, report_exact=False)

@@ -21,7 +21,7 @@ from memgpt_rag.io.printable import counted, printable
 
 if TYPE_CHECKING:
     from indexing.engines.base import DecoderRecipe, Engine, SplitterRecipe
-    from indexing.engines.states import StatesOf
+    from indexing.engines.states import StatesEncoder
     from indexing.sources.document import Note
     from indexing.sources.find_files import SourceFile
     from indexing.sources.read_options import ReadOptions
@@ -108,7 +108,7 @@ class ExecutionOptions:
 
     def states_elsewhere(
         self, model: DecoderRecipe
-    ) -> Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None:
+    ) -> Callable[[StatesFingerprint], AbstractContextManager[StatesEncoder]] | None:
         """What computes states with that model; None for this process."""
         if self.engine == "local":
             return None

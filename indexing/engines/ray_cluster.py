@@ -92,9 +92,9 @@ def in_order(rows: Any, numbers: int) -> Iterator[Row]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, ClusterError):
             raise ClusterError(first_line(cause)) from None  # without Ray's advice
-        shown = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0].rstrip(".")
+        reason = (str(cause or error).strip().splitlines() or [type(error).__name__])[-1].partition(". ")[0].rstrip(".")
         raise ClusterError(
-            f"A worker of the Ray cluster failed: {shown}; see to it, and start the job again: it goes on where it was."
+            f"A worker of the Ray cluster failed: {reason}; see to it, and start the job again: it goes on where it was."
         ) from error
     _require_place((numbers, 0), expected)
 

@@ -33,7 +33,7 @@ from memgpt_rag.memory.ray_shards import cluster
 from memgpt_rag.passage import Passage
 
 if TYPE_CHECKING:
-    from indexing.engines.states import StatesOf, TokenIds
+    from indexing.engines.states import StatesEncoder, TokenIds
     from memgpt_rag.encoders.base import Encoder, Vectors
     from memgpt_rag.fingerprint import EncoderFingerprint, StatesFingerprint
     from memgpt_rag.model import MemoryDecoder
@@ -116,7 +116,7 @@ def ray_states(
     *,
     address: str | None = None,
     workers: int | None = None,
-) -> Iterator[StatesOf]:
+) -> Iterator[StatesEncoder]:
     """Provide a function that computes states on a Ray cluster, in place of `compute_states.entry_states`.
 
     Args:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TokenIds = tuple[int, ...]
 # Computes the states of the entries in each block, and yields them in stored form, entry by entry.
-StatesOf = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
+StatesEncoder = Callable[[Iterable[list[TokenIds]]], Iterator[Codes]]
 
 
 def encoded_states(

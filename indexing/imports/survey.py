@@ -143,8 +143,8 @@ def _require_text(entry: StoredEntry, where: str, title: str | None) -> None:
     if entry.text is None or not entry.text.strip():
         raise SourceError(f"{where}: has no text, and a memory keeps none without; add it, or remove the entry.")
     require_short(len(entry.text), f"{where}: its text")
-    shown = [entry.id, entry.text, *(value for value in entry.metadata.values() if isinstance(value, str))]
-    for text in shown:
+    texts = [entry.id, entry.text, *(value for value in entry.metadata.values() if isinstance(value, str))]
+    for text in texts:
         whole_characters(text, where)
     if title is not None and not isinstance(entry.metadata.get(title), str | None):
         raise SourceError(f"{where}: its {title} is no text; name another --title-field.")
@@ -209,17 +209,17 @@ class _Kinds:
         columns: dict[str, ColumnType] = {}
         left_out = []
         for name, kind in self._kinds.items():
-            shown = f"the metadata field {shortened(repr(printable(name)), 80)}"
+            field = f"the metadata field {shortened(repr(printable(name)), 80)}"
             if kind == _MIXED:
                 left_out.append(
-                    f"{shown}, which holds values of several types or of none that a column has ({self._reasons[name]})"
+                    f"{field}, which holds values of several types or of none that a column has ({self._reasons[name]})"
                 )
                 continue
             try:
                 values_schema({name: kind})
             except ValueError:
                 hint = "; give it to --title-field to have it before the texts" if name == "title" else ""
-                left_out.append(f"{shown}, whose name no column can have{hint}")
+                left_out.append(f"{field}, whose name no column can have{hint}")
                 continue
             columns[name] = cast(ColumnType, kind)
         return columns, left_out

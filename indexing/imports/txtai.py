@@ -34,18 +34,18 @@ def read(path: Path, options: StoreOptions) -> Store:
         with refusing(file, _WHAT, sqlite3.Error), open_database(file, ["sections"]) as database:
             fields = has_table(database, "documents")
             data = "d.data FROM sections s LEFT JOIN documents d ON d.id = s.id" if fields else "NULL FROM sections s"
-            for number, id, text, shown in database.execute(
+            for number, id, text, stored in database.execute(
                 f"SELECT s.indexid, s.id, s.text, {data} ORDER BY s.indexid"
             ):
-                metadata = {} if shown is None else _metadata(shown, f"{file}, entry {id!r}")
+                metadata = {} if stored is None else _metadata(stored, f"{file}, entry {id!r}")
                 yield StoredEntry(str(id), text, metadata, keys.get(number))
 
     return Store(f"the index of txtai in {path}", path.name, entries, why)
 
 
-def _metadata(shown: Any, where: str) -> dict[str, Any]:
+def _metadata(stored: Any, where: str) -> dict[str, Any]:
     try:
-        fields = parse_json(shown) if isinstance(shown, str) and len(shown) <= _MOST_METADATA else None
+        fields = parse_json(stored) if isinstance(stored, str) and len(stored) <= _MOST_METADATA else None
     except ValueError as error:
         raise SourceError(f"{where}: its data cannot be read: {error}; mend or remove it.") from error
     if not isinstance(fields, dict):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexing.engines.states import StatesOf, TokenIds, encoded_states
+from indexing.engines.states import StatesEncoder, TokenIds, encoded_states
 from memgpt_rag.choices import StatesType
 from memgpt_rag.errors import MismatchError
 from memgpt_rag.io.console import progress_bar
@@ -30,7 +30,7 @@ def compute_states(
     model: MemoryDecoder,
     *,
     dtype: StatesType = "int8",
-    elsewhere: Callable[[StatesFingerprint], AbstractContextManager[StatesOf]] | None = None,
+    elsewhere: Callable[[StatesFingerprint], AbstractContextManager[StatesEncoder]] | None = None,
     progress: bool = False,
 ) -> int:
     """Compute and store the states of every entry, in the layers in which the model attends to memory.

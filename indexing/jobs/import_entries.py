@@ -130,13 +130,13 @@ def _difference(found: Survey, encoder: Encoder) -> tuple[str, str]:
         ratios = np.linalg.norm(stored, axis=1) / np.maximum(np.linalg.norm(keys, axis=1), np.finfo(np.float32).tiny)
         cosines = np.minimum(cosines, np.minimum(ratios, 1 / np.maximum(ratios, np.finfo(np.float32).tiny)))
     worst = int(cosines.argmin())
-    shown = f"of {counted(len(keys), 'text')} embedded again with {encoder.name}"
+    compared = f"of {counted(len(keys), 'text')} embedded again with {encoder.name}"
     if cosines[worst] >= SAME_KEY:
-        return "", f"{shown}, all agree with the store's vectors (least cosine {cosines[worst]:.4f})"
+        return "", f"{compared}, all agree with the store's vectors (least cosine {cosines[worst]:.4f})"
     entry = shortened(repr(found.sample[worst][0].id), 80)
     differing = int((cosines < SAME_KEY).sum())
     return (
-        f"{shown}, {differing:,} differ from the store's vectors (cosine {cosines[worst]:.3f} for the entry {entry})",
+        f"{compared}, {differing:,} differ from the store's vectors (cosine {cosines[worst]:.3f} for the entry {entry})",
         "",
     )
 

@@ -150,5 +150,5 @@ def _title(title: str, headings: tuple[str, ...]) -> tuple[str, list[str]]:
     parts = [part for one in cleaned for part in one.split(TITLE_SEPARATOR)]
     whole = shortened_headings(parts, MAX_TITLE_CHARACTERS)
     read = shortened_headings(whole, MOST_READ_CHARACTERS)
-    # A title without headings is read as it is stored, whoever made the passage, so that it is stored as it is to be read.
+    # `Passage.short_title` shortens headings only, so a long title without headings is shortened here.
     return TITLE_SEPARATOR.join(whole if len(whole) > 1 else read), [part for part in parts if part not in read]

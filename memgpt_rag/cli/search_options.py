@@ -126,7 +126,7 @@ class SearchOptions:
         return self.load_with(decoder)
 
     def require_models(self, search: str) -> None:
-        """Raises UsageError: a search such as "hybrid+rerank" or "sparse" is to be measured, and no model was named for it."""
+        """Raises UsageError if a search such as "hybrid+rerank" or "sparse" needs a model that was not named."""
         from memgpt_rag.evaluation.systems import SEARCHES, is_reranked
 
         if self.sparse_encoder is None and SEARCHES[search][0] == "sparse":
@@ -148,7 +148,7 @@ _KIND = click.option(
     show_default=True,
     type=click.Choice(SEARCH_CHOICES),
     help="Search by vectors (dense), by words (BM25), by both (hybrid), or by sparse vectors; words need a lexical index. auto is "
-    "hybrid where the memory has one, else dense.",
+    "hybrid where the memory has one or a sparse encoder is named, else dense.",
 )
 _REFINING = [
     click.option(

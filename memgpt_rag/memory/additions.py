@@ -35,14 +35,14 @@ def add_states(
 ) -> layout.Manifest:
     """Store the states of a memory's entries. Segments that have states of this fingerprint keep them.
 
-        Args:
-    memory: the current version; states computed from one version are not committed to another.
-    lengths: returns the number of tokens of the entry in each row given.
-    states: returns the states of the entries in the rows given, as `memgpt_rag.state_codes.encode` does.
+    Args:
+        memory: the current version; states computed from one version are not committed to another.
+        lengths: returns the number of tokens of the entry in each row given.
+        states: returns the states of the entries in the rows given, as `memgpt_rag.state_codes.encode` does.
 
-        Raises:
-    ValueError: the number of states is not the number of entries.
-            BusyError: another job is writing there, or has committed since the memory was opened.
+    Raises:
+        ValueError: the number of states is not the number of entries.
+        BusyError: another job is writing there, or has committed since the memory was opened.
     """
     with _changing(memory):
         shape, segments, start = StatesShape.of(fingerprint), [], 0

@@ -63,8 +63,8 @@ def _search_line(manifest: Manifest) -> str:
 
 def _sparse_line(manifest: Manifest, encoder: SparseFingerprint) -> str:
     later = manifest.entries_without("sparse")
-    kinds = f"; {counted(later, 'later entry', 'later entries')} without" if later else ""
-    return f"{encoder.name}, {encoder.dimension} components{kinds}"
+    missing = f"; {counted(later, 'later entry', 'later entries')} without" if later else ""
+    return f"{encoder.name}, {encoder.dimension} components{missing}"
 
 
 def _states_line(states: StatesFingerprint | None) -> str:

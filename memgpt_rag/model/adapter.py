@@ -36,7 +36,7 @@ def reading_modules(decoder: PreTrainedModel) -> list[str]:
     maps of the later half of the layers. Where one map gives queries, keys and values, it is left alone.
 
     Raises:
-        ModelError: the decoder has none that has a known name.
+        ModelError: the decoder has none with a known name.
     """
     maps = [
         (int(layer[1]), name[layer.end() :], name) for name in linear_maps(decoder) if (layer := _LAYER.search(name))

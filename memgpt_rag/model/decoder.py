@@ -383,7 +383,7 @@ class MemoryDecoder(nn.Module):
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
         if not cached and (self.decoder is not self.writer or self.delimiters is not None):
-            raise ValueError("A trained reader reads after a prefix that it has not read; leave use_cache on.")
+            raise ValueError("A trained reader reads after the pretrained decoder's prefix; leave use_cache on.")
         if memory.pictures is not None and (not cached or max(beams, samples) > 1):
             raise ValueError("Pictures are read once, for one answer; leave use_cache on and num_beams at 1.")
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)

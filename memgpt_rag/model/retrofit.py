@@ -1,7 +1,7 @@
 """Memory attention inside any Hugging Face decoder that calls attention through the library's interface.
 
 No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
-is to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
+is set to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
 same to the last bit. Which memory is attended is a context variable: threads do not see each other's.
 """
 

@@ -38,7 +38,7 @@ QUESTIONS = ["What do bees feed on?", "灯塔", "Who reset the lighthouse?"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_splade(tmp_path_factory.mktemp("sparse") / "splade", prompts={"query": "asked ", "document": "told "})
+    return tiny_splade(tmp_path_factory.mktemp("sparse") / "splade", prompts={"query": "asked ", "document": "read "})
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_long_text_is_cut_as_sentence_transformers_does_and_counted(folder, tm
     assert encoder.max_tokens == 16
     long = "bees " * 3 + "heather router opera"
     assert encoder.encode_passages([long]) == encoder.encode_passages([long + " lighthouse"])
-    marks = len("told") + 2
+    marks = len("read") + 2
     assert [encoder.is_cut("b" * count) for count in (16 - marks, 17 - marks)] == [False, True]
     memory = Memory.create(tmp_path / "memory", [*TEXTS, long], HashEncoder())
     assert compute_sparse_vectors(memory.path, encoder).cut == sum(map(encoder.is_cut, [*TEXTS, long])) > 0

@@ -79,7 +79,7 @@ def log_probs_from(rag: RAG, question: str, source: StatesSource) -> torch.Tenso
 def test_stored_states_read_as_those_computed_on_demand(without, stored, config):
     for question in QUESTIONS[:2]:
         on_demand = log_probs(RAG(Memory.open(without), HashEncoder(), make_model(config)), question, None)
-        for dtype, tolerance in (("fp32", 1e-6), ("int8", 0.02), ("int4", 0.5)):
+        for dtype, tolerance in (("fp32", 1e-6), ("int8", 1e-4), ("int4", 3e-3 if config == "quality" else 3e-4)):
             memory = Memory.open(stored[dtype])
             read = log_probs(RAG(memory, HashEncoder(), make_model(config)), question, memory)
             # Not the largest difference: rounding may change which token is the m-th, and with it one word's weight.

@@ -24,16 +24,16 @@ from memgpt_rag.memory.storage import layout
 _CONTEXT = multiprocessing.get_context("fork")
 
 
-def _job(sources: Path, memory: Path, begin: float, shown: Path) -> None:
+def _job(sources: Path, memory: Path, begin: float, outcome: Path) -> None:
     """Build once the time has come. Nothing is shared with other jobs: who is killed with a lock in hand holds up all others."""
     time.sleep(max(0.0, begin - time.monotonic()))
     try:
         build(sources, memory)
-        shown.write_text("built")
+        outcome.write_text("built")
     except BusyError:
-        shown.write_text("refused")
+        outcome.write_text("refused")
     except BaseException as error:
-        shown.write_text(f"{type(error).__name__}: {error}")
+        outcome.write_text(f"{type(error).__name__}: {error}")
         raise
 
 
@@ -44,11 +44,11 @@ def _rounds(jobs: int, rounds: int, scratch: Path, done) -> None:
     whole = contents(scratch / "alone")
     for number in range(rounds):
         memory, random = scratch / f"memory{number}", Random(100 * jobs + number)
-        shown = scratch / f"told{number}"
-        shown.mkdir()
+        folder = scratch / f"outcomes{number}"
+        folder.mkdir()
         begin = time.monotonic() + 0.01 * jobs  # when all of them have been started, more or less
         processes = [
-            _CONTEXT.Process(target=_job, args=(sources, memory, begin + 0.02 * random.random(), shown / str(place)))
+            _CONTEXT.Process(target=_job, args=(sources, memory, begin + 0.02 * random.random(), folder / str(place)))
             for place in range(jobs)
         ]
         for process in processes:
@@ -62,7 +62,7 @@ def _rounds(jobs: int, rounds: int, scratch: Path, done) -> None:
             process.join(60)
             assert process.exitcode is not None, f"round {number}: a job hangs"
         spared = [process for process in processes if process not in killed]
-        outcomes = [file.read_text() for file in shown.iterdir()]
+        outcomes = [file.read_text() for file in folder.iterdir()]
         assert all(process.exitcode == 0 for process in spared), f"round {number}: {outcomes}"
         if not (memory / layout.MANIFEST).exists():  # the one that was not refused was killed
             build(sources, memory)

@@ -35,9 +35,8 @@ def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Not
             columns = needed_columns(schema, options, name)
             number = 0
             for batch in batches:
-                batch.validate(
-                    full=True
-                )  # Arrow trusts the offsets of texts and lists otherwise, and reads beyond its buffers
+                # Else Arrow trusts the offsets of texts and lists, and reads beyond its buffers.
+                batch.validate(full=True)
                 rows = batch.select(columns)
                 for row in range(rows.num_rows):
                     number += 1
