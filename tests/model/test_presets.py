@@ -126,7 +126,7 @@ def test_a_model_whose_layers_are_all_alike_has_compact_once_it_is_calibrated(tm
 
 
 def test_a_configuration_for_some_of_its_layers_has_the_same_numbers_there():
-    some = MINE.only([3], item=[1, 3])
+    some = MINE.only([3], attended=[1, 3])
     windows = dict.fromkeys(range(4))
     assert list(some.resolve(windows, 4)) == [3]
     kept, full = some.resolve(windows, 4)[3], MINE.resolve(windows, 4)[3]
