@@ -53,6 +53,7 @@ class LetterEncoder:
     """A sparse encoder small enough to compute by hand: a component for each letter, by how often it occurs."""
 
     name = "letters"
+    dimension = 0x110000
 
     def __init__(self, weight: float = 0.5):
         self._weight = weight
@@ -66,7 +67,7 @@ class LetterEncoder:
     @property
     def fingerprint(self) -> SparseFingerprint:
         (probe,) = self.encode_passages(["a probe"])
-        return SparseFingerprint(self.name, 0x110000, 0, 1.5, probe, probe)
+        return SparseFingerprint(self.name, self.dimension, 0, 1.5, probe, probe)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hashing import HashEncoder
 
+from memgpt_rag.encoders.base import Encoder
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -27,8 +29,8 @@ class Entries:
     vectors: np.ndarray
 
 
-def make_entries(count: int, dimension: int = 32) -> Entries:
-    """Entries whose texts differ, in two languages, with the vectors of the encoder of the tests."""
+def make_entries(count: int, dimension: int = 32, encoder: Encoder | None = None) -> Entries:
+    """Entries whose texts differ, in two languages, with the vectors of an encoder, or of that of the tests."""
     texts = [
         f"Bench number {number} was given by family {number * 7919 % 100_003} of the town." if number % 2 else
         f"第{number}张长椅由镇上的第{number * 7919 % 100_003}户人家捐赠。"
@@ -38,7 +40,7 @@ def make_entries(count: int, dimension: int = 32) -> Entries:
         {"year": 1900 + number % 100, "lang": "en" if number % 2 else "zh", "source": f"benches-{number % 3}.md"}
         for number in range(count)
     ]
-    vectors = HashEncoder(dimension).encode_passages(texts)
+    vectors = (encoder or HashEncoder(dimension)).encode_passages(texts)
     return Entries([f"bench-{number}" for number in range(count)], texts, metadata, vectors)
 
 

@@ -237,6 +237,7 @@ def _print_plan(stream: PassageStream, memory: Path, left_out: list[Note]) -> No
 @latency_option
 @click.option("--disk", type=SIZE, metavar="SIZE", help="What the memory may take, such as 2GB.")
 @memory_limit_option
+@click.option("--sparse-encoder", metavar="NAME", help="Sparse encoder whose sparse vectors the memory is to have.")
 @click.option("--no-states", is_flag=True, help="Do not measure what states take, which loads the language model.")
 @no_cache_option
 @reading_options
@@ -249,6 +250,7 @@ def plan(
     latency: float,
     disk: float | None,
     memory_limit: float | None,
+    sparse_encoder: str | None,
     no_states: bool,
     no_cache: bool,
     reading: ReadingOptions,
@@ -263,10 +265,11 @@ def plan(
     from indexing.jobs.build_memory import PassageStream
     from indexing.planning.forecast import Constraints, forecast, forecast_table
     from indexing.planning.plan import plan_memory
-    from memgpt_rag.encoders.load import load_encoder
+    from memgpt_rag.encoders.load import load_encoder, load_sparse_encoder
 
     quiet_libraries()
     (files, left_out), encoder = reading.find(sources), load_encoder(embedding.config())
+    sparse = None if sparse_encoder is None else load_sparse_encoder(sparse_encoder)
     engine = LocalEngine(encoder, Caching(no_cache=no_cache).splitter(generator, max_tokens)(lambda: encoder))
     stream = PassageStream(files, engine, reading.options({}), progress=True)
     found = plan_memory(stream, dimension=encoder.fingerprint.dimension)
@@ -275,7 +278,8 @@ def plan(
     echo(f"Would have {found.report.sentence()}.")
     report_notes([*left_out, *found.report.notes])
     constraints = Constraints(recall, latency, disk or math.inf, memory_limit or math.inf)
-    echo(forecast_table(found, forecast(found, encoder, models, constraints), constraints))
+    expected = forecast(found, encoder, models, constraints, sparse_encoder=sparse)
+    echo(forecast_table(found, expected, constraints))
 
 
 @main.command()

@@ -25,13 +25,16 @@ from memgpt_rag.choices import DEFAULT_LATENCY, DEFAULT_RECALL, PRESETS, Metric
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import MemoryWriter
 from memgpt_rag.memory.lexical.analysis import terms
-from memgpt_rag.memory.lexical.postings import words_bytes
+from memgpt_rag.memory.lexical.postings import COUNTS, WEIGHTS, index_bytes
 
 if TYPE_CHECKING:
+    from memgpt_rag.encoders.sparse_encoder import SparseTextEncoder
     from memgpt_rag.model import MemoryDecoder
 
 # Number of entries that are written to measure the time.
 _WRITTEN = 4096
+# Number of passages whose sparse vectors or states are computed to measure the time.
+_ENCODED = 32
 # Memory that a job needs per entry for deduplication, and for its full caches, in bytes.
 _SEEN_BYTES, _CACHES = 700, 3 * 32 * 2**20
 
@@ -64,6 +67,7 @@ class Forecast:
         exact_milliseconds: latency of one exact search on one thread.
         index: the chosen index.
         words: bytes and seconds of a lexical index.
+        sparse: those of sparse vectors; None without a sparse encoder.
         states: preset → bytes on disk and seconds to compute the states.
         peak_bytes: peak main memory of the job, without mapped files.
     """
@@ -76,17 +80,20 @@ class Forecast:
     exact_milliseconds: float
     index: IndexForecast
     words: tuple[float, float]
+    sparse: tuple[float, float] | None
     states: dict[str, tuple[float, float]]
     peak_bytes: float
 
     @property
     def seconds(self) -> float:
         """Return the seconds of a build without states."""
-        return self.reading_seconds + self.embedding_seconds + self.writing_seconds + self.index.seconds + self.words[1]
+        read = self.reading_seconds + self.embedding_seconds + self.writing_seconds
+        return read + self.index.seconds + self.words[1] + (self.sparse[1] if self.sparse else 0)
 
     def disk_with(self, preset: str | None) -> float:
         """Return the size in bytes of the memory with the states of a preset."""
-        return self.disk_bytes + self.index.disk_bytes + self.words[0] + (self.states[preset][0] if preset else 0)
+        added = (self.sparse[0] if self.sparse else 0) + (self.states[preset][0] if preset else 0)
+        return self.disk_bytes + self.index.disk_bytes + self.words[0] + added
 
     def preset(self, constraints: Constraints) -> str | None:
         """Return the best preset whose states fit on the disk; None if none fits."""
@@ -104,11 +111,13 @@ def forecast(
     models: Mapping[str, Callable[[], MemoryDecoder]],
     constraints: Constraints = Constraints(),
     metric: Metric = "cosine",
+    sparse_encoder: SparseTextEncoder | None = None,
 ) -> Forecast:
     """Forecast a job by embedding, writing, searching and reading a few passages.
 
     Args:
         models: preset → function that loads a model with that preset; empty for no states.
+        sparse_encoder: the one whose sparse vectors the memory is to have; None for none.
     """
     entries, texts = plan.report.entries, [passage.titled_text for passage in plan.sample]
     encoder.encode_passages(texts[:8])
@@ -128,6 +137,7 @@ def forecast(
         exact.milliseconds,
         index,
         _words(plan),
+        None if sparse_encoder is None else _sparse(plan, sparse_encoder),
         {preset: _states(plan, load()) for preset, load in models.items()},
         taken + max(seen, index.memory_bytes),  # the memory for deduplication is freed before an index is built
     )
@@ -150,6 +160,8 @@ def forecast_table(plan: Plan, expected: Forecast, constraints: Constraints = Co
     rows.append(
         ("lexical", size(expected.words[0]), f"{expected.words[1]:,.0f} s to index; left out with --no-lexical")
     )
+    if expected.sparse is not None:
+        rows.append(("sparse vectors", size(expected.sparse[0]), f"{expected.sparse[1]:,.0f} s to compute"))
     for name, (bytes_, seconds) in expected.states.items():
         rows.append((f"states, {name}", size(bytes_), f"{seconds:,.0f} s to compute; optional"))
     rows.append(("memory", size(expected.peak_bytes), "at most while the job runs, but for files that are mapped"))
@@ -199,7 +211,20 @@ def _words(plan: Plan) -> tuple[float, float]:
     scale = plan.report.entries / len(plan.sample)
     more = math.sqrt(scale)
     text, postings = sum(len(term.encode()) for term in different), sum(map(len, counted))
-    return words_bytes(text * more, len(different) * more, postings * scale, plan.report.entries), seconds * scale
+    bytes_ = index_bytes(COUNTS, text * more, len(different) * more, postings * scale, plan.report.entries)
+    return bytes_, seconds * scale
+
+
+def _sparse(plan: Plan, encoder: SparseTextEncoder) -> tuple[float, float]:
+    """Forecast the sparse vectors: postings grow with the entries, and no component is new once all of the encoder's occur."""
+    texts = [passage.titled_text for passage in plan.sample[:_ENCODED]]
+    encoder.encode_passages(texts[:1])
+    vectors, seconds = timed(lambda: encoder.encode_passages(texts))
+    scale = plan.report.entries / len(texts)
+    different = min(len(set().union(*vectors)) * math.sqrt(scale), encoder.dimension)
+    postings = sum(map(len, vectors)) * scale
+    bytes_ = index_bytes(WEIGHTS, len(str(encoder.dimension)) * different, different, postings, plan.report.entries)
+    return bytes_, seconds * scale
 
 
 def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
@@ -207,7 +232,7 @@ def _states(plan: Plan, model: MemoryDecoder) -> tuple[float, float]:
     from memgpt_rag.model.stored import states_fingerprint
 
     model.prefix_ids = model.prompt.prefix_ids
-    ids = [model.prompt.entry_ids(passage) for passage in plan.sample[:32]]
+    ids = [model.prompt.entry_ids(passage) for passage in plan.sample[:_ENCODED]]
     entries = plan.report.entries / len(ids)
     bytes_per_token = StatesShape.of(states_fingerprint(model)).bytes_per_token
     _, seconds = timed(partial(model.entry_states, ids))

@@ -48,20 +48,31 @@ def require_sparse_vectors(memory: Path, manifest: layout.Manifest, encoder: Spa
         MemoryFormatError: some have none; the message says which command adds them.
         MismatchError: another sparse encoder computed them.
     """
-    name = "NAME" if encoder is None else encoder.name
-    remedy = f"add them with: memgpt-index sparse {memory} --sparse-encoder {name}"
     if manifest.sparse is None:
-        raise MemoryFormatError(f"{memory} has no sparse vectors; {remedy}")
+        name = "NAME" if encoder is None else encoder.name
+        raise MemoryFormatError(f"{memory} has no sparse vectors; {_remedy(memory, name)}")
     if encoder is None:
         raise MemoryFormatError(
             f"{memory} has sparse vectors of {manifest.sparse.name!r}, and no sparse encoder was named for the question; name that "
             "one with --sparse-encoder, or in Python with Search(sparse_encoder=load_sparse_encoder(…))."
         )
     manifest.sparse.require_match(encoder)
-    if later := manifest.entries_without("sparse"):
-        raise MemoryFormatError(
-            f"{counted(later, 'entry', 'entries')} of {memory} came after its sparse vectors and cannot be found by them; {remedy}"
-        )
+    if missing := entries_without_sparse_vectors(memory, manifest):
+        raise MemoryFormatError(missing)
+
+
+def entries_without_sparse_vectors(memory: Path, manifest: layout.Manifest) -> str:
+    """Return a sentence that says how many entries came after a memory's sparse vectors; empty where all have some, or none has."""
+    if manifest.sparse is None or not (later := manifest.entries_without("sparse")):
+        return ""
+    return (
+        f"{counted(later, 'entry', 'entries')} of {memory} came after its sparse vectors and cannot be found by them; "
+        f"{_remedy(memory, manifest.sparse.name)}"
+    )
+
+
+def _remedy(memory: Path, encoder: str) -> str:
+    return f"add them with: memgpt-index sparse {memory} --sparse-encoder {encoder}"
 
 
 def store_sparse_vectors(folder: Path, blocks: Iterable[Sequence[SparseVector]]) -> tuple[str, files.StoredFile]:

@@ -84,12 +84,13 @@ def create_app(settings: ServerSettings, models: Models, keys: Keys, telemetry: 
         raise fault
     metrics = Metrics()
     engine = Engine(memories, metrics.answered, max_rows=settings.max_rows, max_waiting=settings.max_waiting)
+    sparse = models.search.sparse_encoder
     kept = None if settings.files is None else FileStore(settings.files / "files")
     stores = VectorStores(
         None if settings.files is None else settings.files / "stores",
         kept,
         memories,
-        IndexJobs(settings.index_arguments),
+        IndexJobs(settings.index_arguments, None if sparse is None else sparse.name),
         partial(refresh, engine, memories),
     )
     for name in memories:

@@ -6,6 +6,7 @@ A process cannot take the server with it, whatever a document does to its reader
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.versions import BUSY
@@ -44,10 +46,12 @@ class IndexJobs:
 
     Args:
         arguments: further arguments of the jobs that read files, such as --encoder NAME.
+        sparse_encoder: name of the encoder of sparse vectors. New memories get them, and added entries where the others have them.
     """
 
-    def __init__(self, arguments: Sequence[str] = ()):
+    def __init__(self, arguments: Sequence[str] = (), sparse_encoder: str | None = None):
         self._arguments = list(arguments)
+        self._sparse_encoder = sparse_encoder
         self._one = asyncio.Lock()
 
     async def add(self, memory: Path, files: Mapping[str, Path], scratch: Path) -> JobResult:
@@ -66,6 +70,9 @@ class IndexJobs:
                 # A first build that was killed leaves a folder without a version, from which the next one goes on.
                 command = "add" if (memory / layout.MANIFEST).exists() else "build"
                 further = ["--lexical"] if command == "build" else []
+                encoder = self._sparse_encoder if command == "build" else _sparse_encoder_name(memory)
+                if encoder is not None and encoder == self._sparse_encoder:
+                    further += ["--sparse-encoder", encoder]
                 status, said = await self._run_when_free(
                     command,
                     str(work / "stage"),
@@ -121,6 +128,14 @@ def remove_left_over(scratch: Path) -> None:
     """Remove the folders of jobs whose server was killed. A job that still runs fails without its files, or has read them all."""
     for work in scratch.glob(f"{_PREFIX}*"):
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _sparse_encoder_name(memory: Path) -> str | None:
+    """Return the name of the encoder of a memory's sparse vectors; None where it has none, or is damaged, which the job reports."""
+    with contextlib.suppress(MemoryFormatError):
+        stored = layout.read_manifest(memory).sparse
+        return None if stored is None else stored.name
+    return None
 
 
 def _link(path: Path, to: Path) -> None:

@@ -43,11 +43,14 @@ def test_sparse_vectors_are_added_once_and_reported(splade, tmp_path):
 def test_a_memory_is_built_with_sparse_vectors_and_measured(splade, tmp_path):
     memory, named = tmp_path / "memory", ("--sparse-encoder", splade)
     build = ("memgpt-index", "build", KNOWLEDGE, "--memory", memory, "--encoder", "all-MiniLM-L6-v2", *named)
+    planned = run("memgpt-index", "plan", KNOWLEDGE, "--encoder", "all-MiniLM-L6-v2", "--no-states", *named).stdout
+    assert any(line.startswith("sparse vectors") and line.endswith(" s to compute") for line in planned.splitlines())
     assert "Computed the sparse vectors of " in run(*build).stdout
     more = tmp_path / "more.txt"
     more.write_text("Swans live on the lake.")
-    add = ("memgpt-index", "add", more, "--memory", memory, *named)
-    assert "Computed the sparse vectors of 1 entry, " in run(*add).stdout
+    add = ("memgpt-index", "add", more, "--memory", memory)
+    assert f"1 entry of {memory} came after its sparse vectors and cannot be found by them; add " in run(*add).stdout
+    assert "Computed the sparse vectors of 1 entry, " in run(*add, *named).stdout
     opened = Memory.open(memory)
     assert opened.manifest.entries_without("sparse") == 0 and len(opened.segments) == 2
     searches = ("--search", "sparse", "--search", "hybrid", *named)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hashing import HashEncoder
+from hashing import HashEncoder, LetterEncoder
 
 from indexing.engines.local import LocalEngine
 from indexing.job_log import JobLog
@@ -25,7 +25,7 @@ from indexing.sources.document import Note
 from indexing.sources.find_files import find_files
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.errors import SourceError
-from memgpt_rag.memory import Memory, add_lexical_index
+from memgpt_rag.memory import Memory, add_lexical_index, add_sparse_vectors
 from memgpt_rag.memory.dense.index_kinds import building_bytes, lists_for
 from memgpt_rag.memory.storage import layout
 
@@ -177,7 +177,7 @@ def test_a_forecast_is_in_proportion_to_what_was_measured(sources):
     assert size(plan.keys_bytes) in shown
 
 
-def test_a_forecast_tells_what_words_take(tmp_path):
+def test_a_forecast_tells_what_words_and_sparse_vectors_take(tmp_path):
     subjects, verbs = (
         ["ferry", "harbour", "garden", "library", "museum", "tower"],
         ["opens", "closes", "repairs", "welcomes", "sells"],
@@ -192,9 +192,22 @@ def test_a_forecast_tells_what_words_take(tmp_path):
     manifest = add_lexical_index(Memory.open(tmp_path / "memory"))
     actual = manifest.segments[0].file("words")
     assert actual is not None
-    expected, seconds = forecast(plan, HashEncoder(), {}).words
-    assert expected == pytest.approx(manifest.segments[0].files[actual].bytes, rel=0.25)
-    assert seconds > 0
+    letters = LetterEncoder()
+    sparse = add_sparse_vectors(
+        Memory.open(tmp_path / "memory"),
+        letters.fingerprint,
+        lambda block: letters.encode_passages([one.titled_text for one in block]),
+    ).segments[0]
+    expected = forecast(plan, HashEncoder(), {}, sparse_encoder=letters)
+    alone = dataclasses.replace(expected, sparse=None)
+    for (bytes_, seconds), stored in (
+        (expected.words, manifest.segments[0].files[actual]),
+        (expected.sparse, sparse.files[sparse.file("sparse")]),
+    ):
+        assert bytes_ == pytest.approx(stored.bytes, rel=0.25)
+        assert seconds > 0
+    assert expected.disk_with(None) - alone.disk_with(None) == pytest.approx(expected.sparse[0])
+    assert expected.seconds - alone.seconds == pytest.approx(expected.sparse[1])
 
 
 @pytest.mark.slow

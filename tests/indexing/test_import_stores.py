@@ -16,6 +16,8 @@ from peer_stores import MAKERS, Entries, make_entries
 
 from indexing.imports.open_store import open_store
 from indexing.imports.stored_entry import StoreOptions
+from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import MissingPackageError, SourceError
 
 pytestmark = [
@@ -50,6 +52,23 @@ def test_ten_thousand_entries_keep_their_keys(tmp_path, kind):
     assert (report.entries, report.embedded) == (10_000, 0)
     assert encoder.calls < 300  # a sample, and probes
     require_same(tmp_path / "memory", entries)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> tuple[Encoder, Entries]:
+    """The default encoder, and ten thousand entries with its vectors."""
+    encoder = load_encoder()
+    return encoder, make_entries(10_000, encoder=encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.offline_models
+@pytest.mark.parametrize("kind", MAKERS)
+def test_ten_thousand_entries_keep_the_keys_of_the_default_encoder(tmp_path, embedded, kind):
+    encoder, entries = embedded
+    report = bring(kind, made(kind, tmp_path, entries), tmp_path / "memory", encoder)
+    assert (report.entries, report.embedded) == (10_000, 0), report.reason
+    require_same(tmp_path / "memory", entries, encoder)
 
 
 @pytest.mark.parametrize("kind", CHANGES)

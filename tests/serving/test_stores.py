@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import time
@@ -10,13 +11,14 @@ import numpy as np
 import openai
 import pytest
 from served import TEXTS, Served, wait_until
-from tiny import tiny_bert
+from tiny import tiny_bert, tiny_splade
 
 from memgpt_rag.encoders.config import EncoderConfig
-from memgpt_rag.encoders.load import load_encoder
+from memgpt_rag.encoders.load import load_encoder, load_sparse_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.versions import writing
 from memgpt_rag.serving.files import safe_name
+from memgpt_rag.serving.index_jobs import IndexJobs
 
 PARK = b"# Boats\n\nA rowing boat costs 40 yuan an hour.\n\n# Kites\n\nChildren under twelve may borrow a kite.\n"
 
@@ -231,6 +233,31 @@ def test_a_first_build_that_was_killed_goes_on(client, server):
     file = uploaded(client, "boats.md", PARK)
     done = client.vector_stores.files.create_and_poll(file_id=file.id, vector_store_id=store.id)
     assert (done.status, done.last_error) == ("completed", None)
+
+
+@pytest.mark.slow
+def test_added_files_get_sparse_vectors_where_the_other_entries_have_them(tmp_path):
+    bert, splade = str(tiny_bert(tmp_path / "bert")), str(tiny_splade(tmp_path / "splade"))
+    arguments = ("--encoder", bert, "--no-cache")
+    files = [tmp_path / f"{number}.txt" for number in range(3)]
+    for file, text in zip(files, TEXTS, strict=False):
+        file.write_text(text)
+
+    def add(memory, file, sparse_encoder):
+        added = asyncio.run(IndexJobs(arguments, sparse_encoder).add(tmp_path / memory, {file.stem: file}, tmp_path))
+        assert added.problem == ""
+        opened = Memory.open(tmp_path / memory)
+        return opened.manifest.sparse and opened.manifest.sparse.name, opened.manifest.entries_without("sparse")
+
+    assert add("plain", files[0], None) == (None, 1)
+    assert add("plain", files[1], splade) == (None, 2)
+    assert add("both", files[0], splade) == (splade, 0)
+    assert add("both", files[1], splade) == (splade, 0)
+    both = Memory.open(tmp_path / "both")
+    found, text = both.sparse_vector(1), both.passages([1])[0].titled_text
+    assert TEXTS[1] in text
+    assert found == pytest.approx(load_sparse_encoder(splade).encode_passages([text])[0], rel=1e-4)
+    assert add("both", files[2], "another") == (splade, 1)
 
 
 def test_what_cannot_be_noted_is_not_attached(client, server, monkeypatch):

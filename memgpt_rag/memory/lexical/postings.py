@@ -187,9 +187,9 @@ class InvertedIndex:
         return np.argsort(self._rows, kind="stable")
 
 
-def words_bytes(text: float, terms: float, postings: float, rows: float) -> float:
-    """Return the size of a lexical index file without its header, from the bytes of its terms and the other counts."""
-    return text + 2 * 8 * (terms + 1) + (4 + 2) * postings + 4 * rows
+def index_bytes(kind: Kind, text: float, terms: float, postings: float, rows: float) -> float:
+    """Return the size of an inverted index file without its header, from the bytes of its terms and the other counts."""
+    return text + 2 * 8 * (terms + 1) + (4 + np.dtype(kind.dtype).itemsize) * postings + 4 * rows
 
 
 def _plausible(arrays: dict[str, np.ndarray], rows: int, kind: Kind) -> bool:
