@@ -160,7 +160,9 @@ def print_table(target: str, rows: dict[str, dict[str, list[float]]]) -> dict[st
             difference = interval([value - other for value, other in zip(values, rows[GENERAL][one], strict=True)])
             figures[name][one] = {"nll": float(np.mean(values)), "difference": difference}
             mean, low, high = difference
-            shown.append(f"{one} {np.mean(values):.3f}" + ("" if name == GENERAL else f" {mean:+.3f} [{low:+.3f}, {high:+.3f}]"))
+            shown.append(
+                f"{one} {np.mean(values):.3f}" + ("" if name == GENERAL else f" {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+            )
         print(f"{name:<22}" + "   ".join(f"{one:<40}" for one in shown), flush=True)
     return figures
 

@@ -20,17 +20,24 @@ from memgpt_rag.passage import Passage
 
 WHOLE = "metadata_json"  # the column that holds all of a document's metadata
 _OWN = frozenset(values_schema({}).names)  # columns that every memory has
+# Metadata that names a document's file, as loaders of LangChain and those of LlamaIndex and Haystack write it.
+_FILE_NAMES = ("source", "file_path")
 _KINDS: dict[type, ColumnType] = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text under an id, with metadata, and with a title that is embedded and read before it."""
+    """A text under an id, with metadata, and with a title that is embedded and read before it.
+
+    Attributes:
+        source: what it is cited by where its metadata names no file; empty for its id.
+    """
 
     id: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    source: str = ""
 
 
 def inferred_columns(documents: Sequence[Document]) -> dict[str, ColumnType]:
@@ -95,8 +102,8 @@ def to_passage(document: Document, columns: Mapping[str, str]) -> Passage:
     }
     if has_whole:
         known[WHOLE] = _json(document)
-    given = document.metadata.get("source")
-    source = given if isinstance(given, str) else ""
+    named = (document.metadata.get(name) for name in _FILE_NAMES)
+    source = next((name for name in named if name and isinstance(name, str)), document.source)
     start = document.metadata.get("start_index")  # as LangChain's splitters note it
     start = start if type(start) is int and start >= 0 else 0
     return Passage(

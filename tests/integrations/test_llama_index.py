@@ -113,6 +113,11 @@ def test_nodes_and_scores_are_those_of_llama_index_own_store(store, other, filte
         assert found.hash == given.hash
 
 
+def test_a_node_is_cited_by_its_document(store, tmp_path):
+    places = {one.id: one.place for one in Memory.open(tmp_path / "boats").passages(range(len(NODES)))}
+    assert places["boat-4"] == "file-1, boat-4, document 1"
+
+
 def test_nested_filters_hold_together(store):
     inner = MetadataFilters(filters=[one("year", 2000), one("lang", "fr")], condition="or")
     filters = MetadataFilters(filters=[inner, one("lang", "en", FilterOperator.NE)])

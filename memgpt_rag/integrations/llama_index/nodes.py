@@ -30,7 +30,8 @@ def node_document(node: BaseNode) -> Document:
             f"The text template of the node {node.node_id!r} does not end with its text; give one such as '{{metadata_str}}\\n\\n{{content}}'."
         )
     title = embedded.removesuffix(text.strip()).strip()
-    return Document(node.node_id, text, node_to_metadata_dict(node, remove_text=True), title)
+    metadata = node_to_metadata_dict(node, remove_text=True)
+    return Document(node.node_id, text, metadata, title, source=node.ref_doc_id or "")
 
 
 def document_node(document: Document) -> BaseNode:
