@@ -76,7 +76,7 @@ LABELS = ("supported", "right")
 Seen = dict[str, tuple[list[Observed], dict[str, list[Signals]]]]
 
 
-def get_label(one: Observed, label: str) -> bool:
+def is_positive(one: Observed, label: str) -> bool:
     return one.right if label == "right" else one.kind == WITH
 
 
@@ -99,7 +99,7 @@ def fit_all(rag: RAG, seen: Seen, arguments: argparse.Namespace) -> None:
         for one in observed:
             if one.kind in (WITH, *arguments.negatives) and (before or not one.declined):
                 document = (f"{name} article {one.question.article}", "")
-                supported.append(Observation(one.signals, get_label(one, arguments.label), document))
+                supported.append(Observation(one.signals, is_positive(one, arguments.label), document))
             if one.kind == WITH:  # the memory cannot help the others: read or not, both are right
                 needed.append(Observation(one.signals, True, (f"{name} article {one.question.article}", "")))
         needed += [
@@ -162,7 +162,7 @@ def abstention(rag: RAG, observed: Sequence[Observed]) -> dict[str, Any]:
     for negatives in NEGATIVES:
         item = chosen(observed, [negatives])
         for label in LABELS:
-            labels = [get_label(one, label) for one in item]
+            labels = [is_positive(one, label) for one in item]
             title = f"{label}, {negatives}"
             if len(set(labels)) < 2:
                 continue

@@ -93,7 +93,7 @@ def measure_memory(rag: RAG, asked: Sequence[Question], drafts: Sequence[Draft],
     rows = []
     for question, draft, answer, loss, entries in zip(asked, drafts, answers, losses.tolist(), found, strict=True):
         row = _row(question, answer.text, loss, answer.timings.first_token - answer.timings.states_ready, language)
-        if gold := get_gold(question, entries):
+        if gold := gold_places(question, entries):
             row["cites"] = float(draft.mass.index(max(draft.mass)) in gold)
         rows.append(row)
     return rows
@@ -160,11 +160,11 @@ def _row(question: Question, text: str, loss: float, first_token: float, languag
 def make_examples(questions: Sequence[Question], found: Sequence[Sequence[Retrieved]]) -> list[Example]:
     """Return questions as examples with their first gold answer."""
     return [
-        Example(question.text, question.answers[0], item, get_gold(question, item))
+        Example(question.text, question.answers[0], item, gold_places(question, item))
         for question, item in zip(questions, found, strict=True)
     ]
 
 
-def get_gold(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
+def gold_places(question: Question, found: Sequence[Retrieved]) -> tuple[int, ...]:
     """Return the positions of the entries that contain an answer."""
     return tuple(place for place, entry in enumerate(found) if is_gold(question, entry.passage))

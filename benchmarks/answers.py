@@ -41,7 +41,7 @@ from benchmarks.answer_modes import (
     STATES_BYTES,
     K,
     attends,
-    get_gold,
+    gold_places,
     make_examples,
     measure,
     with_config,
@@ -193,7 +193,7 @@ def report(
         for start in tqdm(range(0, len(asked), batch_size), desc=name, disable=None):
             part = asked[start : start + batch_size]
             drafts = rags["prompt-4"].drafts([question.text for question in part], AskOptions(k=K))
-            places += [get_gold(question, draft.retrieved[:K]) for question, draft in zip(part, drafts, strict=True)]
+            places += [gold_places(question, draft.retrieved[:K]) for question, draft in zip(part, drafts, strict=True)]
             for mode, rag in rags.items():
                 keys = [f"{name}: {rag.retriever.search.key or 'dense'}: {mode}: {question.text}" for question in part]
                 answer = partial(in_mode, rag, mode, SETS[name].language)

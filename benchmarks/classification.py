@@ -182,7 +182,7 @@ class Measurement:
         return self.kept.fill(items, read, f"{self.name}: {system}", batch_size)
 
 
-def get_evidence(rows: Sequence[Row]) -> Evidence:
+def stacked_evidence(rows: Sequence[Row]) -> Evidence:
     return Evidence(*(np.array([row[name] for row in rows]) for name in ("said", "scores", "labels")))
 
 
@@ -216,8 +216,8 @@ def measured(item: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
     for k in neighbors:
         rows = item.with_memory(f"memory {k}", k, texts[: task.remembered.get(k)])
         own = item.with_memory(f"examples {k}", k, [one.text for one in held], own=True)
-        mixture = fit_mixture(get_evidence(own), item.numbers(held))
-        evidence, seconds, fitted[str(k)] = get_evidence(rows), [row["seconds"] for row in rows], mixture.to_dict()
+        mixture = fit_mixture(stacked_evidence(own), item.numbers(held))
+        evidence, seconds, fitted[str(k)] = stacked_evidence(rows), [row["seconds"] for row in rows], mixture.to_dict()
         systems[f"memory, {k}"] = figures(mixture(evidence), right, seconds)
         systems[f"memory, {k}, model alone"] = figures(Mixture(1.0, mixture.temperature, 1.0)(evidence), right)
         systems[f"vote of {k}"] = figures(evidence.vote(mixture.vote_temperature), right)
@@ -225,7 +225,7 @@ def measured(item: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
         said = normalized([row["said"] for row in prompted])
         systems[f"prompt, {k}"] = figures(said, right, [row["seconds"] for row in prompted])
         if k == min(neighbors):
-            other = get_evidence(item.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
+            other = stacked_evidence(item.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
             exchanged = (right + 1) % len(item.labels)
             systems[f"labels exchanged: memory, {k}"] = figures(mixture(other), exchanged)
             systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0)(other), exchanged)

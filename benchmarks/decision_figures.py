@@ -29,10 +29,12 @@ def area_interval(values: Sequence[float], labels: Sequence[bool], groups: Seque
     """Area with its 95 % interval, by bootstrap over groups, such as the answers to one question."""
     rng, values, labels = np.random.default_rng(0), np.asarray(values, float), np.asarray(labels, bool)
     _, group = np.unique([str(one) for one in groups], return_inverse=True)
-    get_rows = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    rows_by_group = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
     drawn = []
     for _ in range(300):
-        rows = np.concatenate([get_rows[number] for number in rng.integers(0, len(get_rows), len(get_rows))])
+        rows = np.concatenate(
+            [rows_by_group[number] for number in rng.integers(0, len(rows_by_group), len(rows_by_group))]
+        )
         drawn.append(area(values[rows], labels[rows]))
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return [round(number, 3) for number in (area(values, labels), float(low), float(high))]

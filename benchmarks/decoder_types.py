@@ -66,7 +66,7 @@ def try_type(model_type: str) -> Found:
     except Exception as error:
         return Found(CRASHED, reason=f"{type(error).__name__}: {_line(error)}")
     right = difference <= TOLERANCE and is_same
-    return Found(EXACT if right else WRONG, difference, layers=get_layers(decoder, model))
+    return Found(EXACT if right else WRONG, difference, layers=layer_names(decoder, model))
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def compared(model: MemoryDecoder) -> tuple[float, bool]:
     return difference, written == anew
 
 
-def get_layers(decoder: PreTrainedModel, model: MemoryDecoder) -> str:
+def layer_names(decoder: PreTrainedModel, model: MemoryDecoder) -> str:
     """Return the kinds of a decoder's layers in words."""
     config = decoder.config.get_text_config(decoder=True)
     kinds = Counter(getattr(config, "layer_types", None) or ["full_attention"])

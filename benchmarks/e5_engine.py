@@ -34,7 +34,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.judged_sets import DATA, load
-from benchmarks.retrieval import get_figures, titled
+from benchmarks.retrieval import ranking_figures, titled
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.document import Block, Document
 from memgpt_rag.encoders.base import Encoder, Vectors
@@ -95,7 +95,7 @@ def texts_of_many_languages(data: Path, count: int) -> list[str]:
     return list(dict.fromkeys(found))[:count]
 
 
-def get_passages(data: Path, encoder: Encoder, count: int) -> list[str]:
+def passage_sample(data: Path, encoder: Encoder, count: int) -> list[str]:
     """Passages as a build cuts them, half of them English."""
     splitter, found = PassageSplitter(encoder.count_tokens), []
     for name in ("xquad-en", "xquad-zh"):
@@ -153,7 +153,7 @@ def measure_retrieval(encoder: Encoder, engine: Engine, names: Sequence[str], da
         judged = load(name, data)
         documents, queries = titled(judged), list(judged.judged.values())
         ours, theirs = (
-            get_figures(judged, one.encode_queries(queries) @ one.encode_passages(documents).T)["nDCG@10"]
+            ranking_figures(judged, one.encode_queries(queries) @ one.encode_passages(documents).T)["nDCG@10"]
             for one in (encoder, engine)
         )
         results[name] = {
@@ -182,7 +182,7 @@ def main() -> None:
             " ".join(way): exact if way == WAYS[0] else load_encoder(EncoderConfig(backend=way[0], precision=way[1]))
             for way in WAYS
         }
-        result["speed"] = measure_speed(ours, engine, get_passages(given.data, exact, given.passages), given.repeats)
+        result["speed"] = measure_speed(ours, engine, passage_sample(given.data, exact, given.passages), given.repeats)
     if "vectors" in given.parts:
         result["vectors"] = {"fp32": measure_vectors(exact, engine, texts_of_many_languages(given.data, given.texts))}
     if "retrieval" in given.parts:

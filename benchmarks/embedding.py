@@ -31,7 +31,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.embedding_peers import PEERS
 from benchmarks.judged_sets import DATA, load
-from benchmarks.retrieval import get_figures, titled
+from benchmarks.retrieval import ranking_figures, titled
 from indexing.engines.base import SplitterRecipe
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import PassageStream, build_memory
@@ -121,7 +121,7 @@ def measure_quality(name: str, ways: Sequence[Way], data: Path) -> dict[str, Any
     for way in ways:
         encoder = exact if way == EXACT else load_encoder(EncoderConfig(name, backend=way[0], precision=way[1]))
         per_way = {
-            item: get_figures(one, asked[item] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
+            item: ranking_figures(one, asked[item] @ encoder.encode_passages(titled(one)).T)["nDCG@10"]
             for item, one in sets.items()
         }
         results[" ".join(way)] = {item: round(value, 4) for item, value in per_way.items()}

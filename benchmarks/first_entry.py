@@ -62,7 +62,7 @@ def documents_in(wanted: Collection[str]) -> Callable[[Passage], set[str]]:
     return lambda passage: {passage.document_id} & set(wanted)
 
 
-def get_questions(
+def memory_and_questions(
     name: str, arguments: argparse.Namespace, folder: Path, encoder: Encoder
 ) -> tuple[Memory, list[Asked]]:
     """The memory of a set, with a lexical index, and its questions."""
@@ -162,7 +162,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.sets:
             encoder = load_encoder(EncoderConfig(precision=arguments.precision))
-            memory, asked = get_questions(name, arguments, folder, encoder)
+            memory, asked = memory_and_questions(name, arguments, folder, encoder)
             results[name] = measure(memory, asked, load_memory_encoder(memory.manifest.encoder))
             print_table(name, results[name])
     print(json.dumps(results, ensure_ascii=False))

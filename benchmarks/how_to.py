@@ -73,7 +73,7 @@ def judged(question: HowTo, answer: Answer) -> dict[str, Any]:
     }
 
 
-def get_rows(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def rows_by_mode(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The rows of every mode, preset and reader in turn, by name; those that are kept are not asked again."""
     kept, questions = KeptAnswers(arguments.answers), read_questions()[:: arguments.every]
     if arguments.files:
@@ -194,7 +194,7 @@ def main() -> None:
     results = (
         compare(*arguments.compare)
         if arguments.compare
-        else {name: print_table(name, rows) for name, rows in get_rows(arguments)}
+        else {name: print_table(name, rows) for name, rows in rows_by_mode(arguments)}
     )
     print(json.dumps(results, ensure_ascii=False))
 

@@ -42,7 +42,7 @@ MOST_FACTS, BATCH, QUESTIONS = 8, 64, 400
 Fact = tuple[tuple[int, int], tuple[int, int]]
 
 
-def get_facts(rng: np.random.Generator, count: int) -> list[Fact]:
+def random_facts(rng: np.random.Generator, count: int) -> list[Fact]:
     """Return facts with different names."""
     facts: dict[tuple[int, int], tuple[int, int]] = {}
     while len(facts) < count:
@@ -64,7 +64,7 @@ def train(model_type: str, width: int, steps: int, seed: int = 0) -> torch.nn.Mo
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
-    config = small_config(model_type, **get_sizes(width))
+    config = small_config(model_type, **layer_sizes(width))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -88,7 +88,7 @@ def training_batch(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor
     """Return prompts of so many facts with a question and its answer, and the answers."""
     rows, answers = [], []
     for _ in range(BATCH):
-        facts = get_facts(rng, count)
+        facts = random_facts(rng, count)
         asked = facts[rng.integers(count)]
         rows.append([BEGIN, *(token for fact in facts for token in entry(fact)), *question(asked), *asked[1]])
         answers.append(asked[1])
@@ -128,7 +128,7 @@ def measure(decoder: torch.nn.Module, margin: float) -> dict[str, Any]:
     }
     rng, table = np.random.default_rng(1), {}
     for count in (1, 2, 4, 8):
-        asked = [(get_facts(rng, count), int(rng.integers(count))) for _ in range(QUESTIONS)]
+        asked = [(random_facts(rng, count), int(rng.integers(count))) for _ in range(QUESTIONS)]
         rows: dict[str, list[float]] = {}
         for way, config in ways.items():
             model.config = config
@@ -192,13 +192,13 @@ def times(model: MemoryDecoder, tokens: int, k: int = 4, repeats: int = 7, writt
 
 def timed(model_type: str, width: int) -> dict[str, Any]:
     """Return the times of a type with random weights, and the bytes of its states."""
-    model = MemoryDecoder(small_decoder(model_type, **get_sizes(width)), None, prefix_ids=[BEGIN])
+    model = MemoryDecoder(small_decoder(model_type, **layer_sizes(width)), None, prefix_ids=[BEGIN])
     found = {"bytes": folder_bytes(model), **times(model, tokens=100)}
     print(f"{model_type}: {found}", flush=True)
     return found
 
 
-def get_sizes(width: int) -> dict[str, int]:
+def layer_sizes(width: int) -> dict[str, int]:
     """Return the sizes of a small decoder that go with its width."""
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "shared_intermediate_size": 2 * width}
     return sizes | {"mamba_n_heads": width // 4, "vocab_size": WORDS}  # heads of 8 each, twice the width

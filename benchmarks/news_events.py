@@ -101,11 +101,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     records, questions = read_news(arguments.data)
-    get_text = {record["id"]: record["text"] for record in records}
+    text_by_id = {record["id"]: record["text"] for record in records}
     for question in questions[:: len(questions) // 8 + 1]:
         print(f"{question.text} {question.answers[0]}")
         for place in (0, 1):
-            print(f"    {get_text[f'{question.article}.{place}'][:80]}")
+            print(f"    {text_by_id[f'{question.article}.{place}'][:80]}")
     events = len({question.article for question in questions})
     print(json.dumps({"events": len(records) // 2, "with questions": events, "questions": len(questions)}))
 

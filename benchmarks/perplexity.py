@@ -50,7 +50,7 @@ VOCABULARY, WIDTH, HEADS, LAYERS, WINDOW, CHUNK, BATCH = 2048, 128, 4, 2, 128, 3
 LEARNING_RATE, DROPOUT, HELD_OUT = 2e-3, 0.1, 0.1
 
 
-def get_weights(model: nn.Module) -> int:
+def weight_count(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
@@ -66,7 +66,7 @@ def run_memgpt(arm: str, text: str, tokenizer, steps: int, seed: int) -> tuple[f
     torch.manual_seed(seed)
     model, (k, recent) = memgpt(arm, tokenizer), MEMORIES[arm]
     done = pretrain(model, text, PretrainOptions(k=k,recent=recent,held_out=HELD_OUT,steps=steps,batch_size=BATCH // LONGER.get(arm, 1),learning_rate=LEARNING_RATE,seed=seed), use_cpu=True)  # fmt: skip
-    return done.eval_loss, get_weights(model)
+    return done.eval_loss, weight_count(model)
 
 
 def run_memorizing(
@@ -110,7 +110,7 @@ def run_memorizing(
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-        return _held_out_loss(model.eval(), tokens, first_held_out, windows, known_segments), get_weights(model)
+        return _held_out_loss(model.eval(), tokens, first_held_out, windows, known_segments), weight_count(model)
 
 
 @torch.no_grad()

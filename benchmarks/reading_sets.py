@@ -181,7 +181,7 @@ def overlap(answer: str, text: str) -> float:
     return sum((words & there).values()) / max(1, sum(words.values()))
 
 
-def get_gold(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
+def gold_passages(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
     """Indices of the gold passages: the one that contains the answer or shares most words with it; all, for multi-hop sets."""
     if name.startswith(("hotpot", "ircot", "strategyqa")):
         return asked.own
@@ -194,7 +194,7 @@ def get_gold(asked: _Asked, pool: Sequence[Passage], name: str) -> list[int]:
     return [] if best is None or overlap(asked.answer, pool[best].text) < 0.3 else [best]
 
 
-def get_rows(
+def training_rows(
     name: str,
     taken: list[dict[str, Any]],
     search: Search,
@@ -235,7 +235,7 @@ def get_rows(
             continue
         asked.append(_Asked(name, question, answer if record["answerable"] else "", own))
     for one in asked:
-        one.gold = get_gold(one, pool, name)[:_MOST_ENTRIES] if one.answer else []
+        one.gold = gold_passages(one, pool, name)[:_MOST_ENTRIES] if one.answer else []
     found = search([one.titled_text for one in pool], [one.question for one in asked])
     for one, (ranked, scores) in zip(asked, found, strict=True):
         count = int(generator.integers(max(2, len(one.gold)), _MOST_ENTRIES + 1)) if one.gold else 4
@@ -299,7 +299,7 @@ def main() -> None:
             if arguments.sets and not name.startswith(tuple(arguments.sets)):
                 continue
             totals = Counter[str]()
-            for row in get_rows(name, taken, search, profiles, splitter, prompt, generator):
+            for row in training_rows(name, taken, search, profiles, splitter, prompt, generator):
                 file.write(json.dumps(row) + "\n")
                 totals["questions"] += 1
                 totals["answerable"] += bool(row["gold"])

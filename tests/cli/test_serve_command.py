@@ -11,7 +11,7 @@ import urllib.request
 
 import openai
 import pytest
-from commands import environment, get_words, refused
+from commands import command_line, environment, refused
 from hashing import HashEncoder
 from served import free_port, saved_models, wait_until
 
@@ -62,7 +62,7 @@ def test_telemetry_without_its_packages_says_what_to_install(tmp_path, monkeypat
 def test_a_server_is_started_asked_and_stopped(memory):
     """The bundled models: the right answer, its citation, and an end without a trace."""
     port = free_port()
-    command = get_words("memgpt-rag", "serve", "--memory", f"park={memory}", "--port", str(port), "--no-cache")
+    command = command_line("memgpt-rag", "serve", "--memory", f"park={memory}", "--port", str(port), "--no-cache")
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as server:
 
         def ready():

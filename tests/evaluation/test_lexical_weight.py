@@ -32,7 +32,7 @@ def fitted(memory):
     return fit_lexical_weight(LIBRARY, memory, ENCODER)
 
 
-def get_values(memory, search, **settings):
+def query_figures(memory, search, **settings):
     system = make_system(search, memory, ENCODER, Search(**settings))
     rankings = system(list(LIBRARY.judged.values()), 50)
     return per_query(LIBRARY, dict(zip(LIBRARY.judged, rankings, strict=True)), [MEASURE])[MEASURE]
@@ -40,10 +40,10 @@ def get_values(memory, search, **settings):
 
 def test_each_weight_has_the_figure_of_the_search_with_that_weight(memory, fitted):
     for weight in (0.1, 0.3, 0.65):
-        values = get_values(memory, "hybrid", lexical_weight=weight)
+        values = query_figures(memory, "hybrid", lexical_weight=weight)
         assert fitted.means[weight] == pytest.approx(np.mean(list(values.values())))
     for weight, search in ((0.0, "dense"), (1.0, "bm25")):
-        assert fitted.means[weight] == pytest.approx(np.mean(list(get_values(memory, search).values())))
+        assert fitted.means[weight] == pytest.approx(np.mean(list(query_figures(memory, search).values())))
 
 
 def test_the_best_weight_is_the_best_and_is_judged_on_other_queries(memory, fitted):
@@ -51,10 +51,10 @@ def test_the_best_weight_is_the_best_and_is_judged_on_other_queries(memory, fitt
     queries = list(LIBRARY.judged)
     for half, other in ((0, 1), (1, 0)):
         weight = fitted.halves[half]
-        values = get_values(memory, "bm25" if weight == 1 else "hybrid", lexical_weight=weight)
+        values = query_figures(memory, "bm25" if weight == 1 else "hybrid", lexical_weight=weight)
         for query in queries[other::2]:
             assert fitted.held_out[query] == pytest.approx(values[query])
-    alone = max((get_values(memory, search) for search in ("dense", "bm25")), key=lambda item: sum(item.values()))
+    alone = max((query_figures(memory, search) for search in ("dense", "bm25")), key=lambda item: sum(item.values()))
     gain = np.mean([fitted.held_out[query] - alone[query] for query in queries])
     assert fitted.against.difference == pytest.approx(gain)
     assert list(fitted.means) == list(WEIGHTS)

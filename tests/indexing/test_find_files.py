@@ -104,7 +104,7 @@ def test_two_addressed_files_of_one_name_are_refused(archive, tmp_path):
     assert len(find_files([archive, archive])) == 3
 
 
-def get_notes(folder, **options) -> tuple[list[str], list[tuple[str, str]]]:
+def files_and_notes(folder, **options) -> tuple[list[str], list[tuple[str, str]]]:
     notes: list[Note] = []
     files = find_files([folder], on_note=notes.append, **options)
     return [file.name for file in files], [(note.source, note.text) for note in notes]
@@ -117,14 +117,14 @@ def test_pipes_sockets_and_devices_are_left_out_with_a_note(tmp_path):
     (tmp_path / "in" / "null.md").symlink_to("/dev/null")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "in" / "s"))
-        names, notes = get_notes(tmp_path / "in", follow_links=True)
+        names, notes = files_and_notes(tmp_path / "in", follow_links=True)
     assert names == ["a.txt"]
     assert notes == [
         ("pipe.txt", "is a named pipe, not a file, and was left out"),
         ("s", "is a socket, not a file, and was left out"),
         ("null.md", "is a device, not a file, and was left out"),
     ]
-    assert get_notes(tmp_path / "in", exclude=["pipe*", "s", "*.md"]) == (["a.txt"], [])
+    assert files_and_notes(tmp_path / "in", exclude=["pipe*", "s", "*.md"]) == (["a.txt"], [])
     with pytest.raises(SourceError, match=r"pipe.txt is a named pipe, not a file; name a file or a folder"):
         find_files([tmp_path / "in" / "pipe.txt"])
     with pytest.raises(SourceError, match=r"/dev/zero is a device, not a file"):
@@ -143,7 +143,7 @@ def test_links_that_stay_inside_are_followed_and_each_file_is_taken_once(tmp_pat
     (folder / "current").symlink_to(".versions")
     (folder / "again").symlink_to(folder / ".versions")
     (folder / "copy.txt").symlink_to("b/note.txt")
-    names, notes = get_notes(folder, exclude=["self"])
+    names, notes = files_and_notes(folder, exclude=["self"])
     assert names == ["again/more.txt", "again/now.txt", "b/c/deep.txt", "b/note.txt"]
     assert notes == []
     with pytest.raises(SourceError, match="self cannot be read: Too many levels of symbolic links"):
@@ -161,10 +161,10 @@ def test_links_that_lead_out_are_left_out_unless_asked_for(tmp_path):
     (folder / "link.txt").symlink_to(tmp_path / "file.txt")
     (folder / "up").symlink_to(tmp_path)
     why = "is a link that leads out of the folder, and was not followed; --follow-links does"
-    assert get_notes(folder) == (["a.txt"], [("link.txt", why), ("linked", why), ("up", why)])
-    assert get_notes(folder, follow_links=True) == (["a.txt", "link.txt", "linked/secret.txt"], [])
+    assert files_and_notes(folder) == (["a.txt"], [("link.txt", why), ("linked", why), ("up", why)])
+    assert files_and_notes(folder, follow_links=True) == (["a.txt", "link.txt", "linked/secret.txt"], [])
     (tmp_path / "alias").symlink_to(folder)
-    assert get_notes(tmp_path / "alias", exclude=["link*", "up"]) == (["a.txt"], [])
+    assert files_and_notes(tmp_path / "alias", exclude=["link*", "up"]) == (["a.txt"], [])
 
 
 def test_a_name_that_is_no_utf_8_is_named_with_its_bytes_escaped(tmp_path):

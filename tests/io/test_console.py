@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import environment, get_words
+from commands import command_line, environment
 from conftest import ROOT
 from hashing import HashEncoder, passage
 
@@ -38,7 +38,7 @@ def memory(tmp_path_factory) -> Path:
 def ended(*arguments: str | Path, **streams: object) -> tuple[int, str]:
     """Exit status and standard error of a command."""
     done = subprocess.run(
-        get_words(*arguments), cwd=ROOT, env=environment(), timeout=600, **{"stderr": subprocess.PIPE, **streams}
+        command_line(*arguments), cwd=ROOT, env=environment(), timeout=600, **{"stderr": subprocess.PIPE, **streams}
     )
     return done.returncode, (done.stderr or b"").decode()
 

@@ -19,7 +19,7 @@ def make_model(architecture, layers="all"):
     return MemoryDecoder(tiny_decoder(architecture), byte_tokenizer(), config=config, prefix_ids=[1, 5, 9])
 
 
-def get_rows(count, rng):
+def random_rows(count, rng):
     """Questions of different lengths, with memories of different widths, two of them without any."""
     rows = []
     for number in range(count):
@@ -34,7 +34,7 @@ def get_rows(count, rng):
 )
 def test_rows_that_join_and_leave_are_generated_as_alone(architecture, layers):
     model, rng = make_model(architecture, layers), random.Random(1)
-    batch, rows, begun_rows = DecodingBatch(model), get_rows(10, rng), []
+    batch, rows, begun_rows = DecodingBatch(model), random_rows(10, rng), []
     expected, most = [alone(model, *row) for row in rows], 0
     while len(batch) or len(begun_rows) < len(rows):
         if len(begun_rows) < len(rows) and rng.random() < 0.8:

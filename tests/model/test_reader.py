@@ -33,7 +33,7 @@ def make_model(architecture: str = "gemma3") -> MemoryDecoder:
     return MemoryDecoder(decoder, byte_tokenizer(), config="quality", prefix_ids=(1, 5, 9))
 
 
-def get_delimiters(model: MemoryDecoder, seed: int = 0) -> Delimiters:
+def random_delimiters(model: MemoryDecoder, seed: int = 0) -> Delimiters:
     return new_delimiters(model.embedded(torch.tensor([10]))[0], prefix=3, entry=2, noise=1.0, seed=seed)
 
 
@@ -53,7 +53,7 @@ def saved(tmp_path_factory):
     """A folder with every part of a reader, and the logits of the model that it was saved from."""
     folder = tmp_path_factory.mktemp("reader")
     model = make_model()
-    model.delimiters = get_delimiters(model)
+    model.delimiters = random_delimiters(model)
     model.prompt = Prompt(model.tokenizer, worked_examples=False)
     save_reader(model, folder, adapter=disturbed_adapter(model), presets=TRAINED)
     return folder, read(model)
@@ -72,7 +72,7 @@ def test_every_part_of_a_reader_comes_back(saved):
     assert not torch.allclose(read(plain), logits, atol=1e-2)
     assert reader.presets == TRAINED
     assert not model.prompt.worked_examples and plain.prompt.worked_examples
-    assert torch.equal(model.delimiters.entry, get_delimiters(plain).entry)
+    assert torch.equal(model.delimiters.entry, random_delimiters(plain).entry)
     assert model.prefix_tokens == 3 + 3 and model.entry_tokens(ENTRIES[0]) == 7 + 2
     assert model.entry_states(ENTRIES)[0].num_tokens == 7 + 2
     alone = model.without_reader()
@@ -85,7 +85,7 @@ def test_every_part_of_a_reader_comes_back(saved):
 
 def test_delimiters_alone_are_a_reader_that_leaves_the_decoder_as_it_is(tmp_path):
     model = make_model()
-    model.delimiters = get_delimiters(model)
+    model.delimiters = random_delimiters(model)
     save_reader(model, tmp_path)
     other = make_model()
     reader = load_reader(other, tmp_path)
@@ -107,7 +107,7 @@ def test_states_know_the_delimiters_that_they_were_computed_with(saved):
         with pytest.raises(MismatchError, match=r"another reader \(.*no delimiters.*again with: memgpt-index states"):
             stored.require_match(reading)
     other = make_model()
-    other.delimiters = get_delimiters(other, seed=1)
+    other.delimiters = random_delimiters(other, seed=1)
     with pytest.raises(MismatchError, match=r"another reader \(the delimiters \w{16} against the delimiters \w{16}\)"):
         mine.require_match(states_fingerprint(other))
 

@@ -22,13 +22,13 @@ def norm(kind: type[nn.Module], **settings: float) -> nn.Module:
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e-3, 0.0])
 def test_a_short_norm_equals_its_layer_at_any_scale(kind, scale):
     parent = nn.ModuleDict({"norm": norm(kind)})
-    get_expected = parent["norm"]
+    parent_norm = parent["norm"]
     assert shorten_norms(parent) == 1
     x = scale * torch.randn(2, 3, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        torch.testing.assert_close(parent["norm"](x), get_expected(x), rtol=1e-5, atol=1e-6)
-    assert torch.equal(parent["norm"](x), get_expected(x)), "with gradients the layer itself is used"
-    assert parent["norm"].whole is get_expected
+        torch.testing.assert_close(parent["norm"](x), parent_norm(x), rtol=1e-5, atol=1e-6)
+    assert torch.equal(parent["norm"](x), parent_norm(x)), "with gradients the layer itself is used"
+    assert parent["norm"].whole is parent_norm
 
 
 class ShiftedRMSNorm(LlamaRMSNorm):

@@ -141,13 +141,13 @@ def test_thousands_of_requests_leave_nothing_behind(server):
                 statuses[own.send("POST", CHAT, json.dumps(body))[0]] += 1
         return statuses
 
-    def get_round(seeds):
+    def ask_all(seeds):
         with ThreadPoolExecutor(4) as pool:
             return sum(pool.map(ask, seeds), Counter())
 
-    get_round(range(4))
+    ask_all(range(4))
     before, resident = left_behind(), resident_mb()
-    statuses = get_round(range(4, 12))
+    statuses = ask_all(range(4, 12))
     assert set(statuses) <= {200, 429} and statuses[200] > 500
     require_nothing_left(server, before)
     assert resident_mb() - resident < 50

@@ -118,7 +118,7 @@ def make_engine(memories, **settings):
     return Engine(memories, lambda task, choices: None, **{"max_rows": 6, "max_waiting": 64, **settings})
 
 
-def get_tokens(engine):
+def row_tokens(engine):
     """Return, for each request under way, how many tokens its rows have."""
     found = {}
     for running, _ in engine._running.values():
@@ -167,9 +167,9 @@ def test_one_question_at_most_is_read_between_two_steps(memories):
     for one in others:
         engine.submit(one.task)
     for turn in range(4):
-        before = get_tokens(engine)
+        before = row_tokens(engine)
         engine._turn()
-        after = get_tokens(engine)
+        after = row_tokens(engine)
         assert all(after[task][0] == rows[0] + 1 for task, rows in before.items())
         # The question of one more was read, and it took part in the step at once.
         assert {task for task in after if task not in before} == {others[turn].task}
@@ -184,7 +184,7 @@ def test_a_first_token_does_not_wait_for_the_last_of_others(memories):
     engine.submit(short.task)
     while not short.is_done:
         engine._turn()
-    (rows,) = get_tokens(engine).values()
+    (rows,) = row_tokens(engine).values()
     assert rows[0] < 10
     assert not long.is_done
 
@@ -212,7 +212,7 @@ def test_who_goes_or_is_late_frees_the_row_at_the_next_step(memories):
     goes.task.cancel()
     late.task.deadline = 0.0
     engine._turn()
-    assert set(get_tokens(engine)) == {stays.task}
+    assert set(row_tokens(engine)) == {stays.task}
     assert late.choices[0].row.finish_reason == "length"
     while not stays.is_done:
         engine._turn()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from commands import environment, get_words
+from commands import command_line, environment
 from served import free_port, make_client, saved_models, wait_until, wait_until_ready
 
 from indexing.jobs.verify_memory import verify_memory
@@ -36,7 +36,7 @@ class Process:
 
     def __init__(self, files: Path, models: list[str], *prefix: str):
         self.port = free_port()
-        command = get_words("memgpt-rag", "serve", "--files", files, "--port", str(self.port), "--no-cache", *models)
+        command = command_line("memgpt-rag", "serve", "--files", files, "--port", str(self.port), "--no-cache", *models)
         self.log = files.parent / f"log-{self.port}"
         with self.log.open("w") as log:
             self._process = subprocess.Popen([*prefix, *command], env=environment(), stderr=log, start_new_session=True)
@@ -73,7 +73,7 @@ def served(files: Path, models: list[str], *prefix: str) -> Iterator[Process]:
         server.client.close()
 
 
-def get_text(number: int) -> str:
+def place_text(number: int) -> str:
     return (
         f"The {SUBJECTS[number % 8]} of district {number} opens at {number % 12 + 6} and has {number * 37 % 101} seats."
     )
@@ -81,7 +81,7 @@ def get_text(number: int) -> str:
 
 def upload(server: Process, store: str, number: int) -> str:
     file = server.client.files.create(
-        file=(f"{number}.txt", io.BytesIO(get_text(number).encode())), purpose="assistants"
+        file=(f"{number}.txt", io.BytesIO(place_text(number).encode())), purpose="assistants"
     )
     server.client.vector_stores.files.create(vector_store_id=store, file_id=file.id)
     return file.id
@@ -117,7 +117,7 @@ def test_a_server_killed_while_it_indexes_loses_nothing_that_it_acknowledged(tmp
             assert all(now[one] == "completed" for one in completed), "what was acknowledged is"
             for _ in range(3):
                 number = len(texts)
-                texts[upload(server, store, number)] = get_text(number)
+                texts[upload(server, store, number)] = place_text(number)
             if turn % 2 == 0:  # in the midst of a job, the first build among them, or right after one has ended
                 time.sleep(chance.uniform(0.5, 8))
             else:
@@ -176,11 +176,11 @@ def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path, models):
             found = client.vector_stores.files.poll(upload(server, store, 1), vector_store_id=store)
             assert found.status == "failed"
             assert "No space left on device" in found.last_error.message
-        (hit,) = client.vector_stores.search(store, query=get_text(0), max_num_results=1)
+        (hit,) = client.vector_stores.search(store, query=place_text(0), max_num_results=1)
         assert hit.file_id == first, "what was indexed is still found"
         for filler in fillers:
             client.files.delete(filler)
         again = upload(server, store, 2)
         assert client.vector_stores.files.poll(again, vector_store_id=store).status == "completed"
-        found = {one.file_id for one in client.vector_stores.search(store, query=get_text(2), max_num_results=5)}
+        found = {one.file_id for one in client.vector_stores.search(store, query=place_text(2), max_num_results=5)}
         assert found == {first, again}

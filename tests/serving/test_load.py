@@ -30,7 +30,7 @@ def send(server, **settings):
     return connection
 
 
-def get_status(connection):
+def response_status(connection):
     response = connection.getresponse()
     response.read()
     connection.close()
@@ -54,7 +54,7 @@ def test_what_cannot_wait_hears_when_to_come_again(server):
             server.client().chat.completions.create(**BODY)
         assert int(refused.value.response.headers["retry-after"]) >= 1
     for connection in waiting:
-        assert get_status(connection) == 200
+        assert response_status(connection) == 200
     assert server.service.engine.waiting == 0
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_goes_while_it_waits_is_forgotten(server, stream):
         (task, _) = server.service.engine._waiting
         gone.close()
         wait_until(lambda: task.cancelled)
-    assert get_status(stays) == 200
+    assert response_status(stays) == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])

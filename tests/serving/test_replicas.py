@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from commands import environment, get_words, refused, run
+from commands import command_line, environment, refused, run
 from served import free_port, make_client, saved_models, wait_until, wait_until_ready
 
 MARK = "MEMGPT_RAG_TEST"
@@ -34,7 +34,7 @@ class Replicated:
         pytest.importorskip("aiohttp", reason="needs the extra serve-ray")
         self.port, self.mark, self.log = free_port(), uuid.uuid4().hex, log
         options = ["--engine", "ray", "--replicas", str(count), "--port", str(self.port), "--no-cache"]
-        command = get_words("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *models)
+        command = command_line("memgpt-rag", "serve", "--memory", f"park={memory}", *options, *models)
         with log.open("w") as file:
             self.process = subprocess.Popen(
                 command, env={**environment(), MARK: self.mark}, stderr=file, start_new_session=True

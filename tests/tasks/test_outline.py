@@ -48,7 +48,7 @@ def test_entries_that_all_stand_under_the_same_headings_are_one_section():
 
 
 def test_long_headings_make_the_outline_that_short_ones_make():
-    def get_sections(long: bool) -> list[tuple[str, tuple[int, ...]]]:
+    def planned_sections(long: bool) -> list[tuple[str, tuple[int, ...]]]:
         def named(number: int, chapter: int) -> str:
             return f"{chapter}.{number} Which boats" + " and other vessels of any kind" * 5 * long
 
@@ -60,7 +60,7 @@ def test_long_headings_make_the_outline_that_short_ones_make():
         made = list(PassageSplitter(len, 400).split(Document("a.txt", "", title, "line", tuple(blocks))))
         return [(one.heading, one.rows) for one in by_headings(made, range(len(made)), 2)]
 
-    short, long = get_sections(False), get_sections(True)
+    short, long = planned_sections(False), planned_sections(True)
     assert [rows for _, rows in long] == [rows for _, rows in short] == [(0, 1, 2), (3, 4, 5)]
     assert [heading for heading, _ in long] == [f"Chapter {number}" + " of the regulation" * 3 for number in (1, 2)]
 

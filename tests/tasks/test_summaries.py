@@ -45,7 +45,7 @@ def test_what_is_asked_for_names_the_part_without_its_number():
     assert title_wanted("zh") == "标题："
 
 
-def get_answer(text, tokens, weights):
+def traced_answer(text, tokens, weights):
     """An answer whose tokens have so many characters each and gave so much to each of three entries."""
     ends = np.cumsum(tokens)
     trace = AttentionTrace(
@@ -60,7 +60,7 @@ def get_answer(text, tokens, weights):
 
 def test_each_sentence_cites_what_its_own_tokens_attended_to():
     weights = [(0.1, 0.2, 0.1), (0.1, 0.4, 0.0), (0.38, 0.02, 0.0)]
-    first, second = cited_sentences(get_answer("Boats go. Kites fly.", (5, 4, 11), weights), cut=False)
+    first, second = cited_sentences(traced_answer("Boats go. Kites fly.", (5, 4, 11), weights), cut=False)
     assert (first.text, second.text) == ("Boats go.", "Kites fly.")
     assert [(one.passage.id, one.share) for one in first.sources] == [
         (PASSAGES[1].id, pytest.approx(0.6 / 0.9)), (PASSAGES[0].id, pytest.approx(0.2 / 0.9)),
@@ -71,16 +71,18 @@ def test_each_sentence_cites_what_its_own_tokens_attended_to():
 
 def test_an_unfinished_sentence_is_left_out_where_the_answer_was_cut_and_another_is_whole():
     weights = [(0.1, 0.2, 0.1)] * 3
-    unfinished = get_answer("Boats go. Kites fl", (5, 4, 9), weights)
+    unfinished = traced_answer("Boats go. Kites fl", (5, 4, 9), weights)
     assert [one.text for one in cited_sentences(unfinished, cut=True)] == ["Boats go."]
     assert [one.text for one in cited_sentences(unfinished, cut=False)] == ["Boats go.", "Kites fl"]
-    assert [one.text for one in cited_sentences(get_answer("Kites fl", (3, 3, 2), weights), cut=True)] == ["Kites fl"]
+    assert [one.text for one in cited_sentences(traced_answer("Kites fl", (3, 3, 2), weights), cut=True)] == [
+        "Kites fl"
+    ]
 
 
 def test_sentences_of_a_part_are_joined_as_their_language_does_it():
-    said = [*cited_sentences(get_answer("Boats go. Kites fly.", (5, 4, 11), [(1, 0, 0)] * 3), cut=False)]
+    said = [*cited_sentences(traced_answer("Boats go. Kites fly.", (5, 4, 11), [(1, 0, 0)] * 3), cut=False)]
     assert Part("", tuple(said), 1, 1).text == "Boats go. Kites fly."
-    said = [*cited_sentences(get_answer("船在走。风筝在飞。", (4, 4, 1), [(1, 0, 0)] * 3), cut=False)]
+    said = [*cited_sentences(traced_answer("船在走。风筝在飞。", (4, 4, 1), [(1, 0, 0)] * 3), cut=False)]
     assert Part("", tuple(said), 1, 1).text == "船在走。风筝在飞。"
 
 
