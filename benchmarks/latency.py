@@ -78,8 +78,8 @@ def seconds(item: Callable[[], Any]) -> float:
 
 def ratios(rows: Sequence[dict[str, float]], one: str, other: str) -> list[float]:
     """Median, 10th and 90th percentile of the paired ratios of `one` to `other`."""
-    row_values = sorted(row[one] / row[other] for row in rows)
-    return [round(row_values[int(len(row_values) * part)], 3) for part in (0.5, 0.1, 0.9)]
+    sorted_ratios = sorted(row[one] / row[other] for row in rows)
+    return [round(sorted_ratios[int(len(sorted_ratios) * part)], 3) for part in (0.5, 0.1, 0.9)]
 
 
 def first_token(rags: dict[str, RAG], found: list[Retrieved], repeats: int) -> list[dict[str, float]]:
@@ -169,30 +169,30 @@ def main() -> None:
             if weights == "int8":
                 add_int8_weights(decoder.decoder)
             print(f"\nweights {weights}: time to first token, and how many times sooner than the prompt (10 %–90 %)")
-            weight_values: dict[str, Any] = {}
+            by_k: dict[str, Any] = {}
             for k in KS:
                 rows = first_token(rags, every[:k], arguments.repeats)
-                per_k = {}
+                by_mode = {}
                 for mode in rows[0]:
                     sooner = ratios(rows, "prompt", mode)
                     milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 1)
-                    per_k[mode] = {"ms": milliseconds, "sooner": sooner}
+                    by_mode[mode] = {"ms": milliseconds, "sooner": sooner}
                     print(
                         f"  k = {k:<3} {mode:<9}{milliseconds:>9.1f} ms   {sooner[0]:.1f} [{sooner[1]:.1f}, {sooner[2]:.1f}]",
                         flush=True,
                     )
-                weight_values[f"k={k}"] = per_k
+                by_k[f"k={k}"] = by_mode
             print(f"weights {weights}: decoding, k = 8, and how much slower than without memory (10 %–90 %)")
             rows = decoding(rags, every[:8], arguments.repeats, arguments.tokens)
             for mode in rows[0]:
                 slower = [round(ratio - 1, 3) for ratio in ratios(rows, mode, "nothing")]
                 milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 2)
-                weight_values[f"decode {mode}"] = {"ms": milliseconds, "slower": slower}
+                by_k[f"decode {mode}"] = {"ms": milliseconds, "slower": slower}
                 print(
                     f"  {mode:<9}{milliseconds:>9.2f} ms   {slower[0]:+.1%} [{slower[1]:+.1%}, {slower[2]:+.1%}]",
                     flush=True,
                 )
-            results[weights] = weight_values
+            results[weights] = by_k
         results["llama.cpp"] = {f"k={k}": llama_cpp(rags["quality"], every[:k], 3, arguments.tokens) for k in KS}
         print("llama.cpp, 4-bit weights:", results["llama.cpp"])
     print(json.dumps(results))

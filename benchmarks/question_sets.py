@@ -67,8 +67,8 @@ def read_set(data: Path, name: str, max_articles: int | None = None) -> tuple[li
         max_articles: of each half, the first so many articles; None for all.
     """
     records, questions, files = [], [], SETS[name].files
-    file_values = [json.loads((data / file).read_text(encoding="utf-8"))["data"] for file in files]
-    halves = file_values if len(files) == 2 else [file_values[0][0::2], file_values[0][1::2]]
+    articles_by_file = [json.loads((data / file).read_text(encoding="utf-8"))["data"] for file in files]
+    halves = articles_by_file if len(files) == 2 else [articles_by_file[0][0::2], articles_by_file[0][1::2]]
     for half, number, article in (
         (half, 2 * place + half, article)
         for half, articles in enumerate(halves)
@@ -108,6 +108,6 @@ def is_gold(question: Question, passage: Passage) -> bool:
 
 def sample(questions: Sequence[Question], half: int, count: int, seed: int = 0) -> list[Question]:
     """At most `count` questions of one half, spread over its articles."""
-    per_half = [question for question in questions if question.half == half]
-    order = np.random.default_rng(seed).permutation(len(per_half))[:count]
-    return [per_half[place] for place in sorted(order)]
+    half_questions = [question for question in questions if question.half == half]
+    order = np.random.default_rng(seed).permutation(len(half_questions))[:count]
+    return [half_questions[place] for place in sorted(order)]

@@ -83,11 +83,11 @@ def measure(rag: RAG, asked: Sequence[Asked], language: str) -> Iterator[dict[st
                 return any(start <= begin and until <= end for begin, until in spans)
 
             words = unit_scores(question.text, answer.text, text, units, None)
-            per_question = unit_scores(question.text, "", text, units, None)
+            scores = unit_scores(question.text, "", text, units, None)
             yield {
                 "quote": is_right(answer.quote.start, answer.quote.end),
                 "first sentence": is_right(*units[0]),
-                "words of the question": is_right(*units[int(per_question.argmax())]),
+                "words of the question": is_right(*units[int(scores.argmax())]),
                 "words": is_right(*units[int(words.argmax())]),
                 "attention": is_right(*units[int(attention_shares(text, units, trace).argmax())]),
                 "EM": exact_match(answer.text, question.answers, language),

@@ -98,7 +98,7 @@ def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[
             replace(one, found=[entry for entry in one.found if not holds(entry, one.answer)][:K])
             for one in per_language
         ]
-        removed_values = declined(ask(rag, removed, f"{language}, no passage"), language)
+        declined_rows = declined(ask(rag, removed, f"{language}, no passage"), language)
         results[language] = {
             "questions": len(per_language),
             "without": {figure: round(statistics.fmean(item), 4) for figure, item in before.items()},
@@ -110,7 +110,7 @@ def report(rag: RAG, asked: dict[str, list[Question]], examples: dict[str, list[
                 ]
                 for figure in FIGURES
             },
-            "declined without passage": round(statistics.fmean(removed_values), 4),
+            "declined without passage": round(statistics.fmean(declined_rows), 4),
         }
         show(language, results[language])
     return results
@@ -161,8 +161,8 @@ def main() -> None:
             questions = [question for question in questions if question.half == CHOOSING]
             articles = sorted({question.article for question in questions})[::4] if reported else []
             for part, count, held in ((fitting, arguments.train, False), (held_out, arguments.held_out, True)):
-                per_part = [question for question in questions if (question.article in articles) == held]
-                part += found(rag, thinned(per_part, count))
+                half_questions = [question for question in questions if (question.article in articles) == held]
+                part += found(rag, thinned(half_questions, count))
         reader, training = arguments.reader or Path(scratch) / "reader", None
         if (reader / READER).exists():
             load_reader(model, reader)

@@ -206,8 +206,8 @@ def main() -> None:
         print(f"{kind:<10}{counts[kind, 'refused']:>10,}{counts[kind, 'used']:>10,}")
     for finding in findings[:50]:
         print(finding)
-    version_values = {"faiss": faiss.__version__, "seconds": round(time.monotonic() - began)}
-    print(json.dumps({"memories": counts.total(), "findings": len(findings), **version_values}))
+    known = {"faiss": faiss.__version__, "seconds": round(time.monotonic() - began)}
+    print(json.dumps({"memories": counts.total(), "findings": len(findings), **known}))
     sys.exit(bool(findings))
 
 

@@ -93,8 +93,8 @@ def test_passages_are_shown_under_their_citations(ask):
 def test_blank_lines_of_a_passage_are_empty(rag):
     answer = rag.answer(QUESTION, AskOptions(k=1, max_new_tokens=1))
     (cited,) = answer.citations
-    two_values = replace(cited, passage=replace(cited.passage, text="One.\n\nTwo."))
-    lines = list(_summary(replace(answer, citations=[two_values]), show_passages=True))
+    two_paragraphs = replace(cited, passage=replace(cited.passage, text="One.\n\nTwo."))
+    lines = list(_summary(replace(answer, citations=[two_paragraphs]), show_passages=True))
     assert lines[1:4] == ["      One.", "", "      Two."]
 
 

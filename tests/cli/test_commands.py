@@ -191,8 +191,8 @@ def test_a_plan_tells_sizes_and_times_and_writes_nothing(tmp_path):
     done = run("memgpt-index", "plan", KNOWLEDGE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {line[:18].strip(): line[18:].split() for line in done.stdout.splitlines()[1:]}
-    state_values = ["states, quality", "states, compact"]
-    assert list(rows) == ["values", "keys", "journal", "search", "lexical", *state_values, "memory", "all"]
+    state_rows = ["states, quality", "states, compact"]
+    assert list(rows) == ["values", "keys", "journal", "search", "lexical", *state_rows, "memory", "all"]
     quality, compact = (float(rows[f"states, {preset}"][0]) for preset in ("quality", "compact"))
     unit = {"MB": 1.0, "kB": 0.001}
     quality, compact = quality * unit[rows["states, quality"][1]], compact * unit[rows["states, compact"][1]]

@@ -75,8 +75,8 @@ def test_the_order_given_decides_among_equal_scores():
 def test_the_recall_curve_agrees_with_the_measure():
     curve = recall_curve(JUDGED, RUN, [1, 2, 3, 4, 100])
     for depth, value in curve.items():
-        query_values = per_query(JUDGED, RUN, [f"R@{depth}"])[f"R@{depth}"]
-        assert value == pytest.approx(np.mean(list(query_values.values())))
+        recalls = per_query(JUDGED, RUN, [f"R@{depth}"])[f"R@{depth}"]
+        assert value == pytest.approx(np.mean(list(recalls.values())))
     assert curve[1] == 0 < curve[2] < curve[4] == curve[100]
 
 

@@ -116,9 +116,9 @@ def test_the_keys_of_a_stopped_build_survive_other_jobs(sources, tmp_path, monke
 
     class Stopping(HashEncoder):
         def encode_passages(self, texts):
-            bench_values = [text for text in texts if text.startswith("Bench")]
-            asked.extend(bench_values)
-            if "number 61 " in "".join(bench_values):
+            bench_texts = [text for text in texts if text.startswith("Bench")]
+            asked.extend(bench_texts)
+            if "number 61 " in "".join(bench_texts):
                 raise KeyboardInterrupt
             return super().encode_passages(texts)
 

@@ -244,14 +244,14 @@ def test_every_posting_is_where_the_term_is(tmp_path_factory, texts, size):
         "whatever the blocks"
     )
     words = InvertedIndex.open(folder / "one", len(entries))
-    entry_values = [terms(one.titled_text) for one in entries]
-    assert words.lengths.tolist() == [len(one) for one in entry_values]
-    every = sorted({term.encode() for one in entry_values for term in one})
+    entry_terms = [terms(one.titled_text) for one in entries]
+    assert words.lengths.tolist() == [len(one) for one in entry_terms]
+    every = sorted({term.encode() for one in entry_terms for term in one})
     assert [words[place] for place in range(len(words))] == every
     for term in every:
         rows, counts = words.postings(term.decode())
         assert dict(zip(rows.tolist(), counts.tolist())) == {
-            row: one.count(term.decode()) for row, one in enumerate(entry_values) if term.decode() in one
+            row: one.count(term.decode()) for row, one in enumerate(entry_terms) if term.decode() in one
         }
     assert len(words.postings("absent")[0]) == 0
 
@@ -293,8 +293,8 @@ def test_words_of_other_entries_are_found_out(memory, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(memory.path, copy)
     manifest = json.loads((copy / layout.MANIFEST).read_text())
-    per_path = describe(path)
-    manifest["segments"][0]["files"][path.name] = {"bytes": per_path.bytes, "sha256": per_path.sha256}
+    described = describe(path)
+    manifest["segments"][0]["files"][path.name] = {"bytes": described.bytes, "sha256": described.sha256}
     for file in (copy / layout.MANIFEST, layout.version_path(copy, manifest["commit"])):
         file.write_text(json.dumps(manifest))
     shutil.rmtree(copy / layout.VERSIONS)

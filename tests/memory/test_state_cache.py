@@ -27,9 +27,9 @@ def ids(seed: int) -> list[int]:
 
 @pytest.mark.parametrize("dtype", ["int8", "fp16", "bf16", "fp32"])
 def test_what_one_process_keeps_another_one_finds_to_the_bit(tmp_path, dtype):
-    per_type = replace(MINE, dtype=dtype)
-    put = [StateCache(tmp_path, per_type).put(ids(seed), states(seed)) for seed in range(3)]
-    other = StateCache(tmp_path, per_type)
+    typed = replace(MINE, dtype=dtype)
+    put = [StateCache(tmp_path, typed).put(ids(seed), states(seed)) for seed in range(3)]
+    other = StateCache(tmp_path, typed)
     for seed, (codes, scales) in enumerate(put):
         found, expected = other.get(ids(seed)), encode(states(seed), dtype)
         np.testing.assert_array_equal(found[0], expected[0])

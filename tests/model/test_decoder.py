@@ -149,12 +149,12 @@ def test_mass_counts_the_passes_that_are_asked_for():
     model = make_model()
     memory = model.make_memory([[ENTRY, OTHER]])
     model.generate(ids(QUESTION), memory=memory, max_new_tokens=5, min_new_tokens=5, do_sample=False)
-    one_values, all_values = memory.entry_mass([1])[0], memory.entry_mass()[0]
+    one_mass, all_mass = memory.entry_mass([1])[0], memory.entry_mass()[0]
     again = model.make_memory([[ENTRY, OTHER]])
     model(ids(QUESTION), memory=again)
-    assert one_values == pytest.approx(again.entry_mass()[0], abs=1e-6)
-    assert one_values != pytest.approx(all_values, abs=1e-4)
-    assert 0 < sum(all_values) < 1
+    assert one_mass == pytest.approx(again.entry_mass()[0], abs=1e-6)
+    assert one_mass != pytest.approx(all_mass, abs=1e-4)
+    assert 0 < sum(all_mass) < 1
 
 
 def test_entries_and_scores_must_pair():

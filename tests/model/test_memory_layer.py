@@ -26,12 +26,12 @@ def tensors():
 
 def algebra(weight, x, memory):
     """Columns, as the formula is written: Y = W X + M softmax(Mᵀ X), in float64."""
-    each_values = []
+    outputs = []
     for tokens, vectors in zip(x, memory, strict=True):
         w, columns, m = (tensor.double().numpy() for tensor in (weight, tokens.T, vectors.T))
         scores = np.exp(m.T @ columns)
-        each_values.append((w @ columns + m @ (scores / scores.sum(axis=0))).T)
-    return np.stack(each_values)
+        outputs.append((w @ columns + m @ (scores / scores.sum(axis=0))).T)
+    return np.stack(outputs)
 
 
 def test_the_formula_equals_matrix_algebra(tensors):

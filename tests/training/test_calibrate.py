@@ -79,8 +79,8 @@ def test_the_gold_share_is_the_attention_that_citations_count(reader, examples):
             reader.model(torch.tensor([so_far]), memory=attended)
             masses.append(attended.entry_mass()[0])
             so_far.append(token)
-        first_values, second_values = (sum(item) for item in zip(*masses, strict=True))
-        assert loss == pytest.approx(-math.log(second_values / (first_values + second_values)), abs=2e-3)
+        first_mass, second_mass = (sum(item) for item in zip(*masses, strict=True))
+        assert loss == pytest.approx(-math.log(second_mass / (first_mass + second_mass)), abs=2e-3)
 
 
 def test_calibration_lowers_the_loss_and_gives_numbers_that_give_it_again(reader, examples):

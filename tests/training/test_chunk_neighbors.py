@@ -34,10 +34,10 @@ def test_neighbors_equal_a_search_by_hand(block, recent):
 
 def test_what_comes_later_changes_no_vector_and_no_neighbour():
     text = tokens(40)
-    all_values, first_values = token_vectors(text, CHUNK), token_vectors(text[: 21 * CHUNK], CHUNK)
-    np.testing.assert_array_equal(all_values[:21], first_values)
-    found = earlier_neighbors(all_values, 2, WINDOW, recent=1)
-    np.testing.assert_array_equal(found[:21], earlier_neighbors(first_values, 2, WINDOW, recent=1))
+    whole_vectors, first_vectors = token_vectors(text, CHUNK), token_vectors(text[: 21 * CHUNK], CHUNK)
+    np.testing.assert_array_equal(whole_vectors[:21], first_vectors)
+    found = earlier_neighbors(whole_vectors, 2, WINDOW, recent=1)
+    np.testing.assert_array_equal(found[:21], earlier_neighbors(first_vectors, 2, WINDOW, recent=1))
     changed = text.copy()
     changed[20 * CHUNK :] = changed[20 * CHUNK :][::-1] + 1
     after = earlier_neighbors(token_vectors(changed, CHUNK), 2, WINDOW, recent=1)
