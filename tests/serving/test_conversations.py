@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx2
 import openai
@@ -130,6 +131,24 @@ def test_conversations_are_listed_exported_and_forgotten(served, client):
     assert client.conversations.retrieve("dogs").id == "dogs"
     ask(client, "Whose are the kites?", "kites")  # begins anew
     assert len(client.conversations.items.list("kites").data) == 2
+
+
+def test_a_clock_that_jumps_changes_dates_only(served, client, monkeypatch):
+    """Deadlines go by a clock that cannot be set, and turns by their rows."""
+    asked, now = [], time.time
+    for number, hours in enumerate((0, -24, 24 * 365, -24 * 365)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now() + 3600 * hours)
+        asked.append(f"How high is wave number {number}?")
+        completion = ask(client, asked[-1], "waves")
+        assert abs(completion.created - now() - 3600 * hours) < 60
+        assert completion.choices[0].finish_reason in ("stop", "length")
+    monkeypatch.undo()
+    items = client.conversations.items.list("waves", order="asc").data
+    assert [item.content[0].text for item in items if item.role == "user"] == asked
+    kept = Conversations(served.settings.conversations).get("waves", EVERYTHING, "")
+    assert [turn.question for turn in kept.recent()] == asked[-2:]
+    created = [turn.metadata["created_at"] for turn in kept.turns()]
+    assert created[1] < created[0] < created[2] and created[3] < created[1]
 
 
 def test_turns_survive_a_restart(tmp_path):
