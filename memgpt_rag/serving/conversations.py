@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,17 @@ class Conversation:
     def recalled(self, queries: Sequence[str], encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
         """Search the turns.
 
+        Each query has its best turn, then its second, and so on: a question after the last turns finds what those were about, with
+        higher scores than the question alone finds a turn of long ago.
+
         Args:
-            queries: what to search for; the best score of a turn counts.
+            queries: what to search for, the question alone first; the best score of a turn counts.
             encoder: of the memory that the question is asked to.
             known: questions of turns that the language model reads anyway.
             most: number of turns.
 
         Returns:
-            The turns, the best first, with rows below 0: they are in no memory that is served.
+            The turns, with rows below 0: they are in no memory that is served.
 
         Raises:
             MismatchError: an encoder embedded the turns that is not this one.
@@ -105,11 +109,14 @@ class Conversation:
         memory = self.memory()
         if memory is None or most < 1:
             return []
-        found = Retriever(memory, encoder).retrieve(list(queries), most + len(known))
-        ranked = sorted((entry for entries in found for entry in entries), key=lambda entry: -entry.normalized_score)
-        best = {entry.row: entry for entry in reversed(ranked) if stored_turn(entry.passage).question not in known}
-        others = sorted(best.values(), key=lambda entry: -entry.normalized_score)
-        return [replace(entry, row=-1 - entry.row) for entry in others[:most]]
+        found = (
+            [entry for entry in entries if stored_turn(entry.passage).question not in known]
+            for entries in Retriever(memory, encoder).retrieve(list(queries), most + len(known))
+        )
+        best: dict[int, Retrieved] = {}
+        for entry in (one for place in zip_longest(*found) for one in place if one is not None):
+            best[entry.row] = max(best.get(entry.row, entry), entry, key=lambda one: one.normalized_score)
+        return [replace(entry, row=-1 - entry.row) for entry in list(best.values())[:most]]
 
     def add(self, turn: Turn, about: str, encoder: Encoder) -> None:
         """Add a finished turn; it is on disk when this returns.

@@ -245,6 +245,20 @@ def test_a_question_is_searched_for_with_the_last_two_turns():
     assert search_query("Why?", turns) == f"And in winter? At eight. {'A' * 200} Why?"
 
 
+def test_turns_like_the_last_ones_do_not_crowd_out_what_the_question_alone_finds(tmp_path):
+    conversation, encoder = Conversations(tmp_path).begun("waves", EVERYTHING, ""), HashEncoder(256)
+    waves = [Turn(f"How high is wave {number}?", f"Wave {number} is {number} metres high.") for number in range(9)]
+    for turn in [Turn("My dog is called Biscuit.", ""), *waves]:
+        conversation.add(turn, "park", encoder)
+    question = "What is my dog called?"
+    queries, known = [question, search_query(question, waves)], [turn.question for turn in waves[-2:]]
+    found = conversation.recalled(queries, encoder, known, 3)
+    asked = [entry.passage.metadata["question"] for entry in found]
+    assert asked[0] == "My dog is called Biscuit."
+    assert set(asked[1:]) < {turn.question for turn in waves[:-2]}
+    assert found[1].normalized_score > found[0].normalized_score
+
+
 @pytest.mark.slow
 @pytest.mark.offline_models
 def test_facts_of_the_first_turns_are_known_after_sixty_turns(tmp_path, e5, gemma):
