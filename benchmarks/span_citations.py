@@ -68,8 +68,8 @@ def main() -> None:
                 for question, answer in answered
                 if holds_any(answer.text, question.answers)
             ]
-            figures = {"all": interval(every), "right": interval(right)}
-            shown = [f"{mean:.0%} [{low:.0%}, {high:.0%}]" for mean, low, high in figures.values()]
+            figures = {kind: interval(cited) if cited else None for kind, cited in (("all", every), ("right", right))}
+            shown = [f"{one[0]:.0%} [{one[1]:.0%}, {one[2]:.0%}]" if one else "–" for one in figures.values()]
             print(
                 f"{name:<12}{len(asked):>7}{len(found):>7}{len(answered):>10}   {shown[0]:24}{shown[1]} of {len(right)}",
                 flush=True,

@@ -353,8 +353,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
     from memgpt_rag.hub.bundled import GENERATORS
     from memgpt_rag.hub.named_models import require_named
     from memgpt_rag.memory import Memory
-    from memgpt_rag.memory.sparse import entries_without_sparse_vectors
-    from memgpt_rag.memory.storage import layout
+    from memgpt_rag.memory.sparse import missing_vectors_sentence
 
     manifest = Memory.open(memory).manifest
     files, left_out = change.reading.find(change.sources)
@@ -390,7 +389,7 @@ def _apply(memory: Path, change: _Change, *, update: bool) -> None:
         index(memory, "auto", min([DEFAULT_RECALL, *recalls]), DEFAULT_LATENCY, anew=False, report_exact=False)
     if change.sparse_encoder is not None and not change.dry_run:
         add_sparse_vectors_to(memory, change.sparse_encoder)
-    elif missing := entries_without_sparse_vectors(memory, layout.read_manifest(memory)):
+    elif missing := missing_vectors_sentence(memory, Memory.open(memory).manifest):
         echo(missing)
 
 

@@ -87,8 +87,8 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Return the seconds of a build without states."""
-        read = self.reading_seconds + self.embedding_seconds + self.writing_seconds
-        return read + self.index.seconds + self.words[1] + (self.sparse[1] if self.sparse else 0)
+        indexes = self.index.seconds + self.words[1] + (self.sparse[1] if self.sparse else 0)
+        return self.reading_seconds + self.embedding_seconds + self.writing_seconds + indexes
 
     def disk_with(self, preset: str | None) -> float:
         """Return the size in bytes of the memory with the states of a preset."""

@@ -102,8 +102,8 @@ def to_passage(document: Document, columns: Mapping[str, str]) -> Passage:
     }
     if has_whole:
         known[WHOLE] = _json(document)
-    named = (document.metadata.get(name) for name in _FILE_NAMES)
-    source = next((name for name in named if name and isinstance(name, str)), document.source)
+    files = (document.metadata.get(name) for name in _FILE_NAMES)
+    source = next((file for file in files if file and isinstance(file, str)), document.source)
     start = document.metadata.get("start_index")  # as LangChain's splitters note it
     start = start if type(start) is int and start >= 0 else 0
     return Passage(

@@ -57,12 +57,12 @@ def require_sparse_vectors(memory: Path, manifest: layout.Manifest, encoder: Spa
             "one with --sparse-encoder, or in Python with Search(sparse_encoder=load_sparse_encoder(…))."
         )
     manifest.sparse.require_match(encoder)
-    if missing := entries_without_sparse_vectors(memory, manifest):
+    if missing := missing_vectors_sentence(memory, manifest):
         raise MemoryFormatError(missing)
 
 
-def entries_without_sparse_vectors(memory: Path, manifest: layout.Manifest) -> str:
-    """Return a sentence that says how many entries came after a memory's sparse vectors; empty where all have some, or none has."""
+def missing_vectors_sentence(memory: Path, manifest: layout.Manifest) -> str:
+    """Return the sentence about entries that came after a memory's sparse vectors; empty where all have some, or none has."""
     if manifest.sparse is None or not (later := manifest.entries_without("sparse")):
         return ""
     return (

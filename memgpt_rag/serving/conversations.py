@@ -91,8 +91,8 @@ class Conversation:
     def recalled(self, queries: Sequence[str], encoder: Encoder, known: Sequence[str], most: int) -> list[Retrieved]:
         """Search the turns.
 
-        Each query has its best turn, then its second, and so on: a question after the last turns finds what those were about, with
-        higher scores than the question alone finds a turn of long ago.
+        The best turn of each query comes first, then the second of each, and so on. By score alone, the query that holds the last turns
+        would leave no place for a turn of long ago that the question alone finds.
 
         Args:
             queries: what to search for, the question alone first; the best score of a turn counts.

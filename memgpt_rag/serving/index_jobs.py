@@ -70,6 +70,7 @@ class IndexJobs:
                 # A first build that was killed leaves a folder without a version, from which the next one goes on.
                 command = "add" if (memory / layout.MANIFEST).exists() else "build"
                 further = ["--lexical"] if command == "build" else []
+                # Another encoder would compute the vectors of all entries again.
                 encoder = self._sparse_encoder if command == "build" else _sparse_encoder_name(memory)
                 if encoder is not None and encoder == self._sparse_encoder:
                     further += ["--sparse-encoder", encoder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import openai
@@ -142,6 +143,12 @@ def test_a_clock_that_jumps_changes_dates_only(served, client, monkeypatch):
         completion = ask(client, asked[-1], "waves")
         assert abs(completion.created - now() - 3600 * hours) < 60
         assert completion.choices[0].finish_reason in ("stop", "length")
+    with ThreadPoolExecutor(1) as pool:
+        with served.held():
+            waiting = pool.submit(ask, client, TEXTS[0], "another-wave")
+            served.wait_for_waiting(1)
+            monkeypatch.setattr(time, "time", lambda: now() + 3600 * 24 * 365)
+        assert waiting.result(60).choices[0].finish_reason in ("stop", "length")
     monkeypatch.undo()
     items = client.conversations.items.list("waves", order="asc").data
     assert [item.content[0].text for item in items if item.role == "user"] == asked

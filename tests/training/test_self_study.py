@@ -62,17 +62,15 @@ def test_questions_come_back_from_their_file(tmp_path):
 
 @pytest.mark.offline_models
 @pytest.mark.slow
-def test_the_default_model_asks_about_a_memory_what_it_holds(memory):
+def test_the_default_model_asks_about_a_memory_what_it_holds(memory, monkeypatch):
     from memgpt_rag.answering.answer_match import holds_answer
     from memgpt_rag.rag import RAG
 
     rag = RAG.open(memory, keep_states=False)
     pairs: dict[str, str] = {}
-    for seed in range(6):
-        try:
-            pairs |= dict(self_study(rag, 8, seed=seed))
-        except ModelError:  # eleven entries may give fewer than eight
-            continue
+    monkeypatch.setattr("memgpt_rag.training.self_study._LEAST_PAIRS", 1)  # eleven entries give about six at a time
+    for seed in range(3):
+        pairs |= dict(self_study(rag, 8, seed=seed))
     assert len(pairs) >= 8
     texts = [one.titled_text for one in rag.retriever.memory.passages(range(len(rag.retriever.memory)))]
     assert all(any(holds_answer(text, answer) for text in texts) for answer in pairs.values())
