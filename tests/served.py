@@ -103,6 +103,15 @@ class Served:
         wait_until(lambda: self.service.engine.waiting == count)
 
 
+def open_files() -> list[str]:
+    """Paths of the files that this process holds open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found.append(str(descriptor.readlink()))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

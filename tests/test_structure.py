@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
+import symtable
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,3 +206,30 @@ def test_importing_does_nothing():
         "import sys, memgpt_rag, indexing\nassert not {'torch', 'transformers', 'faiss', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_what_tests_and_benchmarks_import_is_there():
+    """Also inside functions, which run with `--slow` or by hand only."""
+    checked = 0
+    for path in sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module and (home := module_file(node.module)) is not None:
+                missing = {one.name for one in node.names} - top_names(home)
+                missing = {name for name in missing if module_file(f"{node.module}.{name}") is None}
+                assert not missing, f"{path}, line {node.lineno}: {node.module} has no {missing}"
+                checked += len(node.names)
+    assert checked > 1000
+
+
+@functools.cache
+def module_file(module: str) -> Path | None:
+    """File of a module of this project, or of one that tests import by its name alone."""
+    own = module.split(".")[0] in ("memgpt_rag", "indexing", "benchmarks")
+    place = (ROOT if own else ROOT / "tests").joinpath(*module.split("."))
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.exists()), None)
+
+
+@functools.cache
+def top_names(path: Path) -> set[str]:
+    """Names that a module defines or imports."""
+    return {name.get_name() for name in symtable.symtable(path.read_text(), str(path), "exec").get_symbols()}

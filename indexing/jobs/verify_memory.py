@@ -19,6 +19,7 @@ from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
 from memgpt_rag.memory.storage.keys import first_not_unit
+from memgpt_rag.memory.storage.manifest import read_bytes
 
 _BLOCK = 1024
 # Tolerance by which a key's score with itself may be below that of its nearest key, due to rounding.
@@ -87,7 +88,7 @@ def _pictures(memory: Memory) -> Iterator[str]:
 def _manifests(memory: Path, kept: list[Manifest]) -> Iterator[str]:
     """Check that the current manifest is the last version's, and that each version contains the checksum of the previous one."""
     last = layout.version_path(memory, kept[-1].commit)
-    if last.exists() and layout.read_bytes(last) != layout.read_bytes(memory / layout.MANIFEST):
+    if last.exists() and read_bytes(last) != read_bytes(memory / layout.MANIFEST):
         yield f"{memory / layout.MANIFEST} and {last} differ and should be the same."
     for before, after in pairwise(kept):
         path = layout.version_path(memory, before.commit)

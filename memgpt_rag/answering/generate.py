@@ -206,7 +206,7 @@ class _DraftBatch:
             if known is not None
         ]
         written = written_spans(self.generator.model.tokenizer, draft.tokens, draft.text)
-        return AttentionTrace(tuple(written), tuple(entries))
+        return AttentionTrace(draft.text, tuple(written), tuple(entries))
 
 
 class _Decision:

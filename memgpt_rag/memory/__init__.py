@@ -8,7 +8,7 @@ from memgpt_rag.memory.memory import Memory
 from memgpt_rag.memory.reader import MemoryReader, SearchResult
 from memgpt_rag.memory.shards import Searchable, Shards
 from memgpt_rag.memory.sparse import SparseQueries
-from memgpt_rag.memory.storage.layout import Manifest
+from memgpt_rag.memory.storage.manifest import Manifest
 from memgpt_rag.memory.storage.states import StoredStates
 from memgpt_rag.memory.versions import expire, list_versions, roll_back
 from memgpt_rag.memory.writer import MemoryWriter

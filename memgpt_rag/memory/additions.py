@@ -19,6 +19,7 @@ from memgpt_rag.memory.reader import MemoryReader
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.sparse import store_sparse_vectors
 from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.manifest import Manifest, read_manifest
 from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
 from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes, encode
@@ -32,7 +33,7 @@ def add_states(
     fingerprint: StatesFingerprint,
     lengths: Callable[[Sequence[int]], Sequence[int]],
     states: Callable[[Sequence[int]], Iterable[Codes]],
-) -> layout.Manifest:
+) -> Manifest:
     """Store the states of a memory's entries. Segments that have states of this fingerprint keep them.
 
     Args:
@@ -68,7 +69,7 @@ def add_states(
         return versions.publish(memory.path, manifest)
 
 
-def add_lexical_index(memory: MemoryReader) -> layout.Manifest:
+def add_lexical_index(memory: MemoryReader) -> Manifest:
     """Add a lexical index to a memory; entries that are added later are indexed, too.
 
     Args:
@@ -97,7 +98,7 @@ def add_sparse_vectors(
     memory: MemoryReader,
     encoder: SparseFingerprint,
     vectors: Callable[[list[Passage]], Iterable[SparseVector]],
-) -> layout.Manifest:
+) -> Manifest:
     """Store the sparse vectors of a memory's entries. Segments that have intact ones of this encoder keep them.
 
     Args:
@@ -140,7 +141,7 @@ def _sparse_blocks(
 
 def add_indexes(
     memory: MemoryReader, indexes: Mapping[str, tuple[ApproximateIndex, dict[str, Any]] | None]
-) -> layout.Manifest:
+) -> Manifest:
     """Replace the approximate indexes of segments.
 
     Args:
@@ -177,6 +178,6 @@ def add_indexes(
 def _changing(memory: MemoryReader) -> Iterator[None]:
     """Hold the writer lock on a memory whose current version is still the one that was opened."""
     with versions.writing(memory.path):
-        if layout.read_manifest(memory.path) != memory.manifest:
+        if read_manifest(memory.path) != memory.manifest:
             raise BusyError(f"Another job has committed to {memory.path} in the meantime; start this one again.")
         yield

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.console import progress_bar
 from memgpt_rag.memory.memory import PassageEncoder, require_text_keys, write_keys
-from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.manifest import Manifest, read_manifest
 from memgpt_rag.memory.writer import MemoryWriter
 from memgpt_rag.passage import Passage
 
@@ -23,7 +23,7 @@ _PICTURES = 64  # that are copied at once
 
 def append_entries(
     memory: Path, passages: Sequence[Passage], encoder: PassageEncoder, *, job: str = "append"
-) -> layout.Manifest:
+) -> Manifest:
     """Embed passages and commit them as entries of an existing memory, one entry each; those whose id it holds stay as they are.
 
     Args:
@@ -39,7 +39,7 @@ def append_entries(
         ValueError: metadata that the memory has no column for.
         BusyError: another job is writing there.
     """
-    layout.read_manifest(memory)  # a wrong folder is refused before anything is created there
+    read_manifest(memory)  # a wrong folder is refused before anything is created there
     with MemoryWriter(memory) as writer:
         base = writer.base
         assert base is not None
@@ -62,7 +62,7 @@ def put_entries(
     *,
     keys: Float[np.ndarray, "n dimension"] | None = None,
     job: str = "put",
-) -> layout.Manifest:
+) -> Manifest:
     """Commit passages as entries of an existing memory in place of those with their ids; entries that are there already stay.
 
     Args:
@@ -83,7 +83,7 @@ def put_entries(
         )
     if keys is not None and len(keys) != len(passages):
         raise ValueError(f"Found {len(passages)} passages and {len(keys)} keys; every passage needs exactly one key.")
-    layout.read_manifest(memory)
+    read_manifest(memory)
     with MemoryWriter(memory) as writer:
         base = writer.base
         assert base is not None
@@ -106,8 +106,8 @@ def put_entries(
 
 
 def delete_entries(
-    memory: Path, rows: Int[np.ndarray, " n"], present: layout.Manifest, *, may_empty: bool = False
-) -> layout.Manifest:
+    memory: Path, rows: Int[np.ndarray, " n"], present: Manifest, *, may_empty: bool = False
+) -> Manifest:
     """Delete the entries in some rows of a memory, which must still be at the version `present`.
 
     Args:
@@ -131,7 +131,7 @@ def delete_entries(
         return writer.commit(present.encoder, splitting=present.splitting, job={"name": "delete", "deleted": len(rows)})
 
 
-def compact(memory: Path, *, progress: bool = False) -> layout.Manifest:
+def compact(memory: Path, *, progress: bool = False) -> Manifest:
     """Merge all entries into one segment without deleted rows; keys, states and sparse vectors are copied, not recomputed."""
     with MemoryWriter(memory) as writer:
         base = writer.base

@@ -27,6 +27,7 @@ from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.sparse import SparseQueries, require_sparse_vectors, sparse_scores
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.keys import first_not_unit
+from memgpt_rag.memory.storage.manifest import Manifest, read_manifest
 from memgpt_rag.memory.storage.plain_files import require_plain
 from memgpt_rag.memory.summary import summary_html
 from memgpt_rag.passage import Passage
@@ -73,7 +74,7 @@ def nearest(
 class MemoryReader:
     """An opened memory: a snapshot of one version, its files mapped from disk."""
 
-    def __init__(self, path: Path, manifest: layout.Manifest, segments: list[OpenSegment]):
+    def __init__(self, path: Path, manifest: Manifest, segments: list[OpenSegment]):
         self.path = path
         self.manifest = manifest
         self.segments = segments
@@ -94,14 +95,14 @@ class MemoryReader:
         """
         path = Path(path)
         for attempt in range(_TRIES):
-            manifest = layout.read_manifest(path, version)
+            manifest = read_manifest(path, version)
             require_plain(path)
             try:
                 segments = [OpenSegment(path, manifest, segment) for segment in manifest.segments]
                 break
             except (MemoryFormatError, FileNotFoundError):
                 # A job may have committed and removed files in between; then the manifest has changed, and opening is retried.
-                if attempt == _TRIES - 1 or layout.read_manifest(path, version) == manifest:
+                if attempt == _TRIES - 1 or read_manifest(path, version) == manifest:
                     raise
         if encoder is not None:
             manifest.encoder.require_match(encoder)
@@ -113,7 +114,7 @@ class MemoryReader:
         Raises:
             MemoryFormatError: the folder holds no memory any more, or a damaged one.
         """
-        return layout.read_manifest(self.path) == self.manifest
+        return read_manifest(self.path) == self.manifest
 
     def __len__(self) -> int:
         """Return the number of entries, without deleted ones."""

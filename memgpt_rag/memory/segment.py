@@ -15,6 +15,7 @@ from memgpt_rag.memory.lexical.postings import WEIGHTS, InvertedIndex
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 from memgpt_rag.memory.storage.keys import open_keys
+from memgpt_rag.memory.storage.manifest import Manifest, Segment
 from memgpt_rag.memory.storage.pictures import StoredPictures
 from memgpt_rag.memory.storage.states import StatesShape, StoredStates
 from memgpt_rag.memory.storage.values import StoredValues
@@ -33,7 +34,7 @@ class OpenSegment:
         MemoryFormatError: a file is missing, of another size than the manifest says, or has other contents.
     """
 
-    def __init__(self, memory: Path, manifest: layout.Manifest, segment: layout.Segment):
+    def __init__(self, memory: Path, manifest: Manifest, segment: Segment):
         self.folder, self.described, self._metric = layout.segment_dir(memory, segment.name), segment, manifest.metric
         self._dimension = manifest.encoder.dimension
         for name, file in segment.files.items():

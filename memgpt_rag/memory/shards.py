@@ -21,7 +21,7 @@ from memgpt_rag.memory.lexical.analysis import ANALYSIS
 from memgpt_rag.memory.lexical.bm25 import TermStatistics
 from memgpt_rag.memory.reader import SearchResult, nearest
 from memgpt_rag.memory.sparse import SparseQueries
-from memgpt_rag.memory.storage.layout import Manifest
+from memgpt_rag.memory.storage.manifest import Manifest
 from memgpt_rag.passage import Passage
 from memgpt_rag.state_codes import Codes
 

@@ -14,6 +14,7 @@ from memgpt_rag.fingerprint import SparseFingerprint, SparseVector
 from memgpt_rag.io.printable import counted
 from memgpt_rag.memory.lexical.postings import InvertedIndex, write_sparse_index
 from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def sparse_scores(index: InvertedIndex, query: SparseVector) -> Float[np.ndarray
     return scores
 
 
-def require_sparse_vectors(memory: Path, manifest: layout.Manifest, encoder: SparseFingerprint | None) -> None:
+def require_sparse_vectors(memory: Path, manifest: Manifest, encoder: SparseFingerprint | None) -> None:
     """Check that all entries of a memory have sparse vectors, and of which encoder.
 
     Args:
@@ -61,7 +62,7 @@ def require_sparse_vectors(memory: Path, manifest: layout.Manifest, encoder: Spa
         raise MemoryFormatError(missing)
 
 
-def missing_vectors_sentence(memory: Path, manifest: layout.Manifest) -> str:
+def missing_vectors_sentence(memory: Path, manifest: Manifest) -> str:
     """Return the sentence about entries that came after a memory's sparse vectors; empty where all have some, or none has."""
     if manifest.sparse is None or not (later := manifest.entries_without("sparse")):
         return ""

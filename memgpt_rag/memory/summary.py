@@ -6,7 +6,7 @@ from typing import Any
 
 from memgpt_rag.fingerprint import SparseFingerprint, StatesFingerprint
 from memgpt_rag.io.printable import counted, printable_html
-from memgpt_rag.memory.storage.layout import Manifest
+from memgpt_rag.memory.storage.manifest import Manifest
 
 
 def summary(manifest: Manifest) -> list[tuple[str, str]]:

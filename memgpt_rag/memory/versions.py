@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from memgpt_rag.errors import BusyError, MemoryFormatError
 from memgpt_rag.memory.storage import files, layout
+from memgpt_rag.memory.storage.manifest import Manifest, parse_manifest, read_bytes, read_manifest
 from memgpt_rag.memory.storage.plain_files import require_plain
 
 # What the message of BusyError begins with, by which a process that started a job knows it.
@@ -45,7 +46,7 @@ def writing(memory: Path) -> Iterator[None]:
         lock.release()
 
 
-def publish(memory: Path, manifest: layout.Manifest) -> layout.Manifest:
+def publish(memory: Path, manifest: Manifest) -> Manifest:
     """Make a manifest the current one. All files that it names must be on disk.
 
     Returns:
@@ -54,9 +55,9 @@ def publish(memory: Path, manifest: layout.Manifest) -> layout.Manifest:
     present, versions = memory / layout.MANIFEST, memory / layout.VERSIONS
     files.make_folder(versions)
     if present.exists():
-        before = layout.version_path(memory, layout.parse_manifest(present).commit)
+        before = layout.version_path(memory, parse_manifest(present).commit)
         if not before.exists():
-            _write(before, layout.read_bytes(present))  # of a format without commits
+            _write(before, read_bytes(present))  # of a format without commits
         manifest = replace(manifest, previous=files.describe(before).sha256)
     content = (json.dumps(manifest.to_json(), ensure_ascii=False, indent=2) + "\n").encode()
     _write(layout.version_path(memory, manifest.commit), content)
@@ -67,26 +68,26 @@ def publish(memory: Path, manifest: layout.Manifest) -> layout.Manifest:
     return manifest
 
 
-def list_versions(memory: Path) -> list[layout.Manifest]:
+def list_versions(memory: Path) -> list[Manifest]:
     """Return the manifests of all versions that can be opened, the current one last.
 
     Raises:
         MemoryFormatError: the folder holds no memory, or a damaged one.
     """
-    present = layout.read_manifest(memory)
+    present = read_manifest(memory)
     require_plain(memory)
     earlier = [commit for commit in layout.commits(memory) if commit < present.commit]
-    return [*(layout.parse_manifest(layout.version_path(memory, commit)) for commit in earlier), present]
+    return [*(parse_manifest(layout.version_path(memory, commit)) for commit in earlier), present]
 
 
-def roll_back(memory: Path, commit: int) -> layout.Manifest:
+def roll_back(memory: Path, commit: int) -> Manifest:
     """Restore an earlier version as a new commit, so that no version is lost.
 
     Raises:
         MemoryFormatError: there is no such version, or it is the current one.
     """
     with writing(memory):
-        present, wanted = layout.read_manifest(memory), layout.read_manifest(memory, commit)
+        present, wanted = read_manifest(memory), read_manifest(memory, commit)
         if wanted.commit == present.commit:
             raise MemoryFormatError(f"{memory} is at version {commit} already; name an earlier one.")
         manifest = replace(wanted, commit=present.commit + 1, job={"name": "rollback", "to": commit})

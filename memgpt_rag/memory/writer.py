@@ -27,6 +27,7 @@ from memgpt_rag.memory.sparse import store_sparse_vectors
 from memgpt_rag.memory.storage import files, layout
 from memgpt_rag.memory.storage.journal import Journal
 from memgpt_rag.memory.storage.keys import KeysWriter
+from memgpt_rag.memory.storage.manifest import Manifest, Segment, read_manifest
 from memgpt_rag.memory.storage.pictures import PicturesWriter
 from memgpt_rag.memory.storage.states import StatesShape, StatesWriter
 from memgpt_rag.memory.storage.values import StoredValues, ValuesWriter
@@ -89,7 +90,7 @@ class MemoryWriter:
         self._hold()  # if this fails, everything in the folder belongs to another job
         try:
             exists = (self.memory / layout.MANIFEST).exists()
-            self._number = layout.read_manifest(self.memory).commit + 1 if exists else 1
+            self._number = read_manifest(self.memory).commit + 1 if exists else 1
             if exists and not self._replace:
                 self.base = MemoryReader.open(self.memory)
                 self.metric, self.metadata = self.base.manifest.metric, self.base.manifest.metadata
@@ -202,7 +203,7 @@ class MemoryWriter:
 
     def commit(
         self, encoder: EncoderFingerprint, *, splitting: dict[str, Any], job: dict[str, Any], compacted: bool = False
-    ) -> layout.Manifest:
+    ) -> Manifest:
         """Make the new version visible.
 
         Args:
@@ -229,8 +230,8 @@ class MemoryWriter:
                 analysis, name = require_analysis(words, self.memory), layout.words_name(words)
                 self._described[name] = write_lexical_index(self._folder / name, self.value_blocks(_BLOCK), analysis)
             files.sync_folder(self._folder)
-            segments.append(layout.Segment(self._segment, self.entries, self._described))
-        manifest = layout.Manifest(
+            segments.append(Segment(self._segment, self.entries, self._described))
+        manifest = Manifest(
             self.metric,
             encoder,
             splitting,
@@ -248,7 +249,7 @@ class MemoryWriter:
             versions.forget(self.memory, self._number)
         return manifest
 
-    def _with_deletions(self, base: MemoryReader) -> list[layout.Segment]:
+    def _with_deletions(self, base: MemoryReader) -> list[Segment]:
         """Return the segments of the current version with updated bitmaps of deleted rows; empty segments are dropped."""
         rows = np.unique(np.concatenate([np.zeros(0, np.int64), *self._deleted]))
         kept, start = [], 0

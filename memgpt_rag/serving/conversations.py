@@ -12,6 +12,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -34,10 +35,33 @@ from memgpt_rag.serving.api_errors import ApiError
 TURN = "turn"  # the unit of a turn's place
 RECENT_TURNS = 2  # stand before the question as text; older ones are found by search
 _MOST_CONVERSATIONS = 100_000
+_MOST_OPEN = 32  # memories of conversations; others are opened again when they go on
 _MOST_RECORD_BYTES = 2**16
 _COMPACT_EVERY = 16  # turns: each is a segment of the memory until then
 _RECORD, _MEMORY = "conversation.json", "memory"
 _COLUMNS: dict[str, ColumnType] = {"question": "string", "answer": "string", "created_at": "integer", "about": "string"}
+
+
+class _OpenMemories:
+    """The memories that were used last, kept open in their present version; the one that was not used for longest is dropped."""
+
+    def __init__(self) -> None:
+        self._memories: OrderedDict[Path, Memory] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, folder: Path) -> Memory:
+        with self._lock:
+            memory = self._memories.pop(folder, None)
+            if memory is None or not memory.is_current():
+                memory = Memory.open(folder)
+            self._memories[folder] = memory
+            if len(self._memories) > _MOST_OPEN:
+                self._memories.popitem(last=False)
+            return memory
+
+    def drop(self, folder: Path) -> None:
+        with self._lock:
+            self._memories.pop(folder, None)
 
 
 @dataclass
@@ -55,10 +79,10 @@ class Conversation:
     user: str
     created_at: int
     folder: Path = field(repr=False)
+    opened: _OpenMemories = field(repr=False)
     metadata: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     forgotten: bool = False
-    _memory: Memory | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the conversation as OpenAI's clients read it."""
@@ -72,11 +96,7 @@ class Conversation:
 
     def memory(self) -> Memory | None:
         """Return the present version of its memory; None before its first turn has ended."""
-        if not (self.folder / _MEMORY).exists():
-            return None
-        if self._memory is None or not self._memory.is_current():
-            self._memory = Memory.open(self.folder / _MEMORY)
-        return self._memory
+        return self.opened.get(self.folder / _MEMORY) if (self.folder / _MEMORY).exists() else None
 
     def turns(self) -> list[Passage]:
         """Return the turns as entries, the first one first."""
@@ -151,13 +171,13 @@ class Conversations:
     def __init__(self, folder: Path):
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = threading.Lock()
+        self._lock, self._opened = threading.Lock(), _OpenMemories()
         self._known: dict[str, Conversation] = {}
         for left in folder.glob("deleted-*"):  # of a server that ended meanwhile
             shutil.rmtree(left, ignore_errors=True)
         for record in sorted(folder.glob(f"*/{_RECORD}")):
             value = read_json(record, max_bytes=_MOST_RECORD_BYTES)
-            self._known[record.parent.name] = Conversation(**value, folder=record.parent)
+            self._known[record.parent.name] = Conversation(**value, folder=record.parent, opened=self._opened)
 
     def all(self, access: Access, user: str) -> list[Conversation]:
         """Return the conversations of a client and a user, the newest first."""
@@ -190,7 +210,8 @@ class Conversations:
                         f"The server keeps {len(self._known):,} conversations already; delete some.",
                         code="too_many",
                     )
-                new = Conversation(id, access.name, user, int(time.time()), self._folder / name, metadata or {})
+                begun = int(time.time())
+                new = Conversation(id, access.name, user, begun, self._folder / name, self._opened, metadata or {})
                 record = {
                     "id": id,
                     "owner": new.owner,
@@ -209,6 +230,7 @@ class Conversations:
                 return
             self._known.pop(conversation.folder.name, None)
             conversation.forgotten = True
+            self._opened.drop(conversation.folder / _MEMORY)
             gone = self._folder / f"deleted-{secrets.token_hex(8)}"
             conversation.folder.rename(gone)  # in one step: after a crash it is gone, too
             shutil.rmtree(gone, ignore_errors=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.io.printable import shortened
 from memgpt_rag.memory.storage import layout
+from memgpt_rag.memory.storage.manifest import read_manifest
 from memgpt_rag.memory.versions import BUSY
 
 _REJECTS_STATUS = 3  # the job went on without what it could not read
@@ -134,7 +135,7 @@ def remove_left_over(scratch: Path) -> None:
 def _sparse_encoder_name(memory: Path) -> str | None:
     """Return the name of the encoder of a memory's sparse vectors; None where it has none, or is damaged, which the job reports."""
     with contextlib.suppress(MemoryFormatError):
-        stored = layout.read_manifest(memory).sparse
+        stored = read_manifest(memory).sparse
         return None if stored is None else stored.name
     return None
 

@@ -12,6 +12,7 @@ QUESTION = "How much does it cost to rent a rowing boat?"
 
 # An answer "ab cd" of four tokens, one of which wrote nothing, and two entries.
 TRACE = AttentionTrace(
+    "ab cd",
     ((0, 1), (1, 2), (2, 2), (2, 5)),
     (
         EntryTrace(np.array([[0.2, 0.1], [0.1, 0.1], [0.5, 0.0], [0.0, 0.1]]), ((0, 2), (2, 4))),
@@ -36,10 +37,29 @@ def test_a_part_of_an_answer_lights_up_words_of_an_entry():
 
 
 def test_what_gave_nothing_to_memory_belongs_to_no_entry():
-    nothing = AttentionTrace(((0, 1),), (EntryTrace(np.zeros((1, 2)), ((0, 1), (1, 2))),))
+    nothing = AttentionTrace("a", ((0, 1),), (EntryTrace(np.zeros((1, 2)), ((0, 1), (1, 2))),))
     assert nothing.first_entry.tolist() == [-1]
     assert nothing.entry_spans(0) == []
-    assert AttentionTrace(((0, 1),), ()).first_entry.tolist() == [-1]
+    assert AttentionTrace("a", ((0, 1),), ()).first_entry.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "first", "spans"),
+    [
+        ("31,800", ["31", ",", "8", "00"], [0, 0, 1, 1], {0: [], 1: [(0, 6)]}),
+        ("in 31,800.", ["in", " 31,", "800", "."], [0, 1, 1, 0], {0: [(0, 2)], 1: [(2, 10)]}),
+        ("一八九一年", ["一八", "九一", "年"], [0, 1, 0], {0: [(4, 5)], 1: [(0, 4)]}),
+        ("四十元。划船", ["四", "十", "元。", "划船"], [1, 1, 0, 0], {0: [(2, 6)], 1: [(0, 2)]}),
+        ("boat划船", ["bo", "at", "划船"], [0, 1, 0], {0: [(4, 6)], 1: [(0, 4)]}),
+    ],
+)  # fmt: skip
+def test_a_word_or_number_cites_one_entry(text, tokens, first, spans):
+    """The entry of the most attention over all tokens of the word; here the second one gets a little more where it is first."""
+    ends = np.cumsum([len(token) for token in tokens]).tolist()
+    second = np.array([[0.45 if one else 0.2] for one in first])
+    entries = (EntryTrace(0.6 - second, ((0, 1),)), EntryTrace(second + 0.1, ((0, 1),)))
+    trace = AttentionTrace(text, tuple(zip([0, *ends], ends, strict=False)), entries)
+    assert {entry: trace.entry_spans(entry) for entry in (0, 1)} == spans
 
 
 def test_spans_that_touch_are_one():

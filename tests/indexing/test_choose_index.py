@@ -15,8 +15,8 @@ from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for, exact_search
 from memgpt_rag.memory.dense.index_kinds import building_bytes
-from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.index_settings import IndexSettings
+from memgpt_rag.memory.storage.manifest import read_manifest
 
 COUNT, DIMENSION = 6000, 64
 
@@ -159,7 +159,7 @@ def test_a_memory_keeps_its_index_and_what_was_measured(memory, keys):
     assert "its digest differs" in verify_memory(memory)[0]
     index_memory(memory, kind="exact")
     assert Memory.open(memory).search(keys[:1], 1).rows.tolist() == [[0]]
-    assert layout.read_manifest(memory).segments[0].index is None
+    assert read_manifest(memory).segments[0].index is None
 
 
 def test_an_index_that_finds_enough_stays_and_new_segments_get_their_own(memory, keys, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from memgpt_rag.memory import Memory, SparseQueries, list_versions
 from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.manifest import read_manifest
 from memgpt_rag.state_codes import decode
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +42,7 @@ def test_a_memory_of_an_earlier_version_opens_and_pairs(version):
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5", "v6"])
 def test_the_golden_files_are_as_their_manifest_says(version):
-    for segment in layout.read_manifest(GOLDEN / version).segments:
+    for segment in read_manifest(GOLDEN / version).segments:
         for name, file in segment.files.items():
             assert describe(layout.segment_dir(GOLDEN / version, segment.name) / name) == file
 

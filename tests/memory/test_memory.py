@@ -17,6 +17,8 @@ from memgpt_rag.errors import MemoryFormatError, MismatchError, ModelError
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.keys import KeysWriter, open_keys
+from memgpt_rag.memory.storage.manifest import read_manifest
 from memgpt_rag.memory.versions import publish
 
 JOB = {"name": "build", "documents": 1, "passages": 5}
@@ -39,7 +41,7 @@ def folder(tmp_path) -> Path:
     return write(tmp_path / "memory")
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 100])
+@pytest.mark.parametrize("count", [1, 2, 5, 100, 300])  # the keys of 300 are mapped
 def test_every_key_finds_its_own_value(tmp_path, count):
     encoder = HashEncoder(dimension=256)
     memory = Memory.open(write(tmp_path / "memory", count, encoder), encoder=encoder.fingerprint)
@@ -49,6 +51,18 @@ def test_every_key_finds_its_own_value(tmp_path, count):
     assert found.rows[:, 0].tolist() == list(range(count))
     assert [one[0] for one in found.passages] == [passage(number) for number in range(count)]
     np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-6)
+
+
+def test_small_keys_are_read_and_large_ones_mapped(tmp_path, rng):
+    """A mapping keeps its file open, and a memory may have more segments than a process may have open files."""
+    for name, rows in (("small", 100), ("large", 1100)):
+        wanted = rng.normal(size=(rows, 64)).astype(np.float32)
+        writer = KeysWriter(tmp_path / name, rows, 64, "euclidean")
+        writer.add(wanted)
+        writer.close()
+        keys = open_keys(tmp_path / name, rows, 64)
+        np.testing.assert_array_equal(keys, wanted)
+        assert not keys.flags.writeable and isinstance(keys, np.memmap) == (name == "large")
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -271,10 +285,10 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_the_manifest_survives_a_round_trip(folder):
-    manifest = layout.read_manifest(folder)
+    manifest = read_manifest(folder)
     before = describe(folder / layout.MANIFEST).sha256
-    assert publish(folder, replace(manifest, commit=2)) == layout.read_manifest(folder)
-    assert layout.read_manifest(folder) == replace(manifest, commit=2, previous=before)
+    assert publish(folder, replace(manifest, commit=2)) == read_manifest(folder)
+    assert read_manifest(folder) == replace(manifest, commit=2, previous=before)
     assert manifest.encoder == HashEncoder().fingerprint
     assert (manifest.splitting, manifest.job) == (SPLITTING, JOB)
     for name, file in manifest.segments[0].files.items():

@@ -14,6 +14,7 @@ from memgpt_rag.memory.changes import append_entries, compact, delete_entries, p
 from memgpt_rag.memory.pictures import add_pictures
 from memgpt_rag.memory.storage import layout, pictures
 from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.manifest import read_manifest
 
 COLORS = ("red", "green", "blue")
 
@@ -34,7 +35,7 @@ def expected(*numbers: int):
 def test_every_entry_has_its_own_picture_and_texts_have_none(tmp_path):
     encoder = HashEncoder()
     Memory.create(tmp_path / "m", [passage(number) for number in (0, 1)], encoder)
-    assert layout.read_manifest(tmp_path / "m").to_json()["version"] == layout.WITHOUT_PICTURES
+    assert read_manifest(tmp_path / "m").to_json()["version"] == layout.WITHOUT_PICTURES
     memory = add_pictures(tmp_path / "m", entries(*range(2, 70)), encoder)  # more than one block
     assert memory.manifest.to_json()["version"] == layout.WITHOUT_SPARSE
     assert pairs(memory) == {"doc#0": None, "doc#1": None, **expected(*range(2, 70))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,10 @@ import httpx2
 import openai
 import pytest
 from hashing import HashEncoder
-from served import TEXTS, Served
+from served import TEXTS, Served, open_files
 
 from memgpt_rag.answering.dialogue import Turn, finished_turns, search_query
+from memgpt_rag.memory import Memory
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.access import EVERYTHING, NOTHING, load_keys
 from memgpt_rag.serving.api_errors import ApiError
@@ -214,6 +216,20 @@ def test_a_long_conversation_stays_in_order_and_in_few_files(tmp_path):
     assert (stored_turn(best.passage).question, best.row) == ("What is fact 17?", -18)
     (other,) = conversation.recalled(["What is fact 17?", "fact"], encoder, ["What is fact 17?"], 1)
     assert other.row != best.row
+
+
+def test_few_memories_stay_open_however_many_conversations_go_on(tmp_path):
+    encoder, kept = HashEncoder(), Conversations(tmp_path)
+    conversations = [kept.begun(f"talk-{number}", EVERYTHING, "") for number in range(40)]
+    for _ in range(2):
+        for number, conversation in enumerate(conversations):
+            conversation.add(Turn(f"Who am I, {number}?", f"Number {number}."), "park", encoder)
+    gc.collect()
+    opened = [one for one in gc.get_objects() if type(one) is Memory and tmp_path in one.path.parents]
+    assert 1 < len(opened) <= 32
+    assert [path for path in open_files() if path.startswith(str(tmp_path))] == []
+    for number in (0, 39):
+        assert conversations[number].recent() == [Turn(f"Who am I, {number}?", f"Number {number}.")] * 2
 
 
 def test_an_answer_on_its_way_does_not_bring_a_forgotten_conversation_back(tmp_path):

@@ -95,7 +95,7 @@ def left_behind():
     found = Counter(type(one) for one in gc.get_objects() if type(one) in (Task, DecodingRow))
     found[asyncio.Task] = sum(type(one) is asyncio.Task and not one.done() for one in gc.get_objects())
     # The loop's own pool has at most a few threads, which come when several requests need one at once, and stay.
-    found[threading.Thread] = sum(not one.name.startswith("asyncio_") for one in threading.enumerate())
+    found[threading.Thread] = sum(not one.name.startswith(("asyncio_", "uvloop_")) for one in threading.enumerate())
     return found
 
 

@@ -24,7 +24,13 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     bert = tiny_bert(folder / "bert")
     encoder, arguments = load_encoder(EncoderConfig(str(bert))), ("--encoder", str(bert), "--no-cache")
-    settings = {"files": folder / "files", "conversations": folder / "conversations", "index_arguments": arguments}
+    # Below Schemathesis' own limit: a summary may take as long as the server lets it.
+    settings = {
+        "deadline_seconds": 20,
+        "files": folder / "files",
+        "conversations": folder / "conversations",
+        "index_arguments": arguments,
+    }
     with Served(folder, encoder=encoder, **settings) as served:
         yield served
 

@@ -175,7 +175,7 @@ def test_an_answer_can_be_stopped(page, server):
 
 @pytest.mark.slow
 def test_a_version_is_restored(browser, tmp_path):
-    from indexing.jobs.change_memory import delete_entries
+    from memgpt_rag.memory.changes import delete_entries
 
     with Served(tmp_path) as server:
         memory = Memory.open(tmp_path / "park")

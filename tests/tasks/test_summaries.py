@@ -49,6 +49,7 @@ def traced_answer(text, tokens, weights):
     """An answer whose tokens have so many characters each and gave so much to each of three entries."""
     ends = np.cumsum(tokens)
     trace = AttentionTrace(
+        text,
         tuple(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)),
         tuple(
             EntryTrace(np.array([[weight] for weight in column]), ((0, 4),)) for column in zip(*weights, strict=True)

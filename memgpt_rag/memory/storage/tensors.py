@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from memgpt_rag.memory.storage.files import reading
 # Tensors of a file in their order: name → (type in safetensors, type in numpy, shape).
 Regions = dict[str, tuple[str, str, tuple[int, ...]]]
 _MAX_HEADER = 2**20
+# Smaller tensors are read, not mapped: a mapping keeps its file open, and a memory may have thousands of small segments.
+_LEAST_MAPPED_BYTES = 2**18
 
 
 def header(regions: Regions) -> tuple[bytes, int]:
@@ -56,25 +59,22 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def map_regions(path: Path, regions: Regions) -> dict[str, np.ndarray] | None:
-    """Map the tensors of a file without reading them; None where the file does not hold exactly these."""
+    """Map the tensors of a file, small ones read, as arrays that cannot be written; None where the file does not hold exactly these."""
     fields, begin = read_header(path)
     expected, size = header(regions)
     if fields != json.loads(expected[8:]) or path.stat().st_size != begin + size:
         return None
     maps: dict[str, np.ndarray] = {}
     for name, (_, numpy_type, shape) in regions.items():
-        nothing = not _size(numpy_type, shape)  # which cannot be mapped
-        maps[name] = (
-            np.empty(shape, numpy_type)
-            if nothing
-            else np.memmap(path, dtype=numpy_type, mode="r", offset=begin, shape=shape)
-        )
-        begin += _size(numpy_type, shape)
+        length = _size(numpy_type, shape)
+        if length < _LEAST_MAPPED_BYTES:
+            maps[name] = np.fromfile(path, numpy_type, offset=begin, count=math.prod(shape)).reshape(shape)
+            maps[name].flags.writeable = False
+        else:
+            maps[name] = np.memmap(path, dtype=numpy_type, mode="r", offset=begin, shape=shape)
+        begin += length
     return maps
 
 
 def _size(numpy_type: str, shape: tuple[int, ...]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count * np.dtype(numpy_type).itemsize
+    return math.prod(shape) * np.dtype(numpy_type).itemsize
