@@ -3,7 +3,7 @@ with figures, and its page in a headless Chromium.
 
 python docs/take_screenshots.py            writes docs/assets/page-*.png
 
-Needs the extras `offline`, `serve` and `test`, and a Chromium. Times in the pictures are those of the machine.
+Needs the extras `offline`, `serve` and `test`, a Chromium and a font with Chinese characters. Times in the pictures are those of the machine.
 """
 
 from __future__ import annotations

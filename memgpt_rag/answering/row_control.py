@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,28 @@ class RowControl(Protocol):
 
     def goes_on(self, token: int) -> bool:
         """Return whether the answer goes on behind a token, which is part of it."""
+
+
+class Deadline:
+    """Ends an answer at a point in time, and leaves the choice of its tokens to the settings of the batch.
+
+    Args:
+        end: in seconds of `time.monotonic`.
+    """
+
+    def __init__(self, end: float):
+        self.end = end
+
+    def begin(self) -> None:
+        """Nothing is counted."""
+
+    def choose(self, scores: Float[Tensor, " vocabulary"]) -> int | None:
+        """Return None, for the likeliest token."""
+        return None
+
+    def goes_on(self, token: int) -> bool:
+        """Return whether there is time for a further token."""
+        return time.monotonic() < self.end
 
 
 class ControlledRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import openai
@@ -10,8 +11,11 @@ from hashing import HashEncoder
 from served import Served
 from tiny import TinyReader
 
+from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.row_control import Deadline
 from memgpt_rag.memory import Memory
 from memgpt_rag.passage import TITLE_SEPARATOR, Passage
+from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.tasks.summaries.summarize import SummaryOptions, summarize
 from memgpt_rag.tasks.summaries.writer import Writer
 
@@ -70,6 +74,30 @@ def test_parts_end_with_the_deadline(server, monkeypatch):
     monkeypatch.setattr(served.service, "settings", replace(served.service.settings, deadline_seconds=1e-3))
     found = summarise(served, model="park", **ASKED)
     assert found["complete"] is False and len(found["data"]) < 2
+
+
+def test_a_part_ends_where_it_is_when_the_time_is_up(server):
+    """So that one long part does not keep questions to the memory waiting."""
+    _, writer = server
+    entries = [Retrieved(row, passage, 0.0, 0.0) for row, passage in enumerate(PASSAGES[:2])]
+    for renew in (None, lambda latest: entries[:1]):
+        options = AskOptions(k=2, max_new_tokens=32, retrieve_every=renew and 4)
+        whole, short = list[int](), list[int]()
+        writer.part("Boats", entries, options, whole, renew, Deadline(time.monotonic() + 1000))
+        writer.part("Boats", entries, options, short, renew, SevenTokens())
+        assert len(whole) > len(short) == 7 and whole[:7] == short
+
+
+class SevenTokens(Deadline):
+    """As if the time were up behind the seventh token."""
+
+    def __init__(self):
+        super().__init__(0)
+        self.left = 7
+
+    def goes_on(self, token):
+        self.left -= 1
+        return self.left > 0
 
 
 def test_what_cannot_be_summarised_is_refused(server):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import openai
 import pytest
 from hashing import HashEncoder
@@ -55,6 +57,14 @@ def test_results_are_those_of_the_translator(server):
     assert found["data"][1]["exact"] and found["data"][0]["terms"][0]["respected"]
     (one,) = translate(served, model="pairs", input=TEXTS[0], to="zh")["data"]
     assert one["terms"] == []
+
+
+def test_texts_behind_the_deadline_are_left_out(server, monkeypatch):
+    served, _ = server
+    assert translate(served, model="pairs", input=TEXTS)["complete"] is True
+    monkeypatch.setattr(served.service, "settings", replace(served.service.settings, deadline_seconds=1e-3))
+    found = translate(served, model="pairs", input=[f"boat {number}" for number in range(9)])
+    assert found["complete"] is False and len(found["data"]) < 9
 
 
 def test_what_cannot_be_translated_is_refused(server):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from memgpt_rag.answering.row_control import Deadline
 from memgpt_rag.choices import (
     DEFAULT_K,
     DEFAULT_PART_TOKENS,
@@ -52,19 +53,19 @@ class SummariseRequest(Strict):
 async def summarise(request: Request, body: SummariseRequest) -> dict[str, Any]:
     """Summarise a memory: parts by its outline, their sentences, and the passages that each sentence rests on.
 
-    Parts that would begin after the server's deadline are left out; then `complete` is false.
+    The part that is being written at the server's deadline ends there, and further ones are left out; then `complete` is false.
     """
     service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     service.require_length("part_tokens", body.part_tokens)
     where = condition(body.filter, "filter", StoreAttributes(served, service.stores.known(served.name)))
     options = SummaryOptions(where=where, **body.model_dump(exclude={"model", "filter", "outline_only"}))
-    parts, data = _Parts(service, served, options), list[dict[str, Any]]()
+    end, complete = time.monotonic() + service.settings.deadline_seconds, False
+    parts, data = _Parts(service, served, options, Deadline(end)), list[dict[str, Any]]()
     if body.outline_only:
         planned = await asyncio.wrap_future(service.engine.call(parts.outline))
         data = [{"object": "summary.section", "index": place, **one.to_dict()} for place, one in enumerate(planned)]
         return {"object": "list", "data": data, "complete": True, "model": served.name}
-    end, complete = time.monotonic() + service.settings.deadline_seconds, False
     # A part at a time, so that questions to the memories go on between two of them.
     while time.monotonic() < end and not await request.is_disconnected():
         part = await asyncio.wrap_future(service.engine.call(parts.following))
@@ -77,8 +78,8 @@ async def summarise(request: Request, body: SummariseRequest) -> dict[str, Any]:
 class _Parts:
     """The parts of a summary, each written when it is asked for, in the engine's thread."""
 
-    def __init__(self, service: Service, served: ServedMemory, options: SummaryOptions):
-        self._service, self._served, self._options = service, served, options
+    def __init__(self, service: Service, served: ServedMemory, options: SummaryOptions, deadline: Deadline):
+        self._service, self._served, self._options, self._deadline = service, served, options, deadline
         self._parts: Iterator[Part] | None = None
 
     def outline(self) -> list[Section]:
@@ -90,7 +91,7 @@ class _Parts:
         """Return the next part; None behind the last one."""
         with self._served.named(), self._service.memories.lock:
             if self._parts is None:
-                self._parts = write(self._writer, outline(self._writer, self._options), self._options)
+                self._parts = write(self._writer, outline(self._writer, self._options), self._options, self._deadline)
             return next(self._parts, None)
 
     @property

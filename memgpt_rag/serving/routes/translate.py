@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Annotated, Any
 
@@ -52,19 +53,25 @@ class TranslateRequest(Strict):
 
 @router.post("/v1/translate")
 async def translate(request: Request, body: TranslateRequest) -> dict[str, Any]:
-    """Translate sentences: the translation of each, the pairs that it leaned on, and whether the glossary's terms are respected."""
+    """Translate sentences: the translation of each, the pairs that it leaned on, and whether the glossary's terms are respected.
+
+    Texts that would begin after the server's deadline are left out; then `complete` is false.
+    """
     service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
     glossary = Glossary(
         SentencePair({language: tidy(term) for language, term in terms.items()}) for terms in body.glossary
     )
     texts, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
-    for start in range(0, len(texts), _BLOCK):
+    end, start = time.monotonic() + service.settings.deadline_seconds, 0
+    while start < len(texts) and time.monotonic() < end and not await request.is_disconnected():
         work = partial(_translated, service, served, texts[start : start + _BLOCK], body.to, glossary)
         data += await asyncio.wrap_future(service.engine.call(work))
+        start += _BLOCK
     return {
         "object": "list",
         "data": [{"object": "translation", "index": number, **one} for number, one in enumerate(data)],
+        "complete": len(data) == len(texts),
         "model": served.name,
     }
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.row_control import Deadline
 from memgpt_rag.choices import (
     DEFAULT_K,
     DEFAULT_PART_TOKENS,
@@ -133,8 +134,17 @@ def outline(writer: Writer, options: SummaryOptions = SummaryOptions()) -> list[
     return named(writer, plan(retriever.memory, options, retriever if options.about.strip() else None))
 
 
-def write(writer: Writer, planned: Sequence[Section], options: SummaryOptions = SummaryOptions()) -> Iterator[Part]:
-    """Yield the part of each section as soon as it is written."""
+def write(
+    writer: Writer,
+    planned: Sequence[Section],
+    options: SummaryOptions = SummaryOptions(),
+    deadline: Deadline | None = None,
+) -> Iterator[Part]:
+    """Yield the part of each section as soon as it is written.
+
+    Args:
+        deadline: ends the part that is being written then; whoever asks for another one after it gets a single word of it.
+    """
     about, earlier = options.about.strip(), list[int]()
     for section in planned:
         subject = about if about and len(planned) == 1 else ", ".join(one for one in (about, section.heading) if one)
@@ -142,7 +152,7 @@ def write(writer: Writer, planned: Sequence[Section], options: SummaryOptions = 
         # Where the section has no more entries than are attended to, there is nothing to exchange.
         renews = options.retrieve_every is not None and len(section.rows) > options.k
         ask = options.ask if renews else replace(options.ask, retrieve_every=None)
-        sentences, read = writer.part(subject, reading(""), ask, earlier, reading if renews else None)
+        sentences, read = writer.part(subject, reading(""), ask, earlier, reading if renews else None, deadline)
         yield Part(section.heading, sentences, len(section.rows), read)
 
 

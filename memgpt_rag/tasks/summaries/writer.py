@@ -20,6 +20,7 @@ from transformers.generation.logits_process import (
 from memgpt_rag.answering.answer import Answer
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.row_control import Deadline
 from memgpt_rag.choices import Mode
 from memgpt_rag.encoders.base import Encoder
 from memgpt_rag.memory import Searchable
@@ -99,6 +100,7 @@ class Writer:
         options: AskOptions,
         earlier: list[int],
         renew: Callable[[str], Sequence[Retrieved]] | None = None,
+        deadline: Deadline | None = None,
     ) -> tuple[tuple[Sentence, ...], int]:
         """Return the sentences that are written about a heading, and how many entries were attended to.
 
@@ -108,11 +110,13 @@ class Writer:
             options: how; `retrieve_every` only with `renew`.
             earlier: tokens of what was written before; those of the part are added.
             renew: returns the entries to go on with, for the text that was written last.
+            deadline: ends the part behind its last whole sentence.
         """
-        draft = Draft(part_wanted(heading, _language(entries)), entries, renew=renew)
+        draft = Draft(part_wanted(heading, _language(entries)), entries, renew=renew, control=deadline)
         (answer,) = self._answers([draft], options, options.max_new_tokens // 4, earlier)
         earlier += draft.tokens
-        return cited_sentences(answer, cut=len(draft.tokens) >= options.max_new_tokens), len(answer.citations)
+        cut = len(draft.tokens) >= options.max_new_tokens or (deadline is not None and not deadline.goes_on(0))
+        return cited_sentences(answer, cut=cut), len(answer.citations)
 
     def _answers(
         self, drafts: list[Draft], options: AskOptions, least: int, earlier: Sequence[int] = ()
