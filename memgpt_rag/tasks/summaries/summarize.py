@@ -143,7 +143,7 @@ def write(
     """Yield the part of each section as soon as it is written.
 
     Args:
-        deadline: ends the part that is being written then; whoever asks for another one after it gets a single word of it.
+        deadline: ends the part that is being written then; do not ask for a further one after it.
     """
     about, earlier = options.about.strip(), list[int]()
     for section in planned:
