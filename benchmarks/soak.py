@@ -8,9 +8,9 @@ model has two layers of random weights, unless you name one: what grows, grows i
 turns of conversations; responses that go on from earlier ones; searches, embeddings and rerankings; malformed requests; files
 that are uploaded, found and deleted again.
 
-The requests are divided into twelve parts. After each, when the server is idle: statuses, resident memory, open files, threads,
-size of the folders on disk, and the median time of the part's first tokens. A table, and one JSON line last; `unexpected` must be
-empty, since each request has a status that it must get.
+The requests are divided into twelve parts. After each, when the server is idle: resident memory, open files, threads, size of the
+folders on disk, and the median time of the part's first tokens. A table, and one JSON line last, with all statuses; `unexpected`
+must be empty, since each request has a status that it must get.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from benchmarks.serve import ROOT, resident_mb, served
 
 CLIENTS, PARTS, TOKENS = 4, 12, 6
 BUSY = {429}  # may follow any request that generates: the server says so and keeps its place
-SHARES = {
+SHARES = {  # in percent
     "question": 40,
     "streamed": 20,
     "left": 5,
@@ -107,17 +107,20 @@ class Traffic:
         return self.request("POST", "/v1/chat/completions", body)[0], {200} | BUSY
 
     def _streamed(self, question: str, random: Random, pieces: int = 10**9) -> tuple[int, set[int]]:
-        began, connection = time.perf_counter(), http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        began, first = time.perf_counter(), 0.0
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         body = self._chat(question, random, stream=True)
         try:
             connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
             response = connection.getresponse()
             for at, line in enumerate(response):
-                if at == 0 and response.status == 200 and pieces > 1:
-                    with self._lock:
-                        self.firsts.append(time.perf_counter() - began)
                 if at >= pieces or line.startswith(b"data: [DONE]"):
                     break
+                if not first and line.startswith(b"data: ") and _has_text(json.loads(line[6:])):
+                    first = time.perf_counter() - began
+            if first:
+                with self._lock:
+                    self.firsts.append(first)
             return response.status, {200} | BUSY
         finally:
             connection.close()
@@ -182,6 +185,10 @@ class Traffic:
                 return "not found", {200}
             deleted = [self.request("DELETE", f"{path}/{file['id']}")[0] for path in (files, "/v1/files")]
             return max(deleted), {200}
+
+
+def _has_text(event: dict[str, Any]) -> bool:
+    return any(choice["delta"].get("content") for choice in event.get("choices", ()))
 
 
 def small_model(folder: Path, texts: Sequence[str]) -> Path:

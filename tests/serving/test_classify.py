@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import openai
 import pytest
 from hashing import HashEncoder
@@ -55,6 +57,14 @@ def test_a_classifier_that_was_fitted_again_and_new_examples_count_at_once(serve
         if after["neighbors"] != before["neighbors"]:
             break
     assert after["probabilities"] == pytest.approx(films.classify(["awful"])[0].probabilities, abs=1e-4)
+
+
+def test_texts_behind_the_deadline_are_left_out(server, monkeypatch):
+    served, _ = server
+    assert classify(served, model="films", input=ASKED)["complete"] is True
+    monkeypatch.setattr(served.service, "settings", replace(served.service.settings, deadline_seconds=1e-3))
+    found = classify(served, model="films", input=ASKED * 20)
+    assert found["complete"] is False and len(found["data"]) < 100
 
 
 def test_what_cannot_be_classified_is_refused(server):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
 
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS
+from memgpt_rag.serving.blocks import answered_in_blocks
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.service import Service, current_access, current_service
@@ -35,21 +36,23 @@ class ClassifyRequest(Strict):
 
 @router.post("/v1/classify")
 async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
-    """Classify texts: the likeliest label of each, its probability, those of all labels, and the examples that were read."""
+    """Classify texts: the likeliest label of each, its probability, those of all labels, and the examples that were read.
+
+    Texts that would begin after the server's deadline are left out; then `complete` is false.
+    """
     service, access = current_service(request), current_access(request)
     served = service.memories.get(service.memory_name(body.model, None, access), access)
-    texts, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
-    for start in range(0, len(texts), _BLOCK):
-        work = partial(_classified, service, served, texts[start : start + _BLOCK])
-        data += await asyncio.wrap_future(service.engine.call(work))
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    data = await answered_in_blocks(request, service, texts, _BLOCK, partial(_classified, service, served))
     return {
         "object": "list",
         "data": [{"object": "classification", "index": number, **one} for number, one in enumerate(data)],
+        "complete": len(data) == len(texts),
         "model": served.name,
     }
 
 
-def _classified(service: Service, served: ServedMemory, texts: list[str]) -> list[dict[str, Any]]:
+def _classified(service: Service, served: ServedMemory, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Classify texts in the engine's thread."""
     with served.named(), service.memories.lock:  # the encoder embeds
         classifier = service.classifiers.get(served)

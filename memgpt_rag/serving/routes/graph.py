@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.choices import DEFAULT_HOPS, DEFAULT_MAX_NEW_TOKENS, DEFAULT_PATHS
 from memgpt_rag.limits import MOST_CHARACTERS, MOST_DOCUMENTS, MOST_ENTRIES, MOST_HOPS
 from memgpt_rag.serving.api_errors import ApiError
+from memgpt_rag.serving.blocks import answered_in_blocks
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.service import Service, current_access, current_service, viewer_links
@@ -61,12 +61,7 @@ async def ask(request: Request, body: GraphAskRequest) -> dict[str, Any]:
             param="model",
         )
     questions, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
-    end = time.monotonic() + service.settings.deadline_seconds
-    # A question at a time, so that others to the memories go on between two of them.
-    for question in questions:
-        if time.monotonic() >= end or await request.is_disconnected():
-            break
-        answered = await asyncio.wrap_future(service.engine.call(partial(_answered, service, served, question, body)))
+    for answered in await answered_in_blocks(request, service, questions, 1, partial(_answered, service, served, body)):
         shown = answered.to_dict()
         for step, fields in zip(answered.steps, shown["steps"], strict=True):
             fields["url"] = links.entry(served, step.passage)
@@ -74,9 +69,11 @@ async def ask(request: Request, body: GraphAskRequest) -> dict[str, Any]:
     return {"object": "list", "data": data, "complete": len(data) == len(questions), "model": served.name}
 
 
-def _answered(service: Service, served: ServedMemory, question: str, body: GraphAskRequest) -> PathAnswer:
-    """Answer a question in the engine's thread."""
+def _answered(
+    service: Service, served: ServedMemory, body: GraphAskRequest, questions: Sequence[str]
+) -> list[PathAnswer]:
+    """Answer questions in the engine's thread."""
     with served.named(), service.memories.lock:  # the encoder embeds
         finder = PathFinder(served.rag.retriever, read_links(served.memory), hops=body.hops)
         options = AskOptions(k=body.k, max_new_tokens=body.max_tokens)
-        return answer_by_paths(served.rag, finder, [question], options)[0]
+        return answer_by_paths(served.rag, finder, questions, options)

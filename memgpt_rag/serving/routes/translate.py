@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
 
 from memgpt_rag.limits import MOST_DOCUMENTS
+from memgpt_rag.serving.blocks import answered_in_blocks
 from memgpt_rag.serving.chat_request import Strict
 from memgpt_rag.serving.memories import ServedMemory
 from memgpt_rag.serving.service import Service, current_access, current_service
@@ -62,12 +62,9 @@ async def translate(request: Request, body: TranslateRequest) -> dict[str, Any]:
     glossary = Glossary(
         SentencePair({language: tidy(term) for language, term in terms.items()}) for terms in body.glossary
     )
-    texts, data = [body.input] if isinstance(body.input, str) else body.input, list[dict[str, Any]]()
-    end, start = time.monotonic() + service.settings.deadline_seconds, 0
-    while start < len(texts) and time.monotonic() < end and not await request.is_disconnected():
-        work = partial(_translated, service, served, texts[start : start + _BLOCK], body.to, glossary)
-        data += await asyncio.wrap_future(service.engine.call(work))
-        start += _BLOCK
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    work = partial(_translated, service, served, body.to, glossary)
+    data = await answered_in_blocks(request, service, texts, _BLOCK, work)
     return {
         "object": "list",
         "data": [{"object": "translation", "index": number, **one} for number, one in enumerate(data)],
@@ -77,7 +74,7 @@ async def translate(request: Request, body: TranslateRequest) -> dict[str, Any]:
 
 
 def _translated(
-    service: Service, served: ServedMemory, texts: list[str], target: str | None, glossary: Glossary
+    service: Service, served: ServedMemory, target: str | None, glossary: Glossary, texts: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Translate texts in the engine's thread."""
     with served.named(), service.memories.lock:  # the encoder embeds
