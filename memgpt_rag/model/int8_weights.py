@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int8, UInt8
+from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -25,6 +25,10 @@ RANKED = 64
 _STEP = 32
 # The product with int4 takes outputs in blocks of this many.
 _OUTPUTS = 16
+# Outputs whose codes of 4 bits lie interleaved: 64 with AVX-512, 32 with AVX2. Codes made in parts fit only at multiples of it.
+_PACKED = 64
+# Words whose largest logit is looked at first.
+_RANKED_BLOCK = 256
 _BLOCK = 2**24
 
 
@@ -63,7 +67,7 @@ class Int8Linear(nn.Module):
         if len(rows) > MAX_ROWS or torch.is_grad_enabled():
             output: Tensor = self.linear(x)
             return output
-        output = torch._weight_int8pack_mm(rows.bfloat16(), self.codes, self.scales).to(x.dtype)
+        output = torch._weight_int8pack_mm(_product_input(rows), self.codes, self.scales).to(x.dtype)
         return (output if self.bias is None else output + self.bias).view(*x.shape[:-1], -1)
 
 
@@ -108,8 +112,9 @@ class RankingHead(nn.Module):
         if len(rows) > MAX_ROWS or torch.is_grad_enabled():
             output: Tensor = self.linear(x)
             return output
-        logits = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), self.codes, _STEP, self.scales).to(x.dtype)
-        first = logits.topk(RANKED, dim=-1, sorted=False).indices
+        product = torch.ops.aten._weight_int4pack_mm_for_cpu(_product_input(rows), self.codes, _STEP, self.scales)
+        logits = product.to(x.dtype)
+        first = _first(logits, RANKED)
         weights = self.weight.index_select(0, first.flatten()).view(*first.shape, -1)
         logits.scatter_(1, first, (weights @ rows[:, :, None])[:, :, 0])
         ranked: Tensor = logits.view(*x.shape[:-1], -1)
@@ -133,6 +138,27 @@ def add_int8_weights(decoder: nn.Module) -> int:
         setattr(parent, name, RankingHead(child) if child is head and RankingHead.fits(child) else Int8Linear(child))
     shorten_norms(decoder)
     return len(layers)
+
+
+def _product_input(rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows inputs"]:
+    """Return inputs as the products with codes take them: the last tokens of several rows lie apart in a model that computes in bf16."""
+    return rows.bfloat16().contiguous()
+
+
+def _first(logits: Float[Tensor, "rows words"], count: int) -> Int[Tensor, "rows count"]:
+    """Return the places of the largest logits, in no order.
+
+    They lie in the blocks with the largest maxima, as many as places are wanted: any other block has as many logits above its own.
+    A search among those blocks takes a fifth of the time of one among a whole vocabulary.
+    """
+    words = logits.shape[1]
+    if words % _RANKED_BLOCK or words // _RANKED_BLOCK <= count:
+        return logits.topk(count, dim=-1, sorted=False).indices
+    blocks = logits.view(len(logits), -1, _RANKED_BLOCK)
+    best = blocks.amax(-1).topk(count, dim=-1, sorted=False).indices
+    among = blocks.gather(1, best[:, :, None].expand(-1, -1, _RANKED_BLOCK)).flatten(1)
+    found = among.topk(count, dim=-1, sorted=False).indices
+    return best.gather(1, found // _RANKED_BLOCK) * _RANKED_BLOCK + found % _RANKED_BLOCK
 
 
 def _int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Int8[Tensor, "outputs inputs"], Float[Tensor, " outputs"]]:
@@ -167,6 +193,6 @@ def _int4(
 
 def _blocks(weight: Float[Tensor, "outputs inputs"]) -> Iterator[tuple[int, Float[Tensor, "some inputs"]]]:
     """Yield the weights in fp32 some outputs at a time, each with the place of its first output."""
-    step = max(1, _BLOCK // weight.shape[1] // _OUTPUTS) * _OUTPUTS
+    step = max(1, _BLOCK // weight.shape[1] // _PACKED) * _PACKED
     for start in range(0, len(weight), step):
         yield start, weight[start : start + step].float()

@@ -7,6 +7,7 @@ import torch
 from tiny import random_ids, tiny_decoder
 from torch import nn
 
+from memgpt_rag.model import int8_weights
 from memgpt_rag.model.int8_weights import MAX_ROWS, RANKED, Int8Linear, RankingHead, add_int8_weights
 
 
@@ -45,6 +46,38 @@ def test_the_first_words_of_a_vocabulary_have_the_logits_of_the_weights(dtype):
         as_in_4_bits, as_weights = ((ranked[row, rest] - other[row, rest]).abs().mean() for other in (in_4_bits, exact))
         assert as_in_4_bits < 0.5 * as_weights
     assert torch.equal(head(torch.cat([x, x])), linear(torch.cat([x, x])))  # many rows use the weights themselves
+
+
+@torch.no_grad()
+def test_codes_made_in_parts_are_those_made_at_once(monkeypatch):
+    """How many outputs lie interleaved differs between processors: parts that fit one do not fit another."""
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 1600, bias=False), torch.randn(2, 64)
+    at_once = RankingHead(linear)
+    for outputs in (64, 208, 1584):
+        monkeypatch.setattr(int8_weights, "_BLOCK", 64 * outputs)
+        in_parts = RankingHead(linear)
+        assert torch.equal(in_parts.codes, at_once.codes) and torch.equal(in_parts.scales, at_once.scales)
+        assert torch.corrcoef(torch.stack([in_parts(x)[0], linear(x)[0]]))[0, 1] > 0.99
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [Int8Linear, RankingHead])
+def test_last_tokens_of_several_rows_lie_apart(dtype, kind):
+    layer, tokens = kind(nn.Linear(64, 160, bias=False).to(dtype)), torch.randn(3, 5, 64).to(dtype)
+    assert torch.equal(layer(tokens[:, -1:]), layer(tokens[:, -1:].clone()))
+
+
+@pytest.mark.parametrize("words", [RANKED + 1, 16 * 256, 262_144, 262_145])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_first_words_are_found_in_blocks(words, dtype):
+    torch.manual_seed(words)
+    logits = torch.randn(3, words).to(dtype)  # many are equal in bf16
+    logits[1] = logits[1].sort().values  # the first ones side by side
+    found = int8_weights._first(logits, 8)
+    assert all(len(set(row.tolist())) == 8 for row in found)
+    assert torch.equal(logits.gather(1, found).sort().values, logits.topk(8).values.flip(1))
 
 
 @pytest.mark.parametrize(
