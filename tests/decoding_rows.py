@@ -6,7 +6,7 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model.attention import MemoryValues
-from memgpt_rag.model.decoding import read_question
+from memgpt_rag.model.decoding import read_rows, start_row
 from memgpt_rag.model.states import EntryStates
 
 
@@ -56,9 +56,10 @@ def alone(model, ids, entries, tokens, rounded=False):
     return found[0, len(ids) :].tolist(), scores.steps, memory.token_mass(0)
 
 
-def begun(model, ids, entries, tokens, rounded=False):
+def started(model, ids, entries, tokens, rounded=False):
+    """Return a row whose question is still to be read, and its scores."""
     memory, scores = make_test_memory(model, entries, rounded), Scores()
-    row = read_question(
+    row = start_row(
         model,
         torch.tensor([ids]),
         memory,
@@ -68,6 +69,13 @@ def begun(model, ids, entries, tokens, rounded=False):
         logits_processor=[scores],
         pad_token_id=0,
     )
+    return row, scores
+
+
+def begun(model, *question):
+    """Return a row whose question was read alone, and its scores."""
+    row, scores = started(model, *question)
+    read_rows(model, [row])
     return row, scores
 
 

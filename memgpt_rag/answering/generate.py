@@ -69,8 +69,8 @@ def generate(
 class OngoingAnswer:
     """An answer that is generated a token at a time, in batches with others: see `memgpt_rag.model.decoding`.
 
-    Its question is read, its row decoded until it ends, and then it is finished, or its question is read once more on another
-    route.
+    Its question is prepared and read, its row decoded until it ends, and then it is finished, or its question is read once more on
+    another route.
 
     Args:
         draft: with its route.
@@ -94,23 +94,24 @@ class OngoingAnswer:
 
     @property
     def row(self) -> DecodingRow:
-        """Return the row of the question, once it is read."""
-        assert self._row is not None, "the question is read first"
+        """Return the row of the question, once it is prepared."""
+        assert self._row is not None, "the question is prepared first"
         return self._row
 
-    def read(self) -> DecodingRow:
-        """Read the question, and return its row with the first token of the answer.
+    def prepare(self) -> None:
+        """Prepare the question, so that `row` is to be read; once on each route.
 
         Raises:
             ValueError: it asks for more than `memgpt_rag.limits` allow, alone or with its entries.
             MismatchError: an entry is longer than a language model is given.
         """
+        if self._row is not None:
+            return
         draft, self._route = self._draft, self._draft.route
         generator = self._generator.on_route(draft.route)
         decision = _Decision([draft], self._options, self._confidence, None)
         self._batch = _DraftBatch(generator, [draft], self._options.max_new_tokens, decision, None, {})
-        self._row = generator.read(self._batch.prepared)
-        return self._row
+        self._row = generator.start_row(self._batch.prepared)
 
     def finish(self) -> Answer | None:
         """Return the answer of a row that has ended; None where its question must be read again on another route.

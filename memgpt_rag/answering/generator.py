@@ -23,7 +23,7 @@ from memgpt_rag.answering.generation_hooks import (
 from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.choices import DEFAULT_MAX_NEW_TOKENS, Mode
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
-from memgpt_rag.model.decoding import DecodingRow, read_question
+from memgpt_rag.model.decoding import DecodingRow, read_question, start_row
 from memgpt_rag.model.drafts import LookupDrafts, decode, drafts_for
 from memgpt_rag.model.picture_inputs import PictureInputs, Pictures
 from memgpt_rag.model.prompt import Prompt
@@ -192,6 +192,10 @@ class Generator:
     def read(self, prepared: Prepared) -> DecodingRow:
         """Read one prepared question, and return its row with the first token, to be decoded step by step."""
         return read_question(self.model, prepared.ids, prepared.memory, streamer=prepared.clock, **prepared.settings)
+
+    def start_row(self, prepared: Prepared) -> DecodingRow:
+        """Return the row of one prepared question, to be read together with others."""
+        return start_row(self.model, prepared.ids, prepared.memory, streamer=prepared.clock, **prepared.settings)
 
     def generated(self, prepared: Prepared, row: DecodingRow) -> Generated:
         """Return what a row has become that was decoded step by step."""

@@ -5,6 +5,7 @@ A row is generated as `generate` of transformers does it alone, by the same sett
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.retrofit import use_memory
-from memgpt_rag.model.row_slots import CacheSlots, MemorySlots
+from memgpt_rag.model.row_slots import CacheSlots, MemorySlots, side_by_side
 from memgpt_rag.model.states import AttendedMemory
+from memgpt_rag.model.whole_cache import one_row
+
+# Tokens of questions that are read in one forward pass, padding included: more of them wait for longer and gain little.
+READ_TOKENS = 128
 
 
 class DecodingRow:
@@ -66,8 +71,7 @@ class DecodingRow:
         return cache
 
 
-@torch.inference_mode()
-def read_question(
+def start_row(
     model: MemoryDecoder,
     ids: Int[Tensor, "1 tokens"],
     memory: AttendedMemory,
@@ -75,7 +79,7 @@ def read_question(
     streamer: BaseStreamer,
     **settings: Any,
 ) -> DecodingRow:
-    """Read a question, and return its row with the first token of its answer.
+    """Return the row of a question that is still to be read.
 
     Args:
         memory: of this question alone.
@@ -88,16 +92,86 @@ def read_question(
         input_ids: Tensor,
         logits_processor: LogitsProcessorList,
         stopping_criteria: StoppingCriteriaList,
-        generation_config: Any,
         **inputs: Any,
     ) -> DecodingRow:
-        row = DecodingRow(input_ids, memory, logits_processor, stopping_criteria, streamer)
-        output = decoder(input_ids=input_ids, **inputs)
-        row.begin(inputs["past_key_values"], output.logits[:, -1])
-        return row
+        return DecodingRow(input_ids, memory, logits_processor, stopping_criteria, streamer)
 
-    row: DecodingRow = model.generate(ids, memory=memory, custom_generate=begin, streamer=streamer, **settings)
+    mask = torch.ones_like(ids)
+    row: DecodingRow = model.decoder.generate(
+        ids, attention_mask=mask, custom_generate=begin, streamer=streamer, **settings
+    )
     return row
+
+
+@torch.inference_mode()
+def read_rows(model: MemoryDecoder, rows: Sequence[DecodingRow]) -> None:
+    """Read the questions of rows in one forward pass, and choose the first token of each answer.
+
+    A row whose first token cannot be chosen has ended, with its error.
+
+    Args:
+        rows: one alone, or rows that `reads_together` allows.
+    """
+    logits, caches = _read_alone(model, rows[0]) if len(rows) == 1 else _read_side_by_side(model, rows)
+    for number, (row, cache) in enumerate(zip(rows, caches, strict=True)):
+        own = logits[number : number + 1]
+        try:
+            row.begin(cache, own)
+        except Exception as error:  # its own settings are at fault, and the others go on
+            row.ended, row.error = True, error
+
+
+def _read_alone(model: MemoryDecoder, row: DecodingRow) -> tuple[Float[Tensor, "1 vocabulary"], list[DynamicCache]]:
+    output = model(row.ids, memory=row.memory, use_cache=True, logits_to_keep=1)
+    return output.logits[:, -1], [output.past_key_values]
+
+
+def _read_side_by_side(
+    model: MemoryDecoder, rows: Sequence[DecodingRow]
+) -> tuple[Float[Tensor, "rows vocabulary"], list[DynamicCache]]:
+    memory = side_by_side([row.memory for row in rows])
+    ids, mask = model.pad_left([row.ids[0].tolist() for row in rows])
+    output = model(ids, mask, memory=memory, use_cache=True, logits_to_keep=1)
+    _share_passes(memory, rows)
+    cache = output.past_key_values
+    own = [one_row(cache, number, model.prefix_tokens, row.asked) for number, row in enumerate(rows)]
+    return output.logits[:, -1], own
+
+
+def read_question(
+    model: MemoryDecoder,
+    ids: Int[Tensor, "1 tokens"],
+    memory: AttendedMemory,
+    *,
+    streamer: BaseStreamer,
+    **settings: Any,
+) -> DecodingRow:
+    """Read a question alone, and return its row with the first token of its answer; all as `start_row` takes it."""
+    row = start_row(model, ids, memory, streamer=streamer, **settings)
+    read_rows(model, [row])
+    if row.error is not None:
+        raise row.error
+    return row
+
+
+def reads_together(model: MemoryDecoder, tokens: Sequence[int], memories: Sequence[AttendedMemory]) -> bool:
+    """Return whether questions may be read in one forward pass, and are short enough to gain by it.
+
+    Args:
+        tokens: of each question, without the prefix.
+    """
+    if len(tokens) < 2:
+        return True
+    has_pictures = any(memory.pictures is not None for memory in memories)
+    return not (model.is_recurrent or has_pictures) and len(tokens) * max(tokens) <= READ_TOKENS
+
+
+def _share_passes(memory: AttendedMemory, rows: Sequence[DecodingRow]) -> None:
+    """Give each row with entries the weights of the forward passes that the rows shared."""
+    for weights in memory.take_passes():
+        for number, row in enumerate(rows):
+            if row.memory.num_entries[0]:
+                row.memory.add_pass(weights[number : number + 1, : row.memory.present.shape[1]])
 
 
 @torch.inference_mode()
@@ -111,8 +185,9 @@ def exchange_memory(model: MemoryDecoder, row: DecodingRow, memory: AttendedMemo
         row: alone, and not ended.
     """
     memory.pictures, row.memory = row.memory.pictures, memory
-    output = model(row.ids, memory=memory, use_cache=True, logits_to_keep=1)
-    row.begin(output.past_key_values, output.logits[:, -1])
+    read_rows(model, [row])
+    if row.error is not None:
+        raise row.error
 
 
 class DecodingBatch:
@@ -185,11 +260,9 @@ class DecodingBatch:
                 row.ended, row.error = True, error
             self._leave()
             return
-        passes = memory.take_passes()
+        _share_passes(memory, self._rows)
         for number, row in enumerate(self._rows):
             row.length += 1
-            for weights in passes if row.memory.num_entries[0] else ():
-                row.memory.add_pass(weights[number : number + 1, : row.memory.present.shape[1]])
             try:
                 row.take(output.logits[number : number + 1, -1])
             except Exception as error:  # its own settings are at fault, and the others go on

@@ -288,3 +288,12 @@ class MemorySlots:
         for one in (self._keys, self._codes, self._scales):
             if layer in one:
                 one[layer].resize(*self._size)
+
+
+def side_by_side(memories: Sequence[AttendedMemory]) -> AttendedMemory:
+    """Return the memory of a batch, of memories of one row each."""
+    slots = MemorySlots()
+    slots.resize(len(memories), max(memory.present.shape[1] for memory in memories))
+    for slot, memory in enumerate(memories):
+        slots.put(slot, memory)
+    return slots.attended(memories)

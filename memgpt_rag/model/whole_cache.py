@@ -6,6 +6,7 @@ import copy
 import sys
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 from transformers.cache_utils import (
@@ -59,6 +60,29 @@ def _repeated(layer: Any, rows: int) -> Any:
         for name, value in vars(layer).items():
             if isinstance(value, dict):  # a layer writes into its states, and into what it notes about them
                 setattr(copied, name, {number: _own(one, rows) for number, one in value.items()})
+    return copied
+
+
+def one_row(cache: DynamicCache, row: int, prefix_tokens: int, tokens: int) -> DynamicCache:
+    """Return a row of a cache without the padding between its prefix and its own tokens.
+
+    Args:
+        cache: without recurrent layers.
+        tokens: of the row, behind padding and prefix.
+    """
+    copied = copy.copy(cache)
+    copied.layers = [_one_row(layer, row, prefix_tokens, tokens) for layer in cache.layers]
+    return copied
+
+
+def _one_row(layer: Any, row: int, prefix_tokens: int, tokens: int) -> Any:
+    copied = copy.copy(layer)
+    for name in ("keys", "values", "indexer_keys"):
+        if (kept := getattr(layer, name, None)) is not None:
+            own = kept[row : row + 1]
+            padding = own.shape[-2] - prefix_tokens - tokens
+            joined = torch.cat([own[..., :prefix_tokens, :], own[..., prefix_tokens + padding :, :]], dim=-2)
+            setattr(copied, name, joined)
     return copied
 
 

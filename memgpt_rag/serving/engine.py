@@ -187,7 +187,7 @@ class Engine:
         with self._changed:
             while not (self._waiting or self._calls or self._running or self._closed):
                 self._changed.wait()
-            calls, task = list(self._calls), self._next_task()
+            calls, tasks = list(self._calls), self._next_tasks()
             self._calls.clear()
             stopping, refused = self._closed, list(self._waiting) if self._closed else []
             if stopping:
@@ -196,47 +196,64 @@ class Engine:
             _finish(future, work)
         for one in refused:
             one.on_event(_stopping())
-        if task is not None:
-            try:
-                self._begin(task)
-            except Exception as error:
-                task.on_event(error)
+        for alike in _alike(tasks):
+            self._begin(alike)
         for answer, result in self._batches.step():
             self._ended(*self._running.pop(answer), result)
         return bool(self._running) or not stopping
 
-    def _next_task(self) -> Task | None:
-        """Take the task that waits longest, once there is room for it and no question is still to be read. Ended ones go."""
+    def _next_tasks(self) -> list[Task]:
+        """Take the tasks that wait longest, for whose answers there is room, once no question is still to be read. Ended ones go."""
         for task in [task for task in self._waiting if task.is_over()]:
             self._waiting.remove(task)
             if not task.cancelled:
                 task.on_event(ApiError(504, "The request waited until its time was up; try again later."))
-        if not self._waiting or self._closed or self._batches.unread:
-            return None
-        has_room = not self._running or self.running + self._waiting[0].choices <= self._max_rows
-        return self._waiting.popleft() if has_room else None
+        taken: list[Task] = []
+        rows = self.running
+        while self._waiting and not self._closed and not self._batches.unread:
+            rows += self._waiting[0].choices
+            if rows > self._max_rows and (taken or self._running):
+                break
+            taken.append(self._waiting.popleft())
+        return taken
 
-    def _begin(self, task: Task) -> None:
-        rag = task.memory.rag
-        before, rag.retriever.search = rag.retriever.search, task.search
+    def _begin(self, tasks: Sequence[Task]) -> None:
+        """Search for the entries of tasks that are searched for alike, and begin their answers."""
+        rag = tasks[0].memory.rag
+        before, rag.retriever.search = rag.retriever.search, tasks[0].search
         try:
             with self.memories.lock:
-                (found,) = rag.drafts(
-                    [task.question],
-                    task.options,
-                    contexts=[task.context],
-                    queries=[task.query or task.question],
-                    pictures=[task.pictures],
+                found = rag.drafts(
+                    [task.question for task in tasks],
+                    tasks[0].options,
+                    contexts=[task.context for task in tasks],
+                    queries=[task.query or task.question for task in tasks],
+                    pictures=[task.pictures for task in tasks],
                 )
+        except Exception as error:
+            if len(tasks) == 1:
+                tasks[0].on_event(error)
+            else:
+                for task in tasks:  # each alone, since one of them may be at fault
+                    self._begin([task])
+            return
+        finally:
+            rag.retriever.search = before
+        for task, draft in zip(tasks, found, strict=True):
+            self._begin_answers(task, draft)
+
+    def _begin_answers(self, task: Task, found: Draft) -> None:
+        try:
             if task.recalled:
                 found = replace(found, retrieved=joined(found.retrieved, task.recalled, task.options.k))
             if task.tells_found:
                 task.on_event(Found(list(found.retrieved[: task.options.k])))
             rows = self._rows(task)
             drafts = [replace(found, control=row) for row in rows]
-            begun = [rag.begin(draft, task.options) for draft in drafts]
-        finally:
-            rag.retriever.search = before
+            begun = [task.memory.rag.begin(draft, task.options) for draft in drafts]
+        except Exception as error:
+            task.on_event(error)
+            return
         running = _Running(task, rows, drafts)
         for number, answer in enumerate(begun):
             self._running[answer] = running, number
@@ -279,6 +296,20 @@ class Engine:
             AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=end.settled)
             for choice in range(task.choices)
         ]
+
+
+def _alike(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Return tasks in groups, each of one memory that is searched in one way, in their order."""
+    groups: list[list[Task]] = []
+    for task in tasks:
+        own = task.memory.rag, task.options, task.search
+        alike = (group for group in groups if (group[0].memory.rag, group[0].options, group[0].search) == own)
+        group = next(alike, None)
+        if group is None:
+            groups.append([task])
+        else:
+            group.append(task)
+    return groups
 
 
 def _stopping() -> ApiError:

@@ -31,9 +31,21 @@ def together(rag, asked):
     return [(one.draft, done[one]) for one in begun]
 
 
-def require_equal(rag, asked):
+def all_at_once(rag, asked):
+    """Begin all answers before the first step, and return each with its draft."""
+    batches, begun, done = SharedBatches(), [], {}
+    for question, options in asked:
+        (draft,) = rag.drafts([question], options)
+        begun.append(rag.begin(draft, options))
+        batches.add(begun[-1])
+    while len(batches):
+        done |= dict(batches.step())
+    return [(one.draft, done[one]) for one in begun]
+
+
+def require_equal(rag, asked, generated):
     answers = []
-    for (question, options), (draft, answer) in zip(asked, together(rag, asked), strict=True):
+    for (question, options), (draft, answer) in zip(asked, generated, strict=True):
         (alone,) = rag.drafts([question], options)
         (expected,) = rag.answer_from([alone], options)
         assert draft.tokens == alone.tokens
@@ -58,8 +70,9 @@ def test_a_question_that_needs_no_memory_is_read_again_without_it(tmp_path):
     for bar, mode in ((1.0, "closed_book"), (0.0, "memory")):
         needed = LogisticModel({"question_mass": FeatureWeight(1e4, bar, 1.0)}, 0.0, 0.5)
         rag.confidence = ConfidenceModel(needed, supported)
-        answers = require_equal(rag, asked)
-        assert [answer.mode for answer in answers] == [mode, "memory"] * 2
+        for generate in (together, all_at_once):
+            answers = require_equal(rag, asked, generate(rag, asked))
+            assert [answer.mode for answer in answers] == [mode, "memory"] * 2
 
 
 @pytest.mark.slow
@@ -73,9 +86,11 @@ def test_gemma_and_its_reader_answer_together_as_alone(tmp_path, e5):
         ("What does a boat cost?", AskOptions(k=4, max_new_tokens=12)),
         ("What does a boat cost?", AskOptions(mode="prompt", k=2, max_new_tokens=12)),
         ("遛狗要注意什么？", AskOptions(k=2, max_new_tokens=10)),
+        ("When does the park open?", AskOptions(k=1, max_new_tokens=10)),
         ("Hello, how are you?", AskOptions(use_memory="auto", max_new_tokens=6)),
         ("What is the capital of France?", AskOptions(mode="closed_book", max_new_tokens=8)),
         ("Who wrote Faust?", AskOptions(abstain=True, max_new_tokens=8)),
     ]
-    answers = require_equal(rag, asked)
-    assert [answer.mode for answer in answers[:2]] == ["memory", "prompt"]
+    for generate in (together, all_at_once):
+        answers = require_equal(rag, asked, generate(rag, asked))
+        assert [answer.mode for answer in answers[:2]] == ["memory", "prompt"]

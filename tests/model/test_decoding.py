@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from decoding_rows import alone, begun, require_equal
+from decoding_rows import alone, begun, make_test_memory, require_equal, started
 from tiny import random_ids, tiny_decoder
 
+from benchmarks.small_decoders import small_decoder
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import MemoryAttentionConfig
-from memgpt_rag.model.decoding import DecodingBatch
+from memgpt_rag.model.decoding import READ_TOKENS, DecodingBatch, read_rows, reads_together
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
 
@@ -44,6 +45,75 @@ def test_rows_that_join_and_leave_are_generated_as_alone(architecture, layers):
         batch.step()
     assert most > 1
     require_equal(begun_rows, expected)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers"), [("gemma3", "all"), ("qwen3", "all"), ("gpt2", "all"), ("gpt_oss", "all")]
+)
+def test_questions_read_together_are_answered_as_alone(architecture, layers):
+    """Of different lengths, with memories of different widths and kinds or with none, beside answers under way."""
+    model, rows = make_model(architecture, layers), random_rows(9, random.Random(2))
+    rounded = [number % 2 == 1 for number in range(9)]
+    expected = [alone(model, *row, one) for row, one in zip(rows, rounded, strict=True)]
+    batch, all_started = DecodingBatch(model), []
+    for part in (slice(0, 4), slice(4, 9)):
+        together = [started(model, *row, one) for row, one in zip(rows[part], rounded[part], strict=True)]
+        read_rows(model, [row for row, _ in together])
+        for row, _ in together:
+            batch.join(row)
+        batch.step()
+        all_started += together
+    while len(batch):
+        batch.step()
+    require_equal(all_started, expected)
+
+
+def test_questions_without_any_memory_are_read_together():
+    model = make_model("gemma3")
+    rows = [(random_ids(count, count), [], 5) for count in (3, 11, 7)]
+    expected = [alone(model, *row) for row in rows]
+    together, batch = [started(model, *row) for row in rows], DecodingBatch(model)
+    read_rows(model, [row for row, _ in together])
+    for row, _ in together:
+        batch.join(row)
+    while len(batch):
+        batch.step()
+    require_equal(together, expected)
+
+
+def test_a_row_whose_first_token_cannot_be_chosen_ends_alone():
+    model = make_model("qwen3")
+    question = (random_ids(4, 0), [random_ids(7, 50)], 3)
+    (good, scores), (bad, _) = started(model, *question), started(model, *question)
+
+    def broken(input_ids, scores):
+        raise RuntimeError("broken")
+
+    bad._processors.append(broken)
+    read_rows(model, [bad, good])
+    assert bad.ended and str(bad.error) == "broken"
+    batch = DecodingBatch(model)
+    for row in (bad, good):
+        batch.join(row)
+    while len(batch):
+        batch.step()
+    require_equal([(good, scores)], [alone(model, *question)])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kind", "together"),
+    [
+        ([READ_TOKENS // 2] * 2, "llama", True),
+        ([1, READ_TOKENS // 2 + 1], "llama", False),  # padding counts
+        ([10 * READ_TOKENS], "llama", True),
+        ([2, 2], "qwen3_next", False),  # padding would change its recurrent layers
+        ([2], "qwen3_next", True),
+    ],
+)
+def test_what_is_read_together_has_few_tokens_and_no_states(lengths, kind, together):
+    model = MemoryDecoder(small_decoder(kind), byte_tokenizer())
+    memories = [make_test_memory(model, []) for _ in lengths]
+    assert reads_together(model, lengths, memories) is together
 
 
 def test_memories_of_numbers_and_of_codes_are_read_in_one_batch():

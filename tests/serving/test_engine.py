@@ -157,8 +157,9 @@ def test_requests_that_join_and_leave_are_answered_as_alone(memories):
     assert "nothing_found" not in asked[9].events and asked[9].choices[0].answer.nothing_found
 
 
-def test_one_question_at_most_is_read_between_two_steps(memories):
-    """Each turn gives every answer under way a token, and one new one its first, in the order of their coming."""
+def test_few_questions_are_read_between_two_steps(memories, monkeypatch):
+    """Each turn gives every answer under way a token, and those that fit into a pass their first, in the order of their coming."""
+    monkeypatch.setattr("memgpt_rag.model.decoding.READ_TOKENS", 0)
     engine = make_engine(memories, max_rows=8)
     first, *others = [Asked(memories, question=number % 4, max_tokens=50) for number in range(5)]
     engine.submit(first.task)
@@ -170,10 +171,50 @@ def test_one_question_at_most_is_read_between_two_steps(memories):
         before = row_tokens(engine)
         engine._turn()
         after = row_tokens(engine)
-        assert all(after[task][0] == rows[0] + 1 for task, rows in before.items())
+        assert after[first.task][0] == before[first.task][0] + 1
         # The question of one more was read, and it took part in the step at once.
-        assert {task for task in after if task not in before} == {others[turn].task}
-        assert after[others[turn].task] == [2]
+        assert [after[one.task] for one in others[: turn + 2]] == [
+            [2 + turn - n] if n <= turn else [0] for n in range(len(others[: turn + 2]))
+        ]
+    monkeypatch.undo()
+    more = [Asked(memories, question=number, max_tokens=50) for number in range(2)]
+    for one in more:
+        engine.submit(one.task)
+    engine._turn()
+    assert [row_tokens(engine)[one.task] for one in more] == [[2], [2]]
+
+
+def test_questions_of_different_searches_wait_together_and_are_answered_as_alone(memories):
+    """Two of them are searched for at once; one has another k, one another memory, and one cannot be searched for."""
+    asked = [
+        Asked(memories, question=0, k=3),
+        Asked(memories, "books", 1, k=3),
+        Asked(memories, question=2, k=2),
+        Asked(memories, question=3, k=3, choices=2, temperature=0.7),
+    ]
+    empty = Asked(memories, question=1, k=3)
+    empty.task.question = " "
+    engine = make_engine(memories, max_rows=8)
+    for one in [*asked[:2], empty, *asked[2:]]:
+        engine.submit(one.task)
+    searches = []
+    for served in {id(one.task.memory.rag): one.task.memory.rag for one in asked}.values():
+        search = served.drafts
+        served.drafts = lambda questions, *a, search=search, **k: (
+            searches.append(len(questions)) or search(questions, *a, **k)
+        )
+    try:
+        engine._turn()
+    finally:
+        for one in asked:
+            one.task.memory.rag.__dict__.pop("drafts", None)
+    assert sorted(searches) == [1, 1, 1, 1, 1, 3]  # the three alike together, and then each alone
+    while engine.running or engine.waiting:
+        engine._turn()
+    (error,) = empty.events
+    assert isinstance(error, ValueError) and "empty" in str(error)
+    for one in asked:
+        require_equal(one, alone(memories, one))
 
 
 def test_a_first_token_does_not_wait_for_the_last_of_others(memories):
