@@ -3,8 +3,8 @@
     python benchmarks/serve.py --before ../earlier-checkout             (20 minutes)
 
 A real server on loopback with the bundled models and a memory of XQuAD's paragraphs (English), and clients that each send the
-next question when they have their answer: 1, 2, 4, 8 and 16 of them. One stream is the server one at a time. `--before` runs the
-same against the server of another checkout. With the package xllamacpp, the HTTP server of llama.cpp answers the same questions
+next question when they have their answer: 1, 2, 4, 8 and 16 of them. One client is the server one at a time. `--before` runs the
+same against the server of another checkout; the servers take turns. With the package xllamacpp, the HTTP server of llama.cpp answers the same questions
 from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours within the time.
 The memory holds the states of its entries, as `memgpt-index states` stores them.
 
@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,22 +150,47 @@ def load(ask: Ask, streams: int, requests: range, seconds: float = 1e9) -> tuple
     return done, time.perf_counter() - began
 
 
-def measured(ask: Ask, streams: Sequence[int], requests: int) -> dict[str, dict[str, float]]:
-    """Return tokens per second and times to the first token by number of clients."""
-    load(ask, 2, range(4))  # warms up
-    rows, begin = {}, 4
-    for count in streams:  # each with questions of its own, since a server may remember what it has read
-        done, seconds = load(ask, count, range(begin, begin := begin + max(requests, 2 * count)))
-        firsts = sorted(one.first for one in done if one.status == 200)
-        row = {
-            "tokens_per_second": round(sum(one.tokens for one in done) / seconds, 1),
-            "answers_per_second": round(len(firsts) / seconds, 2),
-        }
-        for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-            row[f"first_token_{name}_ms"] = round(1000 * firsts[min(len(firsts) - 1, int(part * len(firsts)))])
-        rows[str(count)] = row
-        print(f"  {count:>3}" + "".join(f"{value:>12,}" for value in row.values()), flush=True)
-    return rows
+def measured(asks: Mapping[str, Ask], streams: Sequence[int], requests: int, rounds: int) -> dict[str, Any]:
+    """Return what each server gives to each number of clients, over all rounds.
+
+    Servers take turns, so that the machine is as busy for one as for another. Each round gives a number of clients another part of
+    the questions; after as many rounds as there are numbers of clients, each number has had all of them.
+    """
+    cells: dict[tuple[str, int], list[tuple[list[Timed], float]]] = {}
+    for round_number in range(rounds):
+        for place, count in enumerate(streams):
+            begin = (round_number + place) % len(streams) * requests
+            for name, ask in asks.items():
+                part = load(ask, count, range(begin, begin + max(requests, 2 * count)))
+                cells.setdefault((name, count), []).append(part)
+    return {name: {str(count): _row(cells[name, count], cells[name, streams[0]]) for count in streams} for name in asks}
+
+
+def _row(parts: Sequence[tuple[list[Timed], float]], fewest: Sequence[tuple[list[Timed], float]]) -> dict[str, Any]:
+    """Return the figures of one server and number of clients; `times` compares with the fewest clients, round by round."""
+    answered = [sum(one.status == 200 for one in done) / seconds for done, seconds in parts]
+    alone = [sum(one.status == 200 for one in done) / seconds for done, seconds in fewest]
+    firsts = sorted(one.first for done, _ in parts for one in done if one.status == 200)
+    times = sorted(here / there for here, there in zip(answered, alone, strict=True))
+    row: dict[str, Any] = {
+        "tokens_per_second": round(
+            statistics.median(sum(one.tokens for one in done) / seconds for done, seconds in parts), 1
+        ),
+        "answers_per_second": round(statistics.median(answered), 2),
+        "times": round(statistics.median(times), 2),
+        "times_range": [round(times[0], 2), round(times[-1], 2)],
+    }
+    for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        row[f"first_token_{name}_ms"] = round(1000 * firsts[min(len(firsts) - 1, int(part * len(firsts)))])
+    return row
+
+
+def print_table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Print the figures of each server."""
+    for name, rows in results.items():
+        print(f"{name}: clients, tokens/s, answers/s, times the fewest clients, first token p50, p95, p99 (ms)")
+        for count, row in rows.items():
+            print(f"  {count:>3}" + "".join(f"{value!s:>14}" for value in row.values()), flush=True)
 
 
 def overloaded(ask: Ask, pid: int, seconds: float) -> dict[str, Any]:
@@ -269,7 +294,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="another checkout, whose server is measured, too")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--requests", type=int, default=48, help="of each row of the table")
+    parser.add_argument("--requests", type=int, default=16, help="of each number of clients and round")
+    parser.add_argument("--rounds", type=int, default=5, help="as many as numbers of clients, or a multiple")
     parser.add_argument("--replicas", type=int, help="replicas on a Ray cluster, which are measured, too")
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
@@ -294,27 +320,36 @@ def main() -> None:
         Memory.create(memory, [record["text"] for record in records], load_encoder())
         if not options.no_states:
             compute_states(memory, MemoryDecoder.from_pretrained())
-        checkouts = {"this": ROOT} | ({} if options.before is None else {"before": options.before.resolve()})
-        for name, checkout in checkouts.items():
-            print(f"{name}: streams, tokens/s, answers/s, first token p50, p95, p99 (ms)")
-            with served(checkout, memory) as (port, pid):
-                ask = ask_ours(port, questions, options.k, options.tokens)
-                results[name] = measured(ask, options.streams, options.requests)
-                if name == "this" and options.overload_seconds:
-                    results["overload"] = overloaded(ask, pid, options.overload_seconds)
-                    print(f"  overload: {results['overload']}", flush=True)
+        servers: dict[str, tuple[Path, tuple[str, ...]]] = {"this": (ROOT, ())}
+        if options.before is not None:
+            servers["before"] = options.before.resolve(), ()
         if options.replicas:
-            print(f"{options.replicas} replicas")
-            with served(ROOT, memory, "--engine", "ray", "--replicas", str(options.replicas)) as (port, _):
-                ask = ask_ours(port, questions, options.k, options.tokens)
-                results["replicas"] = measured(ask, options.streams, options.requests)
-        try:
-            with llama_cpp(Path(scratch), results["cores"]) as port:
-                print("llama.cpp, passages in the prompt")
-                ask = ask_llama(port, prompts(memory, questions, options.k), options.tokens)
-                results["llama.cpp"] = measured(ask, options.streams, options.requests)
-        except ImportError as error:
-            results["llama.cpp"] = f"skipped: {error}"
+            servers["replicas"] = ROOT, ("--engine", "ray", "--replicas", str(options.replicas))
+        with contextlib.ExitStack() as running:
+            started = {
+                name: running.enter_context(served(checkout, memory, *engine))
+                for name, (checkout, engine) in servers.items()
+            }
+            asks = {name: ask_ours(port, questions, options.k, options.tokens) for name, (port, _) in started.items()}
+            for ask in asks.values():
+                load(
+                    ask, 2, range(len(options.streams) * options.requests)
+                )  # so that no round is the first to meet a question
+            results |= measured(asks, options.streams, options.requests, options.rounds)
+            print_table({name: results[name] for name in servers})
+            if options.overload_seconds:
+                results["overload"] = overloaded(asks["this"], started["this"][1], options.overload_seconds)
+                print(f"overload: {results['overload']}", flush=True)
+            try:
+                with llama_cpp(Path(scratch), results["cores"]) as port:
+                    llama = ask_llama(port, prompts(memory, questions, options.k), options.tokens)
+                    name = "llama.cpp, passages in the prompt"
+                    load(llama, 2, range(len(questions) - 4, len(questions)))
+                    # One round, and each question once: it remembers what it has read, and has no states to read instead.
+                    results |= measured({name: llama}, options.streams, options.requests, 1)
+                    print_table({name: results[name]})
+            except ImportError as error:
+                results["llama.cpp"] = f"skipped: {error}"
     print(json.dumps(results))
 
 
