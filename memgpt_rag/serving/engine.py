@@ -221,26 +221,30 @@ class Engine:
         """Search for the entries of tasks that are searched for alike, and begin their answers."""
         rag = tasks[0].memory.rag
         before, rag.retriever.search = rag.retriever.search, tasks[0].search
-        try:
-            with self.memories.lock:
-                found = rag.drafts(
-                    [task.question for task in tasks],
-                    tasks[0].options,
-                    contexts=[task.context for task in tasks],
-                    queries=[task.query or task.question for task in tasks],
-                    pictures=[task.pictures for task in tasks],
-                )
-        except Exception as error:
-            if len(tasks) == 1:
-                tasks[0].on_event(error)
-            else:
-                for task in tasks:  # each alone, since one of them may be at fault
-                    self._begin([task])
-            return
+        try:  # routes and confidence go by the search, too
+            for task, draft in zip(tasks, self._found(tasks), strict=True):
+                if isinstance(draft, Draft):
+                    self._begin_answers(task, draft)
+                else:
+                    task.on_event(draft)
         finally:
             rag.retriever.search = before
-        for task, draft in zip(tasks, found, strict=True):
-            self._begin_answers(task, draft)
+
+    def _found(self, tasks: Sequence[Task]) -> list[Draft | Exception]:
+        """Return the draft of each task with its entries, or why there is none; a task at fault leaves the others as they are."""
+        try:
+            with self.memories.lock:
+                return [
+                    *tasks[0].memory.rag.drafts(
+                        [task.question for task in tasks],
+                        tasks[0].options,
+                        contexts=[task.context for task in tasks],
+                        queries=[task.query or task.question for task in tasks],
+                        pictures=[task.pictures for task in tasks],
+                    )
+                ]
+        except Exception as error:
+            return [error] if len(tasks) == 1 else [one for task in tasks for one in self._found([task])]
 
     def _begin_answers(self, task: Task, found: Draft) -> None:
         try:

@@ -6,6 +6,7 @@ The engine's turns are run by the tests, one after the other, so that nothing de
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import time
 
@@ -16,7 +17,7 @@ from tiny import TinyReader
 
 from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.memory import Memory, add_sparse_vectors
+from memgpt_rag.memory import Memory, add_lexical_index, add_sparse_vectors
 from memgpt_rag.retrieval.retriever import Search
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
@@ -312,6 +313,22 @@ def test_the_search_of_a_request_is_its_own(memories):
     engine._turn()
     assert isinstance(asked.events[0], Found)
     assert asked.task.memory.rag.retriever.search == before
+
+
+def test_the_route_of_a_request_goes_by_its_own_search(memories, tmp_path):
+    """A dense search has no lexical index to tell how much of the question an entry repeats."""
+    encoder = HashEncoder()
+    add_lexical_index(Memory.create(tmp_path / "park", TEXTS, encoder))
+    served = Memories(Models(memories.models.decoder, lambda memory: encoder), {"park": tmp_path / "park"})
+    served.open("park")
+    engine, dense, lexical = make_engine(served), Asked(served), Asked(served)
+    dense.task.search, lexical.task.search = Search("dense"), Search("bm25")
+    for one in (dense, lexical):
+        engine.submit(one.task)
+    engine._turn()
+    overlaps = {running.task: running.drafts[0].signals.rare_overlap for running, _ in engine._running.values()}
+    assert math.isnan(overlaps[dense.task])
+    assert 0 < overlaps[lexical.task] < 1
 
 
 def test_a_memory_without_sparse_vectors_is_served_beside_one_that_has_them(memories, tmp_path):
