@@ -43,10 +43,11 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.engine import Engine, Task
+from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.memories import Memories, Models, ServedMemory
 from memgpt_rag.serving.service import refresh
 from memgpt_rag.serving.settings import ServerSettings
+from memgpt_rag.serving.task import Task
 
 NOTE = "note:"  # begins the source of every remembered text, so that none of them passes for a file's
 _MOST_LISTED = 100

@@ -12,7 +12,7 @@ from fastapi import Request
 from memgpt_rag.answering.answer_row import Piece
 from memgpt_rag.answering.choice import Choice
 from memgpt_rag.serving.api_errors import ClientGoneError
-from memgpt_rag.serving.engine import Event, Found, Task
+from memgpt_rag.serving.task import Event, Found, Task
 
 Result = TypeVar("Result")
 _DISCONNECT_SECONDS = 0.25  # between two looks whether the client is still there

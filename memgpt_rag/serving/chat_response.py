@@ -12,7 +12,7 @@ from typing import Any
 from memgpt_rag.answering.answer_row import Piece, TokenLogProb
 from memgpt_rag.answering.choice import Choice
 from memgpt_rag.serving.citations import Links, memory_fields, url_citations
-from memgpt_rag.serving.engine import Task
+from memgpt_rag.serving.task import Task
 
 DONE = "data: [DONE]\n\n"
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}

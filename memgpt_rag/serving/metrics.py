@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from memgpt_rag.answering.choice import Choice
-from memgpt_rag.serving.engine import Engine, Task
+from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.memories import Memories
+from memgpt_rag.serving.task import Task
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _SHARES = tuple(tenth / 10 for tenth in range(1, 11))

@@ -13,11 +13,11 @@ from memgpt_rag.answering.choice import Choice, cited_spans
 from memgpt_rag.retrieval.retriever import Retrieved
 from memgpt_rag.serving.chat_response import log_probs_json, usage
 from memgpt_rag.serving.citations import Links, memory_fields
-from memgpt_rag.serving.engine import Task
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.responses_request import RESULTS, ResponseRequest
 from memgpt_rag.serving.store_search import result
 from memgpt_rag.serving.stores import VectorStore
+from memgpt_rag.serving.task import Task
 
 
 @dataclass

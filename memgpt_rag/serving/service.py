@@ -26,7 +26,7 @@ from memgpt_rag.serving.citations import Links
 from memgpt_rag.serving.classifiers import Classifiers
 from memgpt_rag.serving.conversations import Conversation, Conversations
 from memgpt_rag.serving.dialogue import Asked
-from memgpt_rag.serving.engine import Engine, Event, Task
+from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.filters import condition
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.metrics import Metrics
@@ -35,6 +35,7 @@ from memgpt_rag.serving.previous_responses import PreviousResponses
 from memgpt_rag.serving.settings import ServerSettings
 from memgpt_rag.serving.store_search import StoreAttributes
 from memgpt_rag.serving.stores import VectorStores
+from memgpt_rag.serving.task import Event, Task
 from memgpt_rag.serving.translators import Translators
 from memgpt_rag.serving.writers import Writers
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, Trac
 from memgpt_rag.answering.answer import Timings
 from memgpt_rag.answering.choice import Choice
 from memgpt_rag.serving.api_errors import api_error
-from memgpt_rag.serving.engine import Task
+from memgpt_rag.serving.task import Task
 
 PROVIDER = "memgpt_rag"
 

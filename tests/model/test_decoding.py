@@ -116,6 +116,15 @@ def test_what_is_read_together_has_few_tokens_and_no_states(lengths, kind, toget
     assert reads_together(model, lengths, memories) is together
 
 
+def test_long_memories_are_not_copied_side_by_side(monkeypatch):
+    model = make_model("llama")
+    memories = [make_test_memory(model, [random_ids(length, length)]) for length in (3, 20)]
+    assert reads_together(model, [5, 5], memories)
+    monkeypatch.setattr("memgpt_rag.model.decoding.READ_MEMORY_TOKENS", 39)
+    assert not reads_together(model, [5, 5], memories)
+    assert reads_together(model, [5], memories[1:])
+
+
 def test_memories_of_numbers_and_of_codes_are_read_in_one_batch():
     """Some are stored in int8, and others computed: in either order, each is read as alone."""
     model = make_model("qwen3")

@@ -19,7 +19,7 @@ import pytest
 from served import Served, wait_until
 
 from memgpt_rag.model.decoding import DecodingRow
-from memgpt_rag.serving.engine import Task
+from memgpt_rag.serving.task import Task
 
 pytestmark = pytest.mark.slow
 

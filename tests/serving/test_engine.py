@@ -21,8 +21,9 @@ from memgpt_rag.memory import Memory, add_lexical_index, add_sparse_vectors
 from memgpt_rag.retrieval.retriever import Search
 from memgpt_rag.serving.access import Access
 from memgpt_rag.serving.api_errors import ApiError
-from memgpt_rag.serving.engine import Engine, Found, Task
+from memgpt_rag.serving.engine import Engine
 from memgpt_rag.serving.memories import Memories, Models
+from memgpt_rag.serving.task import Found, Task
 
 EVERYTHING = Access("test", frozenset({"*"}), frozenset({"*"}))
 QUESTIONS = [

@@ -15,13 +15,13 @@ from memgpt_rag.serving.answers import Answers
 from memgpt_rag.serving.api_errors import api_error
 from memgpt_rag.serving.chat_response import STREAM_HEADERS, server_event
 from memgpt_rag.serving.dialogue import read_conversation
-from memgpt_rag.serving.engine import Found
 from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.openapi import content
 from memgpt_rag.serving.responses_form import ResponseForm
 from memgpt_rag.serving.responses_request import ResponseRequest
 from memgpt_rag.serving.service import current_access, current_service, recent_turns, viewer_links
 from memgpt_rag.serving.store_search import ranked_search
+from memgpt_rag.serving.task import Found
 
 router = APIRouter(tags=["responses"])
 
