@@ -22,7 +22,7 @@ from memgpt_rag.model.whole_cache import one_row
 
 # Tokens of questions that are read in one forward pass, padding included: more of them wait for longer and gain little.
 READ_TOKENS = 128
-# Tokens of their memories, which are copied side by side, padding included: of 270M parameters and 18 layers 230 MB.
+# Tokens of their memories, which are copied side by side, padding included: 230 MB with Gemma 3 270M.
 READ_MEMORY_TOKENS = 16_384
 
 
