@@ -4,8 +4,9 @@
 
 A real server on loopback with the bundled models and a memory of XQuAD's paragraphs (English), and clients that each send the
 next question when they have their answer: 1, 2, 4, 8 and 16 of them. One client is the server one at a time. `--before` runs the
-same against the server of another checkout; the servers take turns. With the package xllamacpp, the HTTP server of llama.cpp answers the same questions
-from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours within the time.
+same against the server of another checkout; the servers take turns. With the package xllamacpp, the HTTP server of llama.cpp answers
+the same questions from the same passages in its prompt, with the same model's 4-bit file; its passages are found beforehand, ours
+within the time.
 The memory holds the states of its entries, as `memgpt-index states` stores them.
 
 `--replicas N` runs the same against N replicas on a Ray cluster of this machine.
@@ -331,10 +332,9 @@ def main() -> None:
                 for name, (checkout, engine) in servers.items()
             }
             asks = {name: ask_ours(port, questions, options.k, options.tokens) for name, (port, _) in started.items()}
-            for ask in asks.values():
-                load(
-                    ask, 2, range(len(options.streams) * options.requests)
-                )  # so that no round is the first to meet a question
+            known = range(len(options.streams) * options.requests)
+            for ask in asks.values():  # so that no round is the first to meet a question
+                load(ask, 2, known)
             results |= measured(asks, options.streams, options.requests, options.rounds)
             print_table({name: results[name] for name in servers})
             if options.overload_seconds:

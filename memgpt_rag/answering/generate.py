@@ -99,7 +99,7 @@ class OngoingAnswer:
         return self._row
 
     def prepare(self) -> None:
-        """Prepare the question, so that `row` is to be read; once on each route.
+        """Load the states of the question's entries and set up its row for reading; nothing is done twice on one route.
 
         Raises:
             ValueError: it asks for more than `memgpt_rag.limits` allow, alone or with its entries.

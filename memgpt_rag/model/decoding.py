@@ -81,7 +81,7 @@ def start_row(
     streamer: BaseStreamer,
     **settings: Any,
 ) -> DecodingRow:
-    """Return the row of a question that is still to be read.
+    """Return the row of a question, which `read_rows` reads.
 
     Args:
         memory: of this question alone.

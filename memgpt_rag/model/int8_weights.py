@@ -141,7 +141,7 @@ def add_int8_weights(decoder: nn.Module) -> int:
 
 
 def _product_input(rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows inputs"]:
-    """Return inputs as the products with codes take them, side by side: the last tokens of several rows of a model in bf16 lie apart."""
+    """Return inputs in bf16 and contiguous, as the products with codes take them; a slice of the last tokens of a batch is not."""
     return rows.bfloat16().contiguous()
 
 

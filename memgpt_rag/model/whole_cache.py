@@ -80,9 +80,7 @@ def _one_row(layer: Any, row: int, prefix_tokens: int, tokens: int) -> Any:
     for name in ("keys", "values", "indexer_keys"):
         if (kept := getattr(layer, name, None)) is not None:
             own = kept[row : row + 1]
-            padding = own.shape[-2] - prefix_tokens - tokens
-            joined = torch.cat([own[..., :prefix_tokens, :], own[..., prefix_tokens + padding :, :]], dim=-2)
-            setattr(copied, name, joined)
+            setattr(copied, name, torch.cat([own[..., :prefix_tokens, :], own[..., -tokens:, :]], dim=-2))
     return copied
 
 
