@@ -233,3 +233,31 @@ def test_an_interrupt_later_is_reported_in_a_word(memory):
         cwd=ROOT,
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", "Aborted!")
+
+
+@pytest.mark.parametrize("chosen", [{}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}])
+def test_commands_keep_few_compiled_products(tmp_path, chosen):
+    """Where a processor computes in bf16, each length of input has a compiled product; 400 of them take 300 MB."""
+    (tmp_path / "products.py").write_text(
+        "import os, torch\n"
+        "def multiply(lengths):\n"
+        "    for length in lengths:\n"
+        "        torch.ones(length, 640, dtype=torch.bfloat16) @ right\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')\n"
+        "right = torch.ones(640, 640, dtype=torch.bfloat16)\n"
+        "def main():\n"
+        "    before = multiply(range(1, 100))\n"
+        "    print(os.environ.get('ONEDNN_PRIMITIVE_CACHE_CAPACITY'), multiply(range(100, 500)) - before)\n"
+    )
+    code = "from memgpt_rag.__main__ import start; start('products')"
+    kept, grown = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **chosen, "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"},
+    ).stdout.split()
+    if chosen:
+        assert kept == "1024", "what a user has set goes before"
+    else:
+        assert int(grown) < 100e6
