@@ -83,6 +83,7 @@ def compared(model: MemoryDecoder) -> tuple[float, bool]:
         max_new_tokens=TOKENS,
         do_sample=False,
         eos_token_id=None,
+        forced_eos_token_id=None,
         pad_token_id=0,
     )[0, len(QUESTION) :].tolist()
     anew: list[int] = []

@@ -124,21 +124,34 @@ def joint_attention(
         The output, and the weights of memory tokens, in fp32.
     """
     shape = _Heads.of(query, memory.key)
-    scores, local_scores = _scores(query, local, memory, settings, shape)
-    tokens = None
-    if settings.top_m is not None and settings.top_m < scores.shape[-1]:
-        scores, tokens = scores.topk(settings.top_m, dim=-1, sorted=False)
-    if isinstance(settings.offset, Tensor) or settings.offset != 0:
-        scores = scores + _by_head(settings.offset, query)
-    slots = _slots(query, scores, settings)
-    weights = torch.softmax(torch.cat([scores, local_scores, *slots], dim=-1), dim=-1)
+    weights, tokens = joint_weights(*_scores(query, local, memory, settings, shape), settings)
     kept = torch.nn.functional.dropout(weights, dropout) if dropout else weights
-    count, local_end = scores.shape[-1], scores.shape[-1] + local.key.shape[2]
+    count = memory.key.shape[2] if tokens is None else tokens.shape[-1]
+    local_end = count + local.key.shape[2]
     read = _weighted_sum(kept[..., :count], tokens, memory.value, shape)
     local_kept = kept[..., count:local_end].to(local.value.dtype)
     local_read = matmul(local_kept.reshape(*local.key.shape[:2], -1, local.key.shape[2]), local.value)
     local_read = local_read.view(*query.shape[:3], -1)
     return read.to(local_read.dtype) + local_read, MemoryWeights(weights[..., :count], tokens)
+
+
+def joint_weights(
+    scores: Float[Tensor, "rows heads queries tokens"],
+    local_scores: Float[Tensor, "rows heads queries locals"],
+    settings: ScoreSettings,
+) -> tuple[Float[Tensor, "rows heads queries weights"], Int[Tensor, "rows heads queries m"] | None]:
+    """Return the weights of memory tokens, of local tokens and of slots, in this order, and which memory tokens were kept.
+
+    Args:
+        scores: of memory tokens, with their mask and τ, without b.
+    """
+    tokens = None
+    if settings.top_m is not None and settings.top_m < scores.shape[-1]:
+        scores, tokens = scores.topk(settings.top_m, dim=-1, sorted=False)
+    if isinstance(settings.offset, Tensor) or settings.offset != 0:
+        scores = scores + _by_head(settings.offset, scores)
+    slots = _slots(scores, settings)
+    return torch.softmax(torch.cat([scores, local_scores, *slots], dim=-1), dim=-1), tokens
 
 
 def _scores(
@@ -158,13 +171,13 @@ def _scores(
 
 
 def _slots(
-    query: Tensor, scores: Float[Tensor, "rows heads queries m"], settings: ScoreSettings
+    scores: Float[Tensor, "rows heads queries m"], settings: ScoreSettings
 ) -> list[Float[Tensor, "rows heads queries 1"]]:
     """Scores of the slots that take weight and give no value: sinks, and the null slot where any memory is seen."""
 
     def expanded(slot: PerHead) -> Tensor:
-        score = torch.as_tensor(slot, dtype=scores.dtype, device=query.device)
-        return score.expand(query.shape[1]).view(1, -1, 1, 1).expand(*query.shape[:3], 1)
+        score = torch.as_tensor(slot, dtype=scores.dtype, device=scores.device)
+        return score.expand(scores.shape[1]).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
 
     slots = [] if settings.sinks is None else [expanded(settings.sinks)]
     if settings.null_score is not None:

@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from memgpt_rag.hub.bundled import GEMMA
+from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.config import LayerSettings, MemoryAttentionConfig
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates
 from memgpt_rag.model.equality import require_equal
 from memgpt_rag.model.int8_weights import add_int8_weights
-from memgpt_rag.model.layer_kinds import first_position, probe_ids
 from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.picture_reader import PictureReader
+from memgpt_rag.model.positions import first_position
 from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.reader import AUTO, load_reader, reader_folder
 from memgpt_rag.model.reader_files import Reader
-from memgpt_rag.model.retrofit import retrofit, use_memory
+from memgpt_rag.model.retrofit import retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StateShapes, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
@@ -241,9 +242,7 @@ class MemoryDecoder(nn.Module):
     @cached_property
     def state_shapes(self) -> StateShapes:
         """Sizes of the states of an entry, in all layers that attend."""
-        writer = StatesWriter(self.writer, 0)
-        writer.layers = tuple(self.windows)
-        return StateShapes.of(writer.entry_states([probe_ids(self.writer)[0].tolist()])[0])
+        return StatesWriter(self.writer, 0).state_shapes(tuple(self.windows))
 
     @cached_property
     def picture_reader(self) -> PictureReader:

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.decoder import MemoryDecoder
-from memgpt_rag.model.retrofit import use_memory
 from memgpt_rag.model.row_slots import CacheSlots, MemorySlots, side_by_side
 from memgpt_rag.model.states import AttendedMemory
 from memgpt_rag.model.whole_cache import one_row

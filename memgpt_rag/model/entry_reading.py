@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from memgpt_rag.model.attended import recording
 from memgpt_rag.model.delimiters import Delimiters
-from memgpt_rag.model.layer_kinds import first_position, takes_positions
-from memgpt_rag.model.retrofit import recording
+from memgpt_rag.model.positions import first_position, takes_positions
 from memgpt_rag.model.whole_cache import whole_cache
 
 LayerStates = tuple[Tensor, Tensor]  # keys and values, [rows, kv_heads, tokens, head_dim]

@@ -24,10 +24,10 @@ from transformers import PreTrainedModel
 from memgpt_rag.errors import ModelError, first_line
 from memgpt_rag.io.cache_folder import cache_folder, make_private
 from memgpt_rag.io.json_file import read_json, replace_json
+from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.config import MemoryAttentionConfig
-from memgpt_rag.model.layer_kinds import first_position
 from memgpt_rag.model.picture_inputs import PictureInputs, Pictures
-from memgpt_rag.model.retrofit import use_memory
+from memgpt_rag.model.positions import first_position
 from memgpt_rag.model.states import batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.whole_cache import has_recurrent_layers, whole_cache

@@ -13,9 +13,8 @@ A layer that calls attention more than once, such as a differential one, counts 
 
 from __future__ import annotations
 
-import inspect
-
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from memgpt_rag.errors import ModelError
@@ -34,12 +33,21 @@ class Chunk(int):
 def call_window(decoder: PreTrainedModel, call: int) -> int | None:
     """Return the window of a call of attention, by the number of its layer and call."""
     config, layer = decoder.config.get_text_config(decoder=True), call % CALL
+    if windows := local_windows(decoder):
+        return windows.get(layer)
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * (layer + 1)
     kind = kinds[layer] if layer < len(kinds) else "full_attention"
     if kind == "chunked_attention":
         return Chunk(config.attention_chunk_size)
     return window if kind in ("sliding_attention", "hybrid_sliding") else None
+
+
+def local_windows(decoder: PreTrainedModel) -> dict[int, int]:
+    """Return the windows of GPT-Neo's layers, by their numbers; empty for other decoders."""
+    config = decoder.config
+    kinds = config.attention_layers if config.model_type == "gpt_neo" else ()
+    return {layer: config.window_size for layer, kind in enumerate(kinds) if kind == "local"}
 
 
 def require_known_layers(decoder: PreTrainedModel) -> None:
@@ -57,17 +65,11 @@ def require_known_layers(decoder: PreTrainedModel) -> None:
         )
 
 
-def takes_positions(decoder: PreTrainedModel) -> bool:
-    """Return whether a decoder takes `position_ids`; others compute the positions of their tokens from the cache."""
-    return "position_ids" in inspect.signature(decoder.base_model.forward).parameters
-
-
-def first_position(decoder: PreTrainedModel) -> int:
-    """Return the position of the first token: those of the RoBERTa family stand behind that of padding."""
-    for module in decoder.modules():
-        if hasattr(module, "create_position_ids_from_input_ids"):
-            return int(module.padding_idx) + 1
-    return 0
+def inner_decoder(decoder: PreTrainedModel) -> nn.Module:
+    """Return the module whose forward pass runs the layers; that of an encoder-decoder's decoder stands one level further down."""
+    base = decoder.base_model
+    inner: nn.Module = getattr(base, "decoder", base)
+    return inner
 
 
 def probe_ids(decoder: PreTrainedModel) -> torch.Tensor:

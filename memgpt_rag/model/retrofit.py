@@ -2,17 +2,13 @@
 
 No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
 is set to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
-same to the last bit. Which memory is attended is a context variable: threads do not see each other's.
+same to the last bit. A decoder that computes attention in code of its own is read in another way (inline_attention.py).
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,81 +18,13 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.model.attended import attended, recorded, recording, within
 from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
-from memgpt_rag.model.config import LayerSettings
+from memgpt_rag.model.inline_attention import is_inline, retrofit_inline
 from memgpt_rag.model.layer_kinds import CALL, Chunk, call_window, probe_ids, require_known_layers
-from memgpt_rag.model.states import AttendedMemory
+from memgpt_rag.model.positions import place_after_memory
 
 _NAME = "memgpt_over_"
-
-
-@dataclass
-class _Attended:
-    """The memory that is attended, and the masks of the forward pass under way, which many layers share."""
-
-    memory: AttendedMemory
-    layer_settings: dict[int, LayerSettings]
-    has_chunks: bool  # windows of this decoder are chunks; no decoder has both
-    query_position: Tensor | None = None  # [batch, queries]
-    calls: Counter[int] = field(default_factory=Counter)
-    _masks: dict[int | None, Tensor] = field(default_factory=dict)
-
-    def begin(self, query_position: Tensor) -> None:
-        """A forward pass begins; its mask function calls this before any attention runs."""
-        self.query_position = query_position
-        self.calls.clear()
-        self._masks.clear()
-
-    def memory_mask(self, window: int | None) -> Tensor:
-        """[batch, 1, queries, tokens]: the bias of each token, and what is unseen: padding, what a sliding window has
-        left behind, and all memory for the prefix, which stands before it.
-        """
-        if window not in self._masks:
-            assert self.query_position is not None
-            memory, position = self.memory, self.query_position[:, :, None]
-            visible = memory.present[:, None, :] & (position >= memory.prefix_tokens)
-            if window is not None:
-                visible = visible & _within(window, position, memory.position[:, None, :])
-            self._masks[window] = torch.where(visible, memory.bias[:, None, :], UNSEEN)[:, None]
-        return self._masks[window]
-
-
-def _within(window: int, query: Tensor, key: Tensor) -> Tensor:
-    """Whether a query sees a key by its position: in a sliding window, or in a chunk."""
-    return query // window == key // window if isinstance(window, Chunk) else query - key < window
-
-
-_attended: ContextVar[_Attended | None] = ContextVar("attended", default=None)
-_recorded: ContextVar[dict[int, tuple[Tensor, Tensor]] | None] = ContextVar("recorded", default=None)
-
-
-@contextmanager
-def use_memory(
-    memory: AttendedMemory, layer_settings: dict[int, LayerSettings], windows: Mapping[int, int | None]
-) -> Iterator[None]:
-    """Every forward pass of a retrofitted decoder inside the block attends to `memory` too.
-
-    Args:
-        layer_settings: of the layers that attend to it; none for a memory without entries, with which windows go by position still.
-        windows: of all layers, as `retrofit` returns them.
-    """
-    chunked = any(isinstance(window, Chunk) for window in windows.values())
-    token = _attended.set(_Attended(memory, layer_settings, chunked))
-    try:
-        yield
-    finally:
-        _attended.reset(token)
-
-
-@contextmanager
-def recording() -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
-    """Collect call → (keys, values) of one forward pass as they reach the attention of a retrofitted decoder."""
-    states: dict[int, tuple[Tensor, Tensor]] = {}
-    token = _recorded.set(states)
-    try:
-        yield states
-    finally:
-        _recorded.reset(token)
 
 
 def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
@@ -113,7 +41,10 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
     if decoder.config.is_encoder_decoder:
         raise ModelError(f"{name} is an encoder-decoder; memory attention needs a decoder such as Gemma or Llama.")
     require_known_layers(decoder)
-    if not base.startswith(_NAME):
+    place_after_memory(decoder)
+    if is_inline(decoder):
+        retrofit_inline(decoder, _mask_over)
+    elif not base.startswith(_NAME):
         if base not in ("sdpa", "eager"):
             raise ModelError(f'{name} was loaded with attn_implementation="{base}"; load it with "sdpa" or "eager".')
         ALL_ATTENTION_FUNCTIONS.register(_NAME + base, _attention_over(base))
@@ -156,11 +87,11 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        recorded, here = _recorded.get(), _attended.get()
-        if recorded is not None:
-            while layer in recorded:  # called once more in this layer
+        states, here = recorded.get(), attended.get()
+        if states is not None:
+            while layer in states:  # called once more in this layer
                 layer += CALL
-            recorded[layer] = (_with_bias(key, attention_mask, scaling), value)
+            states[layer] = (_with_bias(key, attention_mask, scaling), value)
         elif here is not None:
             earlier = here.calls[layer]
             here.calls[layer] += 1
@@ -211,8 +142,9 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
 
     def local_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Tensor | None:
         """[rows, 1, queries, keys], to be added to scores. Windows go by position, which jumps over the memory."""
-        here = _attended.get()
-        if here is None:
+        here = attended.get()
+        # Some decoders ask for a mask of the tokens of an encoder, too, although they have none.
+        if here is None or "allow_is_bidirectional_skip" in kwargs:
             return without(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **kwargs)
         seen, window = int(kwargs.get("q_offset", 0)), kwargs.get("local_size")
         end, device = seen + q_length, kwargs.get("device", "cpu")
@@ -225,7 +157,7 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
             torch.ones(batch_size, end, dtype=torch.bool, device=device) if padding is None else padding[:, :end].bool()
         )
         position = here.memory.local_position(present)
-        here.begin(position[:: batch_size // len(here.memory.num_entries), seen:])
+        here.begin(position, seen)
         column = torch.arange(end, device=device)
         queries = position[:, seen:, None]
         if here.memory.pictures is not None:
@@ -236,7 +168,7 @@ def _mask_over(base: str) -> Callable[..., Tensor | None]:
             visible = present[:, None, :] & (column <= column[seen:, None])
             if window is not None:
                 window = Chunk(window) if here.has_chunks else window
-                visible = visible & _within(window, queries, position[:, None, :])
+                visible = visible & within(window, queries, position[:, None, :])
         # Additive and of the decoder's type, which is what the layers that do not attend to memory take, too.
         mask = torch.zeros(visible.shape, dtype=kwargs["dtype"], device=device)
         return mask.masked_fill_(~visible, torch.finfo(mask.dtype).min)[:, None]

@@ -12,7 +12,8 @@ from transformers import DynamicCache, PreTrainedModel
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates, read_entries, read_prefix
-from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache
+from memgpt_rag.model.layer_kinds import probe_ids
+from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, StateShapes
 from memgpt_rag.model.whole_cache import has_recurrent_layers, recurrent_states, repeated, whole_cache
 
 
@@ -83,6 +84,11 @@ class StatesWriter:
                 found[token_ids] = states
                 self.cache.put(token_ids, states)
         return [found[token_ids] for token_ids in wanted]
+
+    def state_shapes(self, layers: Sequence[int]) -> StateShapes:
+        """Return the sizes of the states of an entry in some layers, as those of a few tokens have them."""
+        self.layers = tuple(layers)
+        return StateShapes.of(self.entry_states([probe_ids(self.decoder)[0].tolist()])[0])
 
     def read_prefix(self) -> DynamicCache:
         """Return a cache of one row that has seen the prefix and the vectors behind it; gradients flow through it."""

@@ -18,11 +18,11 @@ from transformers import DynamicCache, PreTrainedModel
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
+from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.entry_reading import read_entries
 from memgpt_rag.model.prompt import Prompt
-from memgpt_rag.model.retrofit import use_memory
 from memgpt_rag.model.whole_cache import repeated
 from memgpt_rag.training.answer_likelihood import Example
 
