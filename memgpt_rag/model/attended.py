@@ -41,11 +41,22 @@ class Attended:
         self.calls.clear()
         self._masks.clear()
 
+    def begun_positions(self) -> Tensor:
+        """[rows, local tokens]: positions in the pass under way.
+
+        Raises:
+            ValueError: it has begun without a causal mask.
+        """
+        if self.key_position is None:
+            raise ValueError("its tokens see later ones; set is_decoder in its configuration")
+        return self.key_position
+
     def memory_mask(self, window: int | None) -> Tensor:
         """[batch, 1, queries, tokens]: the bias of each token, and what is unseen: padding, what a sliding window has
         left behind, and all memory for the prefix, which stands before it.
         """
         if window not in self._masks:
+            self.begun_positions()
             assert self.query_position is not None
             memory, position = self.memory, self.query_position[:, :, None]
             visible = memory.present[:, None, :] & (position >= memory.prefix_tokens)

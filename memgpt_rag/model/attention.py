@@ -77,7 +77,7 @@ class MemoryTokens(NamedTuple):
 
     key: Float[Tensor, "batch kv_heads tokens key_dim"]
     value: MemoryValues
-    mask: Float[Tensor, "batch 1 queries_or_1 tokens"]
+    mask: Float[Tensor, "batch_or_rows 1_or_heads queries_or_1 tokens"]
 
 
 class ScoreSettings(NamedTuple):
@@ -91,7 +91,8 @@ class ScoreSettings(NamedTuple):
         null_score: score of a slot that takes weight and gives no value, where a query sees any memory; None for no such
             slot.
         softcap: c of c · tanh(score / c), applied to dot products before bias and mask, as Gemma 2 does.
-        sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss.
+        sinks: one extra logit per head that takes weight and gives no value, as in gpt-oss; or one per row, head and query, of shape
+            [rows, heads, queries, 1].
     """
 
     scaling: float
@@ -100,7 +101,7 @@ class ScoreSettings(NamedTuple):
     top_m: int | None = None
     null_score: PerHead | None = None
     softcap: float | None = None
-    sinks: Float[Tensor, " heads"] | None = None
+    sinks: Float[Tensor, " heads"] | Float[Tensor, "rows heads queries 1"] | None = None
 
 
 def joint_attention(
@@ -166,7 +167,8 @@ def _scores(
     local_scores = matmul(local_query, local.key.transpose(-1, -2)).view(*query.shape[:3], -1)
     if (cap := settings.softcap) is not None:
         scores, local_scores = (cap * torch.tanh(one / cap) for one in (scores, local_scores))
-    scores = scores + (memory.mask if shape.beams == 1 else memory.mask.repeat_interleave(shape.beams, 0))  # fp32
+    beams = len(scores) // len(memory.mask)
+    scores = scores + (memory.mask if beams == 1 else memory.mask.repeat_interleave(beams, 0))  # fp32
     return scores, (local_scores + local.mask).to(scores.dtype)
 
 
@@ -177,6 +179,8 @@ def _slots(
 
     def expanded(slot: PerHead) -> Tensor:
         score = torch.as_tensor(slot, dtype=scores.dtype, device=scores.device)
+        if score.dim() == 4:
+            return score
         return score.expand(scores.shape[1]).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
 
     slots = [] if settings.sinks is None else [expanded(settings.sinks)]

@@ -24,6 +24,7 @@ from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates
 from memgpt_rag.model.equality import require_equal
 from memgpt_rag.model.int8_weights import add_int8_weights
+from memgpt_rag.model.layer_kinds import query_heads
 from memgpt_rag.model.loading import load_decoder
 from memgpt_rag.model.picture_reader import PictureReader
 from memgpt_rag.model.positions import first_position
@@ -35,6 +36,7 @@ from memgpt_rag.model.retrofit import retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StateShapes, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
 from memgpt_rag.model.tokenizer import load_tokenizer
+from memgpt_rag.model.whole_cache import as_argument
 
 DEFAULT_GENERATOR = GEMMA
 
@@ -68,8 +70,7 @@ class MemoryDecoder(nn.Module):
         check: bool = True,
     ):
         super().__init__()
-        self.decoder = decoder
-        self.tokenizer = tokenizer
+        self.decoder, self.tokenizer = decoder, tokenizer
         self.name = str(decoder.name_or_path)
         self.windows = retrofit(decoder)
         if check:
@@ -217,7 +218,7 @@ class MemoryDecoder(nn.Module):
     @property
     def num_heads(self) -> int:
         """Query heads of each layer."""
-        return int(self.decoder.config.get_text_config(decoder=True).num_attention_heads)
+        return query_heads(self.decoder.config)
 
     @property
     def context(self) -> int | None:
@@ -388,7 +389,7 @@ class MemoryDecoder(nn.Module):
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)
         inputs = self.place(input_ids, attention_mask, memory)
         if cached:
-            kwargs["past_key_values"] = self._states.begin(memory, input_ids.shape[0] * max(beams, samples))
+            kwargs |= as_argument(self._states.begin(memory, input_ids.shape[0] * max(beams, samples)))
         else:
             # Every pass reads the whole sequence, so the prefix becomes part of it, and is cut off again below.
             positions = self.first_position + torch.arange(len(self.prefix_ids), device=prefix.device).expand_as(prefix)

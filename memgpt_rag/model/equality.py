@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -182,15 +183,13 @@ def _step_through(decoder: PreTrainedModel) -> None:
     """Have recurrent layers that begin anew with several tokens read them one by one once they have a state."""
     for module in decoder.modules():
         if hasattr(module, "layer_idx") and "cache_params" in inspect.signature(module.forward).parameters:
-            module.forward = _stepping(module, module.forward)
+            vars(module)["read_together"] = module.forward
+            module.forward = MethodType(_read_in_steps, module)  # a method of the copy, when the decoder is copied
 
 
-def _stepping(module: nn.Module, forward: Any) -> Any:
-    def stepping(hidden_states: Tensor, *given: Any, **settings: Any) -> Any:
-        cache = settings.get("cache_params")
-        if cache is None or hidden_states.shape[1] == 1 or not cache.has_previous_state(module.layer_idx):
-            return forward(hidden_states, *given, **settings)
-        steps = [forward(one, *given, **settings) for one in torch.split(hidden_states, 1, dim=1)]
-        return torch.cat(steps, dim=1)
-
-    return stepping
+def _read_in_steps(module: nn.Module, hidden_states: Tensor, *given: Any, **settings: Any) -> Any:
+    cache, forward = settings.get("cache_params"), vars(module)["read_together"]
+    if cache is None or hidden_states.shape[1] == 1 or not cache.has_previous_state(module.layer_idx):
+        return forward(hidden_states, *given, **settings)
+    steps = [forward(one, *given, **settings) for one in torch.split(hidden_states, 1, dim=1)]
+    return torch.cat(steps, dim=1)

@@ -10,40 +10,35 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput
 
 from memgpt_rag.model.attended import Attended, attended, recorded, within
 from memgpt_rag.model.attention import UNSEEN, MemoryWeights, ScoreSettings, joint_weights
 from memgpt_rag.model.layer_kinds import inner_decoder, local_windows
+from memgpt_rag.model.positions import present_tokens
 
 INLINE = "memgpt_inline"
 # Types that are known to take keys and values from their cache before they take a softmax. Named one by one: a window in the code
 # of a layer, as GPT-Neo has, would not be found by the comparison on loading, which is short.
 _TYPES = {
-    "big_bird",
-    "bloom",
-    "codegen",
-    "falcon",
-    "git",
-    "gpt_neo",
-    "gpt_neox_japanese",
-    "gptj",
-    "megatron-bert",
-    "mpt",
-    "mvp",
-}
-_TYPES |= {"rembert", "trocr", "xglm"}
+    "big_bird", "bloom", "codegen", "falcon", "git", "gpt_neo", "gpt_neox_japanese", "gptj", "megatron-bert", "mpt", "mvp", "rembert",
+    "roformer", "trocr", "xglm",
+}  # fmt: skip
 _SOFTMAX = {torch.nn.functional.softmax, torch.softmax, Tensor.softmax}
 # Functions of modeling files that give what each position adds to scores (ALiBi, Press et al. 2022).
-_ALIBI = ("build_alibi_tensor", "build_mpt_alibi_tensor")
+_ALIBI = {"bloom": "build_alibi_tensor", "mpt": "build_mpt_alibi_tensor"}
+# Decoders whose forward passes are under way, the innermost last, and what they read; None without memory.
+_under_way: ContextVar[tuple[tuple[nn.Module, _Layers | None], ...]] = ContextVar("under_way", default=())
 
 
 class _Positions(NamedTuple):
@@ -51,6 +46,7 @@ class _Positions(NamedTuple):
 
     slopes: Float[Tensor, " heads"] | None  # what a position more adds to the scores of each head
     windows: Mapping[int, int]
+    hides_by_place: bool  # layers hide scores by `torch.where`, as GPT-Neo does
 
     def bias(self, position: Tensor) -> float | Float[Tensor, "rows heads 1 tokens"]:
         """What positions add to the scores of tokens."""
@@ -85,56 +81,65 @@ def retrofit_inline(decoder: PreTrainedModel, mask_over: Callable[[str], Callabl
         mask_over: makes a mask function that knows of memory from the name of one that does not.
     """
     inner = inner_decoder(decoder)
-    if getattr(inner.forward, "reads_memory", False):
+    if getattr(inner, "reads_memory", False):
         return
     without = mask_over("eager")
 
-    def mask(*sizes: Any, **settings: Any) -> Tensor | None:
+    def mask(batch_size: int, q_length: int, kv_length: int, **settings: Any) -> Tensor | None:
         """The mask of local tokens, with a column of zeros for each token of memory."""
-        local, here = without(*sizes, **settings), attended.get()
+        if (padding := settings.get("attention_mask")) is not None and padding.dim() == 2:
+            settings["attention_mask"] = padding[
+                :, -kv_length:
+            ]  # GIT puts tokens of a picture before it that may not be there
+        local, here = without(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **settings), attended.get()
         if local is None or here is None or "allow_is_bidirectional_skip" in settings:
             return local
         return torch.nn.functional.pad(local, (here.memory.present.shape[1], 0))
 
     ALL_ATTENTION_FUNCTIONS.register(INLINE, _no_interface)
     ALL_MASK_ATTENTION_FUNCTIONS.register(INLINE, mask)
-    decoder.config._attn_implementation = INLINE  # by itself: transformers sets it for the others only
-    inner.forward = _reading(inner, _Positions(_slopes(decoder), local_windows(decoder)))
+    # Of this configuration alone: transformers has no setter for such decoders, and encoders of pictures keep theirs.
+    decoder.config.get_text_config(decoder=True)._attn_implementation_internal = INLINE
+    positions = _Positions(_slopes(decoder), local_windows(decoder), decoder.config.model_type == "gpt_neo")
+    # Hooks, which go along when the decoder is copied.
+    inner.register_forward_pre_hook(functools.partial(_begin, positions), with_kwargs=True)
+    inner.register_forward_hook(_end, with_kwargs=True, always_call=True)
+    vars(inner)["reads_memory"] = True
 
 
 def _no_interface(*_: Any, **__: Any) -> tuple[Tensor, Tensor | None]:
     raise NotImplementedError("a decoder with attention in its own code does not call the interface")
 
 
-def _reading(inner: nn.Module, positions: _Positions) -> Callable[..., Any]:
-    forward = inner.forward
+def _begin(
+    positions: _Positions, inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Have the layers of a forward pass that begins read memory, or record what reaches their attention."""
+    here, states = attended.get(), recorded.get()
+    if here is None and states is None:
+        _under_way.set((*_under_way.get(), (inner, None)))
+        return given, inputs
+    is_without = inputs.get("past_key_values") is None
+    if is_without:
+        inputs |= {"past_key_values": DynamicCache(), "use_cache": True}
+    if inputs.get("attention_mask") is None:  # without one, Bloom adds positions in another way
+        inputs["attention_mask"] = present_tokens(given, inputs).long()
+    layers = _Layers(here, states, inputs["past_key_values"], positions)
+    layers.is_cache_ours = is_without
+    layers.__enter__()
+    _under_way.set((*_under_way.get(), (inner, layers)))
+    return given, inputs
 
-    @functools.wraps(forward)
-    def reading(*given: Any, **inputs: Any) -> Any:
-        here, states = attended.get(), recorded.get()
-        if here is None and states is None:
-            return forward(*given, **inputs)
-        without_cache = inputs.get("past_key_values") is None
-        if without_cache:
-            inputs |= {"past_key_values": DynamicCache(), "use_cache": True}
-        cache = inputs["past_key_values"]
-        if inputs.get("attention_mask") is None:  # without one, Bloom adds positions in another way
-            ids = given[0] if given else inputs.get("input_ids")
-            read = inputs["inputs_embeds"] if ids is None else ids
-            inputs["attention_mask"] = torch.ones(len(read), cache.get_seq_length() + read.shape[1], device=read.device)
-        layers = _Layers(here, states, cache.update, positions)
-        cache.update = layers.update
-        try:
-            with layers:
-                output = forward(*given, **inputs)
-        finally:
-            del cache.update
-        if without_cache and not isinstance(output, tuple):
+
+def _end(inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> None:
+    *before, (latest, layers) = _under_way.get() or ((None, None),)
+    if latest is not inner:  # it has failed before it began
+        return
+    _under_way.set(tuple(before))
+    if layers is not None:
+        layers.__exit__(None, None, None)
+        if layers.is_cache_ours and isinstance(output, ModelOutput):
             output["past_key_values"] = None
-        return output
-
-    reading.reads_memory = True  # type: ignore[attr-defined]
-    return reading
 
 
 class _Layers(TorchFunctionMode):
@@ -144,13 +149,23 @@ class _Layers(TorchFunctionMode):
         self,
         here: Attended | None,
         states: dict[int, tuple[Tensor, Tensor]] | None,
-        update: Callable[..., tuple[Tensor, Tensor]],
+        cache: Cache,
         positions: _Positions,
     ):
         super().__init__()
         self.here, self.states, self.positions = here, states, positions
-        self._update = update
+        self._cache, self._update = cache, cache.update
+        self.is_cache_ours = False
         self._layer: int | None = None
+
+    def __enter__(self) -> _Layers:
+        self._cache.update = self.update
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._cache.update
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def update(self, key: Tensor, value: Tensor, layer: int, *given: Any, **settings: Any) -> tuple[Tensor, Tensor]:
         """Return keys and values of memory, if any is attended, and of the sequence."""
@@ -172,8 +187,8 @@ class _Layers(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._layer is not None and function is torch.where and self.positions.windows:
-            return args[1]  # scores, of which the layer would hide those outside its window by their place in the cache
+        if self._layer is not None and function is torch.where and self.positions.hides_by_place:
+            return args[1]  # scores, which the layer hides by their place in the cache
         if self._layer is None or function not in _SOFTMAX:
             return function(*args, **kwargs)
         layer, self._layer = self._layer, None
@@ -185,12 +200,13 @@ class _Layers(TorchFunctionMode):
     ) -> Float[Tensor, "rows heads queries keys"]:
         """Return the weights of memory and of local tokens, in fp32."""
         here = self.here
-        assert here is not None and here.key_position is not None
-        memory, rows = here.memory, here.key_position.shape[0]
+        assert here is not None
+        position = here.begun_positions()
+        memory, rows = here.memory, len(position)
         tokens, beams = memory.present.shape[1], rows // len(memory.num_entries)
         by_head = scores.float().view(rows, -1, *scores.shape[-2:])
         own = here.layer_settings.get(layer)
-        local = self.positions.apply(layer, by_head[..., tokens:], here.key_position)
+        local = self.positions.apply(layer, by_head[..., tokens:], position)
         if own is None:
             unseen = torch.full_like(by_head[..., :tokens], UNSEEN)
             return torch.cat([unseen, local], dim=-1).softmax(-1)
@@ -207,23 +223,23 @@ class _Layers(TorchFunctionMode):
 
 
 def _slopes(decoder: PreTrainedModel) -> Float[Tensor, " heads"] | None:
-    """Return what positions add to scores, which a decoder itself adds no more where memory is attended: it would go by places
-    in the cache, and positions jump over memory. None for a decoder that does not go by this.
+    """Return what positions add to scores, which a decoder itself adds no more where it reads memory: it would go by places in the
+    cache, and positions jump over memory. None for a decoder that does not go by this.
     """
-    config, file = decoder.config, sys.modules[type(decoder).__module__]
-    name = next((name for name in _ALIBI if hasattr(file, name)), None)
-    if name is None or not getattr(getattr(config, "attn_config", config), "alibi", True):
+    if (name := _ALIBI.get(decoder.config.model_type)) is None:
         return None
+    file, heads = sys.modules[type(decoder).__module__], decoder.config.num_attention_heads
     own = getattr(file, name)
     if not hasattr(own, "without_memory"):
 
         def built(*given: Any, **settings: Any) -> Tensor:
             bias: Tensor = own(*given, **settings)
-            return bias if attended.get() is None else bias.new_zeros(bias.shape[0], 1, 1)
+            _, layers = (_under_way.get() or ((None, None),))[-1]
+            is_attended = layers is not None and layers.here is not None
+            return bias.new_zeros(bias.shape[0], 1, 1) if is_attended else bias
 
         built.without_memory = own  # type: ignore[attr-defined]
         setattr(file, name, built)
-    heads = config.num_attention_heads
-    given = (heads, 2) if name == "build_mpt_alibi_tensor" else (torch.ones(1, 2), heads, torch.float32)
+    given = (heads, 2) if decoder.config.model_type == "mpt" else (torch.ones(1, 2), heads, torch.float32)
     places: Tensor = own(*given).view(heads, 2)
     return places[:, 1] - places[:, 0]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from memgpt_rag.errors import ModelError
 
@@ -63,6 +63,13 @@ def require_known_layers(decoder: PreTrainedModel) -> None:
             f"{type(decoder).__name__} has layers of type {', '.join(unknown)}, which keep something else than keys and values of "
             "tokens or a recurrent state, so memory cannot reach them; use a model without such layers."
         )
+
+
+def query_heads(config: PreTrainedConfig) -> int:
+    """Return the query heads of a decoder's layers; 1 for one without attention."""
+    own = config.get_text_config(decoder=True)
+    names = [name for name in ("decoder_attention_heads", "num_attention_heads") if hasattr(own, name)]
+    return int(getattr(own, names[0])) if names else 1
 
 
 def inner_decoder(decoder: PreTrainedModel) -> nn.Module:

@@ -1,12 +1,15 @@
-"""Positions of tokens, as a decoder counts them."""
+"""Positions of tokens, as a decoder counts them.
+
+Parts of some decoders compute positions from the cache. Hooks, which go along when a decoder is copied, have them count the tokens of memory, too.
+"""
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
 from typing import Any
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -27,36 +30,77 @@ def first_position(decoder: PreTrainedModel) -> int:
     return 0
 
 
+def present_tokens(given: tuple[Any, ...], inputs: dict[str, Any]) -> Bool[Tensor, "rows tokens"]:
+    """Return which tokens of cache and inputs are there, from what a forward pass is given."""
+    if (mask := inputs.get("attention_mask")) is not None:
+        present: Tensor = mask.bool()
+        return present
+    ids, cache = given[0] if given else inputs.get("input_ids"), inputs.get("past_key_values")
+    read = inputs["inputs_embeds"] if ids is None else ids
+    seen = 0 if cache is None else cache.get_seq_length()
+    return torch.ones(len(read), seen + read.shape[1], dtype=torch.bool, device=read.device)
+
+
 def place_after_memory(decoder: PreTrainedModel) -> None:
-    """Have a decoder that computes positions from the cache, as the BART family does, count the tokens of memory, too."""
+    """Have parts of a decoder that compute positions from the cache count the tokens of memory, too."""
     inner = inner_decoder(decoder)
-    embedding = getattr(inner, "embed_positions", None)
-    if not isinstance(embedding, nn.Embedding) or "position_ids" in inspect.signature(inner.forward).parameters:
+    if getattr(inner, "counts_memory", False):
         return
-    if "forward" not in vars(embedding):
-        inner.forward = _begun(inner.forward)
-        embedding.forward = _placed(embedding, embedding.forward)  # type: ignore[method-assign]
+    vars(inner)["counts_memory"] = True
+    embedding = getattr(inner, "embed_positions", None)
+    if (
+        isinstance(embedding, nn.Embedding) and "position_ids" not in inspect.signature(inner.forward).parameters
+    ):  # BART
+        inner.register_forward_pre_hook(_begin, with_kwargs=True)
+        embedding.register_forward_hook(_embed)
+    elif embedding is not None and hasattr(embedding, "make_weights"):  # XGLM
+        embedding.register_forward_pre_hook(_grow)
+    for module in decoder.modules():
+        if hasattr(module, "apply_rotary_position_embeddings"):  # RoFormer
+            module.register_forward_pre_hook(_rotate, with_kwargs=True)
+            vars(module)["rotations"] = decoder.base_model.encoder.embed_positions  # which stays no part of this module
+        elif type(module).__name__.endswith("RelativeLogits"):  # Inkling
+            module.register_forward_hook(_relate)
 
 
-def _begun(forward: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(forward)
-    def begun(*given: Any, **inputs: Any) -> Any:
-        here, present = attended.get(), inputs.get("attention_mask")
-        if here is not None and present is not None:  # now: some ask for positions before they ask for a mask
-            cache = inputs.get("past_key_values")
-            here.begin(here.memory.local_position(present.bool()), 0 if cache is None else cache.get_seq_length())
-        return forward(*given, **inputs)
-
-    return begun
+def _begin(inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+    """Note the positions of a pass, before any part asks for them; some do so before they ask for a mask."""
+    if (here := attended.get()) is not None:
+        cache = inputs.get("past_key_values")
+        position = here.memory.local_position(present_tokens(given, inputs))
+        here.begin(position, 0 if cache is None else cache.get_seq_length())
 
 
-def _placed(embedding: nn.Embedding, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def placed(*given: Any, **settings: Any) -> Tensor:
-        here = attended.get()
-        if here is None:
-            return forward(*given, **settings)
-        assert here.key_position is not None and here.query_position is not None
-        position = here.key_position[:, -here.query_position.shape[1] :]
-        return nn.Embedding.forward(embedding, position + getattr(embedding, "offset", 0))
+def _embed(embedding: nn.Embedding, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    if (here := attended.get()) is None:
+        return None
+    position = here.begun_positions()[:, -output.shape[-2] :]
+    return nn.Embedding.forward(embedding, position + getattr(embedding, "offset", 0))
 
-    return placed
+
+def _grow(embedding: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Have a table that grows with the cache grow as far as the positions do."""
+    if attended.get() is None:
+        return None
+    position, *_ = given
+    return position, int(position.max())
+
+
+def _rotate(module: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+    if (here := attended.get()) is None:
+        return None
+    hidden = given[0] if given else inputs["hidden_states"]
+    table: Tensor = vars(module)["rotations"].weight
+    return given, inputs | {"sinusoidal_pos": table[here.begun_positions()[:, -hidden.shape[1] :]][:, None]}
+
+
+def _relate(
+    module: nn.Module, given: tuple[Tensor, Tensor, Tensor], output: Tensor
+) -> Float[Tensor, "rows heads queries keys"] | None:
+    """Return what distances add to scores: to those of the tokens of memory, and then to those of the sequence."""
+    if (here := attended.get()) is None:
+        return None
+    states, local, tokens = given[0], here.begun_positions(), here.memory.position
+    every = torch.cat([tokens.repeat_interleave(len(local) // len(tokens), 0), local], dim=1)
+    queries = local[:, -states.shape[1] :]
+    return torch.cat([module.forward(states[row : row + 1], queries[row], every[row]) for row in range(len(states))])

@@ -13,6 +13,7 @@ from memgpt_rag.hub.bundled import GENERATORS
 from memgpt_rag.io.cache_folder import cache_folder, is_there
 from memgpt_rag.io.json_file import read_json, replace_json
 from memgpt_rag.model.config import MemoryAttentionConfig
+from memgpt_rag.model.layer_kinds import query_heads
 from memgpt_rag.model.reader_files import Reader
 
 _GENERAL: dict[Preset, MemoryAttentionConfig] = {
@@ -55,7 +56,7 @@ def preset(name: str, decoder_config: Any) -> MemoryAttentionConfig:
 def decoder_key(decoder_config: Any) -> str:
     """What a decoder is known by where its presets are kept: its type, layers, heads and width."""
     config = decoder_config.get_text_config(decoder=True)
-    return f"{config.model_type}-{config.num_hidden_layers}-{config.num_attention_heads}-{config.hidden_size}"
+    return f"{config.model_type}-{config.num_hidden_layers}-{query_heads(config)}-{config.hidden_size}"
 
 
 def calibrated_file(model: str | Path, reader: Reader | None = None) -> Path:

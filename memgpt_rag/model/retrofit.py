@@ -23,6 +23,7 @@ from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreS
 from memgpt_rag.model.inline_attention import is_inline, retrofit_inline
 from memgpt_rag.model.layer_kinds import CALL, Chunk, call_window, probe_ids, require_known_layers
 from memgpt_rag.model.positions import place_after_memory
+from memgpt_rag.model.recurrent_decoder import has_states_alone, retrofit_recurrent
 
 _NAME = "memgpt_over_"
 
@@ -42,7 +43,9 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
         raise ModelError(f"{name} is an encoder-decoder; memory attention needs a decoder such as Gemma or Llama.")
     require_known_layers(decoder)
     place_after_memory(decoder)
-    if is_inline(decoder):
+    if has_states_alone(decoder):
+        retrofit_recurrent(decoder)
+    elif is_inline(decoder):
         retrofit_inline(decoder, _mask_over)
     elif not base.startswith(_NAME):
         if base not in ("sdpa", "eager"):
@@ -96,6 +99,9 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             earlier = here.calls[layer]
             here.calls[layer] += 1
             layer += CALL * earlier
+        local, bias = key.shape[2], kwargs.get("position_bias")
+        if here is not None and bias is not None:  # of the tokens of memory, and of the others
+            kwargs["position_bias"] = bias[..., -local:]
         if here is None or layer not in here.layer_settings:
             without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward
             given: tuple[Tensor, Tensor | None] = without(
@@ -103,6 +109,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             )
             return given
         memory, own = here.memory, here.layer_settings[layer]
+        here.begun_positions()
         assert attention_mask is not None
         settings = ScoreSettings(
             query.shape[-1] ** -0.5 if scaling is None else scaling,
@@ -111,10 +118,13 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
             own.top_m,
             own.null_score,
             softcap=kwargs.get("softcap"),
-            sinks=kwargs.get("s_aux"),
+            sinks=kwargs.get("sinks", kwargs.get("s_aux")),
         )
         # Layers behind the last one with keys of its own may be given the last query alone.
         mask = here.memory_mask(own.window)[:, :, -query.shape[2] :]
+        if bias is not None:
+            mask = mask.repeat_interleave(len(query) // len(mask), 0) + bias[..., :-local]
+            attention_mask = attention_mask + bias[..., -local:]
         tokens = MemoryTokens(memory.keys[layer], memory.values[layer], mask)
         output, weights = joint_attention(
             query, LocalTokens(key, value, attention_mask), tokens, settings, dropout=dropout

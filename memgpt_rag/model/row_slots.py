@@ -17,6 +17,7 @@ from transformers.cache_utils import DummyLayer, LinearAttentionAndFullAttention
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.states import AttendedMemory
+from memgpt_rag.model.whole_cache import StateCache
 
 
 class RowSlots:
@@ -144,6 +145,9 @@ class CacheSlots:
             )
         self._layers = [_slots_like(layer) for layer in like.layers]
         self.cache = Cache(layers=self._layers)
+        if isinstance(like, StateCache):
+            self.cache = StateCache()
+            self.cache.layers = self._layers
 
     @property
     def _attending(self) -> list[_LayerSlots]:
@@ -158,10 +162,14 @@ class CacheSlots:
         return [slots for layer in self._attending for slots in (layer.key_slots, layer.value_slots)]
 
     @property
+    def _tensors(self) -> list[Tensor]:
+        states = [state for layer in self._recurrent for state in layer.state_slots.values()]
+        return [one.tensor for one in self._slots] + states
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all slots."""
-        states = (state for layer in self._recurrent for state in layer.state_slots.values())
-        return sum(one.tensor.nbytes for one in self._slots) + sum(state.nbytes for state in states)
+        return sum(one.nbytes for one in self._tensors)
 
     def resize(self, slots: int, tokens: int) -> None:
         """Have room for so many rows and tokens."""
@@ -192,7 +200,7 @@ class CacheSlots:
         Args:
             lengths: tokens of each row before the step.
         """
-        device = self._attending[0].key_slots.tensor.device
+        device = self._tensors[0].device
         before = torch.tensor(lengths, device=device)
         for layer in self._attending:
             layer.lengths = before

@@ -43,11 +43,8 @@ def states_fingerprint(
         raise ModelError(
             f"States of a model with {what} are not stored in int4; choose another type, such as --dtype int8."
         )
-    probe_layer = min(model.layers[-1] if probe_layer is None else probe_layer, max(model.windows))
+    shapes, layer = model.state_shapes, model.layers[-1] if probe_layer is None else probe_layer
     probe_ids = tuple(model.tokenizer(PROBE_PASSAGE, add_special_tokens=False)["input_ids"])
-    keys, values = model.read_after_prefix([probe_ids])[probe_layer]
-    last = torch.cat([keys[0, :, -1].flatten(), values[0, :, -1].flatten()]).float()
-    shapes = model.state_shapes
     return StatesFingerprint(
         model=model.name,
         layers=model.layers,
@@ -56,10 +53,21 @@ def states_fingerprint(
         dtype=dtype,
         prefix_ids=model.prefix_ids,
         probe_ids=probe_ids,
-        probe=encode_probe(last.cpu().numpy()),
+        probe=encode_probe(_probe(model, probe_ids, min(layer, max(model.windows))).float().cpu().numpy()),
         delimiters="" if model.delimiters is None else model.delimiters.digest(),
         center=encode_probe(_mean_states(model, probe_ids)) if dtype == "int4" else "",
     )
+
+
+def _probe(model: MemoryDecoder, token_ids: tuple[int, ...], layer: int) -> Float[Tensor, " numbers"]:
+    """Return keys and values of an entry's last token; where there are none but zeros, some numbers of its last state."""
+    keys, values = model.read_after_prefix([token_ids])[layer]
+    last = torch.cat([keys[0, :, -1].flatten(), values[0, :, -1].flatten()])
+    if bool(last.any()):
+        return last
+    states = model.entry_states([token_ids])[0].recurrent
+    state = states[max(states)].flatten()
+    return state[:: -(-len(state) // len(last))]
 
 
 def _mean_states(model: MemoryDecoder, token_ids: tuple[int, ...]) -> Float[np.ndarray, " numbers"]:

@@ -14,10 +14,26 @@ from transformers.cache_utils import (
     LinearAttentionAndFullAttentionLayer,
     LinearAttentionAndSlidingWindowAttentionLayer,
     LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
 )
 
 # A state of a recurrent layer: the layer, "conv" or "recurrent", and its number among those of the layer.
 StateKey = tuple[int, str, int]
+
+
+class StateCache(DynamicCache):  # type: ignore[misc]
+    """A cache of recurrent layers alone, which counts the tokens that it has seen."""
+
+    seen = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return how many tokens it has seen."""
+        return self.seen
+
+
+def as_argument(cache: DynamicCache) -> dict[str, DynamicCache]:
+    """Return a cache under the name by which `generate` of transformers takes it."""
+    return {"cache_params" if isinstance(cache, StateCache) else "past_key_values": cache}
 
 
 def whole_cache(decoder: PreTrainedModel) -> DynamicCache:
@@ -29,6 +45,8 @@ def whole_cache(decoder: PreTrainedModel) -> DynamicCache:
     cache = DynamicCache(config=decoder.config)
     if all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
         return DynamicCache()  # grows with the layers that store anything in it
+    if all(type(layer) is LinearAttentionLayer for layer in cache.layers):
+        return StateCache(config=decoder.config)
     cache.layers = [_whole(layer) for layer in cache.layers]
     return cache
 

@@ -189,12 +189,8 @@ def test_a_cache_that_drops_tokens_is_refused():
             transformers.OpenAIGPTConfig(vocab_size=9, n_embd=8, n_layer=1, n_head=2),
             "OpenAIGPTLMHeadModel does not call attention through the attention interface",
         ),
-        (
-            transformers.MambaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1),
-            "MambaForCausalLM does not call attention through",
-        ),
     ],
-    ids=["openai-gpt", "mamba"],
+    ids=["openai-gpt"],
 )
 def test_a_decoder_that_memory_cannot_reach_is_refused(config, match):
     with pytest.raises(ModelError, match=match):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tiny import random_ids
+from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
-from benchmarks.small_decoders import small_decoder
+from benchmarks.small_decoders import OWN, small_config, small_decoder
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder, inline_attention
 
@@ -80,10 +83,21 @@ def test_without_memory_nothing_changes(inline):
         assert torch.equal(model.decoder(ids).logits, plain(ids).logits)
 
 
+PLAIN = MemoryAttentionConfig()
+
+
+def differs_from_prompt(model: MemoryDecoder, entry: list[int], question: list[int]) -> float:
+    """Largest difference of probabilities between an entry in memory and in the prompt."""
+    with torch.no_grad():
+        found = model(torch.tensor([question]), memory=model.make_memory([[entry]])).logits[0].softmax(-1)
+        expected = model.decoder(torch.tensor([PREFIX + entry + question]), use_cache=False).logits[0, -len(question) :]
+    return float((found - expected.softmax(-1)).abs().max())
+
+
 @pytest.mark.parametrize("kind", ["bloom", "mpt"])
 def test_alibi_goes_by_positions_that_jump_over_memory(kind):
     """Two rows whose memories have different lengths: the same question stands at different positions."""
-    model = MemoryDecoder(small_decoder(kind), None, config=MemoryAttentionConfig(), prefix_ids=PREFIX)
+    model = MemoryDecoder(small_decoder(kind), None, config=PLAIN, prefix_ids=PREFIX)
     entries = [random_ids(20, 2), random_ids(3, 3)]
     with torch.no_grad():
         found = model(torch.tensor([QUESTION] * 2), memory=model.make_memory([[one] for one in entries])).logits
@@ -92,16 +106,90 @@ def test_alibi_goes_by_positions_that_jump_over_memory(kind):
             assert (row.softmax(-1) - expected.softmax(-1)).abs().max() <= 1e-5
 
 
+@pytest.mark.parametrize("kind", ["gptj", "bloom", "bart", "xglm", "roformer", "inkling2_text", "mamba", "jamba"])
+def test_a_copy_reads_memory_with_weights_of_its_own(kind):
+    """As a decoder with the adapter of a reader is one."""
+    model = MemoryDecoder(small_decoder(kind), None, config=PLAIN, prefix_ids=PREFIX)
+    copied = MemoryDecoder(copy.deepcopy(model.decoder), None, config=PLAIN, prefix_ids=PREFIX)
+    ids = torch.tensor([PREFIX + QUESTION])
+    with torch.no_grad():
+        before = model.decoder(ids).logits
+        for name, parameter in copied.decoder.base_model.named_parameters():
+            if "embed" not in name and "wte" not in name and parameter.dim() > 1:
+                parameter.mul_(0.7)
+        assert torch.equal(model.decoder(ids).logits, before)
+        assert not torch.allclose(copied.decoder(ids).logits, before, atol=1e-3)
+    assert differs_from_prompt(model, ENTRIES[0][0], QUESTION) <= 1e-5
+    assert differs_from_prompt(copied, ENTRIES[0][0], QUESTION) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "kind, sizes",
+    [
+        ("gpt_neo", {"attention_types": [[["global"], 4]], "max_position_embeddings": 128}),
+        ("xglm", {"max_position_embeddings": 64}),
+    ],
+)
+def test_positions_go_on_where_the_prompt_goes_on(kind, sizes, monkeypatch):
+    """Tables of XGLM grow with the cache, and GPT-Neo has one for places in it, which are fewer than tokens of all entries."""
+    monkeypatch.setitem(OWN, kind, {})
+    model = MemoryDecoder(small_decoder(kind, **sizes), None, config=PLAIN, prefix_ids=PREFIX)
+    assert differs_from_prompt(model, random_ids(60, 2), random_ids(40, 3)) <= 1e-5
+    with torch.no_grad():
+        model(torch.tensor([QUESTION]), memory=model.make_memory([[random_ids(30, seed) for seed in range(5)]]))
+
+
+def test_heads_are_those_of_the_decoder():
+    config = MemoryAttentionConfig(offset=((1.0, 2.0, 3.0, 4.0),) * 4)
+    model = MemoryDecoder(small_decoder("bart", encoder_attention_heads=16), None, config=config, prefix_ids=PREFIX)
+    assert model.num_heads == 4
+    with torch.no_grad():
+        model(torch.tensor([QUESTION]), memory=model.make_memory([[ENTRIES[0][0]]]))
+
+
+def test_a_model_whose_tokens_see_later_ones_is_refused(monkeypatch):
+    monkeypatch.setitem(OWN, "bert", {})
+    with pytest.raises(ModelError, match="its tokens see later ones; set is_decoder in its configuration"):
+        MemoryDecoder(AutoModelForCausalLM.from_config(small_config("bert", max_position_embeddings=300)), None)
+
+
 def test_falcon_that_goes_by_alibi_is_refused():
     with pytest.raises(ModelError, match="FalconForCausalLM does not call attention through the attention interface"):
         MemoryDecoder(small_decoder("falcon", alibi=True), None)
 
 
-def test_bloom_read_outside_memory_keeps_its_own_positions():
-    """What a decoder adds for positions is left out only where a memory is attended, also for other decoders of its kind."""
-    reads, other = MemoryDecoder(small_decoder("bloom"), None, prefix_ids=PREFIX), small_decoder("bloom")
-    mask = torch.ones(1, len(QUESTION), dtype=torch.long)
+@pytest.mark.parametrize("kind", ["bloom", "mpt"])
+def test_other_decoders_keep_their_positions_while_one_reads_memory(kind):
+    model, other = MemoryDecoder(small_decoder(kind), None, prefix_ids=PREFIX), small_decoder(kind)
+    ids, mask, read = torch.tensor([QUESTION]), torch.ones(1, len(QUESTION), dtype=torch.long), []
     with torch.no_grad():
-        expected = other(torch.tensor([QUESTION])).logits
-        assert torch.equal(other(torch.tensor([QUESTION]), attention_mask=mask).logits, expected)
-        assert torch.equal(reads.decoder(torch.tensor([QUESTION]), attention_mask=mask).logits, expected)
+        expected = other(ids, attention_mask=mask).logits
+
+        def reads_another(input_ids, scores):
+            read.append(other(ids, attention_mask=mask).logits)
+            return scores
+
+        model.generate(
+            ids, memory=model.make_memory([[ENTRIES[0][0]]]), logits_processor=[reads_another], max_new_tokens=2
+        )
+        read.append(model.decoder(ids, attention_mask=mask).logits)
+    assert len(read) == 3
+    assert all(torch.equal(one, expected) for one in read)
+
+
+def test_a_pass_that_fails_leaves_nothing_behind():
+    model = MemoryDecoder(small_decoder("gptj"), None, config=PLAIN, prefix_ids=PREFIX)
+    with pytest.raises(IndexError), torch.no_grad():
+        model(torch.tensor([[10**6]]), memory=model.make_memory([[ENTRIES[0][0]]]))
+    assert inline_attention._under_way.get() == ()
+    assert differs_from_prompt(model, ENTRIES[0][0], QUESTION) <= 1e-5
+
+
+def test_a_picture_is_read_as_before_where_no_memory_is_attended():
+    plain, model = small_decoder("git"), MemoryDecoder(small_decoder("git"), None, prefix_ids=PREFIX)
+    size = plain.config.vision_config.image_size
+    picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([QUESTION])
+    with torch.no_grad():
+        found, expected = (one(ids, pixel_values=picture).logits for one in (model.decoder, plain))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
