@@ -41,6 +41,8 @@ MOST_STOPS = 16
 MOST_TOP_LOGPROBS = 20
 MOST_DOCUMENTS = 1_000  # to embed or to rerank
 
+LEAST_PICTURES = 8  # to train an encoder of pictures on
+
 
 def require_between(name: str, value: int, least: int, most: int) -> None:
     """Raises ValueError: a number outside of its bounds."""

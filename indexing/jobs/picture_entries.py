@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from indexing.job_log import JobLog
 from indexing.sources.document import DocumentPicture, Note
@@ -13,9 +16,11 @@ from indexing.sources.find_files import SourceFile
 from indexing.sources.read_documents import read_pictures
 from indexing.sources.read_options import ReadOptions
 from memgpt_rag.encoders.base import Encoder
+from memgpt_rag.errors import SourceError
 from memgpt_rag.io.pictures import require_pillow
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.pictures import EncodesPictures, add_pictures
+from memgpt_rag.memory.storage.layout import MANIFEST
 from memgpt_rag.passage import Passage
 
 
@@ -44,8 +49,7 @@ def add_document_pictures(
         options: how to read the files.
 
     Raises:
-        SourceError: a file or a picture cannot be read, and there are no rejects.
-        ValueError: the files hold no picture.
+        SourceError: a file or a picture cannot be read, and there are no rejects; or the files hold no picture.
         MismatchError: another encoder embedded the memory.
         BusyError: another job is writing there.
     """
@@ -55,9 +59,28 @@ def add_document_pictures(
     reject = log.reject if log.keeps_rejects else None
     found = read_pictures(files, options.for_pictures(report.notes.append, reject))
     entries = _entries(found, report, named=not isinstance(encoder, EncodesPictures))
+    first = next(entries, None)
+    if first is None and not _holds_pictures(memory, files):
+        raise SourceError(_nothing(files, report))
+    entries = chain([] if first is None else [first], entries)
     opened = add_pictures(memory, entries, encoder, instead_of=[file.name for file in files])
     log.count("pictures", report.pictures)
     return opened, report
+
+
+def _holds_pictures(memory: Path, files: Sequence[SourceFile]) -> bool:
+    """Return whether a memory holds entries of these files, whose pictures may go."""
+    if not (memory / MANIFEST).exists():
+        return False
+    return len(Memory.open(memory).rows(pc.field("source").isin([file.name for file in files]))) > 0
+
+
+def _nothing(files: Sequence[SourceFile], report: PictureReport) -> str:
+    """Return a sentence on why files gave no picture."""
+    names = f"{files[0].name} holds" if len(files) == 1 else f"{len(files):,} files, {files[0].name} first, hold"
+    if report.notes:
+        return f"{names} no picture that can be kept: {report.notes[0].text}."
+    return f"{names} no picture that can be kept; give PDF, Word or Markdown files with pictures, or picture files."
 
 
 def _entries(

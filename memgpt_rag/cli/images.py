@@ -42,15 +42,23 @@ def images() -> None:
     metavar="NAME",
     help="Embedding model of the texts, which stays as it is.",
 )
+@click.option("--replace", is_flag=True, help="Replace an encoder that the folder holds.")
 @no_cache_option
-def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, no_cache: bool) -> None:
+def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, replace: bool, no_cache: bool) -> None:
     """Train a small encoder of pictures and texts on PAIRS, where no CLIP can be reached.
 
     PAIRS is JSON Lines: {"image": "apple.png", "text": ["a red apple", "红苹果"]}, with paths beside the file.
     """
+    from memgpt_rag.errors import SourceError
+    from memgpt_rag.limits import LEAST_PICTURES
     from memgpt_rag.tasks.images.pairs import read_pairs
 
+    _require_room(output, replace)
     read = read_pairs(pairs)
+    if len(read) < LEAST_PICTURES:
+        raise SourceError(
+            f"{pairs} has {counted(len(read), 'picture')}; expected at least {LEAST_PICTURES} to train on."
+        )
     pictures = [pair.read() for pair in read]  # what is no picture is reported before a model is loaded
     quiet_libraries()
     from memgpt_rag.encoders.load import load_encoder
@@ -78,6 +86,19 @@ def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, 
         f"{counted(len(read), 'picture')}. Of {trained.judged:,} {which}, {trained.recall:.0%} are among the 10 nearest to their first text."
     )
     echo(f"Written: {output}")
+
+
+def _require_room(output: Path, replace: bool) -> None:
+    """See that an encoder may be written into a folder, before it is trained."""
+    from memgpt_rag.encoders.dual_encoder import SETTINGS
+
+    if output.exists() and not output.is_dir():
+        raise click.ClickException(f"{output} is a file; name a folder for the encoder.")
+    if not output.exists() or not any(output.iterdir()) or (replace and (output / SETTINGS).is_file()):
+        return
+    if (output / SETTINGS).is_file():
+        raise click.ClickException(f"{output} holds an encoder; name another folder, or replace it with --replace.")
+    raise click.ClickException(f"{output} holds something else than an encoder; name another folder.")
 
 
 @images.command()

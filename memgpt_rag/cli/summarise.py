@@ -39,7 +39,7 @@ _REJECTS_STATUS = 3  # the job went on without what it could not read
 @click.option(
     "--memory", type=click.Path(path_type=Path), help="Memory to summarise; or a new one, to make of DOCUMENT."
 )
-@click.option("--about", default="", metavar="TEXT", help="What to write about, in place of a summary of everything.")
+@click.option("--about", metavar="TEXT", help="What to write about, in place of a summary of everything.")
 @click.option("--where", metavar="CONDITION", help="Entries to write from, such as 'source == \"manual.txt\"'.")
 @click.option(
     "--outline",
@@ -85,7 +85,7 @@ _REJECTS_STATUS = 3  # the job went on without what it could not read
 def summarise(
     document: Path | None,
     memory: Path | None,
-    about: str,
+    about: str | None,
     where: str | None,
     kind: Outline,
     outline_only: bool,
@@ -104,9 +104,11 @@ def summarise(
     """
     if document is None and memory is None:
         raise click.UsageError("Neither DOCUMENT nor --memory was given; give a document, a memory, or both.")
+    if about is not None and not about.strip():
+        raise click.UsageError("--about is empty; give words for it, or leave it out.")
     from memgpt_rag.tasks.summaries.summarize import SummaryOptions, outline, write
 
-    options = SummaryOptions(about, where, kind, parts, k, part_tokens, retrieve_every or None)
+    options = SummaryOptions(about or "", where, kind, parts, k, part_tokens, retrieve_every or None)
     with _memory_folder(document, memory, encoder) as folder:
         from memgpt_rag.memory import Memory
 

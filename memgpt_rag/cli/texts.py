@@ -19,14 +19,18 @@ def given_texts(texts: tuple[str, ...], source: Path | None, verb: str) -> list[
 
     Raises:
         click.UsageError: there are none, a blank one, or two kinds of them.
-        SourceError: the file cannot be read, or lines are not UTF-8.
+        SourceError: the file cannot be read or holds none, or lines are not UTF-8.
     """
+    from memgpt_rag.errors import SourceError
+
     if texts and source is not None:
         raise click.UsageError("TEXTS and --input were given; give one of them.")
     asked = list(texts) if texts else _lines(source)
     for number, text in enumerate(asked, 1):
         if not text.strip():
             raise click.UsageError(f"Text {number:,} is empty; give words to {verb}.")
+    if not asked and source is not None:
+        raise SourceError(f"{source} holds no text; give a file with a text a line.")
     if not asked:
         raise click.UsageError("There are no texts; give some, a file with --input, or a line each on standard input.")
     return asked

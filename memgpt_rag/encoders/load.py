@@ -38,11 +38,16 @@ def load_encoder(config: EncoderConfig | str = DEFAULT_ENCODER) -> Encoder:
         >>> encoder.encode_queries(["Where are boats rented?"]).shape
         (1, 384)
     """
+    from memgpt_rag.encoders.dual_encoder import SETTINGS
     from memgpt_rag.encoders.sentence_encoder import SentenceTransformersEncoder
     from memgpt_rag.encoders.truncated import TruncatedEncoder
     from memgpt_rag.encoders.windows import WindowedEncoder
 
     config = EncoderConfig(config) if isinstance(config, str) else config
+    if (Path(config.name) / SETTINGS).is_file():
+        raise ModelError(
+            f"{config.name!r} embeds pictures and is for memories of pictures; name a model that embeds texts."
+        )
     plain = SentenceTransformersEncoder(config, folder=encoder_folder(config.name))
     # The earlier engine for E5 read texts to their end; windows keep that for existing memories.
     encoder: Encoder = WindowedEncoder(plain) if config.name == E5_ENCODER else plain
@@ -123,6 +128,10 @@ def load_picture_encoder(name: str) -> PictureEncoder:
     from memgpt_rag.encoders.dual_encoder import SETTINGS, DualEncoder
 
     require_pillow()
+    if name in ENCODERS:
+        raise ModelError(
+            f"{name!r} embeds texts only; name a model that embeds pictures, such as a folder that memgpt-rag images train wrote."
+        )
     if not (Path(name) / SETTINGS).is_file():
         return ClipEncoder(name)
     return DualEncoder.load(Path(name), text_encoder=_bundled_text_encoder)

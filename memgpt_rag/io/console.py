@@ -267,8 +267,9 @@ def _let_go_of_streams() -> None:
 
 
 def quiet_libraries() -> None:
-    """Disable progress bars and advice of model libraries."""
+    """Disable progress bars and advice of model libraries, and what they say of each new try to reach a hub."""
     import transformers
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -69,7 +69,7 @@ def add_pictures(
                 keys.append(_keys(new, encoder))
         gone = _gone(base, instead_of, ids)
         if not ids and not gone:
-            raise ValueError("There are no pictures; give at least one.")
+            raise ValueError("There are no pictures to add; give at least one.")
         writer.delete(gone)
         if writer.entries:
             for _ in writer.value_blocks(_BLOCK):

@@ -87,13 +87,16 @@ def api_error(error: BaseException, request_id: str = "") -> ApiError:
 
 
 def validation_error(details: list[dict[str, Any]]) -> ApiError:
-    """Return what pydantic found wrong with a request, as one sentence about the first fault.
+    """Return what pydantic found wrong with a request, as one sentence about the first fault; of a parameter that may be of several
+    types, one that is not that it is of none of the others.
 
     Args:
         details: of the faults; the place of each begins with the part of the request that it is in, such as "body".
     """
-    first = details[0]
-    parts = [str(part) for part in first["loc"]]
+    same = [detail for detail in details if detail["loc"][:2] == details[0]["loc"][:2]]
+    first = next((detail for detail in same if not detail["type"].endswith("_type")), details[0])
+    # Names of types, such as "list[str]", stand between those of parameters.
+    parts = [str(part) for part in first["loc"] if not set("[-") & set(str(part))]
     place = parts[1:] if parts[:1] and parts[0] in ("body", "query", "path", "form") else parts
     param = ".".join(place) or None
     reason = str(first["msg"]).removeprefix("Value error, ").rstrip(".")

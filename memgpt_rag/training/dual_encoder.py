@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from memgpt_rag.encoders.base import Encoder, Vectors, mean_margin
 from memgpt_rag.encoders.dual_encoder import DualEncoder, DualNetwork, seen_pictures
-from memgpt_rag.limits import require_between
+from memgpt_rag.limits import LEAST_PICTURES, require_between
 from memgpt_rag.memory.caches.keys import KeyCache
 
-_LEAST_PICTURES = 8
 _BLOCK = 256  # texts that are embedded between two looks at the cache
 _TEMPERATURE, _MOST_SCALE = 0.1, 30.0
 _WEIGHT_DECAY = 0.05
@@ -90,9 +89,9 @@ def train_dual_encoder(
     Raises:
         ValueError: fewer than 8 pictures, or one without a text.
     """
-    if len(pictures) < _LEAST_PICTURES or not all(texts) or len(pictures) != len(texts):
+    if len(pictures) < LEAST_PICTURES or not all(texts) or len(pictures) != len(texts):
         raise ValueError(
-            f"Found {len(pictures):,} pictures with {sum(map(bool, texts)):,} that have a text; expected at least {_LEAST_PICTURES}, "
+            f"Found {len(pictures):,} pictures with {sum(map(bool, texts)):,} that have a text; expected at least {LEAST_PICTURES}, "
             "and a text for each."
         )
     generator = torch.Generator().manual_seed(settings.seed)

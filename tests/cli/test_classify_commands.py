@@ -104,6 +104,21 @@ def test_mistakes_are_reported_before_a_model_is_loaded(folder):
         "fit", "one.csv", "--memory", "new", "--words", "x=a", "--words", "x=b", cwd=folder, code=2
     )
     assert not (folder / "new").exists()
+    same = ["--words", "1=good", "--words", "0=good "]
+    assert "have the same words, 'good'" in failed("fit", "films.csv", "--memory", "new", *same, cwd=folder)
+    both = ["--text", "label", "--label", "label"]
+    assert "'label' is named for the texts and for the labels" in failed(
+        "fit", "films.csv", "--memory", "new", *both, cwd=folder
+    )
+    assert not (folder / "new").exists()
+    (folder / "report.pdf").write_bytes(b"%PDF-1.4\n\xe2\xe3\xcf\xd3\n\x00")
+    assert "report.pdf is no text file; give a file of text in UTF-8" in failed(
+        "fit", "report.pdf", "--memory", "new", cwd=folder
+    )
+    (folder / "blank.txt").write_text(" \n\n")
+    assert "blank.txt holds no text; give a file with a text a line." in failed(
+        "predict", "--input", "blank.txt", "--memory", "films", cwd=folder
+    )
     assert "Text 2 is empty" in failed("predict", "a", " ", "--memory", "films", cwd=folder, code=2)
     assert "There are no texts" in failed("predict", "--memory", "films", cwd=folder, code=2)
     assert "give one of them" in failed("predict", "a", "--input", "x", "--memory", "films", cwd=folder, code=2)

@@ -109,6 +109,10 @@ def test_the_example_is_a_translation_memory(models, tmp_path):
 def test_mistakes_are_reported_before_a_model_is_loaded(folder):
     (folder / "broken.tmx").write_text("<tmx><body><tu>")
     assert "broken.tmx, line 1: broken XML" in failed("build", "broken.tmx", "--memory", "new", cwd=folder)
+    (folder / "empty.tmx").write_bytes(b"")
+    assert "empty.tmx is empty; export the pairs again, as TMX." in failed(
+        "build", "empty.tmx", "--memory", "new", cwd=folder
+    )
     assert "expected one 'de'" in failed("build", "pairs.tsv", "--languages", "en", "de", "--memory", "new", cwd=folder)
     assert not (folder / "new").exists()
     assert "Text 2 is empty; give words to translate" in failed(
@@ -126,6 +130,6 @@ def test_mistakes_are_reported_before_a_model_is_loaded(folder):
 
 def test_what_does_not_fit_the_memory_is_reported(folder, models):
     shown = failed("text", "a", "--to", "fr", "--memory", "pairs", *models, cwd=folder)
-    assert "are in en and zh, and 'fr' was asked for; name one of these with --to." in shown
+    assert "are in en and zh, and 'fr' was asked for; name one of these." in shown
     shown = failed("build", "pairs.tsv", "--memory", "pairs", *models[2:], cwd=folder)
     assert "holds a memory" in shown

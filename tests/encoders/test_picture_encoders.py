@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import tiny_bert, tiny_clip
 
 from memgpt_rag.encoders.dual_encoder import SETTINGS, SIDE, WEIGHTS, DualEncoder, DualNetwork, seen_pictures
-from memgpt_rag.encoders.load import load_memory_encoder, load_picture_encoder
+from memgpt_rag.encoders.load import load_encoder, load_memory_encoder, load_picture_encoder
 from memgpt_rag.errors import MismatchError, ModelError, SourceError
 
 PICTURES = [png("red"), png("blue", (40, 40)), encoded(Image.linear_gradient("L").convert("RGB"), "JPEG")]
@@ -69,8 +69,18 @@ def test_its_fingerprint_knows_its_pictures_and_loads_it_again(clip, tmp_path):
 def test_a_model_of_texts_is_refused_as_an_encoder_of_pictures(tmp_path):
     with pytest.raises(ModelError, match=r"embeds texts only; name .*memgpt-rag images train"):
         load_picture_encoder(str(tiny_bert(tmp_path / "bert")))
+    with pytest.raises(ModelError, match="'all-MiniLM-L6-v2' embeds texts only; name a model that embeds pictures"):
+        load_picture_encoder("all-MiniLM-L6-v2")
     with pytest.raises(ModelError, match="No embedding model 'nowhere/nothing'"):
         load_picture_encoder("nowhere/nothing")
+
+
+def test_an_encoder_of_pictures_is_refused_as_a_model_of_texts(tmp_path):
+    (tmp_path / SETTINGS).write_text("{}")
+    with pytest.raises(
+        ModelError, match="embeds pictures and is for memories of pictures; name a model that embeds texts"
+    ):
+        load_encoder(str(tmp_path))
 
 
 def test_a_dual_encoder_loads_back_to_equal_vectors(dual, tmp_path):

@@ -27,6 +27,7 @@ from indexing.sources.find_files import find_files
 from indexing.sources.formats import read_pictures as read_file_pictures
 from indexing.sources.read_documents import read_pictures
 from indexing.sources.read_options import ReadOptions
+from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory
 
@@ -260,6 +261,19 @@ def test_the_command_says_what_is_missing(tmp_path):
     docs = folder_of_documents(tmp_path)
     result = CliRunner().invoke(main, ["pictures", str(docs), "--memory", str(tmp_path / "m")])
     assert result.exit_code == 2 and "holds no memory. To add pictures to texts, build it first" in result.output
+
+
+@pytest.mark.offline_models
+def test_the_command_says_why_nothing_was_added(tmp_path):
+    Memory.create(tmp_path / "m", ["a"], load_encoder())
+    (tmp_path / "red.png").write_bytes(png("red"))
+    (tmp_path / "a.md").write_text("no picture")
+    for file, reason in (
+        ("red.png", "red.png holds no picture that can be kept: the picture in picture 1 has no caption to find it by"),
+        ("a.md", "a.md holds no picture that can be kept; give PDF, Word or Markdown files with pictures"),
+    ):
+        result = CliRunner().invoke(main, ["pictures", str(tmp_path / file), "--memory", str(tmp_path / "m")])
+        assert (result.exit_code, reason in result.output) == (1, True), result.output
 
 
 @pytest.mark.offline_models

@@ -77,5 +77,7 @@ def test_what_cannot_be_classified_is_refused(server):
         classify(served, model="books", input="good")
     with pytest.raises(openai.BadRequestError, match="a text is empty; give words to classify"):
         classify(served, model="films", input=["good", " "])
+    with pytest.raises(openai.BadRequestError, match=r"input: List should have at least 1 item"):
+        classify(served, model="films", input=[])
     with pytest.raises(openai.BadRequestError, match="no parameter 'k' here"):
         classify(served, model="films", input="good", k=3)

@@ -116,13 +116,25 @@ def test_a_memory_of_texts_is_no_memory_of_pictures(tmp_path):
 
 def test_wrong_usage_is_reported_before_a_model_is_loaded(tmp_path):
     Memory.create(tmp_path / "m", ["red"], HashEncoder())
-    run, memory = CliRunner(), ["--memory", str(tmp_path / "m")]
+    run, memory, pairs = CliRunner(), ["--memory", str(tmp_path / "m")], str(pairs_file(tmp_path, **TEXTS))
     for arguments, status, message in (
         (["search", *memory], 2, "Give a TEXT to search by, or --picture FILE"),
         (["search", "red", "--words", *memory], 2, "--words is for searches by --picture"),
         (["search", "red", *memory], 1, "are of texts"),
         (["build", str(tmp_path / "none.jsonl"), *memory, "--encoder", "x"], 1, "none.jsonl cannot be read"),
         (["train", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "e")], 1, "none.jsonl cannot be read"),
+        (["train", pairs, "--output", pairs], 1, "pairs.jsonl is a file; name a folder for the encoder."),
+        (
+            ["train", pairs, "--output", str(tmp_path / "m")],
+            1,
+            "m holds something else than an encoder; name another folder.",
+        ),
+        (["train", pairs, "--output", str(tmp_path / "m"), "--replace"], 1, "m holds something else than an encoder"),
+        (
+            ["train", pairs, "--output", str(tmp_path / "e")],
+            1,
+            "pairs.jsonl has 3 pictures; expected at least 8 to train on.",
+        ),
     ):
         result = run.invoke(main, ["images", *arguments])
         assert (result.exit_code, message in result.output) == (status, True), result.output
@@ -142,6 +154,9 @@ def test_the_commands_train_build_and_search(tmp_path):
         return result.output
 
     assert "Of 12 that it was trained on" in shown("train", pairs, "--output", encoder, "--epochs", "4", "--no-cache")
+    again = run.invoke(main, ["images", "train", pairs, "--output", encoder])
+    assert (again.exit_code, "holds an encoder; name another folder, or replace it" in again.output) == (1, True)
+    shown("train", pairs, "--output", encoder, "--epochs", "4", "--no-cache", "--replace")
     assert shown("build", pairs, "--memory", memory, "--encoder", encoder) == f"12 pictures in {memory}, version 1.\n"
     name = ["--memory", memory, "--encoder", encoder]
     ring = str(ROOT / "examples" / "images" / "shapes" / "green-ring.png")

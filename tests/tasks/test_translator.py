@@ -156,7 +156,7 @@ def test_what_cannot_be_translated_is_refused(translator, tmp_path):
         translator.translate(["a", " \n"])
     with pytest.raises(ValueError, match=r"A text has 1,001 characters"):
         translator.translate(["a" * 1001])
-    with pytest.raises(MismatchError, match=r"are in en and zh, and 'de' was asked for; name one of these with --to\."):
+    with pytest.raises(MismatchError, match=r"are in en and zh, and 'de' was asked for; name one of these\."):
         translator.translate(["a"], "de")
     with pytest.raises(ValueError, match=r"k is 0; expected 1 to 1,000\."):
         Translator(translator.memory, HashEncoder(), translator.model, k=0)

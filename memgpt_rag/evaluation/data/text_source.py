@@ -19,7 +19,7 @@ def read_text(path: Path) -> str:
     """Read the text of a file in UTF-8, with or without a byte order mark.
 
     Raises:
-        SourceError: it cannot be read, or is not UTF-8.
+        SourceError: it cannot be read, or is no text in UTF-8.
     """
     try:
         data = path.read_bytes()
@@ -28,6 +28,10 @@ def read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in data or data.startswith(b"%PDF"):
+            raise SourceError(
+                f"{path.name} is no text file; give a file of text in UTF-8, such as CSV or JSON Lines."
+            ) from error
         line = data.count(b"\n", 0, error.start) + 1
         raise SourceError(f"{place(path, line)}: not UTF-8 (byte {error.start}); save the file as UTF-8.") from error
 

@@ -38,7 +38,12 @@ def read_examples(path: str | Path, *, text: str = "text", label: str = LABEL) -
 
     Raises:
         SourceError: the file cannot be read, has no such columns or no example, or a line lacks its text or its label.
+        ValueError: text and label are one column.
     """
+    if text == label:
+        raise ValueError(
+            f"{text!r} is named for the texts and for the labels; name two columns, with --text and --label."
+        )
     path = Path(path)
     expected = f"a text in {text!r} and a label in {label!r}"
     is_table = path.suffix.lower() in DELIMITERS

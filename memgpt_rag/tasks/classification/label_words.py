@@ -36,18 +36,7 @@ class LabelWords:
     before: str = " →"
 
     def __post_init__(self) -> None:
-        seen: dict[str, str] = {}
-        for label, words in self.words.items():
-            words = words.strip()
-            if not words:
-                raise ValueError(
-                    f"The label {label!r} has no words; name words for it that the language model can read."
-                )
-            if words in seen:
-                raise ValueError(
-                    f"The labels {seen[words]!r} and {label!r} have the same words, {words!r}; give each words of its own."
-                )
-            seen[words] = label
+        _require_distinct(self.words)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,11 +77,25 @@ class LabelWords:
         return self.prompt.token_ids("\n\n")
 
 
+def _require_distinct(words_by_label: Mapping[str, str]) -> None:
+    """Raises ValueError where a label has no words, or those of another."""
+    seen: dict[str, str] = {}
+    for label, words in words_by_label.items():
+        words = words.strip()
+        if not words:
+            raise ValueError(f"The label {label!r} has no words; name words for it that the language model can read.")
+        if words in seen:
+            raise ValueError(
+                f"The labels {seen[words]!r} and {label!r} have the same words, {words!r}; give each words of its own."
+            )
+        seen[words] = label
+
+
 def words_for(labels: Sequence[str], words: Mapping[str, str] | None) -> dict[str, str]:
     """Return the words of each label: those given, or the labels themselves.
 
     Raises:
-        ValueError: a label has none, or some are for a label that is not there.
+        ValueError: a label has none or those of another, or some are for a label that is not there.
     """
     if words is None:
         return {label: label for label in labels}
@@ -104,4 +107,6 @@ def words_for(labels: Sequence[str], words: Mapping[str, str] | None) -> dict[st
         raise ValueError(
             f"The label {empty[0]!r} has words and no example; give an example of it, or leave its words out."
         )
-    return {label: words[label] for label in labels}
+    found = {label: words[label] for label in labels}
+    _require_distinct(found)
+    return found

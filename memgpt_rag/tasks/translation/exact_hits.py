@@ -43,7 +43,7 @@ class ExactHits:
         one, other = self.languages
         if target not in (one, other):
             raise MismatchError(
-                f"The pairs in {self._memory.path} are in {one} and {other}, and {target!r} was asked for; name one of these with --to."
+                f"The pairs in {self._memory.path} are in {one} and {other}, and {target!r} was asked for; name one of these."
             )
         return one if target == other else other
 

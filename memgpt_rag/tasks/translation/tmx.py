@@ -54,6 +54,8 @@ def read_tmx(path: Path, languages: Sequence[str]) -> Iterator[tuple[int, dict[s
                     while element.getprevious() is not None:  # what was read is let go
                         del element.getparent()[0]
         except etree.XMLSyntaxError as error:
+            if root is None and path.stat().st_size == 0:
+                raise SourceError(f"{path.name} is empty; export the pairs again, as TMX.") from error
             reason = (error.msg or "it ends too early").split(", line ")[0]
             raise SourceError(
                 f"{place(path, error.lineno or 1)}: broken XML ({first_line(reason)}); mend the file, or export it again."
