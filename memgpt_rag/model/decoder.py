@@ -32,6 +32,7 @@ from memgpt_rag.model.presets import calibrated_preset, preset
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.reader import AUTO, load_reader, reader_folder
 from memgpt_rag.model.reader_files import Reader
+from memgpt_rag.model.recurrent_decoder import entry_bias
 from memgpt_rag.model.retrofit import retrofit
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StateShapes, batch_memory
 from memgpt_rag.model.states_writer import StatesWriter
@@ -121,8 +122,7 @@ class MemoryDecoder(nn.Module):
             MissingPackageError: it comes as a package that is not installed.
         """
         think = bool(settings.pop("think", False))
-        tokenizer = load_tokenizer(name)
-        decoder = load_decoder(name, dtype, device, settings)
+        tokenizer, decoder = load_tokenizer(name), load_decoder(name, dtype, device, settings)
         if prefix_ids is None:
             prefix_ids = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
         # A preset is known once the reader is: it may have been trained with another one than this model has otherwise.
@@ -317,7 +317,7 @@ class MemoryDecoder(nn.Module):
             scores,
             prefix_tokens=self.prefix_tokens,
             layers=list(self._layer_settings),
-            score_bias=self.config.score_bias,
+            score_bias=entry_bias(self.decoder, self.config),
             recurrent_bias=self.config.weight_bias,
         )
 
@@ -382,8 +382,8 @@ class MemoryDecoder(nn.Module):
             kwargs.get(key) or getattr(settings, key) or 1 for key in ("num_beams", "num_return_sequences")
         )
         cached = kwargs.get("use_cache", settings.use_cache) is not False
-        if not cached and (self.decoder is not self.writer or self.delimiters is not None):
-            raise ValueError("A trained reader reads after the pretrained decoder's prefix; leave use_cache on.")
+        if not cached and (self.is_recurrent or self.decoder is not self.writer or self.delimiters is not None):
+            raise ValueError("Recurrent layers and trained readers read after a prefix; leave use_cache on.")
         if memory.pictures is not None and (not cached or max(beams, samples) > 1):
             raise ValueError("Pictures are read once, for one answer; leave use_cache on and num_beams at 1.")
         prefix = input_ids.new_tensor(self.prefix_ids).expand(input_ids.shape[0], -1)

@@ -184,12 +184,15 @@ def _step_through(decoder: PreTrainedModel) -> None:
     for module in decoder.modules():
         if hasattr(module, "layer_idx") and "cache_params" in inspect.signature(module.forward).parameters:
             vars(module)["read_together"] = module.forward
-            module.forward = MethodType(_read_in_steps, module)  # a method of the copy, when the decoder is copied
+            module.forward = MethodType(forward, module)  # a method of the copy, when the decoder is copied
 
 
-def _read_in_steps(module: nn.Module, hidden_states: Tensor, *given: Any, **settings: Any) -> Any:
-    cache, forward = settings.get("cache_params"), vars(module)["read_together"]
-    if cache is None or hidden_states.shape[1] == 1 or not cache.has_previous_state(module.layer_idx):
-        return forward(hidden_states, *given, **settings)
-    steps = [forward(one, *given, **settings) for one in torch.split(hidden_states, 1, dim=1)]
+def forward(self: nn.Module, hidden_states: Tensor, *given: Any, **settings: Any) -> Any:
+    """The forward pass of a layer that reads one token at a time; its name is that of the method which it replaces, as a decoder
+    that was saved whole needs it.
+    """
+    cache, read = settings.get("cache_params"), vars(self)["read_together"]
+    if cache is None or hidden_states.shape[1] == 1 or not cache.has_previous_state(self.layer_idx):
+        return read(hidden_states, *given, **settings)
+    steps = [read(one, *given, **settings) for one in torch.split(hidden_states, 1, dim=1)]
     return torch.cat(steps, dim=1)

@@ -7,10 +7,11 @@ those that the cache gives, the mask has columns for them, and the softmax is th
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
@@ -37,8 +38,8 @@ _TYPES = {
 _SOFTMAX = {torch.nn.functional.softmax, torch.softmax, Tensor.softmax}
 # Functions of modeling files that give what each position adds to scores (ALiBi, Press et al. 2022).
 _ALIBI = {"bloom": "build_alibi_tensor", "mpt": "build_mpt_alibi_tensor"}
-# Decoders whose forward passes are under way, the innermost last, and what they read; None without memory.
-_under_way: ContextVar[tuple[tuple[nn.Module, _Layers | None], ...]] = ContextVar("under_way", default=())
+# The layers of the forward pass under way in a decoder of these types; None where it reads no memory.
+_layers: ContextVar[_Layers | None] = ContextVar("layers", default=None)
 
 
 class _Positions(NamedTuple):
@@ -81,7 +82,7 @@ def retrofit_inline(decoder: PreTrainedModel, mask_over: Callable[[str], Callabl
         mask_over: makes a mask function that knows of memory from the name of one that does not.
     """
     inner = inner_decoder(decoder)
-    if getattr(inner, "reads_memory", False):
+    if getattr(vars(inner).get("forward"), "__func__", None) is forward:
         return
     without = mask_over("eager")
 
@@ -101,45 +102,43 @@ def retrofit_inline(decoder: PreTrainedModel, mask_over: Callable[[str], Callabl
     # Of this configuration alone: transformers has no setter for such decoders, and encoders of pictures keep theirs.
     decoder.config.get_text_config(decoder=True)._attn_implementation_internal = INLINE
     positions = _Positions(_slopes(decoder), local_windows(decoder), decoder.config.model_type == "gpt_neo")
-    # Hooks, which go along when the decoder is copied.
-    inner.register_forward_pre_hook(functools.partial(_begin, positions), with_kwargs=True)
-    inner.register_forward_hook(_end, with_kwargs=True, always_call=True)
-    vars(inner)["reads_memory"] = True
+    vars(inner)["positions"], vars(inner)["own_forward"] = positions, inner.forward
+    inner.forward = MethodType(forward, inner)  # a method of the copy, when the decoder is copied
 
 
 def _no_interface(*_: Any, **__: Any) -> tuple[Tensor, Tensor | None]:
     raise NotImplementedError("a decoder with attention in its own code does not call the interface")
 
 
-def _begin(
-    positions: _Positions, inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Have the layers of a forward pass that begins read memory, or record what reaches their attention."""
+def forward(self: nn.Module, *given: Any, **inputs: Any) -> Any:
+    """The forward pass of a decoder whose layers read memory, or are recorded. Its name is that of the method which it replaces,
+    which is how a decoder that was saved whole finds its own again.
+    """
     here, states = attended.get(), recorded.get()
+    own, positions = vars(self)["own_forward"], vars(self)["positions"]
     if here is None and states is None:
-        _under_way.set((*_under_way.get(), (inner, None)))
-        return given, inputs
+        with _reading(None):
+            return own(*given, **inputs)
     is_without = inputs.get("past_key_values") is None
     if is_without:
         inputs |= {"past_key_values": DynamicCache(), "use_cache": True}
     if inputs.get("attention_mask") is None:  # without one, Bloom adds positions in another way
         inputs["attention_mask"] = present_tokens(given, inputs).long()
     layers = _Layers(here, states, inputs["past_key_values"], positions)
-    layers.is_cache_ours = is_without
-    layers.__enter__()
-    _under_way.set((*_under_way.get(), (inner, layers)))
-    return given, inputs
+    with _reading(layers), layers:
+        output = own(*given, **inputs)
+    if is_without and isinstance(output, ModelOutput):
+        output["past_key_values"] = None
+    return output
 
 
-def _end(inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> None:
-    *before, (latest, layers) = _under_way.get() or ((None, None),)
-    if latest is not inner:  # it has failed before it began
-        return
-    _under_way.set(tuple(before))
-    if layers is not None:
-        layers.__exit__(None, None, None)
-        if layers.is_cache_ours and isinstance(output, ModelOutput):
-            output["past_key_values"] = None
+@contextmanager
+def _reading(layers: _Layers | None) -> Iterator[None]:
+    token = _layers.set(layers)
+    try:
+        yield
+    finally:
+        _layers.reset(token)
 
 
 class _Layers(TorchFunctionMode):
@@ -155,7 +154,6 @@ class _Layers(TorchFunctionMode):
         super().__init__()
         self.here, self.states, self.positions = here, states, positions
         self._cache, self._update = cache, cache.update
-        self.is_cache_ours = False
         self._layer: int | None = None
 
     def __enter__(self) -> _Layers:
@@ -234,9 +232,8 @@ def _slopes(decoder: PreTrainedModel) -> Float[Tensor, " heads"] | None:
 
         def built(*given: Any, **settings: Any) -> Tensor:
             bias: Tensor = own(*given, **settings)
-            _, layers = (_under_way.get() or ((None, None),))[-1]
-            is_attended = layers is not None and layers.here is not None
-            return bias.new_zeros(bias.shape[0], 1, 1) if is_attended else bias
+            layers = _layers.get()
+            return bias if layers is None or layers.here is None else bias.new_zeros(bias.shape[0], 1, 1)
 
         built.without_memory = own  # type: ignore[attr-defined]
         setattr(file, name, built)

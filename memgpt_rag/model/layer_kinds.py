@@ -57,6 +57,11 @@ def require_known_layers(decoder: PreTrainedModel) -> None:
         ModelError: some are not.
     """
     config = decoder.config.get_text_config(decoder=True)
+    if config.model_type == "inkling_text" and config.log_scaling_n_floor is not None:
+        raise ModelError(
+            f"{type(decoder).__name__} scales queries by their place in the cache (log_scaling_n_floor), which does not count memory, so "
+            "memory cannot be read exactly; use another model."
+        )
     unknown = sorted(set(getattr(config, "layer_types", None) or ()) - _KNOWN)
     if unknown:
         raise ModelError(

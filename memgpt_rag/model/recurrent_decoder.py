@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from memgpt_rag.model.attended import attended, recorded
 from memgpt_rag.model.attention import MemoryWeights
+from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.states import AttendedMemory
 from memgpt_rag.model.whole_cache import StateCache, whole_cache
 
@@ -24,6 +26,11 @@ LAYER, WIDTH = 0, 64
 def has_states_alone(decoder: PreTrainedModel) -> bool:
     """Whether all layers of a decoder keep a state, and none keeps keys and values."""
     return isinstance(whole_cache(decoder), StateCache)
+
+
+def entry_bias(decoder: PreTrainedModel, config: MemoryAttentionConfig) -> float:
+    """Return β of entries: of their scores, or, of a decoder without attention, of the weights by which their states are combined."""
+    return (config.weight_bias or 0.0) if has_states_alone(decoder) else config.score_bias
 
 
 def retrofit_recurrent(decoder: PreTrainedModel) -> None:
@@ -49,13 +56,13 @@ def _take(module: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any]) -> 
 
 def _give(module: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> None:
     """Give it back as decoders with attention do."""
-    if isinstance(cache := inputs.get("cache_params"), StateCache):
+    if isinstance(cache := inputs.get("cache_params"), StateCache) and isinstance(output, ModelOutput):
         output["past_key_values"] = cache
 
 
 def _note(inner: nn.Module, given: tuple[Any, ...], inputs: dict[str, Any], output: Any) -> None:
     """Note what a forward pass has read, and what memory it had in its state."""
-    hidden, cache, states, here = output.last_hidden_state, inputs.get("cache_params"), recorded.get(), attended.get()
+    hidden, cache, states, here = output[0], inputs.get("cache_params"), recorded.get(), attended.get()
     if isinstance(cache, StateCache):
         cache.seen += hidden.shape[1]
     if states is not None:

@@ -32,6 +32,11 @@ class ShortNorm(nn.Module):
         self.register_buffer("scaled_gain", gain * math.sqrt(len(gain)), persistent=False)
         self.register_buffer("shift", torch.tensor(math.sqrt(len(gain) * eps)), persistent=False)
 
+    @property
+    def weight(self) -> Tensor:
+        """Weight of the layer; some decoders ask for its type."""
+        return self.whole.get_parameter("weight")
+
     def forward(self, x: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch numbers"]:
         if torch.is_grad_enabled() or x.dtype != self.scaled_gain.dtype:
             normalized: Tensor = self.whole(x)

@@ -14,7 +14,7 @@ from memgpt_rag.model.delimiters import Delimiters
 from memgpt_rag.model.entry_reading import LayerStates, read_entries, read_prefix
 from memgpt_rag.model.layer_kinds import probe_ids
 from memgpt_rag.model.states import AttendedMemory, EntryStates, StatesCache, StateShapes
-from memgpt_rag.model.whole_cache import has_recurrent_layers, recurrent_states, repeated, whole_cache
+from memgpt_rag.model.whole_cache import StateCache, has_recurrent_layers, recurrent_states, repeated, whole_cache
 
 
 class StatesWriter:
@@ -108,6 +108,14 @@ class StatesWriter:
             rows: a multiple of the memory's, where a search keeps several beams a question.
         """
         cache = self.prefix_cache(rows)
+        if memory.recurrent and not recurrent_states(cache):
+            raise ValueError(
+                "Recurrent layers go on from the state after a prefix, and there is none; give prefix_ids."
+            )
+        if not memory.is_empty and isinstance(cache, StateCache) and not memory.recurrent:
+            raise ValueError(
+                'With recurrent="prefix", entries do not reach a model without attention; choose "combined".'
+            )
         if memory.recurrent:
             beams = rows // len(memory.num_entries)
             has_entries = torch.tensor([count > 0 for count in memory.num_entries]).repeat_interleave(beams)

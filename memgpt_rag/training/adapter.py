@@ -29,6 +29,7 @@ from memgpt_rag.rag import RAG
 from memgpt_rag.training.adapter_examples import AdapterExample
 from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, token_losses
 from memgpt_rag.training.loss_curve import Curve, LossBar
+from memgpt_rag.training.rows import require_trainable
 
 CURVE = "curve.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -204,6 +205,7 @@ def train_adapter(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
+    require_trainable(rag.model)
     model, reader, before_training = rag.model, rag.model.reader, rag.model.decoder
     teacher = make_teacher(rag)
     start = None if reader is None else reader.adapter

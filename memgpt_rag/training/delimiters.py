@@ -30,7 +30,7 @@ from memgpt_rag.training.adapter import (
 )
 from memgpt_rag.training.adapter_examples import AdapterExample
 from memgpt_rag.training.answer_likelihood import Answers, Example
-from memgpt_rag.training.rows import memory_hidden, require_plain_head, training_row
+from memgpt_rag.training.rows import memory_hidden, require_plain_head, require_trainable, training_row
 
 LEARNING_RATE = 1e-3
 
@@ -91,6 +91,7 @@ def train_delimiters(
     checkpoint = last_checkpoint(folder) if resume else None
     if not resume:
         require_new(folder)
+    require_trainable(rag.model)
     model, before_training, teacher = rag.model, rag.model.delimiters, make_teacher(rag)
     model.requires_grad_(False)
     require_plain_head(model)

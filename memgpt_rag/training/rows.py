@@ -174,6 +174,14 @@ def memory_hidden(
 
 
 @torch.no_grad()
+def require_trainable(model: MemoryDecoder) -> None:
+    """Raises ModelError where training would not reach the states of layers."""
+    if model.is_recurrent:
+        raise ModelError(
+            f"{type(model.writer).__name__} has recurrent layers, whose states this training does not reach; train another model."
+        )
+
+
 def require_plain_head(model: MemoryDecoder) -> None:
     """Check that a decoder leaves the logits of its head as they are; Gemma 2, for one, caps them.
 
@@ -204,10 +212,7 @@ def _attended(
     score_bias: Tensor | float,
 ) -> AttendedMemory:
     """Build the memory of `attend_to` from entries that are read together, each padded to the longest."""
-    if model.is_recurrent:
-        raise ModelError(
-            f"{type(model.writer).__name__} has recurrent layers, whose states this training does not reach; train another model."
-        )
+    require_trainable(model)
     device, before = model.decoder.device, model.prefix_tokens
     most = max(len(row.entries) for row in rows)
     entries = [entry for row in rows for entry in row.entries]

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from tiny import random_ids
+from torch.overrides import _get_current_function_mode_stack
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
@@ -181,7 +182,21 @@ def test_a_pass_that_fails_leaves_nothing_behind():
     model = MemoryDecoder(small_decoder("gptj"), None, config=PLAIN, prefix_ids=PREFIX)
     with pytest.raises(IndexError), torch.no_grad():
         model(torch.tensor([[10**6]]), memory=model.make_memory([[ENTRIES[0][0]]]))
-    assert inline_attention._under_way.get() == ()
+    assert inline_attention._layers.get() is None
+    assert differs_from_prompt(model, ENTRIES[0][0], QUESTION) <= 1e-5
+
+
+def test_an_interrupt_leaves_nothing_behind():
+    model = MemoryDecoder(small_decoder("gptj"), None, config=PLAIN, prefix_ids=PREFIX)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    hook = model.decoder.transformer.h[1].mlp.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt), torch.no_grad():
+        model(torch.tensor([QUESTION]), memory=model.make_memory([[ENTRIES[0][0]]]))
+    hook.remove()
+    assert not _get_current_function_mode_stack()
     assert differs_from_prompt(model, ENTRIES[0][0], QUESTION) <= 1e-5
 
 

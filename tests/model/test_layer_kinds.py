@@ -18,6 +18,7 @@ from memgpt_rag.fingerprint import StatesFingerprint
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.equality import require_equal
+from memgpt_rag.model.short_norm import shorten_norms
 from memgpt_rag.model.stored import from_array, states_fingerprint, to_array
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.model.whole_cache import recurrent_states
@@ -315,6 +316,54 @@ def test_a_decoder_that_fails_on_a_short_entry_is_refused_with_its_reason(monkey
         ModelError, match=r"LlamaForCausalLM cannot read memory: it fails on a short entry with IndexError \(index out"
     ):
         MemoryDecoder(small_decoder("llama", max_position_embeddings=800), None)
+
+
+def test_recurrent_layers_need_a_prefix_and_a_cache():
+    model = make_model("mamba")
+    with pytest.raises(ValueError, match="Recurrent layers and trained readers read after a prefix"):
+        model.generate(ids(QUESTION), memory=model.make_memory([[ENTRY]]), use_cache=False)
+    for kind in ("mamba", "jamba"):
+        model = make_model(kind)
+        model.prefix_ids = ()
+        with pytest.raises(ValueError, match="go on from the state after a prefix, and there is none; give prefix_ids"):
+            with_memory(model, QUESTION, [ENTRY])
+    model = make_model("mamba", MemoryAttentionConfig(recurrent="prefix"))
+    with pytest.raises(ValueError, match='entries do not reach a model without attention; choose "combined"'):
+        with_memory(model, QUESTION, [ENTRY])
+
+
+def test_shares_of_entries_are_those_of_their_states():
+    config = MemoryAttentionConfig(score_bias=6.0, recurrent_bias=0.5)
+    model, scores = make_model("mamba", config), [0.0, 1.0]
+    memory = model.make_memory([[ENTRY, OTHER]], [scores])
+    with torch.no_grad():
+        model(ids(QUESTION), memory=memory)
+    assert memory.entry_mass()[0] == pytest.approx((0.5 * torch.tensor(scores)).softmax(0).tolist())
+
+
+def test_an_inkling_that_scales_by_place_in_the_cache_is_refused():
+    with pytest.raises(ModelError, match=r"scales queries by their place in the cache \(log_scaling_n_floor\)"):
+        MemoryDecoder(small_decoder("inkling_text", log_scaling_n_floor=64), None)
+
+
+def test_a_decoder_without_attention_answers_with_tuples_and_shortened_norms():
+    model, plain = make_model("mamba"), make_model("mamba").decoder
+    with torch.no_grad():
+        expected = plain(ids(PREFIX), return_dict=False)
+        assert torch.equal(model.decoder(ids(PREFIX), return_dict=False)[0], expected[0])
+        assert shorten_norms(model.decoder) > 0
+        torch.testing.assert_close(model.decoder(ids(PREFIX)).logits, expected[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gptj", "mamba"])
+def test_a_decoder_that_is_saved_whole_reads_memory_again(kind, tmp_path):
+    model = make_model(kind)
+    torch.save(model.decoder, tmp_path / "decoder.pt")
+    decoder = torch.load(tmp_path / "decoder.pt", weights_only=False)
+    again = MemoryDecoder(decoder, model.tokenizer, config=PLAIN, prefix_ids=PREFIX, check=False)
+    if kind == "gptj":  # Mamba is taught to read in steps by the comparison on loading
+        found = with_memory(again, QUESTION, [ENTRY])
+        assert (found - in_prompt(again, PREFIX, ENTRY, QUESTION)).abs().max() <= 1e-5
 
 
 def test_training_that_does_not_reach_the_states_of_recurrent_layers_is_refused():
