@@ -89,9 +89,8 @@ def retrofit_inline(decoder: PreTrainedModel, mask_over: Callable[[str], Callabl
     def mask(batch_size: int, q_length: int, kv_length: int, **settings: Any) -> Tensor | None:
         """The mask of local tokens, with a column of zeros for each token of memory."""
         if (padding := settings.get("attention_mask")) is not None and padding.dim() == 2:
-            settings["attention_mask"] = padding[
-                :, -kv_length:
-            ]  # GIT puts tokens of a picture before it that may not be there
+            # GIT puts tokens of a picture before those of the text, also where there is none.
+            settings["attention_mask"] = padding[:, -kv_length:]
         local, here = without(batch_size=batch_size, q_length=q_length, kv_length=kv_length, **settings), attended.get()
         if local is None or here is None or "allow_is_bidirectional_skip" in settings:
             return local

@@ -6,6 +6,7 @@
     chunked     keys and values                       by tokens of the same chunk of positions
     latent      keys and values, expanded             as full; their widths may differ
     shared      those of the layer it shares, again   as that layer's, by its own queries
+    inline      keys and values                       as full, in the layer's own code (inline_attention.py)
     recurrent   the state after prefix and entry      put in the place of the state after the prefix
 
 A layer that calls attention more than once, such as a differential one, counts as one layer for each call.

@@ -156,5 +156,6 @@ def test_hostile_code_is_kept(tmp_path, name, text):
 
 def test_a_parse_that_takes_too_long_is_given_up(monkeypatch):
     assert code_units.code_units("def f():\n    pass\n" * 2000, "a.py")
+    assert code_units.code_units("<!--" * 3800, "a.c") is None, "the parser takes the square of its length"
     monkeypatch.setattr(code_units, "_MAX_SECONDS", -1)
     assert code_units.code_units("def f():\n    pass\n" * 2000, "a.py") is None

@@ -59,7 +59,7 @@ comment line_comment block_comment attribute_item inner_attribute_item attribute
 _ABOVE = set(_ABOVE_NAMES.split())
 _MAX_PATH = 8  # names in a path: deeper definitions stay in the block of the one around them
 # Larger files are data or generated; the grammars take more than linear time and memory for some texts.
-_MAX_BYTES, _MAX_SECONDS, _MAX_MEMORY = 1_000_000, 10, 300 * 2**20
+_MAX_BYTES, _MAX_SECONDS, _MAX_MEMORY = 1_000_000, 3, 300 * 2**20
 _CHUNK = 65_536
 # Texts of which tree-sitter keeps too many readings: comparisons that may be type arguments, and here-documents.
 _MAX_COMPARISONS, _MAX_HERE_DOCUMENTS = 300, 300
