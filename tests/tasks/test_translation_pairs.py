@@ -66,7 +66,7 @@ LAUGHS = (
     [
         ("p.tmx", HEAD + UNIT + "<tu><tuv", r"p\.tmx, line 5: broken XML \(.+\); mend the file, or export it again\."),
         ("p.tmx", HEAD + UNIT, r"p\.tmx, line 5: broken XML \(Premature end of data"),
-        ("p.tmx", "", r"p\.tmx, line 1: broken XML"),
+        ("p.tmx", "", r"p\.tmx is empty; export the pairs again, as TMX\."),
         ("p.tmx", "<html><body/></html>", r"p\.tmx is no TMX: its first element is <html>, not <tmx>\."),
         ("p.tmx", HEAD + TAIL, r"p\.tmx holds no pair; expected a sentence in en and one in zh\."),
         ("p.tmx", HEAD + UNIT.replace('"zh"', '"ja"') + TAIL, r"p\.tmx, line 4: this unit has no segment in zh; expected one in en and"),
