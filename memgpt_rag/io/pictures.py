@@ -7,6 +7,7 @@ larger than is looked at.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,14 @@ def require_pillow() -> None:
         raise MissingPackageError("pillow", "Reading pictures", INSTALL) from error
 
 
+class _File(io.FileIO):
+    """A file that makes no more room for what is read than it has bytes: damaged pictures name parts of gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 @contextmanager
 def opened_picture(file: str | io.BytesIO, name: str) -> Iterator[Image]:
     """Open a picture, whose pixels are decoded when they are asked for inside the block.
@@ -50,12 +59,13 @@ def opened_picture(file: str | io.BytesIO, name: str) -> Iterator[Image]:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            # What is too large is refused by its pixels.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(file, formats=FORMATS)
-        with picture:
-            yield picture
+        with _File(file) if isinstance(file, str) else file as source:
+            with warnings.catch_warnings():
+                # What is too large is refused by its pixels.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                picture = Image.open(source, formats=FORMATS)
+            with picture:
+                yield picture
     # Pillow reports a damaged header by any of these.
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
+from pictures import png
 
 from indexing.job_log import Reject
 from indexing.sources import reading_process
@@ -71,6 +72,15 @@ def test_a_file_that_takes_too_much_memory_is_named(folder):
     assert names == ["a.txt", "c1", "c3"]
     assert large.source == "b.txt"
     assert "takes more than 0.3 GB of memory to read" in large.reason and "--file-memory" in large.reason
+
+
+def test_the_memory_for_a_damaged_picture_goes_by_its_file(tmp_path):
+    """A part of 2 GB, by its header, in a file of some bytes."""
+    content = bytearray(png())
+    content[33:37] = (2**31 - 1).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    _, rejects = read(tmp_path, limits=ReadLimits(memory_bytes=2**30))
+    assert not [one.reason for one in rejects if "of memory" in one.reason]
 
 
 def test_a_reader_that_crashes_is_named(folder):
