@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -134,7 +135,7 @@ _PIECES = st.one_of(
 
 @given(st.lists(_PIECES, max_size=60))
 def test_every_word_is_kept_whatever_the_tags(pieces):
-    page = "".join(pieces).replace("</ ", "").replace("</<", "<")
+    page = re.sub("</(?![a-z])", "", "".join(pieces))  # with these a comment begins, by the standard
     words = [piece.strip() for piece in pieces if piece.startswith(" w")]
     built = blocks(page)
     headers = {id(block.header): block.header for block in built}
