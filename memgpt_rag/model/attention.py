@@ -150,7 +150,7 @@ def joint_weights(
     if settings.top_m is not None and settings.top_m < scores.shape[-1]:
         scores, tokens = scores.topk(settings.top_m, dim=-1, sorted=False)
     if isinstance(settings.offset, Tensor) or settings.offset != 0:
-        scores = scores + _by_head(settings.offset, scores)
+        scores = scores + per_head(settings.offset, scores)
     slots = _slots(scores, settings)
     return torch.softmax(torch.cat([scores, local_scores, *slots], dim=-1), dim=-1), tokens
 
@@ -159,7 +159,7 @@ def _scores(
     query: Tensor, local: LocalTokens, memory: MemoryTokens, settings: ScoreSettings, shape: _Heads
 ) -> tuple[Float[Tensor, "rows heads queries tokens"], Float[Tensor, "rows heads queries locals"]]:
     """Scores of memory tokens, without b, and of local tokens, with their masks."""
-    memory_query = (query * (_by_head(settings.inverse_temperature, query) * settings.scaling)).to(query.dtype)
+    memory_query = (query * (per_head(settings.inverse_temperature, query) * settings.scaling)).to(query.dtype)
     if memory.key.shape[-1] == query.shape[-1] + 1:  # the last number of a key is added to its scores, once scaled
         memory_query = torch.nn.functional.pad(memory_query, (0, 1), value=settings.scaling)
     scores = shape.unstack(matmul(shape.stack(memory_query), memory.key.transpose(-1, -2)))
@@ -242,5 +242,6 @@ def matmul(left: Float[Tensor, "rows heads n d"], right: Float[Tensor, "rows hea
     return left @ right
 
 
-def _by_head(number: PerHead, like: Tensor, trailing: int = 2) -> float | Tensor:
+def per_head(number: PerHead, like: Tensor, trailing: int = 2) -> float | Tensor:
+    """Return one number, or one per head in the shape in which it meets `like`, [rows, heads, …]."""
     return number.to(like.device).view(1, -1, *[1] * trailing) if isinstance(number, Tensor) else number

@@ -24,7 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from memgpt_rag.model.attended import Attended, attended, recorded, within
-from memgpt_rag.model.attention import UNSEEN, MemoryWeights, ScoreSettings, joint_weights
+from memgpt_rag.model.attention import UNSEEN, MemoryWeights, ScoreSettings, joint_weights, per_head
 from memgpt_rag.model.layer_kinds import inner_decoder, local_windows
 from memgpt_rag.model.positions import present_tokens
 
@@ -201,22 +201,23 @@ class _Layers(TorchFunctionMode):
         position = here.begun_positions()
         memory, rows = here.memory, len(position)
         tokens, beams = memory.present.shape[1], rows // len(memory.num_entries)
-        by_head = scores.float().view(rows, -1, *scores.shape[-2:])
+        every_score = scores.float().view(rows, -1, *scores.shape[-2:])
+        memory_scores, local_scores = every_score[..., :tokens], every_score[..., tokens:]
         own = here.layer_settings.get(layer)
-        local = self.positions.apply(layer, by_head[..., tokens:], position)
+        local_scores = self.positions.apply(layer, local_scores, position)
         if own is None:
-            unseen = torch.full_like(by_head[..., :tokens], UNSEEN)
-            return torch.cat([unseen, local], dim=-1).softmax(-1)
-        tau = own.inverse_temperature
-        of_memory = by_head[..., :tokens] * (tau.view(1, -1, 1, 1) if isinstance(tau, Tensor) else tau)
+            unseen = torch.full_like(memory_scores, UNSEEN)
+            return torch.cat([unseen, local_scores], dim=-1).softmax(-1)
+        memory_scores = memory_scores * per_head(own.inverse_temperature, memory_scores)
         mask = here.memory_mask(own.window)[:, :, -scores.shape[-2] :].repeat_interleave(beams, 0)
         mask = mask + self.positions.bias(memory.position.repeat_interleave(beams, 0))
         settings = ScoreSettings(1.0, 1.0, own.offset, own.top_m, own.null_score)
-        weights, kept = joint_weights(of_memory + mask, local, settings)
-        count = tokens if kept is None else kept.shape[-1]
-        given = MemoryWeights(weights[..., :count], kept)
-        memory.add_mass(layer, given)
-        return torch.cat([given.dense(tokens), weights[..., count : count + local.shape[-1]]], dim=-1)
+        weights, kept_tokens = joint_weights(memory_scores + mask, local_scores, settings)
+        count = tokens if kept_tokens is None else kept_tokens.shape[-1]
+        memory_weights = MemoryWeights(weights[..., :count], kept_tokens)
+        memory.add_mass(layer, memory_weights)
+        local_weights = weights[..., count : count + local_scores.shape[-1]]
+        return torch.cat([memory_weights.dense(tokens), local_weights], dim=-1)
 
 
 def _slopes(decoder: PreTrainedModel) -> Float[Tensor, " heads"] | None:

@@ -48,9 +48,8 @@ def place_after_memory(decoder: PreTrainedModel) -> None:
         return
     vars(inner)["counts_memory"] = True
     embedding = getattr(inner, "embed_positions", None)
-    if (
-        isinstance(embedding, nn.Embedding) and "position_ids" not in inspect.signature(inner.forward).parameters
-    ):  # BART
+    takes_ids = "position_ids" in inspect.signature(inner.forward).parameters
+    if isinstance(embedding, nn.Embedding) and not takes_ids:  # BART
         inner.register_forward_pre_hook(_begin, with_kwargs=True)
         embedding.register_forward_hook(_embed)
     elif embedding is not None and hasattr(embedding, "make_weights"):  # XGLM
