@@ -61,7 +61,7 @@ def add_document_pictures(
     entries = _entries(found, report, named=not isinstance(encoder, EncodesPictures))
     first = next(entries, None)
     if first is None and not _holds_pictures(memory, files):
-        raise SourceError(_nothing(files, report))
+        raise SourceError(_no_picture(files, report))
     entries = chain([] if first is None else [first], entries)
     opened = add_pictures(memory, entries, encoder, instead_of=[file.name for file in files])
     log.count("pictures", report.pictures)
@@ -69,13 +69,15 @@ def add_document_pictures(
 
 
 def _holds_pictures(memory: Path, files: Sequence[SourceFile]) -> bool:
-    """Return whether a memory holds entries of these files, whose pictures may go."""
+    """Return whether a memory holds pictures of these files, which may have to go."""
     if not (memory / MANIFEST).exists():
         return False
-    return len(Memory.open(memory).rows(pc.field("source").isin([file.name for file in files]))) > 0
+    opened = Memory.open(memory)
+    rows = opened.rows(pc.field("source").isin([file.name for file in files]))
+    return any(map(opened.has_picture, rows.tolist()))
 
 
-def _nothing(files: Sequence[SourceFile], report: PictureReport) -> str:
+def _no_picture(files: Sequence[SourceFile], report: PictureReport) -> str:
     """Return a sentence on why files gave no picture."""
     names = f"{files[0].name} holds" if len(files) == 1 else f"{len(files):,} files, {files[0].name} first, hold"
     if report.notes:

@@ -37,7 +37,7 @@ def require_pillow() -> None:
 
 
 class _File(io.FileIO):
-    """A file that makes no more room for what is read than it has bytes: damaged pictures name parts of gigabytes."""
+    """A file whose `read` allocates no more than the bytes that are left; a damaged header can ask for gigabytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)

@@ -87,8 +87,9 @@ def api_error(error: BaseException, request_id: str = "") -> ApiError:
 
 
 def validation_error(details: list[dict[str, Any]]) -> ApiError:
-    """Return what pydantic found wrong with a request, as one sentence about the first fault; of a parameter that may be of several
-    types, one that is not that it is of none of the others.
+    """Return what pydantic found wrong with a request, as one sentence about the first fault.
+
+    Where a parameter may have several types, a fault of its value comes before a mismatch of its type.
 
     Args:
         details: of the faults; the place of each begins with the part of the request that it is in, such as "body".

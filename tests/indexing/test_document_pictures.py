@@ -30,6 +30,7 @@ from indexing.sources.read_options import ReadOptions
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.errors import SourceError
 from memgpt_rag.memory import Memory
+from memgpt_rag.passage import Passage
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 A = "http://schemas.openxmlformats.org/drawingml/2006/main"
@@ -265,7 +266,7 @@ def test_the_command_says_what_is_missing(tmp_path):
 
 @pytest.mark.offline_models
 def test_the_command_says_why_nothing_was_added(tmp_path):
-    Memory.create(tmp_path / "m", ["a"], load_encoder())
+    Memory.create(tmp_path / "m", [Passage("a#1", "no picture", "", "a.md", "", "line", 1, 1, 0, 10)], load_encoder())
     (tmp_path / "red.png").write_bytes(png("red"))
     (tmp_path / "a.md").write_text("no picture")
     for file, reason in (
