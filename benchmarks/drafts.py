@@ -3,8 +3,8 @@
     python benchmarks/drafts.py --questions 50       (20 minutes)
 
 Questions of XQuAD in English and Chinese, Gemma 3 270M with its reader, the preset quality, k = 4, states computed before. Each
-question is answered in four ways in turn: weights as loaded or in int8, one token a forward pass or with drafts. "answers" end
-where they end; "long" ones are the entries themselves, as far as --tokens: the model reads the beginning of the best one and goes
+question is answered in turn with weights as loaded or in int8, one token a forward pass or with drafts; and with weights in int8 as the
+server answers it, alone in a batch that changes ("batch"). "answers" end where they end; "long" ones are the entries themselves, as far as --tokens: the model reads the beginning of the best one and goes
 on to its end. Times are those behind the first token; "of full" is the ratio to one token a pass with weights as loaded, the
 median over questions with the 10th and 90th percentile. "same" is the share of answers equal to those of that way. Prints a table
 and one JSON line.
@@ -30,16 +30,19 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.answer_modes import K
 from benchmarks.answers import REPORTING, build
 from benchmarks.question_sets import DATA, read_set, sample
-from memgpt_rag.answering.generator import Prepared
+from memgpt_rag.answering.generator import Generated, Prepared
 from memgpt_rag.encoders.load import load_encoder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import MemoryDecoder
+from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.reader import AUTO
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved, Search
 
 SETS = ("xquad-en", "xquad-zh")
+# Weights, whether there are drafts, and whether the answer is generated step by step in a batch.
+WAYS = [("full", False, False), ("full", True, False), *(("int8", d, b) for b in (False, True) for d in (False, True))]
 BEGINNING = 8  # tokens of an entry that a long answer begins with
 
 
@@ -52,8 +55,8 @@ class Decoded:
     seconds: float
 
 
-def decoded(rag: RAG, prepared: Prepared) -> Decoded:
-    """Return the answer to a prepared question."""
+def decoded(rag: RAG, prepared: Prepared, in_batch: bool) -> Decoded:
+    """Return the answer to a prepared question, generated at once or step by step in a batch that changes."""
     passes = 0
 
     def count(*_: Any) -> None:
@@ -63,11 +66,20 @@ def decoded(rag: RAG, prepared: Prepared) -> Decoded:
     hook = rag.model.decoder.register_forward_pre_hook(count)
     try:
         began = time.perf_counter()
-        generated = rag.generator.generate(prepared)
+        generated = generated_in_batch(rag, prepared) if in_batch else rag.generator.generate(prepared)
     finally:
         hook.remove()
     seconds = time.perf_counter() - began - (generated.clock.first_token - generated.clock.states_ready)
     return Decoded(tuple(generated.tokens[0]), passes - 1, seconds)
+
+
+def generated_in_batch(rag: RAG, prepared: Prepared) -> Generated:
+    """Return the answer to a prepared question as the server generates it that has no other one."""
+    row, batch = rag.generator.read(prepared), DecodingBatch(rag.model)
+    batch.join(row)
+    while len(batch):
+        batch.step()
+    return rag.generator.generated(prepared, row)
 
 
 def prepared(rag: RAG, question: str, found: list[Retrieved], tokens: int, long: bool) -> Prepared:
@@ -86,11 +98,12 @@ def measure(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], toke
     for kind in ("answers", "long"):
         ways: dict[str, list[Decoded]] = {}
         for question, found in tqdm(asked, desc=kind, disable=None):
-            for weights, rag in rags.items():
-                for drafts in (False, True):
-                    ready = prepared(rag, question, found, tokens, kind == "long")
-                    answer = decoded(rag, ready if drafts else replace(ready, drafts=None))
-                    ways.setdefault(f"{weights}{', drafts' if drafts else ''}", []).append(answer)
+            for weights, drafts, in_batch in WAYS:
+                rag = rags[weights]
+                ready = prepared(rag, question, found, tokens, kind == "long")
+                answer = decoded(rag, ready if drafts else replace(ready, drafts=None), in_batch)
+                way = ", ".join([weights, *["batch"] * in_batch, *["drafts"] * drafts])
+                ways.setdefault(way, []).append(answer)
         results[kind] = {way: figures(answers, ways["full"]) for way, answers in ways.items()}
     return results
 
@@ -133,7 +146,7 @@ def main() -> None:
                 for way, shown in ways.items():
                     median, low, high = shown["of full"]
                     print(
-                        f"  {way:<14}{shown['ms a token']:>8.1f}   {median:.2f} [{low:.2f}, {high:.2f}]"
+                        f"  {way:<20}{shown['ms a token']:>8.1f}   {median:.2f} [{low:.2f}, {high:.2f}]"
                         f"{shown['tokens a pass']:>7.2f}{shown['same']:>7.0%}"
                     )
     print(json.dumps(results))

@@ -191,11 +191,14 @@ class Generator:
 
     def read(self, prepared: Prepared) -> DecodingRow:
         """Read one prepared question, and return its row with the first token, to be decoded step by step."""
-        return read_question(self.model, prepared.ids, prepared.memory, streamer=prepared.clock, **prepared.settings)
+        return read_question(self.model, prepared.ids, prepared.memory, **self._row_settings(prepared))
 
     def start_row(self, prepared: Prepared) -> DecodingRow:
         """Return the row of one prepared question, to be read together with others."""
-        return start_row(self.model, prepared.ids, prepared.memory, streamer=prepared.clock, **prepared.settings)
+        return start_row(self.model, prepared.ids, prepared.memory, **self._row_settings(prepared))
+
+    def _row_settings(self, prepared: Prepared) -> dict[str, Any]:
+        return {"streamer": prepared.clock, "drafts": prepared.drafts, **prepared.settings}
 
     def generated(self, prepared: Prepared, row: DecodingRow) -> Generated:
         """Return what a row has become that was decoded step by step."""

@@ -105,15 +105,9 @@ def decode(model: MemoryDecoder, row: DecodingRow, drafts: LookupDrafts, most: i
         latest = row.ids[:, -1:]
         ids = torch.cat([latest, latest.new_tensor([draft])], dim=1) if draft else latest
         output = model(ids, memory=memory, past_key_values=cache)
-        chosen = 0
-        for logits, drafted in zip(output.logits[0], [*draft, None]):
-            row.take(logits[None])
-            chosen += 1
-            if row.ended or int(row.ids[0, -1]) != drafted:
-                break
+        chosen = row.take_drafted(output.logits[0], draft)
         if unused := 1 + len(draft) - chosen:
             cache.crop(-unused)
             memory.drop_passes(unused)
-        row.length += chosen
         drafts.note(len(draft), chosen - 1)
     memory.recorded_queries = 1

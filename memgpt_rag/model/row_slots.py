@@ -46,7 +46,7 @@ class RowSlots:
 
 
 class _LayerSlots(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer as attention sees them: each row's next token goes behind its own last one."""
+    """Keys and values of one layer as attention sees them: each row's next tokens go behind its own last one."""
 
     def __init__(self, layer: DynamicLayer):
         DynamicLayer.__init__(self)
@@ -55,10 +55,11 @@ class _LayerSlots(DynamicLayer):  # type: ignore[misc]
         self.lengths: Tensor = torch.zeros(0, dtype=torch.long)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        rows, width = torch.arange(len(self.lengths), device=self.lengths.device), self.get_seq_length() + 1
-        self.key_slots.tensor[rows, :, self.lengths] = key_states[:, :, 0]
-        self.value_slots.tensor[rows, :, self.lengths] = value_states[:, :, 0]
-        count = len(rows)
+        count, new = len(self.lengths), key_states.shape[2]
+        rows, width = torch.arange(count, device=self.lengths.device), self.get_seq_length() + new
+        for place in range(new):
+            self.key_slots.tensor[rows, :, self.lengths + place] = key_states[:, :, place]
+            self.value_slots.tensor[rows, :, self.lengths + place] = value_states[:, :, place]
         return self.key_slots.tensor[:count, :, :width], self.value_slots.tensor[:count, :, :width]
 
     def get_seq_length(self) -> int:
@@ -194,11 +195,17 @@ class CacheSlots:
         for layer in self._recurrent:
             layer.move_states(source, target)
 
-    def begin_step(self, lengths: Sequence[int]) -> Tensor:
-        """Return which places hold a token, once each row has its next one: the mask of the step.
+    @property
+    def can_take_back(self) -> bool:
+        """Whether the latest tokens of a row leave nothing behind but places that the next ones are written to."""
+        return not self._recurrent
+
+    def begin_step(self, lengths: Sequence[int], tokens: int = 1) -> Tensor:
+        """Return which places hold a token, once each row has its next ones: the mask of the step.
 
         Args:
             lengths: tokens of each row before the step.
+            tokens: of each row in the step.
         """
         device = self._tensors[0].device
         before = torch.tensor(lengths, device=device)
@@ -206,7 +213,7 @@ class CacheSlots:
             layer.lengths = before
         for recurrent in self._recurrent:
             recurrent.show_states(len(lengths))
-        return (torch.arange(max(lengths) + 1, device=device) <= before[:, None]).long()
+        return (torch.arange(max(lengths) + tokens, device=device) < before[:, None] + tokens).long()
 
 
 class MemorySlots:

@@ -213,7 +213,8 @@ class AttendedMemory:
 
     def drop_passes(self, count: int) -> None:
         """Forget the weights of the latest forward passes."""
-        del self._passes()[-count:]
+        passes = self._passes()
+        del passes[max(0, len(passes) - count) :]
 
     def _passes(self) -> list[Float[Tensor, "rows tokens"]]:
         """Average what has not been averaged yet."""

@@ -6,8 +6,10 @@ import pytest
 from decoding_rows import alone, begun, require_equal
 from tiny import random_ids, tiny_decoder
 
+from benchmarks.small_decoders import small_decoder
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import MemoryAttentionConfig
+from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.drafts import DRAFT_TOKENS, LookupDrafts, decode, drafts_for
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.tokenizer import byte_tokenizer
@@ -54,6 +56,67 @@ def test_drafts_change_no_token_no_score_and_no_attention(model, entries):
         begun_row, _ = decoded(model, row, passages)
         require_equal([begun_row], [expected])
         assert begun_row[0].ended and begun_row[0].ids.shape[1] == len(row[0]) + len(written)
+
+
+@pytest.mark.parametrize("entries", [0, 3])
+def test_a_row_that_is_alone_in_a_batch_gets_drafts_and_changes_by_nothing(model, entries):
+    """Another row comes in the middle, during whose steps nothing is drafted, and leaves again."""
+    row = (random_ids(5, 1), [random_ids(7, 10 + number) for number in range(entries)], TOKENS)
+    other = (random_ids(9, 2), [random_ids(4, 20)], 6)
+    expected = [alone(model, *one) for one in (row, other)]
+    written, others = expected[0][0], random_ids(40, 99)
+    for passages in ([written], [others], [written[: TOKENS // 2] + others]):
+        begun_rows, batch = [begun(model, *one) for one in (row, other)], DecodingBatch(model)
+        for begun_row, _ in begun_rows:
+            begun_row.drafts = LookupDrafts(passages)
+        batch.join(begun_rows[0][0])
+        batch.step()
+        batch.join(begun_rows[1][0])
+        while len(batch):
+            batch.step()
+        require_equal(begun_rows, expected)
+
+
+def test_a_row_that_is_alone_in_a_batch_takes_as_few_steps_as_without_a_batch():
+    model, row = make_model("qwen3"), (random_ids(5, 2), [random_ids(7, 10)], TOKENS)
+    written = alone(model, *row)[0]
+    (begun_row, _), batch, steps = begun(model, *row), DecodingBatch(model), 0
+    begun_row.drafts = LookupDrafts([written])
+    batch.join(begun_row)
+    while len(batch):
+        batch.step()
+        steps += 1
+    assert steps == decoded(model, row, [written])[1] == -(-(len(written) - 1) // (1 + DRAFT_TOKENS))
+
+
+@pytest.mark.parametrize("kind", ["qwen3_next", "jamba"])
+def test_nothing_is_drafted_in_a_batch_of_a_decoder_with_recurrent_layers(kind):
+    model = MemoryDecoder(small_decoder(kind), byte_tokenizer(), prefix_ids=[1, 5, 9])
+    row = (random_ids(5, 2), [random_ids(7, 10)], TOKENS)
+    expected, begun_row, batch = alone(model, *row), begun(model, *row), DecodingBatch(model)
+    begun_row[0].drafts = LookupDrafts([expected[0]])
+    batch.join(begun_row[0])
+    while len(batch):
+        batch.step()
+    require_equal([begun_row], [expected])
+
+
+def test_a_row_whose_token_cannot_be_chosen_within_a_draft_ends_with_its_error(model):
+    row = (random_ids(5, 1), [random_ids(7, 10)], TOKENS)
+    written, (begun_row, _), batch = alone(model, *row)[0], begun(model, *row), DecodingBatch(model)
+    begun_row.drafts = LookupDrafts([written])
+
+    def broken(input_ids, scores):
+        if input_ids.shape[1] == 5 + 3:
+            raise RuntimeError("broken")
+        return scores
+
+    begun_row._processors.append(broken)
+    batch.join(begun_row)
+    while len(batch):
+        batch.step()
+    assert begun_row.ended and str(begun_row.error) == "broken"
+    assert begun_row.ids[0, 5:].tolist() == written[:3]
 
 
 def test_an_answer_that_repeats_its_passage_takes_fewer_passes(model):
