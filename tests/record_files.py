@@ -26,3 +26,20 @@ def notes(folder: Path, name: str) -> list[str]:
 
 def texts(documents: list[Document]) -> list[tuple[str, str, str]]:
     return [(one.record, one.title, "\n".join(block.text for block in one.blocks)) for one in documents]
+
+
+def pq_file(path: Path, columns: dict[str, list]) -> Path:
+    """Write a Parquet file, and return its path."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def contradict(parquet: Path) -> None:
+    """Have a file say that its column `at` has no missing values, and count them all the same."""
+    content = parquet.read_bytes()
+    optional, required = b"\x25\x02\x18\x02at", b"\x25\x00\x18\x02at"  # Thrift: repetition, then the name
+    assert content.count(optional) == 1
+    parquet.write_bytes(content.replace(optional, required))

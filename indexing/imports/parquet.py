@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,18 @@ from memgpt_rag.fingerprint import MAX_DIMENSION
 
 _WHAT = "Parquet"
 _MOST_NUMBERS = 2**24  # of the vectors that are in memory at once
+_COUNT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+import pyarrow.parquet as pq
+most = 1
+metadata = pq.read_metadata(sys.argv[3])
+for group in map(metadata.row_group, range(metadata.num_row_groups)):
+    for column in map(group.column, range(group.num_columns)):
+        if column.path_in_schema.split(".")[0] == sys.argv[2] and group.num_rows:
+            most = max(most, -(-column.num_values // group.num_rows))
+print(most)
+"""
 
 
 def read(path: Path, options: StoreOptions) -> Store:
@@ -29,7 +44,7 @@ def read(path: Path, options: StoreOptions) -> Store:
         schema = file.schema_arrow
         require_distinct(schema.names, str(path))
         vector = vector_column(schema, options.vector, str(path))
-        most_rows = _most_rows(file, vector, path)
+        most_rows = _most_rows(vector, path)
     lists = [field.name for field in schema if pa.types.is_nested(field.type) and not pa.types.is_struct(field.type)]
     left_out = [name for name in lists if name != vector]
     columns = [name for name in schema.names if name not in left_out]
@@ -45,18 +60,25 @@ def read(path: Path, options: StoreOptions) -> Store:
     return Store(str(path), path.name, entries, why, tuple(notes))
 
 
-def _most_rows(file: pq.ParquetFile, vector: str | None, path: Path) -> int:
+def _most_rows(vector: str | None, path: Path) -> int:
     """Return how many vectors may be in memory at once. A few bytes of a file can stand for billions of equal numbers."""
-    most = 1
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if column.path_in_schema.split(".")[0] == vector and group.num_rows:
-                most = max(most, -(-column.num_values // group.num_rows))
+    most = 1 if vector is None else _numbers_per_row(vector, path)
     if most > MAX_DIMENSION:
         raise SourceError(
             f"{path}: the column {vector!r} holds {most:,} numbers a row, and a vector has at most {MAX_DIMENSION:,}; name another "
             "--vector-field."
         )
     return max(1, _MOST_NUMBERS // most)
+
+
+def _numbers_per_row(vector: str, path: Path) -> int:
+    """Return how many numbers a row has on average in the group of rows that has most.
+
+    Asked in a process of its own, which pyarrow ends where the description of a column contradicts the schema.
+    """
+    command = [sys.executable, "-I", "-c", _COUNT, json.dumps([entry for entry in sys.path if entry]), vector, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and our own code
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].strip()
+        raise pa.ArrowInvalid(f"the size of its column {vector!r} is not known ({reason})")
+    return int(done.stdout)

@@ -20,6 +20,7 @@ from commands import refused, run
 from hashing import HashEncoder
 from imported import bring, options, require_same
 from peer_stores import KEPT, SMALL, make_entries, parquet, table
+from record_files import contradict, pq_file
 
 from indexing.engines.local import LocalEngine
 from indexing.imports.open_store import open_store
@@ -242,6 +243,15 @@ def test_a_few_bytes_that_stand_for_many_numbers_are_refused(tmp_path):
     assert (tmp_path / "s.parquet").stat().st_size < 12_000_000 / 1000
     with pytest.raises(
         SourceError, match="the column 'vector' holds 3,000,000 numbers a row, and a vector has at most 65,536"
+    ):
+        open_store("parquet", tmp_path / "s.parquet")
+
+
+def test_a_description_of_a_column_that_contradicts_the_schema_does_not_end_the_import(tmp_path):
+    rows = {"id": ["a"], "text": ["x"], "at": [1], "vector": [[0.5, 0.5]]}
+    contradict(pq_file(tmp_path / "s.parquet", rows))
+    with pytest.raises(
+        SourceError, match=r"s.parquet cannot be read as Parquet: the size of its column 'vector' is not known \("
     ):
         open_store("parquet", tmp_path / "s.parquet")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from record_files import items, texts
+from record_files import contradict, items, pq_file, texts
 
 from indexing.job_log import Reject
 from indexing.sources.formats import read_path
 from indexing.sources.read_options import ReadOptions
+from indexing.sources.readers.records.parquet import batch_rows
 from memgpt_rag.errors import SourceError
 
 
@@ -20,6 +22,26 @@ def test_two_columns_of_parquet_with_one_name_are_an_error(tmp_path):
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(SourceError, match=r"^a.parquet: several columns are called 'text'; rename them"):
         items(tmp_path / "a.parquet")
+
+
+def test_a_description_of_a_column_that_contradicts_the_schema_is_a_sentence(tmp_path):
+    """pyarrow ends the process that asks for the sizes of such a column (found by fuzzing, 11004160)."""
+    contradict(pq_file(tmp_path / "a.parquet", {"text": ["Open."], "at": [1]}))
+    with pytest.raises(
+        SourceError, match=r"^a.parquet cannot be read as Parquet: Definition level histogram size mismatch"
+    ):
+        items(tmp_path / "a.parquet", metadata={"at": "integer"})
+
+
+def test_rows_of_a_file_that_does_not_tell_their_size_are_few_at_once():
+    group = SimpleNamespace(num_rows=5000, total_byte_size=0)
+    metadata = SimpleNamespace(num_row_groups=1, row_group=lambda number: group)
+    file = SimpleNamespace(schema_arrow=pa.schema([("text", pa.string())]), metadata=metadata)
+    assert batch_rows(file, ["text"]) == 16
+    group.total_byte_size = 5000 * 2**17
+    assert batch_rows(file, ["text"]) == 2**24 // 2**17
+    group.total_byte_size = 5000 * 2**30
+    assert batch_rows(file, ["text"]) == 1
 
 
 def test_columns_that_are_not_needed_are_not_converted(tmp_path):

@@ -19,6 +19,7 @@ from indexing.sources.readers.records.records import (
 from memgpt_rag.errors import SourceError
 
 _BATCH_BYTES, _MOST_ROWS = 2**24, 1024  # of the rows that are in memory at once
+_UNKNOWN_ROWS = 16  # as many, where their size is not known
 
 
 def read(path: Path, name: str, options: ReadOptions) -> Iterator[Document | Note]:
@@ -86,20 +87,18 @@ def _is_nested(type: Any) -> bool:
 
 
 def batch_rows(file: Any, columns: list[str]) -> int:
-    """Return how many rows fit into a batch, by the size of the largest group of rows."""
+    """Return how many rows fit into a batch, by the size of the largest group of rows.
+
+    The sizes of single columns are not asked for: where their description contradicts the schema, pyarrow ends the process.
+    """
     metadata = file.metadata
     rows = _MOST_ROWS
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunks = [group.column(column) for column in range(group.num_columns)]
-        size = sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema in columns or chunk.path_in_schema.split(".")[0] in columns
-        )
-        rows = min(rows, group.num_rows * _BATCH_BYTES // max(size, 1))
+        size = group.total_byte_size  # of all columns; not above 0 where the file does not say
+        rows = min(rows, group.num_rows * _BATCH_BYTES // size if size > 0 else _UNKNOWN_ROWS)
     nested = any(_is_nested(file.schema_arrow.field(column).type) for column in columns)
-    return int(max(1, min(rows, 16) if nested else rows))  # the values of lists may repeat, too
+    return int(max(1, min(rows, _UNKNOWN_ROWS) if nested else rows))  # the values of lists may repeat, too
 
 
 def record(batch: Any, row: int, where: str) -> dict[str, Any]:
