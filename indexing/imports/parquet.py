@@ -76,7 +76,15 @@ def _numbers_per_row(vector: str, path: Path) -> int:
 
     Asked in a process of its own, which pyarrow ends where the description of a column contradicts the schema.
     """
-    command = [sys.executable, "-I", "-c", _COUNT, json.dumps([entry for entry in sys.path if entry]), vector, str(path)]
+    command = [
+        sys.executable,
+        "-I",
+        "-c",
+        _COUNT,
+        json.dumps([entry for entry in sys.path if entry]),
+        vector,
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and our own code
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].strip()
