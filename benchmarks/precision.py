@@ -32,7 +32,7 @@ from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import EntryStates, MemoryDecoder, int8_weights
 from memgpt_rag.model.stored import from_array, states_fingerprint, to_array
 from memgpt_rag.rag import RAG
-from memgpt_rag.state_codes import encode, rounding_center
+from memgpt_rag.state_codes import encode, stored_rounding
 from memgpt_rag.training.answer_likelihood import Example, answer_logits, token_losses
 
 Figures = tuple[float, list[int]]
@@ -65,11 +65,11 @@ def main() -> None:
         def measure(mode: str, stored_in: StatesType | None) -> None:
             model.entry_states = exact_states  # type: ignore[method-assign]
             if stored_in is not None:
-                center = rounding_center(states_fingerprint(model, dtype=stored_in))
+                rounding = stored_rounding(states_fingerprint(model, dtype=stored_in))
 
                 def rounded(entries: Sequence[Sequence[int]]) -> list[EntryStates]:
-                    stored = [encode(to_array(states, model), stored_in, center) for states in exact_states(entries)]
-                    return [from_array(*codes, model, center=center) for codes in stored]
+                    stored = [encode(to_array(states, model), stored_in, rounding) for states in exact_states(entries)]
+                    return [from_array(*codes, model, rounding=rounding) for codes in stored]
 
                 model.entry_states = rounded  # type: ignore[method-assign]
             by_mode[mode] = [figures(rag, example) for example in tqdm(examples, desc=mode, disable=None)]

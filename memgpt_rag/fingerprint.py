@@ -37,7 +37,7 @@ MAX_DIMENSION = 2**16
 _MAX_SPARSE_DIMENSION = 2**24
 _MAX_LAYERS = 2**12
 # Fields of states that a manifest leaves out where they are empty, as it was before there were such.
-_MAY_BE_EMPTY = ("delimiters", "center")
+_MAY_BE_EMPTY = ("delimiters", "center", "spread")
 # Of encoders that were measured, those with unit vectors have .1 to .6.
 _LEAST_SCALE, _MOST_SCALE = 1e-4, 1e6
 _ASK_AGAIN = "Ask with the encoder that embedded it, or build the memory again."
@@ -218,8 +218,10 @@ class StatesFingerprint:
         probe_ids: the probe passage in tokens.
         probe: base64 of little-endian float16: keys and values of the probe's last token in the last of the layers.
         delimiters: digest of the trained vectors behind the prefix and every entry; empty without such.
-        center: base64 of little-endian float16: what is subtracted from states before they are rounded, the mean of the probe's
+        center: base64 of little-endian float16: what is subtracted from states before they are rounded, the mean of some passages'
             states in all layers; empty for nothing.
+        spread: base64 of little-endian float16: the standard deviation of each number of these passages' keys; empty where states are
+            rounded without it.
     """
 
     model: str
@@ -232,6 +234,7 @@ class StatesFingerprint:
     probe: str
     delimiters: str = ""
     center: str = ""
+    spread: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a manifest holds them; what is empty is left out, as earlier releases did."""
@@ -253,6 +256,7 @@ class StatesFingerprint:
                 *([] if 0 < len(fields["layers"]) == len(set(fields["layers"])) <= _MAX_LAYERS else ["layers"]),
                 *([] if _is_probe(fields["probe"]) else ["probe"]),
                 *([] if not fields["center"] or _is_probe(fields["center"], _state_size(fields)) else ["center"]),
+                *([] if not fields["spread"] or _is_spread(fields) else ["spread"]),
             ]
         if wrong:
             raise MemoryFormatError(
@@ -302,6 +306,13 @@ class StatesFingerprint:
 
 def _state_size(fields: dict[str, Any]) -> int:
     return len(fields["layers"]) * 2 * int(fields["kv_heads"]) * int(fields["head_dim"])
+
+
+def _is_spread(fields: dict[str, Any]) -> bool:
+    """Whether the spread is one of keys that a mean was subtracted from."""
+    if fields["dtype"] != "int4" or not fields["center"] or not _is_probe(fields["spread"], _state_size(fields) // 2):
+        return False
+    return bool((np.frombuffer(base64.b64decode(fields["spread"]), dtype="<f2") >= 0).all())
 
 
 def _listed(layers: tuple[int, ...]) -> str:

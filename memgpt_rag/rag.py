@@ -68,7 +68,7 @@ class RAG:
         self._confidence: dict[str, ConfidenceModel] = {}
         states: StatesSource = ComputedStates(model, prompt)
         if stored_states and (stored := memory.manifest.states) is not None:
-            stored.require_match(states_fingerprint(model, dtype=stored.dtype, probe_layer=stored.layers[-1]))
+            stored.require_match(states_fingerprint(model, probe_layer=stored.layers[-1]))
             states = MemoryStates(model, prompt, memory)
         elif states_folder is not None:
             states = CachedStates(model, prompt, StateCache(states_folder, states_fingerprint(model)))

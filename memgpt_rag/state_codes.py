@@ -1,18 +1,24 @@
 """Codes of states: how the keys and values of tokens are rounded to be stored, and what the codes stand for.
 
-`int8` and `int4` keep one scale per token and head. Rounding to 4 bits costs vectors with outliers most, and keys of real models
-have some, which are nearly the same for all tokens. So in `int4` the mean of a probe passage's states is subtracted first, and the
-rest rotated by a Hadamard matrix, after which no number stands out (QuaRot, Ashkboos et al. 2024, §4). The rotation is its own
-inverse. numpy has no bf16; such codes are uint16.
+`int8` and `int4` keep one scale per token and head. In `int4`, the mean of a few passages' states is subtracted first, which is most of
+what is large in them. Then values are rotated by a Hadamard matrix, after which no number stands out (QuaRot, Ashkboos et al. 2024,
+§4), and rounded to 16 levels. Numbers of keys differ in their spread by the same factors for all tokens, so that each is counted in
+its own spread, and bits go where they save most ("reverse water-filling", Cover and Thomas 2006, §10.3.3): 8 to the widest numbers of a
+key, 2 to twice as many of the narrowest, 4 to the others. Levels lose least for numbers that are normally distributed (Max 1960, table I).
+
+Earlier releases rotated keys, too, and rounded both to 15 equal steps; such states stay readable. numpy has no bf16; such codes are
+uint16.
 """
 
 from __future__ import annotations
 
 import base64
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int8, Shaped, UInt8
+from jaxtyping import Float, Int, Int8, Shaped, UInt8
 
 from memgpt_rag.choices import StatesType
 from memgpt_rag.fingerprint import StatesFingerprint
@@ -22,31 +28,103 @@ _REACHES = (1.0, 0.9, 0.8, 0.7, 0.6)
 _CODE_TYPES: dict[StatesType, str] = {"int4": "<u1", "int8": "<i1", "fp16": "<f2", "bf16": "<u2", "fp32": "<f4"}
 SCALED: tuple[StatesType, ...] = ("int4", "int8")
 
+
+def _both_signs(*positive: float) -> Float[np.ndarray, " levels"]:
+    return np.array([*(-level for level in reversed(positive)), *positive], np.float32)
+
+
+# Levels of 2 and of 4 bits, and those of 8: equal steps, since a number may lie far outside of its usual spread.
+_LEVELS = {
+    2: _both_signs(0.4528, 1.510),
+    4: _both_signs(0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733),
+    8: (np.arange(256, dtype=np.float32) - 127.5) * np.float32(6 / 127),
+}
+# Mean squared error of a normally distributed number of variance 1.
+_ERROR = {2: 0.1175, 4: 0.0095, 8: 0.0002}
+
 Codes = tuple[Shaped[np.ndarray, "*heads code_dim"], Float[np.ndarray, "*heads"] | None]
 
 
 def code_type(dtype: StatesType, head_dim: int) -> tuple[np.dtype, int]:
-    """Return the type of codes, and how many of them a vector of `head_dim` numbers has; in int4, one holds two numbers, and `head_dim` is even."""
+    """Return the type of codes, and how many of them a vector of `head_dim` numbers has; in int4, half as many, and `head_dim` is even."""
     return np.dtype(_CODE_TYPES[dtype]), head_dim // 2 if dtype == "int4" else head_dim
 
 
-def rounding_center(fingerprint: StatesFingerprint) -> Float[np.ndarray, "layers 2 kv_heads head_dim"] | None:
-    """Return what is subtracted from states of this fingerprint before they are rounded; None for nothing."""
+class KeyWidths(NamedTuple):
+    """Bits of the numbers of one head's keys.
+
+    Attributes:
+        order: the numbers by their spread, widest first.
+        places: where each number stands in this order.
+        widest: how many of them have 8 bits; twice as many, at the end, have 2.
+    """
+
+    order: Int[np.ndarray, " head_dim"]
+    places: Int[np.ndarray, " head_dim"]
+    widest: int
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What is known of states before they are rounded.
+
+    Attributes:
+        center: what is subtracted first.
+        spread: of each number of keys, its standard deviation; None for states of earlier releases.
+    """
+
+    center: Float[np.ndarray, "layers 2 kv_heads head_dim"]
+    spread: Float[np.ndarray, "layers kv_heads head_dim"] | None = None
+
+    @cached_property
+    def widths(self) -> dict[tuple[int, int], KeyWidths]:
+        """Return the bits of keys by layer and head."""
+        assert self.spread is not None, "states of earlier releases have 4 bits a number"
+        return {place: key_widths(self.spread[place]) for place in np.ndindex(*self.spread.shape[:2])}
+
+    @cached_property
+    def units(self) -> Float[np.ndarray, "layers kv_heads head_dim"]:
+        """Return what numbers of keys are counted in: their spread, or little where that is next to nothing."""
+        assert self.spread is not None, "keys of earlier releases are counted as they are"
+        least = self.spread.max(axis=-1, keepdims=True) / 1000
+        units: np.ndarray = np.maximum(self.spread, np.where(least > 0, least, 1)).astype(np.float32)
+        return units
+
+
+def key_widths(spread: Float[np.ndarray, " head_dim"]) -> KeyWidths:
+    """Return the bits that lose least; 4 a number on average. The same numbers give the same bits on any machine."""
+    order = np.argsort(-spread, kind="stable")
+    variance = np.square(spread[order].astype(np.float64))
+    count = len(spread) // 6 * 2  # even, so that codes fill whole bytes
+    saved = variance[:count].reshape(-1, 2) * (_ERROR[4] - _ERROR[8])
+    lost = variance[::-1][: 2 * count].reshape(-1, 4) * (_ERROR[2] - _ERROR[4])
+    gained = saved.sum(axis=1) > lost.sum(axis=1)
+    return KeyWidths(order, np.argsort(order), 2 * int(gained.sum()))
+
+
+def stored_rounding(fingerprint: StatesFingerprint) -> Rounding | None:
+    """Return how states of this fingerprint are rounded beyond their type; None for as they are."""
     if not fingerprint.center:
         return None
-    numbers = np.frombuffer(base64.b64decode(fingerprint.center), dtype="<f2").astype(np.float32)
-    return numbers.reshape(len(fingerprint.layers), 2, fingerprint.kv_heads, fingerprint.head_dim)
+    shape = len(fingerprint.layers), 2, fingerprint.kv_heads, fingerprint.head_dim
+    center = _numbers(fingerprint.center).reshape(shape)
+    return Rounding(center, _numbers(fingerprint.spread).reshape(center[:, 0].shape) if fingerprint.spread else None)
+
+
+def _numbers(text: str) -> Float[np.ndarray, " numbers"]:
+    return np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
 
 
 def encode(
     states: Float[np.ndarray, "*heads head_dim"],
     dtype: StatesType,
-    center: Float[np.ndarray, "layers 2 kv_heads head_dim"] | None = None,
+    rounding: Rounding | None = None,
 ) -> Codes:
     """Encode states into codes and, for int8 and int4, a scale for each head.
 
     Args:
-        center: is subtracted first; None for nothing.
+        states: where `rounding` knows the spread of keys, of shape [tokens, layers, 2, kv_heads, head_dim].
+        rounding: what is known of them; None for nothing.
 
     Raises:
         ValueError: the states are not finite.
@@ -54,12 +132,14 @@ def encode(
     states = np.ascontiguousarray(states, dtype=np.float32)
     if not np.isfinite(states).all():
         raise ValueError("The states of an entry hold NaN or infinity; the language model failed on it.")
-    if center is not None:
-        states = states - center
+    if rounding is not None:
+        states = states - rounding.center
     if dtype == "int8":
         # Rounded up to the next fp16 number, so that the largest magnitude never needs the code 128.
         scales = np.nextafter((np.abs(states).max(axis=-1) / 127).astype(np.float16), np.float16(np.inf))
         return np.rint(states / scales[..., None].astype(np.float32)).astype(np.int8), scales
+    if dtype == "int4" and rounding is not None and rounding.spread is not None:
+        return _encode_levels(states, rounding)
     if dtype == "int4":
         codes, scales = _four_bits(_rotated(states))
         return _packed(codes), scales
@@ -73,18 +153,16 @@ def encode(
 def decode(
     codes: Shaped[np.ndarray, "*heads code_dim"],
     scales: Float[np.ndarray, "*heads"] | None,
-    center: Float[np.ndarray, "layers 2 kv_heads head_dim"] | None = None,
+    rounding: Rounding | None = None,
 ) -> Float[np.ndarray, "*heads head_dim"]:
-    """Decode codes and scales, encoded with the same center, into states in fp32."""
-    if codes.dtype == np.uint16:
-        states = (codes.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    """Decode codes and scales, encoded with the same `rounding`, into states in fp32."""
+    if codes.dtype == np.uint8 and scales is not None:
+        states = _decode_four_bits(codes, scales, rounding)
     else:
-        states = (_unpacked(codes) if codes.dtype == np.uint8 else codes).astype(np.float32)
-    if scales is not None:
-        states = states * scales[..., None].astype(np.float32)
-    if codes.dtype == np.uint8:
-        states = _rotated(states)
-    return states if center is None else states + center
+        is_bf16 = codes.dtype == np.uint16
+        states = (codes.astype(np.uint32) << np.uint32(16)).view(np.float32) if is_bf16 else codes.astype(np.float32)
+        states = states if scales is None else states * scales[..., None].astype(np.float32)
+    return states if rounding is None else states + rounding.center
 
 
 def are_finite(codes: Shaped[np.ndarray, "*heads code_dim"], scales: Float[np.ndarray, "*heads"] | None) -> bool:
@@ -112,14 +190,89 @@ def _four_bits(
     return codes, scales
 
 
+def _decode_four_bits(
+    codes: UInt8[np.ndarray, "*heads code_dim"], scales: Float[np.ndarray, "*heads"], rounding: Rounding | None
+) -> Float[np.ndarray, "*heads head_dim"]:
+    scales = scales[..., None].astype(np.float32)
+    if rounding is None or rounding.spread is None:
+        return _rotated(_unpacked(codes) * scales)
+    values = _rotated(_levels(codes[:, :, 1], 4) * scales[:, :, 1])
+    keys = np.empty_like(values)
+    for (layer, head), widths in rounding.widths.items():
+        own = codes[:, layer, 0, head]
+        ends = widths.widest, own.shape[-1] - widths.widest // 2
+        parts = (own[:, : ends[0]], 8), (own[:, ends[0] : ends[1]], 4), (own[:, ends[1] :], 2)
+        levels = np.concatenate([_levels(part, bits) for part, bits in parts], axis=-1)
+        keys[:, layer, head] = np.take(levels, widths.places, axis=1)
+    return np.stack([keys * (rounding.units * scales[:, :, 0]), values], axis=2)
+
+
+def _encode_levels(states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"], rounding: Rounding) -> Codes:
+    keys, values = states[:, :, 0] / rounding.units, _rotated(np.ascontiguousarray(states[:, :, 1]))
+    key_rms, value_rms = (
+        np.sqrt(np.square(one).mean(axis=-1, keepdims=True)) + np.float32(1e-9) for one in (keys, values)
+    )
+    codes = np.empty((*states.shape[:-1], states.shape[-1] // 2), np.uint8)
+    value_codes = _nearest(values / value_rms, 4)
+    codes[:, :, 1] = _joined(value_codes, 2)
+    rounded = np.empty_like(keys)
+    for (layer, head), widths in rounding.widths.items():
+        own = (keys[:, layer, head] / key_rms[:, layer, head])[:, widths.order]
+        ends = widths.widest, len(widths.order) - 2 * widths.widest
+        parts = _nearest(own[:, : ends[0]], 8), _nearest(own[:, ends[0] : ends[1]], 4), _nearest(own[:, ends[1] :], 2)
+        codes[:, layer, 0, head] = np.concatenate([parts[0], _joined(parts[1], 2), _joined(parts[2], 4)], axis=-1)
+        levels = [_LEVELS[bits][part] for bits, part in zip((8, 4, 2), parts, strict=True)]
+        rounded[:, layer, head, widths.order] = np.concatenate(levels, axis=-1)
+    scales = _best_scales(keys, rounded, np.square(rounding.units)), _best_scales(values, _LEVELS[4][value_codes])
+    return codes, np.stack(scales, axis=2)
+
+
+def _best_scales(
+    numbers: Float[np.ndarray, "*heads head_dim"],
+    levels: Float[np.ndarray, "*heads head_dim"],
+    weights: float | Float[np.ndarray, "*heads head_dim"] = 1.0,
+) -> Float[np.ndarray, "*heads"]:
+    """Return the scale of each vector's levels that loses least, by the squared error of each number times its weight."""
+    product, square = (levels * one * weights for one in (numbers, levels))
+    best = product.sum(axis=-1) / np.maximum(square.sum(axis=-1), np.float32(1e-30))
+    scales: np.ndarray = np.minimum(best, np.finfo(np.float16).max).astype(np.float16)
+    return scales
+
+
+def _nearest(numbers: Float[np.ndarray, "*heads n"], bits: int) -> UInt8[np.ndarray, "*heads n"]:
+    levels = _LEVELS[bits]
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, numbers).astype(np.uint8)
+
+
+def _joined(codes: UInt8[np.ndarray, "*heads n"], parts: int) -> UInt8[np.ndarray, "*heads bytes"]:
+    """Put so many codes into a byte: those of the first part of a vector into the lowest bits."""
+    joined = np.zeros((*codes.shape[:-1], codes.shape[-1] // parts), np.uint8)
+    for number, part in enumerate(np.split(codes, parts, axis=-1)):
+        joined |= part << np.uint8(number * 8 // parts)
+    return joined
+
+
+@cache
+def _byte_levels(bits: int) -> list[Float[np.ndarray, " 256"]]:
+    """Return what each byte stands for in each of its parts, lowest bits first."""
+    every = np.arange(256)
+    return [_LEVELS[bits][every >> shift & (2**bits - 1)] for shift in range(0, 8, bits)]
+
+
+def _levels(codes: UInt8[np.ndarray, "*heads bytes"], bits: int) -> Float[np.ndarray, "*heads n"]:
+    return np.concatenate([table[codes] for table in _byte_levels(bits)], axis=-1)
+
+
+def _nibbles(codes: UInt8[np.ndarray, "*heads bytes"]) -> UInt8[np.ndarray, "*heads n"]:
+    return np.concatenate([codes & np.uint8(15), codes >> np.uint8(4)], axis=-1)
+
+
 def _packed(codes: Int8[np.ndarray, "*heads head_dim"]) -> UInt8[np.ndarray, "*heads half_dim"]:
-    """Put two codes into a byte: those of the first half of a vector into the low bits."""
-    low, high = np.split((codes + np.int8(8)).astype(np.uint8), 2, axis=-1)
-    return low | (high << np.uint8(4))
+    return _joined((codes + np.int8(8)).astype(np.uint8), 2)
 
 
 def _unpacked(codes: UInt8[np.ndarray, "*heads half_dim"]) -> Int8[np.ndarray, "*heads head_dim"]:
-    return np.concatenate([codes & np.uint8(15), codes >> np.uint8(4)], axis=-1).astype(np.int8) - np.int8(8)
+    return _nibbles(codes).astype(np.int8) - np.int8(8)
 
 
 def _rotated(vectors: Float[np.ndarray, "*heads head_dim"]) -> Float[np.ndarray, "*heads head_dim"]:

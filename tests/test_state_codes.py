@@ -12,7 +12,7 @@ from scipy.linalg import hadamard
 from memgpt_rag.choices import STATES_TYPES
 from memgpt_rag.errors import MemoryFormatError
 from memgpt_rag.fingerprint import StatesFingerprint, encode_probe
-from memgpt_rag.state_codes import _rotated, decode, encode, rounding_center
+from memgpt_rag.state_codes import _LEVELS, Rounding, _rotated, decode, encode, key_widths, stored_rounding
 
 
 def vectors(rng, *shape: int) -> np.ndarray:
@@ -62,7 +62,8 @@ def test_what_is_subtracted_first_is_added_again(rng, dtype):
     center = states.mean(axis=0)
 
     def loss(center: np.ndarray | None) -> float:
-        return float(np.square(decode(*encode(states, dtype, center), center) - states).mean())
+        rounding = None if center is None else Rounding(center)
+        return float(np.square(decode(*encode(states, dtype, rounding), rounding) - states).mean())
 
     assert loss(center) <= {"int8": 1e-3, "int4": 0.02, "fp16": 1e-6, "bf16": 1e-4, "fp32": 1e-9}[dtype]
     if dtype not in ("fp16", "fp32"):
@@ -76,11 +77,112 @@ def test_the_largest_magnitude_never_overflows(rng, dtype):
     assert (error <= np.linalg.norm(some, axis=-1) / 4).all()
 
 
+def spread_states(rng, tokens=300, layers=2, heads=2, dim=32) -> tuple[np.ndarray, Rounding]:
+    """States whose keys differ in spread by orders of magnitude, in every head otherwise, as those of real models do."""
+    spread = np.exp(1.5 * rng.normal(size=(layers, heads, dim))).astype(np.float16).astype(np.float32)
+    states = rng.normal(size=(tokens, layers, 2, heads, dim)).astype(np.float32)
+    states[:, :, 0] *= spread
+    center = 10 * rng.normal(size=states.shape[1:]).astype(np.float32)
+    return states + center, Rounding(center, spread)
+
+
+def test_keys_lose_a_third_of_what_they_lose_without_their_spread(rng):
+    states, rounding = spread_states(rng)
+
+    def losses(rounding: Rounding) -> np.ndarray:
+        return np.square(decode(*encode(states, "int4", rounding), rounding) - states).mean(axis=(0, 1, 3, 4))
+
+    (keys, values), (plain_keys, plain_values) = losses(rounding), losses(Rounding(rounding.center))
+    assert keys < plain_keys / 3
+    assert values < plain_values
+
+
+def test_codes_of_keys_stand_for_what_each_of_their_bits_says(rng):
+    """Read bit by bit, number by number."""
+    states, rounding = spread_states(rng, tokens=5)
+    codes, scales = encode(states, "int4", rounding)
+    assert codes.shape == (5, 2, 2, 2, 16) and codes.dtype == np.uint8 and scales.dtype == np.float16
+    decoded = decode(codes, scales, rounding)
+    widths = {2: 0, 4: 0, 8: 0}
+    for token, layer, head in np.ndindex(5, 2, 2):
+        order, _, widest = rounding.widths[layer, head]
+        data = int.from_bytes(codes[token, layer, 0, head].tobytes(), "little")
+        runs = [(8, widest), (4, 32 - 3 * widest), (2, 2 * widest)]
+        start, number = 0, 0
+        for bits, count in runs:
+            parts = 8 // bits
+            for place in range(count):
+                byte, part = place % max(count // parts, 1), place // max(count // parts, 1)
+                level = _LEVELS[bits][data >> start + 8 * byte + bits * part & 2**bits - 1]
+                at = layer, 0, head, order[number]
+                unit = rounding.spread[layer, head, order[number]] * float(scales[token, layer, 0, head])
+                assert decoded[token][at] == pytest.approx(level * unit + rounding.center[at], rel=1e-4, abs=1e-4)
+                widths[bits] += 1
+                number += 1
+            start += bits * count
+        assert number == 32 and start == 4 * 32
+    assert min(widths.values()) > 0
+
+
+def test_bits_of_keys_lose_least(rng):
+    """Against every way to give 8 bits to some, and 2 to twice as many."""
+    error = {2: 0.1175, 4: 0.0095, 8: 0.0002}
+    for spread in np.exp(rng.normal(size=(40, 24)) * rng.uniform(0.1, 3, size=(40, 1))):
+        variance = np.sort(np.square(spread))[::-1]
+
+        def loss(widest: int, variance: np.ndarray = variance) -> float:
+            bits = np.repeat([8, 4, 2], [widest, 24 - 3 * widest, 2 * widest])
+            return float(sum(one * error[int(width)] for one, width in zip(variance, bits, strict=True)))
+
+        order, places, widest = key_widths(spread)
+        assert loss(widest) <= min(loss(count) for count in range(0, 9, 2)) * (1 + 1e-9)
+        np.testing.assert_array_equal(spread[order], np.sort(spread)[::-1])
+        np.testing.assert_array_equal(spread[order][places], spread)
+
+
+def test_numbers_that_never_differ_and_keys_of_zeros_keep_what_is_subtracted(rng):
+    states, rounding = spread_states(rng, tokens=4)
+    spread = rounding.spread.copy()
+    spread[0, 0], spread[1, :, 3:9] = 0, 0
+    states[:, 0, 0, 0], states[:, 1, 0, :, 3:9] = rounding.center[0, 0, 0], rounding.center[1, 0, :, 3:9]
+    rounding = Rounding(rounding.center, spread)
+    decoded = decode(*encode(states, "int4", rounding), rounding)
+    np.testing.assert_allclose(decoded[:, 0, 0, 0], states[:, 0, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(decoded[:, 1, 0, :, 3:9], states[:, 1, 0, :, 3:9], atol=0.5)
+
+
+def test_a_fingerprint_keeps_the_spread_of_keys_and_refuses_what_is_none(rng):
+    center, spread = (rng.normal(size=(2, *size, 1, 4)).astype(np.float16) for size in ((2,), ()))
+    kept = StatesFingerprint(
+        "tiny",
+        (0, 3),
+        1,
+        4,
+        "int4",
+        (1,),
+        (5, 6),
+        "ADwAPA==",
+        center=encode_probe(center),
+        spread=encode_probe(abs(spread)),
+    )
+    read = StatesFingerprint.from_json(json.loads(json.dumps(kept.to_json())))
+    np.testing.assert_array_equal(stored_rounding(read).spread, abs(spread))
+    for wrong in (
+        {"spread": encode_probe(spread)},  # below 0
+        {"spread": encode_probe(abs(spread)[:1])},
+        {"dtype": "int8"},
+        {"center": ""},
+    ):
+        with pytest.raises(MemoryFormatError, match="states have missing, unknown or impossible fields: spread"):
+            StatesFingerprint.from_json(json.loads(json.dumps(replace(kept, **wrong).to_json())))
+
+
 def test_a_fingerprint_keeps_what_is_subtracted_and_one_of_another_size_is_refused(rng):
     center = rng.normal(size=(2, 2, 1, 4)).astype(np.float16)
     kept = StatesFingerprint("tiny", (0, 3), 1, 4, "int4", (1,), (5, 6), "ADwAPA==", center=encode_probe(center))
     read = StatesFingerprint.from_json(json.loads(json.dumps(kept.to_json())))
-    np.testing.assert_array_equal(rounding_center(read), center)
-    assert rounding_center(replace(kept, center="")) is None
+    np.testing.assert_array_equal(stored_rounding(read).center, center)
+    assert stored_rounding(read).spread is None  # as earlier releases wrote it
+    assert stored_rounding(replace(kept, center="")) is None
     with pytest.raises(MemoryFormatError, match="states have missing, unknown or impossible fields: center"):
         StatesFingerprint.from_json(json.loads(json.dumps(replace(kept, layers=(0,)).to_json())))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model.stored import to_array
-from memgpt_rag.state_codes import Codes, encode, rounding_center
+from memgpt_rag.state_codes import Codes, encode, stored_rounding
 
 if TYPE_CHECKING:
     from memgpt_rag.fingerprint import StatesFingerprint
@@ -22,7 +22,7 @@ def encoded_states(
     model: MemoryDecoder, fingerprint: StatesFingerprint, blocks: Iterable[list[TokenIds]]
 ) -> Iterator[Codes]:
     """Yield the states of the entries in each block, as they are stored under a fingerprint; a block is computed together."""
-    dtype, center = StatesShape.of(fingerprint).dtype, rounding_center(fingerprint)
+    dtype, rounding = StatesShape.of(fingerprint).dtype, stored_rounding(fingerprint)
     for block in blocks:
         for states in model.entry_states(block):
-            yield encode(to_array(states, model), dtype, center)
+            yield encode(to_array(states, model), dtype, rounding)

@@ -74,13 +74,18 @@ class MemoryStates:
     def _computed(self, entries: Sequence[Retrieved]) -> dict[int, EntryStates]:
         from memgpt_rag.memory.storage.states import StatesShape
         from memgpt_rag.model.stored import from_array, to_array
-        from memgpt_rag.state_codes import encode, rounding_center
+        from memgpt_rag.state_codes import encode, stored_rounding
 
-        model, dtype, center = self._model, StatesShape.of(self._fingerprint).dtype, rounding_center(self._fingerprint)
+        model, dtype, rounding = (
+            self._model,
+            StatesShape.of(self._fingerprint).dtype,
+            stored_rounding(self._fingerprint),
+        )
         states = model.entry_states([self._prompt.entry_ids(entry.passage) for entry in entries])
-        rounded = [encode(to_array(entry_states, model), dtype, center) for entry_states in states]
+        rounded = [encode(to_array(entry_states, model), dtype, rounding) for entry_states in states]
         return {
-            entry.row: from_array(*codes, model, center=center) for entry, codes in zip(entries, rounded, strict=True)
+            entry.row: from_array(*codes, model, rounding=rounding)
+            for entry, codes in zip(entries, rounded, strict=True)
         }
 
 

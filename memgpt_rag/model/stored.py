@@ -17,7 +17,21 @@ from memgpt_rag.model.attention import MemoryValues
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.states import EntryStates, StateShapes
 from memgpt_rag.model.whole_cache import StateKey
-from memgpt_rag.state_codes import decode, rounding_center
+from memgpt_rag.state_codes import Rounding, decode, stored_rounding
+
+# From which the mean and the spread of states are taken: text of several kinds in two languages.
+_PASSAGES = (
+    "The old harbour lies where the river meets the sea. Since 1874 a ferry has crossed it every twenty minutes, and fishing boats land "
+    "their catch on the northern quay before dawn. Visitors reach the lighthouse on foot; the climb has 214 steps and takes a quarter "
+    "of an hour. On clear days one sees the islands, about 38 km to the west.",
+    'To reset the pump, hold the button for five seconds, then turn the valve to "closed":\n1. Switch off the power.\n2. Run `pumpctl '
+    "--reset /dev/p20`.\n3. Wait until the light is green.\nIf the error E-17 appears again, replace the filter (part no. 55-0312) and call "
+    "the service.",
+    "河流在旧港口入海。自1874年以来，渡轮每二十分钟横渡一次，渔船在黎明前把渔获卸在北码头。游客步行前往灯塔，共有214级台阶，大约需要一刻钟。天气晴朗时，"
+    "可以望见西边约38公里外的岛屿。博物馆由市政府于二〇〇五年建立，门票三十元。",
+    "Dr. Elena Ruiz, who led the study at the University of Graz, measured how quickly cells repair their DNA after radiation. Of 1,206 "
+    "patients, 43% recovered within a month; the others needed a second treatment, which the authors attribute to a mutation of one gene.",
+)
 
 
 class Stored(Protocol):
@@ -45,6 +59,7 @@ def states_fingerprint(
         )
     shapes, layer = model.state_shapes, model.layers[-1] if probe_layer is None else probe_layer
     probe_ids = tuple(model.tokenizer(PROBE_PASSAGE, add_special_tokens=False)["input_ids"])
+    center, spread = _center_and_spread(model) if dtype == "int4" else ("", "")
     return StatesFingerprint(
         model=model.name,
         layers=model.layers,
@@ -55,7 +70,8 @@ def states_fingerprint(
         probe_ids=probe_ids,
         probe=encode_probe(_probe(model, probe_ids, min(layer, max(model.windows))).float().cpu().numpy()),
         delimiters="" if model.delimiters is None else model.delimiters.digest(),
-        center=encode_probe(_mean_states(model, probe_ids)) if dtype == "int4" else "",
+        center=center,
+        spread=spread,
     )
 
 
@@ -70,10 +86,11 @@ def _probe(model: MemoryDecoder, token_ids: tuple[int, ...], layer: int) -> Floa
     return state[:: -(-len(state) // len(last))]
 
 
-def _mean_states(model: MemoryDecoder, token_ids: tuple[int, ...]) -> Float[np.ndarray, " numbers"]:
-    """Return the mean over an entry's tokens of its states in all layers."""
-    mean: np.ndarray = to_array(model.entry_states([token_ids])[0], model).mean(axis=0).ravel()
-    return mean
+def _center_and_spread(model: MemoryDecoder) -> tuple[str, str]:
+    """Return the mean of some passages' states in all layers, and the standard deviation of their keys, as a fingerprint holds them."""
+    token_ids = [tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _PASSAGES]
+    states = np.concatenate([to_array(one, model) for one in model.entry_states(token_ids)])
+    return encode_probe(states.mean(axis=0).ravel()), encode_probe(states[:, :, 0].std(axis=0).ravel())
 
 
 def load_states(
@@ -81,13 +98,13 @@ def load_states(
 ) -> list[EntryStates]:
     """States of the entries in these rows, for a model that the fingerprint's `require_match` has accepted."""
     places = [fingerprint.layers.index(layer) for layer in model.layers]
-    every, subtracted = places == list(range(len(fingerprint.layers))), rounding_center(fingerprint)
+    every, rounding = places == list(range(len(fingerprint.layers))), stored_rounding(fingerprint)
     loaded = []
     for row in rows:
         entry_codes = stored.states(row)
         if entry_codes is None:
             raise ModelError(f"There are no states of row {row}; compute them with: memgpt-index states")
-        loaded.append(from_array(*entry_codes, model, None if every else places, subtracted))
+        loaded.append(from_array(*entry_codes, model, None if every else places, rounding))
     return loaded
 
 
@@ -126,7 +143,7 @@ def from_array(
     scales: Float[np.ndarray, "rows layers 2 kv_heads"] | None,
     model: MemoryDecoder,
     places: Sequence[int] | None = None,
-    center: Float[np.ndarray, "layers 2 kv_heads head_dim"] | None = None,
+    rounding: Rounding | None = None,
 ) -> EntryStates:
     """Return codes as states for a model: keys, and values that have no scales, in its type.
 
@@ -134,11 +151,11 @@ def from_array(
         codes, scales: as `memgpt_rag.state_codes.encode` returns them; those of int4 are decoded here, the values of int8 when they
             are attended to.
         places: positions of the model's layers among those of the codes; None where they are the same.
-        center: what was subtracted from the states before they were rounded.
+        rounding: with which they were encoded.
     """
     shapes, dtype, device = model.state_shapes, model.decoder.dtype, model.decoder.device
     if codes.dtype == np.uint8:
-        codes, scales = decode(codes, scales, center), None
+        codes, scales = decode(codes, scales, rounding), None
     tensor = torch.from_numpy(np.array(codes)).to(device)  # copied: what is mapped stays as it is
     tensor = tensor.view(torch.bfloat16) if codes.dtype == np.uint16 else tensor
     scale = None if scales is None else torch.from_numpy(np.array(scales)).to(device)
