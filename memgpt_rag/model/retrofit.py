@@ -22,6 +22,7 @@ from memgpt_rag.model.attended import attended, recorded, recording, within
 from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
 from memgpt_rag.model.inline_attention import is_inline, retrofit_inline
 from memgpt_rag.model.layer_kinds import CALL, Chunk, call_window, probe_ids, require_known_layers
+from memgpt_rag.model.output_layer import fold_inputs
 from memgpt_rag.model.positions import place_after_memory
 from memgpt_rag.model.recurrent_decoder import has_states_alone, retrofit_recurrent
 
@@ -43,6 +44,7 @@ def retrofit(decoder: PreTrainedModel) -> dict[int, int | None]:
         raise ModelError(f"{name} is an encoder-decoder; memory attention needs a decoder such as Gemma or Llama.")
     require_known_layers(decoder)
     place_after_memory(decoder)
+    fold_inputs(decoder)
     if has_states_alone(decoder):
         retrofit_recurrent(decoder)
     elif is_inline(decoder):
