@@ -4,9 +4,11 @@
 what is large in them. Then values are rotated by a Hadamard matrix, after which no number stands out (QuaRot, Ashkboos et al. 2024,
 §4), and rounded to 16 levels. Numbers of keys differ in their spread by the same factors for all tokens, so that each is counted in
 its own spread, and bits go where they save most ("reverse water-filling", Cover and Thomas 2006, §10.3.3): 8 to the widest numbers of a
-key, 2 to twice as many of the narrowest, 4 to the others. Levels lose least for numbers that are normally distributed (Max 1960, table I).
+key, 2 to twice as many of the narrowest, 4 to the others. A key that loses more by this, as one far behind the positions where the
+spread was taken may, is rotated as values are, which a scale below 0 says. Levels lose least for numbers that are normally
+distributed (Max 1960, table I).
 
-Earlier releases rotated keys, too, and rounded both to 15 equal steps; such states stay readable. numpy has no bf16; such codes are
+Earlier releases rotated all keys, too, and rounded to 15 equal steps; such states stay readable. numpy has no bf16; such codes are
 uint16.
 """
 
@@ -193,50 +195,68 @@ def _four_bits(
 def _decode_four_bits(
     codes: UInt8[np.ndarray, "*heads code_dim"], scales: Float[np.ndarray, "*heads"], rounding: Rounding | None
 ) -> Float[np.ndarray, "*heads head_dim"]:
-    scales = scales[..., None].astype(np.float32)
+    sizes = np.abs(scales[..., None].astype(np.float32))
     if rounding is None or rounding.spread is None:
-        return _rotated(_unpacked(codes) * scales)
-    values = _rotated(_levels(codes[:, :, 1], 4) * scales[:, :, 1])
-    keys = np.empty_like(values)
-    for (layer, head), widths in rounding.widths.items():
-        own = codes[:, layer, 0, head]
-        ends = widths.widest, own.shape[-1] - widths.widest // 2
-        parts = (own[:, : ends[0]], 8), (own[:, ends[0] : ends[1]], 4), (own[:, ends[1] :], 2)
-        levels = np.concatenate([_levels(part, bits) for part, bits in parts], axis=-1)
-        keys[:, layer, head] = np.take(levels, widths.places, axis=1)
-    return np.stack([keys * (rounding.units * scales[:, :, 0]), values], axis=2)
+        return _rotated(_unpacked(codes) * sizes)
+    values = _rotated(_levels(codes[:, :, 1], 4) * sizes[:, :, 1])
+    keys = _spread_levels(codes[:, :, 0], rounding) * (rounding.units * sizes[:, :, 0])
+    if (turned := scales[:, :, 0] < 0).any():
+        keys[turned] = _rotated(_levels(codes[:, :, 0][turned], 4) * sizes[:, :, 0][turned])
+    return np.stack([keys, values], axis=2)
 
 
 def _encode_levels(states: Float[np.ndarray, "tokens layers 2 kv_heads head_dim"], rounding: Rounding) -> Codes:
-    keys, values = states[:, :, 0] / rounding.units, _rotated(np.ascontiguousarray(states[:, :, 1]))
-    key_rms, value_rms = (
-        np.sqrt(np.square(one).mean(axis=-1, keepdims=True)) + np.float32(1e-9) for one in (keys, values)
-    )
-    codes = np.empty((*states.shape[:-1], states.shape[-1] // 2), np.uint8)
-    value_codes = _nearest(values / value_rms, 4)
-    codes[:, :, 1] = _joined(value_codes, 2)
-    rounded = np.empty_like(keys)
+    """Encode values, and keys in the form that loses less: rotated as values, which a negative scale says, or in their spread."""
+    rotated = _rotated(np.ascontiguousarray(states))
+    rotated_codes = _nearest(_scaled(rotated), 4)
+    codes, scales, lost = _joined(rotated_codes, 2), *_best_scales(rotated, _LEVELS[4][rotated_codes])
+    own_codes = _spread_codes(states[:, :, 0] / rounding.units, rounding)
+    levels = _spread_levels(own_codes, rounding) * rounding.units
+    own_scales, own_lost = _best_scales(states[:, :, 0], levels)
+    is_less = own_lost < lost[:, :, 0]
+    codes[:, :, 0][is_less] = own_codes[is_less]
+    scales[:, :, 0] = np.where(is_less, own_scales, -scales[:, :, 0])
+    return codes, scales
+
+
+def _spread_codes(
+    keys: Float[np.ndarray, "tokens layers kv_heads head_dim"], rounding: Rounding
+) -> UInt8[np.ndarray, "tokens layers kv_heads code_dim"]:
+    """Return the codes of keys that are counted in their spread."""
+    codes, scaled = np.empty((*keys.shape[:-1], keys.shape[-1] // 2), np.uint8), _scaled(keys)
     for (layer, head), widths in rounding.widths.items():
-        own = (keys[:, layer, head] / key_rms[:, layer, head])[:, widths.order]
-        ends = widths.widest, len(widths.order) - 2 * widths.widest
+        own, ends = scaled[:, layer, head][:, widths.order], (widths.widest, keys.shape[-1] - 2 * widths.widest)
         parts = _nearest(own[:, : ends[0]], 8), _nearest(own[:, ends[0] : ends[1]], 4), _nearest(own[:, ends[1] :], 2)
-        codes[:, layer, 0, head] = np.concatenate([parts[0], _joined(parts[1], 2), _joined(parts[2], 4)], axis=-1)
-        levels = [_LEVELS[bits][part] for bits, part in zip((8, 4, 2), parts, strict=True)]
-        rounded[:, layer, head, widths.order] = np.concatenate(levels, axis=-1)
-    scales = _best_scales(keys, rounded, np.square(rounding.units)), _best_scales(values, _LEVELS[4][value_codes])
-    return codes, np.stack(scales, axis=2)
+        codes[:, layer, head] = np.concatenate([parts[0], _joined(parts[1], 2), _joined(parts[2], 4)], axis=-1)
+    return codes
+
+
+def _spread_levels(
+    codes: UInt8[np.ndarray, "tokens layers kv_heads code_dim"], rounding: Rounding
+) -> Float[np.ndarray, "tokens layers kv_heads head_dim"]:
+    """Return the levels of keys that are counted in their spread."""
+    levels = np.empty((*codes.shape[:-1], codes.shape[-1] * 2), np.float32)
+    for (layer, head), widths in rounding.widths.items():
+        own, ends = codes[:, layer, head], (widths.widest, codes.shape[-1] - widths.widest // 2)
+        parts = (own[:, : ends[0]], 8), (own[:, ends[0] : ends[1]], 4), (own[:, ends[1] :], 2)
+        ordered = np.concatenate([_levels(part, bits) for part, bits in parts], axis=-1)
+        levels[:, layer, head] = np.take(ordered, widths.places, axis=1)
+    return levels
+
+
+def _scaled(numbers: Float[np.ndarray, "*heads head_dim"]) -> Float[np.ndarray, "*heads head_dim"]:
+    """Return vectors whose numbers have a mean square of 1."""
+    scaled: np.ndarray = numbers / (np.sqrt(np.square(numbers).mean(axis=-1, keepdims=True)) + np.float32(1e-9))
+    return scaled
 
 
 def _best_scales(
-    numbers: Float[np.ndarray, "*heads head_dim"],
-    levels: Float[np.ndarray, "*heads head_dim"],
-    weights: float | Float[np.ndarray, "*heads head_dim"] = 1.0,
-) -> Float[np.ndarray, "*heads"]:
-    """Return the scale of each vector's levels that loses least, by the squared error of each number times its weight."""
-    product, square = (levels * one * weights for one in (numbers, levels))
-    best = product.sum(axis=-1) / np.maximum(square.sum(axis=-1), np.float32(1e-30))
-    scales: np.ndarray = np.minimum(best, np.finfo(np.float16).max).astype(np.float16)
-    return scales
+    numbers: Float[np.ndarray, "*heads head_dim"], levels: Float[np.ndarray, "*heads head_dim"]
+) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:
+    """Return the scale of each vector's levels that loses least, and the squared error that remains."""
+    best = (levels * numbers).sum(axis=-1) / np.maximum(np.square(levels).sum(axis=-1), np.float32(1e-30))
+    scales = np.minimum(best, np.finfo(np.float16).max).astype(np.float16)
+    return scales, np.square(levels * scales[..., None].astype(np.float32) - numbers).sum(axis=-1)
 
 
 def _nearest(numbers: Float[np.ndarray, "*heads n"], bits: int) -> UInt8[np.ndarray, "*heads n"]:

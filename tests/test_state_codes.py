@@ -105,6 +105,8 @@ def test_codes_of_keys_stand_for_what_each_of_their_bits_says(rng):
     decoded = decode(codes, scales, rounding)
     widths = {2: 0, 4: 0, 8: 0}
     for token, layer, head in np.ndindex(5, 2, 2):
+        if scales[token, layer, 0, head] < 0:  # rotated as values are
+            continue
         order, _, widest = rounding.widths[layer, head]
         data = int.from_bytes(codes[token, layer, 0, head].tobytes(), "little")
         runs = [(8, widest), (4, 32 - 3 * widest), (2, 2 * widest)]
@@ -121,7 +123,21 @@ def test_codes_of_keys_stand_for_what_each_of_their_bits_says(rng):
                 number += 1
             start += bits * count
         assert number == 32 and start == 4 * 32
-    assert min(widths.values()) > 0
+    assert min(widths.values()) > 0 and sum(widths.values()) > 10 * 32
+
+
+def test_each_key_has_the_form_that_loses_less(rng):
+    """Of keys that differ in all numbers alike, as far behind the positions of the spread, none has its spread's form."""
+    states, rounding = spread_states(rng)
+    states[150:, :, 0] = rounding.center[:, 0] + 10 * rng.normal(size=states[150:, :, 0].shape)
+    codes, scales = encode(states, "int4", rounding)
+    lost = np.square(decode(codes, scales, rounding) - states)[:, :, 0].sum(axis=-1)
+    rotated = decode(*encode(states, "int4", Rounding(rounding.center)), Rounding(rounding.center))
+    turned = scales[:, :, 0] < 0
+    assert turned[150:].mean() > 0.9 and turned[:150].mean() < 0.1
+    assert lost[150:].sum() < np.square(rotated - states)[150:, :, 0].sum()
+    again = np.abs(scales)  # read as if every key were counted in its spread
+    assert (np.square(decode(codes, again, rounding) - states)[:, :, 0].sum(axis=-1)[turned] > lost[turned]).all()
 
 
 def test_bits_of_keys_lose_least(rng):

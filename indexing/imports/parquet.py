@@ -22,13 +22,14 @@ _WHAT = "Parquet"
 _MOST_NUMBERS = 2**24  # of the vectors that are in memory at once
 _COUNT = """
 import json, sys
-sys.path[:] = json.loads(sys.argv[1])
+asked = json.load(sys.stdin)
+sys.path[:] = asked["packages"]
 import pyarrow.parquet as pq
 most = 1
-metadata = pq.read_metadata(sys.argv[3])
+metadata = pq.read_metadata(asked["path"])
 for group in map(metadata.row_group, range(metadata.num_row_groups)):
     for column in map(group.column, range(group.num_columns)):
-        if column.path_in_schema.split(".")[0] == sys.argv[2] and group.num_rows:
+        if column.path_in_schema.split(".")[0] == asked["vector"] and group.num_rows:
             most = max(most, -(-column.num_values // group.num_rows))
 print(most)
 """
@@ -76,16 +77,9 @@ def _numbers_per_row(vector: str, path: Path) -> int:
 
     Asked in a process of its own, which pyarrow ends where the description of a column contradicts the schema.
     """
-    command = [
-        sys.executable,
-        "-I",
-        "-c",
-        _COUNT,
-        json.dumps([entry for entry in sys.path if entry]),
-        vector,
-        str(path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own interpreter and our own code
+    asked = json.dumps({"packages": [str(entry) for entry in sys.path if entry], "vector": vector, "path": str(path)})
+    command = [sys.executable, "-I", "-c", _COUNT]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1].strip()
         raise pa.ArrowInvalid(f"the size of its column {vector!r} is not known ({reason})")

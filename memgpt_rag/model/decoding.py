@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessorList, StoppingCriteriaList
+from transformers import DynamicCache, LogitsProcessorList, MaxLengthCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model.attended import use_memory
@@ -58,6 +58,12 @@ class DecodingRow:
         self.error: Exception | None = None
         self._processors, self._stopping, self._streamer = processors, stopping, streamer
         self._cache: DynamicCache | None = None
+
+    def draft(self, drafts: LookupDrafts) -> list[int]:
+        """Return tokens that may come next, fewer than the answer still has room for: the last one needs no draft."""
+        longest = [one.max_length for one in self._stopping if isinstance(one, MaxLengthCriteria)]
+        drafted = drafts.draft(self.ids[0, self.asked :].tolist())
+        return drafted[: max(0, min(longest) - self.ids.shape[1] - 1)] if longest else drafted
 
     def begin(self, cache: DynamicCache, logits: Float[Tensor, "1 vocabulary"]) -> None:
         """Take the first token, from the pass that has read the question."""
@@ -312,7 +318,7 @@ class DecodingBatch:
         assert self._cache is not None
         if len(self._rows) > 1 or row.drafts is None or not self._cache.can_take_back:
             return []
-        return row.drafts.draft(row.ids[0, row.asked :].tolist())
+        return row.draft(row.drafts)
 
     def _shifts(self, like: Tensor) -> Int[Tensor, "rows 1"]:
         """Return what is added to the counted position of each row's next token."""

@@ -76,11 +76,24 @@ def drafts_for(decoder: PreTrainedModel, passages: Sequence[Sequence[int]]) -> L
     On a CPU a pass over a draft takes about three times as long as one over a single token, and less than twice as long with weights
     in int8. After the first token of an answer, 1.5 tokens of a draft hold on average; within a long copy, nearly all.
 
+    Nothing is drafted where the rotation of a token depends on those that are read in the same pass.
+
     Args:
         passages: token ids of each, the likeliest source first.
     """
+    if _positions_differ_by_pass(decoder):
+        return LookupDrafts([])
     is_cheap = decoder.device.type != "cpu" or any(isinstance(module, Int8Linear) for module in decoder.modules())
     return LookupDrafts(passages, least_repeated=1 if is_cheap else _COMPARED)
+
+
+def _positions_differ_by_pass(decoder: PreTrainedModel) -> bool:
+    """Whether the latest token of a pass decides how all of its tokens are rotated, as in Phi-3 with a long context."""
+    kinds: set[str] = set()
+    for module in decoder.modules():
+        kind = getattr(module, "rope_type", None)  # of each kind of layer, in some decoders
+        kinds |= set(kind.values()) if isinstance(kind, dict) else {kind} if isinstance(kind, str) else set()
+    return not kinds.isdisjoint({"dynamic", "longrope"})
 
 
 def can_draft(cache: DynamicCache) -> bool:
@@ -99,7 +112,7 @@ def decode(model: MemoryDecoder, row: DecodingRow, drafts: LookupDrafts, most: i
     cache, memory = row.take_cache(), row.memory
     drafting, end = can_draft(cache), sys.maxsize if most is None else row.asked + most
     while not row.ended and row.ids.shape[1] < end:
-        draft = drafts.draft(row.ids[0, row.asked :].tolist()) if drafting else []
+        draft = row.draft(drafts) if drafting else []
         draft = draft[: end - row.ids.shape[1] - 1]
         memory.recorded_queries = 1 + len(draft)
         latest = row.ids[:, -1:]

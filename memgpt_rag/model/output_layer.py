@@ -23,8 +23,9 @@ def fold_inputs(decoder: PreTrainedModel) -> None:
 
 
 def _fold(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Tensor] | None:
-    (inputs,) = given
-    return None if _is_folded(inputs) else (inputs.clone(memory_format=torch.contiguous_format),)
+    if not given or _is_folded(given[0]):  # not given: by its name, as no decoder of transformers does
+        return None
+    return (given[0].clone(memory_format=torch.contiguous_format),)
 
 
 def _is_folded(inputs: Float[Tensor, "*batch numbers"]) -> bool:

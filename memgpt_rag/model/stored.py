@@ -88,7 +88,9 @@ def _probe(model: MemoryDecoder, token_ids: tuple[int, ...], layer: int) -> Floa
 
 def _center_and_spread(model: MemoryDecoder) -> tuple[str, str]:
     """Return the mean of some passages' states in all layers, and the standard deviation of their keys, as a fingerprint holds them."""
-    token_ids = [tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _PASSAGES]
+    room = None if model.context is None else model.context - model.prefix_tokens
+    texts = [*_PASSAGES, "\n\n".join(_PASSAGES)]  # all as one, too: keys change with their position
+    token_ids = [tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"][:room]) for text in texts]
     states = np.concatenate([to_array(one, model) for one in model.entry_states(token_ids)])
     return encode_probe(states.mean(axis=0).ravel()), encode_probe(states[:, :, 0].std(axis=0).ravel())
 

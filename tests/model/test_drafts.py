@@ -119,6 +119,44 @@ def test_a_row_whose_token_cannot_be_chosen_within_a_draft_ends_with_its_error(m
     assert begun_row.ids[0, 5:].tolist() == written[:3]
 
 
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_no_draft_reaches_beyond_the_last_token_of_an_answer(in_batch):
+    """A decoder with absolute positions has none left there."""
+    tokens = 41 - 3 - 7 - 5
+    model = MemoryDecoder(
+        tiny_decoder("gpt2", sizes={"max_position_embeddings": 41}), byte_tokenizer(), prefix_ids=[1, 5, 9]
+    )
+    model.decoder.generation_config.eos_token_id = None
+    row = (random_ids(5, 1), [random_ids(7, 10)], tokens)
+    expected, begun_row, batch = alone(model, *row), begun(model, *row), DecodingBatch(model)
+    assert len(expected[0]) == tokens
+    drafts = LookupDrafts([[*expected[0], 5, 6, 7, 8]])
+    if in_batch:
+        begun_row[0].drafts = drafts
+        batch.join(begun_row[0])
+        while len(batch):
+            batch.step()
+    else:
+        decode(model, begun_row[0], drafts)
+    require_equal([begun_row], [expected])
+
+
+@pytest.mark.parametrize(("kind", "drafted"), [("default", True), ("dynamic", False)])
+def test_nothing_is_drafted_where_a_rotation_depends_on_the_pass(kind, drafted):
+    rotation = {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0}
+    decoder, passage = tiny_decoder("llama", sizes={"rope_parameters": rotation}), list(range(3, 20))
+    add_int8_weights(decoder)
+    assert bool(drafts_for(decoder, [passage]).draft(passage[:1])) is drafted
+
+
+def test_nothing_is_drafted_where_only_some_layers_rotate_by_the_pass():
+    decoder, passage = tiny_decoder("gemma3"), list(range(3, 20))
+    add_int8_weights(decoder)
+    assert drafts_for(decoder, [passage]).draft(passage[:1])
+    decoder.model.rotary_emb.rope_type["full_attention"] = "longrope"
+    assert drafts_for(decoder, [passage]).draft(passage[:1]) == []
+
+
 def test_an_answer_that_repeats_its_passage_takes_fewer_passes(model):
     row = (random_ids(5, 1), [random_ids(7, 10)], TOKENS)
     written = alone(model, *row)[0]

@@ -57,6 +57,12 @@ def test_logits_are_those_of_the_slice(model):
         torch.testing.assert_close(layer(hidden[:1, -1:]), layer(hidden[:1])[:, -1:], rtol=0.02, atol=0.02)
 
 
+def test_inputs_may_be_given_by_their_name(model):
+    layer = model.decoder.get_output_embeddings()
+    hidden = torch.randn(2, layer.in_features, dtype=torch.bfloat16)
+    torch.testing.assert_close(layer(input=hidden), layer(hidden))
+
+
 def test_a_decoder_that_is_prepared_again_or_copied_folds_once(model):
     fold_inputs(model.decoder)
     copied = copy.deepcopy(model.decoder)
