@@ -36,6 +36,13 @@ from memgpt_rag.state_codes import encode, stored_rounding
 from memgpt_rag.training.answer_likelihood import Example, answer_logits, token_losses
 
 Figures = tuple[float, list[int]]
+# What is rounded: the type of states, and whether weights are in int8.
+MODES: dict[str, tuple[StatesType | None, bool]] = {
+    "int8-states": ("int8", False),
+    "int4-states": ("int4", False),
+    "int8-weights": (None, True),
+    "int8-weights-int4-states": ("int4", True),
+}
 
 
 def figures(rag: RAG, example: Example) -> Figures:
@@ -47,6 +54,7 @@ def figures(rag: RAG, example: Example) -> Figures:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=200, help="questions per language")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--preset", choices=PRESETS, default="quality")
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
@@ -75,12 +83,12 @@ def main() -> None:
             by_mode[mode] = [figures(rag, example) for example in tqdm(examples, desc=mode, disable=None)]
 
         measure("exact", None)
-        measure("states in int8", "int8")
-        measure("states in int4", "int4")
-        int8_weights.add_int8_weights(model.decoder)
-        int8_weights.MAX_ROWS = 10**9
-        measure("weights in int8", None)
-        measure("weights in int8, states in int4", "int4")
+        for mode in sorted(arguments.modes, key=list(MODES).index):
+            stored_in, with_int8_weights = MODES[mode]
+            if with_int8_weights and int8_weights.MAX_ROWS < 10**9:
+                int8_weights.add_int8_weights(model.decoder)
+                int8_weights.MAX_ROWS = 10**9
+            measure(mode, stored_in)
     exact, results = by_mode.pop("exact"), {}
     print(f"{len(exact)} questions, NLL {sum(nll for nll, _ in exact) / len(exact):.4f} without rounding")
     for mode, rounded in by_mode.items():
