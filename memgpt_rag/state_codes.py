@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +104,7 @@ def key_widths(spread: Float[np.ndarray, " head_dim"]) -> KeyWidths:
     return KeyWidths(order, np.argsort(order), 2 * int(gained.sum()))
 
 
+@lru_cache(maxsize=4)  # a memory's is asked for with every question
 def stored_rounding(fingerprint: StatesFingerprint) -> Rounding | None:
     """Return how states of this fingerprint are rounded beyond their type; None for as they are."""
     if not fingerprint.center:
