@@ -17,6 +17,7 @@ from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.decoding import DecodingRow
 from memgpt_rag.model.int8_weights import Int8Linear
+from memgpt_rag.model.positions import rotates_by_pass
 from memgpt_rag.model.whole_cache import has_recurrent_layers
 
 DRAFT_TOKENS = 3
@@ -81,19 +82,10 @@ def drafts_for(decoder: PreTrainedModel, passages: Sequence[Sequence[int]]) -> L
     Args:
         passages: token ids of each, the likeliest source first.
     """
-    if _positions_differ_by_pass(decoder):
+    if rotates_by_pass(decoder):
         return LookupDrafts([])
     is_cheap = decoder.device.type != "cpu" or any(isinstance(module, Int8Linear) for module in decoder.modules())
     return LookupDrafts(passages, least_repeated=1 if is_cheap else _COMPARED)
-
-
-def _positions_differ_by_pass(decoder: PreTrainedModel) -> bool:
-    """Whether the latest token of a pass decides how all of its tokens are rotated, as in Phi-3 with a long context."""
-    kinds: set[str] = set()
-    for module in decoder.modules():
-        kind = getattr(module, "rope_type", None)  # of each kind of layer, in some decoders
-        kinds |= set(kind.values()) if isinstance(kind, dict) else {kind} if isinstance(kind, str) else set()
-    return not kinds.isdisjoint({"dynamic", "longrope"})
 
 
 def can_draft(cache: DynamicCache) -> bool:

@@ -30,6 +30,15 @@ def first_position(decoder: PreTrainedModel) -> int:
     return 0
 
 
+def rotates_by_pass(decoder: PreTrainedModel) -> bool:
+    """Return whether the latest token of a pass decides how all of its tokens are rotated, as in Phi-3 with a long context."""
+    kinds: set[str] = set()
+    for module in decoder.modules():
+        kind = getattr(module, "rope_type", None)  # of each kind of layer, in some decoders
+        kinds |= set(kind.values()) if isinstance(kind, dict) else {kind} if isinstance(kind, str) else set()
+    return not kinds.isdisjoint({"dynamic", "longrope"})
+
+
 def present_tokens(given: tuple[Any, ...], inputs: dict[str, Any]) -> Bool[Tensor, "rows tokens"]:
     """Return which tokens of cache and inputs are there, from what a forward pass is given."""
     if (mask := inputs.get("attention_mask")) is not None:
