@@ -253,3 +253,11 @@ def test_hostile_marks_are_read_in_linear_time_and_kept(tmp_path, mark):
 def test_hostile_front_matter_is_text(page):
     assert texts(page("---\n" + "a: b\n" * 10_000))[0].startswith("a: b a: b")
     assert texts(page("---\n" * 5_000 + "Text.\n")) == ["Text."]
+
+
+def test_many_spaces_in_a_heading_take_no_time(tmp_path):
+    """They took the square of their number (found by fuzzing notebooks, 13033062)."""
+    path = tmp_path / "a.md"
+    path.write_text(f"# On{' ' * 300_000}e {{#on}}\n\nText\n")
+    (document,) = read_path(path, path.name, ReadOptions())
+    assert document.title.split() == ["On", "e"]

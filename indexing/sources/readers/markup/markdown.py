@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _ALERT = re.compile(r"\[!([\w-]+)\][+-]?[ \t]*")
-_ATTRIBUTES = re.compile(r"\s*\{[#.:][^{}]*\}$")  # of a heading, as in "Prices {#prices}"
+_ATTRIBUTES = re.compile(r"(?<!\s)\s*\{[#.:][^{}]*\}$")  # of a heading, as in "Prices {#prices}"
 _CODE_TITLE = re.compile(r"\btitle=\"([^\"]+)\"|^\{[\w:-]+\}\s*(.+)")
 # A list or a quotation longer than this becomes several blocks, so that each has lines of its own.
 _LONG = 800

@@ -27,7 +27,7 @@ paragraph term line caption rubric attribution subtitle classifier
 _LEAVES = set(_LEAVES_NAMES.split())
 _CODE = {"literal_block", "doctest_block", "math_block"}
 _UNSEEN = {"comment", "target", "substitution_definition", "pending", "colspec", "decoration", "meta"}
-_WRAPPED = re.compile(r"\s*\n\s*")
+_WRAPPED = re.compile(r"(?<!\s)\s*\n\s*")
 _WIDE = "[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\U00020000-\U0003fffd]"
 _WRAPPED_CHINESE = re.compile(rf"(?<={_WIDE})\s*\n\s*(?={_WIDE})")
 _SETTINGS = {"orphan:", "nosearch:", "nocomments:", "no-search:"}  # of Sphinx, for a page

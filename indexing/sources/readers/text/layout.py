@@ -16,7 +16,7 @@ _ENTRY = re.compile(
     r"(?:(?:Chapter|Appendix|Part|Section|Table|Figure|Example|CHAPTER|APPENDIX|PART|表|图|例|附录)\s*|第\s*)?"
     r"((?:\d{1,3}|[A-Z](?=\.))(?:\.\d{1,3})*|[一二三四五六七八九十百]+)\s*[章节篇部]?(?:[.):：]?\s+|、\s*)(\S.*)"
 )
-_LEADERS = re.compile(r"\s*(?:\.\s?|…|·\s?|\t){3,}\s*[\divxlc]{1,6}\s*$", re.IGNORECASE)
+_LEADERS = re.compile(r"(?<!\s)\s*(?:\.\s?|…|·\s?|\t){3,}\s*[\divxlc]{1,6}\s*$", re.IGNORECASE)
 _LEAST_ENTRIES = 5
 _MOST_CONTINUATIONS = 3  # further lines of an entry
 _TITLE = re.compile(r"(?:table of )?contents|index|目\s*[录次]|list of (?:tables|figures|examples)|(?:表|图|例)格?清单")
