@@ -3,11 +3,11 @@
     python benchmarks/drafts.py --questions 50       (20 minutes)
 
 Questions of XQuAD in English and Chinese, Gemma 3 270M with its reader, the preset quality, k = 4, states computed before. Each
-question is answered in turn with weights as loaded or in int8, one token a forward pass or with drafts; and with weights in int8 as the
-server answers it, alone in a batch that changes ("batch"). "answers" end where they end; "long" ones are the entries themselves, as far as --tokens: the model reads the beginning of the best one and goes
-on to its end. Times are those behind the first token; "of full" is the ratio to one token a pass with weights as loaded, the
-median over questions with the 10th and 90th percentile. "same" is the share of answers equal to those of that way. Prints a table
-and one JSON line.
+question is answered in turn with weights as loaded or in int8, one token a forward pass or with drafts; and with weights in int8 as
+the server answers it, alone in a batch that changes ("batch"). "answers" end where they end; "long" ones are the entries themselves,
+as far as --tokens: the model reads the beginning of the best one and goes on to its end. Times are those behind the first token; "of
+full" is the ratio to one token a pass with weights as loaded, the median over questions with the 10th and 90th percentile. "same" is
+the share of answers equal to those of that way. Prints a table and one JSON line.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_codes_of_keys_stand_for_what_each_of_their_bits_says(rng):
 
 
 def test_each_key_has_the_form_that_loses_less(rng):
-    """Of keys that differ in all numbers alike, as far behind the positions of the spread, none has its spread's form."""
+    """Keys that differ in all numbers alike, as far behind the positions of the spread, are rotated; the others are counted in it."""
     states, rounding = spread_states(rng)
     states[150:, :, 0] = rounding.center[:, 0] + 10 * rng.normal(size=states[150:, :, 0].shape)
     codes, scales = encode(states, "int4", rounding)

@@ -76,11 +76,8 @@ class MemoryStates:
         from memgpt_rag.model.stored import from_array, to_array
         from memgpt_rag.state_codes import encode, stored_rounding
 
-        model, dtype, rounding = (
-            self._model,
-            StatesShape.of(self._fingerprint).dtype,
-            stored_rounding(self._fingerprint),
-        )
+        model, fingerprint = self._model, self._fingerprint
+        dtype, rounding = StatesShape.of(fingerprint).dtype, stored_rounding(fingerprint)
         states = model.entry_states([self._prompt.entry_ids(entry.passage) for entry in entries])
         rounded = [encode(to_array(entry_states, model), dtype, rounding) for entry_states in states]
         return {

@@ -310,9 +310,9 @@ class DecodingBatch:
         self._leave()
 
     def _draft(self) -> list[int]:
-        """Return the tokens that the one row may have next; none for several rows, which gain nothing by it.
+        """Return the tokens that the one row may have next; none for several rows.
 
-        On a CPU a pass over eight tokens takes about three times as long as one over two.
+        On a CPU the products of eight rows with weights in int8 take about four times as long as those of one.
         """
         row = self._rows[0]
         assert self._cache is not None

@@ -251,7 +251,8 @@ def test_a_description_of_a_column_that_contradicts_the_schema_does_not_end_the_
     rows = {"id": ["a"], "text": ["x"], "at": [1], "vector": [[0.5, 0.5]]}
     contradict(pq_file(tmp_path / "s.parquet", rows))
     with pytest.raises(
-        SourceError, match=r"s.parquet cannot be read as Parquet: the size of its column 'vector' is not known \("
+        SourceError,
+        match=r"s.parquet cannot be read as Parquet: the size of its column 'vector' is not known \(Definition level",
     ):
         open_store("parquet", tmp_path / "s.parquet")
 

@@ -3,7 +3,7 @@
     offsets   I64                 [entries + 1]                                  first token of each entry; total last
     scales    F16                 [tokens, layers, 2, kv_heads]                  of int8 and int4 only
     codes     I8, F16, BF16, F32  [tokens, layers, 2, kv_heads, head_dim]        keys, then values; state = code · scale
-              U8                  [tokens, layers, 2, kv_heads, head_dim / 2]    int4: two codes a byte; see `memgpt_rag.state_codes`
+              U8                  [tokens, layers, 2, kv_heads, head_dim / 2]    int4: two a byte on average; see `memgpt_rag.state_codes`
 
 The manifest names the language model that computed them. numpy has no bf16; such codes are uint16 here.
 """

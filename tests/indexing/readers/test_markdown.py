@@ -255,9 +255,10 @@ def test_hostile_front_matter_is_text(page):
     assert texts(page("---\n" * 5_000 + "Text.\n")) == ["Text."]
 
 
-def test_many_spaces_in_a_heading_take_no_time(tmp_path):
-    """They took the square of their number (found by fuzzing notebooks, 13033062)."""
+@pytest.mark.timeout(120)  # more than linear time would take far longer
+def test_many_spaces_in_a_heading_take_linear_time(tmp_path):
+    """Found by fuzzing notebooks, 13033062."""
     path = tmp_path / "a.md"
-    path.write_text(f"# On{' ' * 300_000}e {{#on}}\n\nText\n")
+    path.write_text(f"# On{' ' * 600_000}e {{#on}}\n\nText\n")
     (document,) = read_path(path, path.name, ReadOptions())
     assert document.title.split() == ["On", "e"]
