@@ -7,7 +7,8 @@ question is answered in turn with weights as loaded or in int8, one token a forw
 the server answers it, alone in a batch that changes ("batch"). "answers" end where they end; "long" ones are the entries themselves,
 as far as --tokens: the model reads the beginning of the best one and goes on to its end. Times are those behind the first token; "of
 full" is the ratio to one token a pass with weights as loaded, the median over questions with the 10th and 90th percentile. "same" is
-the share of answers equal to those of that way. Prints a table and one JSON line.
+the share of answers equal to those of that way. With the package xllamacpp, llama.cpp answers from a prompt with the same passages,
+weights in 4 bits (Q4_K_M), with and without drafts that it looks up in the prompt. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks.answer_modes import K
 from benchmarks.answers import REPORTING, build
+from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.question_sets import DATA, read_set, sample
 from memgpt_rag.answering.generator import Generated, Prepared
 from memgpt_rag.encoders.load import load_encoder
@@ -43,6 +45,7 @@ from memgpt_rag.retrieval.retriever import Retrieved, Search
 SETS = ("xquad-en", "xquad-zh")
 # Weights, whether there are drafts, and whether the answer is generated step by step in a batch.
 WAYS = [("full", False, False), ("full", True, False), *(("int8", d, b) for b in (False, True) for d in (False, True))]
+LLAMA_CPP = ("llama.cpp", "llama.cpp, drafts")
 BEGINNING = 8  # tokens of an entry that a long answer begins with
 
 
@@ -92,7 +95,9 @@ def prepared(rag: RAG, question: str, found: list[Retrieved], tokens: int, long:
     return replace(ready, ids=ids, mask=torch.ones_like(ids))
 
 
-def measure(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], tokens: int) -> dict[str, Any]:
+def measure(
+    rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], tokens: int, llamas: dict[str, LlamaCpp]
+) -> dict[str, Any]:
     """Return the figures of each way, for answers and for long ones."""
     results: dict[str, Any] = {}
     for kind in ("answers", "long"):
@@ -104,22 +109,50 @@ def measure(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], toke
                 answer = decoded(rag, ready if drafts else replace(ready, drafts=None), in_batch)
                 way = ", ".join([weights, *["batch"] * in_batch, *["drafts"] * drafts])
                 ways.setdefault(way, []).append(answer)
-        results[kind] = {way: figures(answers, ways["full"]) for way, answers in ways.items()}
+            for way, llama in llamas.items():
+                ways.setdefault(way, []).append(
+                    llama_answer(llama, rags["full"], question, found, tokens, kind == "long")
+                )
+        results[kind] = {way: figures(answers, ways) for way, answers in ways.items()}
     return results
 
 
-def figures(answers: list[Decoded], full: list[Decoded]) -> dict[str, Any]:
-    pairs = [(one, other) for one, other in zip(answers, full, strict=True) if min(one.passes, other.passes)]
-    per_token = [one.seconds / max(1, len(one.tokens)) for one, _ in pairs]
-    ratios = sorted(
-        (one.seconds / len(one.tokens or "1")) / (other.seconds / len(other.tokens or "1")) for one, other in pairs
-    )
-    return {
-        "ms a token": round(1000 * statistics.median(per_token), 1),
-        "of full": [round(ratios[int(len(ratios) * part)], 3) for part in (0.5, 0.1, 0.9)],
+def llama_answer(llama: LlamaCpp, rag: RAG, question: str, found: list[Retrieved], tokens: int, long: bool) -> Decoded:
+    """Return what llama.cpp took for an answer, or for the rest of the best entry, whose passages stand in its prompt."""
+    prompt, passages = rag.prompt, [entry.passage for entry in found]
+    row = prompt.question_row(question, passages)
+    if long:
+        read = row[: len(row) - len(prompt.question_ids(question))]
+        row = [*read, *prompt.entry_ids(found[0].passage)[:BEGINNING]]
+    stop = () if long else ("\n",)  # as an answer of a prompt with worked examples ends
+    done = llama.complete([*prompt.prefix_ids, *row], tokens, to_the_end=True, stop=stop)
+    return Decoded((0,) * (done.written - 1), done.written - 1 - done.accepted, done.written_ms / 1000)
+
+
+def figures(answers: list[Decoded], ways: dict[str, list[Decoded]]) -> dict[str, Any]:
+    """Return the figures of one way of answering, beside those of the others."""
+    full, own = ways["full"], not any(answers is ways.get(way) for way in LLAMA_CPP)
+    shown: dict[str, Any] = {
+        "ms a token": round(1000 * statistics.median(per_token(one) for one in answers if one.passes), 1),
+        "of full": ratio(answers, full),
         "tokens a pass": round(sum(len(one.tokens) for one in answers) / sum(one.passes + 1 for one in answers), 2),
-        "same": round(sum(one.tokens == other.tokens for one, other in zip(answers, full, strict=True)) / len(full), 3),
     }
+    if own:
+        same = [one.tokens == other.tokens for one, other in zip(answers, full, strict=True)]
+        shown["same"] = round(sum(same) / len(same), 3)
+    return shown | {f"of {way}": ratio(answers, ways[way]) for way in LLAMA_CPP if way in ways}
+
+
+def per_token(answer: Decoded) -> float:
+    """Return the seconds of a token of an answer, without the time of the first one."""
+    return answer.seconds / max(1, len(answer.tokens))
+
+
+def ratio(answers: list[Decoded], others: list[Decoded]) -> list[float]:
+    """Return the median of the paired ratios of seconds a token, with the 10th and 90th percentile."""
+    pairs = zip(answers, others, strict=True)
+    ratios = sorted(per_token(one) / per_token(other) for one, other in pairs if min(one.passes, other.passes))
+    return [round(ratios[int(len(ratios) * part)], 3) for part in (0.5, 0.1, 0.9)]
 
 
 def main() -> None:
@@ -134,20 +167,31 @@ def main() -> None:
     add_int8_weights(models["int8"].decoder)
     with tempfile.TemporaryDirectory() as scratch:
         results: dict[str, Any] = {"dtype": str(models["full"].decoder.dtype), "threads": torch.get_num_threads()}
+        llamas: dict[str, LlamaCpp] = {}
+        try:
+            llamas = {
+                name: LlamaCpp(Path(scratch), torch.get_num_threads(), drafts="drafts" in name) for name in LLAMA_CPP
+            }
+        except ImportError as error:
+            results["llama.cpp"] = f"skipped: {error}"
         for name in SETS:
             records, questions = read_set(arguments.data, name)
             memory = build(name, Path(scratch), encoder, records, words=True)
             rags = {weights: RAG(memory, encoder, model, search=Search("hybrid")) for weights, model in models.items()}
             texts = [question.text for question in sample(questions, REPORTING, arguments.questions)]
             found = rags["full"].retriever.retrieve(texts, K)
-            for kind, ways in measure(rags, list(zip(texts, found, strict=True)), arguments.tokens).items():
+            asked = list(zip(texts, found, strict=True))
+            for kind, ways in measure(rags, asked, arguments.tokens, llamas).items():
                 results[f"{name}, {kind}"] = ways
-                print(f"\n{name}, {kind}: ms a token, of full (10 %–90 %), tokens a pass, same")
+                print(
+                    f"\n{name}, {kind}: ms a token, tokens a pass, same, and of the time of "
+                    + "; ".join(("full", *llamas))
+                )
                 for way, shown in ways.items():
-                    median, low, high = shown["of full"]
+                    same = f"{shown['same']:.0%}" if "same" in shown else "–"
+                    ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*shown[f"of {other}"]) for other in ("full", *llamas)]
                     print(
-                        f"  {way:<20}{shown['ms a token']:>8.1f}   {median:.2f} [{low:.2f}, {high:.2f}]"
-                        f"{shown['tokens a pass']:>7.2f}{shown['same']:>7.0%}"
+                        f"  {way:<20}{shown['ms a token']:>8.1f}{shown['tokens a pass']:>7.2f}{same:>6}   {'   '.join(ratios)}"
                     )
     print(json.dumps(results))
 

