@@ -101,8 +101,9 @@ def decoding(
     rags: dict[str, RAG], found: list[Retrieved], llama: LlamaCpp | None, repeats: int, tokens: int
 ) -> list[Row]:
     """Seconds per further token of each mode, in turn."""
-    attended = {"nothing": (rags["quality"], []), **{preset: (rags[preset], found) for preset in PRESETS}}
-    modes = {mode: partial(_further_token, rag, entries, tokens) for mode, (rag, entries) in attended.items()}
+    read = {"nothing": (rags["quality"], [], []), "prompt": (rags["quality"], found, [])}
+    read |= {preset: (rags[preset], [], found) for preset in PRESETS}
+    modes = {mode: partial(_further_token, *given, tokens) for mode, given in read.items()}
     if llama is not None:
         row = _prompt(rags["quality"], QUESTION, found)
         modes["llama.cpp"] = lambda: llama.complete(row, tokens + 1).token_ms / 1000
@@ -139,10 +140,10 @@ def _reads_question(rag: RAG, found: list[Retrieved]) -> Callable[[], float]:
 
 
 @torch.inference_mode()
-def _further_token(rag: RAG, attended: list[Retrieved], tokens: int) -> float:
+def _further_token(rag: RAG, pasted: list[Retrieved], attended: list[Retrieved], tokens: int) -> float:
     """Seconds of a further token, without drafts."""
-    settings = {"max_new_tokens": tokens + 1, "min_new_tokens": tokens + 1, "stopping_criteria": []}
-    row = rag.generator.read(rag.generator.prepare([QUESTION], [[]], [attended], **settings))
+    settings = {"max_new_tokens": tokens + 1, "eos_token_id": -1, "stopping_criteria": []}
+    row = rag.generator.read(rag.generator.prepare([QUESTION], [pasted], [attended], **settings))
     return seconds(lambda: decode(rag.model, row, LookupDrafts([]))) / tokens
 
 

@@ -48,6 +48,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.linear = linear
+        self._has_bias = linear.bias is not None
         codes, scales = _int8(linear.weight.detach())
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("scales", scales, persistent=False)
@@ -67,8 +68,12 @@ class Int8Linear(nn.Module):
         if len(rows) > MAX_ROWS or torch.is_grad_enabled():
             output: Tensor = self.linear(x)
             return output
-        output = torch._weight_int8pack_mm(_product_input(rows), self.codes, self.scales).to(x.dtype)
-        return (output if self.bias is None else output + self.bias).view(*x.shape[:-1], -1)
+        output = torch._weight_int8pack_mm(_product_input(rows), self.codes, self.scales)
+        if output.dtype != x.dtype:
+            output = output.to(x.dtype)
+        if self._has_bias:
+            output = output + self.linear.bias
+        return output.view(*x.shape[:-1], -1)
 
 
 class RankingHead(nn.Module):
@@ -142,7 +147,7 @@ def add_int8_weights(decoder: nn.Module) -> int:
 
 def _product_input(rows: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows inputs"]:
     """Return inputs in bf16 and contiguous, as the products with codes take them; a slice of the last tokens of a batch is not."""
-    return rows.bfloat16().contiguous()
+    return (rows if rows.dtype == torch.bfloat16 else rows.bfloat16()).contiguous()
 
 
 def _first(logits: Float[Tensor, "rows words"], count: int) -> Int[Tensor, "rows count"]:

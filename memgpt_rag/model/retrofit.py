@@ -2,7 +2,7 @@
 
 No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
 is set to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
-same to the last bit. A decoder that computes attention in code of its own is read in another way (inline_attention.py).
+same; to the last bit but for few queries on a CPU (few_queries.py). A decoder that computes attention in code of its own is read in another way (inline_attention.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.model import few_queries
 from memgpt_rag.model.attended import attended, recorded, recording, within
 from memgpt_rag.model.attention import UNSEEN, LocalTokens, MemoryTokens, ScoreSettings, joint_attention
 from memgpt_rag.model.inline_attention import is_inline, retrofit_inline
@@ -105,6 +106,10 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         if here is not None and bias is not None:  # of the tokens of memory, and of the others
             kwargs["position_bias"] = bias[..., -local:]
         if here is None or layer not in here.layer_settings:
+            is_whole = attention_mask is not None or query.shape[2] == 1  # no other mask is left to make
+            if base == "sdpa" and is_whole and not dropout and bias is None and few_queries.are_few(query, key):
+                scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+                return few_queries.attend(query, key, value, attention_mask, scale), None
             without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward
             given: tuple[Tensor, Tensor | None] = without(
                 module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tiny import random_ids, tiny_decoder
@@ -31,6 +33,22 @@ def test_a_short_norm_equals_its_layer_at_any_scale(kind, scale):
     assert parent["norm"].whole is parent_norm
 
 
+@pytest.mark.parametrize("kind", [Gemma3RMSNorm, LlamaRMSNorm])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e-3, 0.0])
+def test_a_short_norm_in_bf16_is_as_near_to_fp32_as_its_layer(kind, scale):
+    parent = nn.ModuleDict({"norm": norm(kind).bfloat16()})
+    layer = parent["norm"]
+    assert shorten_norms(parent) == 1
+    x = scale * torch.randn(2, 3, 64, generator=torch.Generator().manual_seed(2)).bfloat16()
+    with torch.inference_mode():
+        given = layer(x)
+        exact = copy.deepcopy(layer).float()(x.float())
+        short = parent["norm"](x)
+    assert short.dtype == torch.bfloat16
+    assert (short - exact).abs().max() <= (given - exact).abs().max()
+    torch.testing.assert_close(short.float(), exact, rtol=2**-8, atol=1e-6)
+
+
 class ShiftedRMSNorm(LlamaRMSNorm):
     """An RMS norm by its name that does more."""
 
@@ -46,13 +64,14 @@ class GatedRMSNorm(LlamaRMSNorm):
         return normalized if gate is None else normalized * gate
 
 
-def test_what_is_no_rms_norm_in_fp32_is_left_alone():
+def test_what_is_no_rms_norm_in_fp32_or_bf16_is_left_alone():
     layers = nn.ModuleDict(
         {
             "other": nn.LayerNorm(64),
             "gated": norm(GatedRMSNorm),
             "more": norm(ShiftedRMSNorm),
-            "bf16": norm(LlamaRMSNorm).bfloat16(),
+            "fp16": norm(LlamaRMSNorm).half(),
+            "more, bf16": norm(ShiftedRMSNorm).bfloat16(),
             "own": nn.RMSNorm(64),
         }
     )
