@@ -2,7 +2,8 @@
 
 No modelling file is copied: an attention function and a mask function are registered with transformers and the decoder
 is set to use them. Where no memory is attended they hand over to what the decoder used before, so its numbers stay the
-same; to the last bit but for few queries on a CPU (few_queries.py). A decoder that computes attention in code of its own is read in another way (inline_attention.py).
+same; to the last bit, but for few queries on a CPU (few_queries.py). A decoder that computes attention in code of its own is
+read in another way (inline_attention.py).
 """
 
 from __future__ import annotations
