@@ -16,12 +16,14 @@ from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.decoding import DecodingRow
-from memgpt_rag.model.int8_weights import Int8Linear
+from memgpt_rag.model.int8_weights import MAX_ROWS, Int8Linear
 from memgpt_rag.model.positions import rotates_by_pass
 from memgpt_rag.model.whole_cache import has_recurrent_layers
 
-DRAFT_TOKENS = 3
-# Latest tokens that are compared: of places that repeat the latest one, that which repeats most of those before it is taken.
+# Tokens of a draft; of one within a copy of a passage, where nearly all hold, as many as weights in int8 take rows at once.
+DRAFT_TOKENS, COPY_TOKENS = 3, MAX_ROWS - 1
+# Latest tokens that are compared: of places that repeat the latest one, that which repeats most of those before it is taken. With all of
+# them repeated, an answer is a copy.
 _COMPARED = 8
 # Drafts are given up below this share of accepted tokens, once so many were checked.
 _LEAST_ACCEPTED, _TRIAL = 0.3, 12
@@ -42,7 +44,9 @@ class LookupDrafts:
         self._checked = self._accepted = 0
 
     def draft(self, written: Sequence[int]) -> list[int]:
-        """Return up to `DRAFT_TOKENS` tokens that may follow those of an answer so far; none where no passage repeats its end."""
+        """Return tokens that may follow those of an answer so far: up to `DRAFT_TOKENS`, or `COPY_TOKENS` within a copy; none where no
+        passage repeats its end.
+        """
         if not written or (self._checked >= _TRIAL and self._accepted < _LEAST_ACCEPTED * self._checked):
             return []
         place, most = 0, self._least_repeated - 1
@@ -50,7 +54,8 @@ class LookupDrafts:
             repeated = self._repeated(written, at)
             if repeated > most:
                 place, most = at + 1, repeated
-        found = self._tokens[place : place + DRAFT_TOKENS] if place else []
+        count = COPY_TOKENS if most >= _COMPARED else DRAFT_TOKENS
+        found = self._tokens[place : place + count] if place else []
         return found[: found.index(_END)] if _END in found else found
 
     def note(self, checked: int, accepted: int) -> None:

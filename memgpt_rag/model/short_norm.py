@@ -76,8 +76,8 @@ def _shortened(layer: nn.Module) -> ShortNorm | None:
         return None
     probe = torch.randn(2, len(weight), generator=torch.Generator().manual_seed(0))
     exact = copy.deepcopy(layer).float()  # in bf16, rounding would hide what else a layer does
-    expected, weight = exact(probe), weight.float()
-    for gain in (weight, 1 + weight):  # as of Llama, and as of Gemma
+    expected, factor = exact(probe), weight.float()
+    for gain in (factor, 1 + factor):  # as of Llama, and as of Gemma
         if torch.allclose(ShortNorm(exact, gain, eps)(probe), expected, rtol=_TOLERANCE, atol=_TOLERANCE):
             return ShortNorm(layer, gain.clone(), eps)
     return None

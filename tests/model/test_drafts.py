@@ -10,7 +10,7 @@ from benchmarks.small_decoders import small_decoder
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.decoding import DecodingBatch
-from memgpt_rag.model.drafts import DRAFT_TOKENS, LookupDrafts, decode, drafts_for
+from memgpt_rag.model.drafts import COPY_TOKENS, DRAFT_TOKENS, LookupDrafts, decode, drafts_for
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
@@ -86,7 +86,16 @@ def test_a_row_that_is_alone_in_a_batch_takes_as_few_steps_as_without_a_batch():
     while len(batch):
         batch.step()
         steps += 1
-    assert steps == decoded(model, row, [written])[1] == -(-(len(written) - 1) // (1 + DRAFT_TOKENS))
+    assert steps == decoded(model, row, [written])[1] == fewest_passes(len(written))
+
+
+def fewest_passes(written: int) -> int:
+    """Passes behind the first token where every draft holds; an answer is a copy from its eighth token on."""
+    passes, tokens = 0, 1
+    while tokens < written:
+        tokens += 1 + (COPY_TOKENS if tokens >= 8 else DRAFT_TOKENS)
+        passes += 1
+    return passes
 
 
 @pytest.mark.parametrize("kind", ["qwen3_next", "jamba"])
@@ -168,7 +177,7 @@ def test_each_pass_gives_a_whole_draft_and_one_token_more_where_the_passage_says
     model, row = make_model("qwen3"), (random_ids(5, 2), [random_ids(7, 10)], TOKENS)
     written = alone(model, *row)[0]
     assert len(set(written)) == len(written) > 2 * DRAFT_TOKENS  # every token has one place in the passage
-    assert decoded(model, row, [written])[1] == -(-(len(written) - 1) // (1 + DRAFT_TOKENS))
+    assert decoded(model, row, [written])[1] == fewest_passes(len(written))
 
 
 def test_a_draft_follows_the_longest_repetition_and_ends_with_its_passage():
@@ -188,9 +197,17 @@ def test_a_draft_follows_as_many_repeated_tokens_as_are_asked_for():
 def test_only_what_is_surely_a_copy_is_drafted_where_a_row_costs_as_much_as_the_first():
     decoder, passage = tiny_decoder("llama"), list(range(3, 20))
     assert drafts_for(decoder, [passage]).draft(passage[:7]) == []
-    assert drafts_for(decoder, [passage]).draft(passage[:8]) == passage[8:11]
+    assert drafts_for(decoder, [passage]).draft(passage[:8]) == passage[8 : 8 + COPY_TOKENS]
     add_int8_weights(decoder)
     assert drafts_for(decoder, [passage]).draft(passage[:1]) == passage[1:4]
+
+
+def test_a_copy_is_drafted_further_from_its_eighth_token_on():
+    passage = list(range(3, 30))
+    drafts = LookupDrafts([passage])
+    assert drafts.draft(passage[:7]) == passage[7 : 7 + DRAFT_TOKENS]
+    assert drafts.draft(passage[:8]) == drafts.draft([1, *passage[:8]]) == passage[8 : 8 + COPY_TOKENS]
+    assert drafts.draft([99, *passage[1:8]]) == passage[8 : 8 + DRAFT_TOKENS]
 
 
 def test_drafts_that_do_not_hold_are_given_up():
