@@ -200,6 +200,7 @@ def test_only_what_is_surely_a_copy_is_drafted_where_a_row_costs_as_much_as_the_
     assert drafts_for(decoder, [passage]).draft(passage[:8]) == passage[8 : 8 + COPY_TOKENS]
     add_int8_weights(decoder)
     assert drafts_for(decoder, [passage]).draft(passage[:1]) == passage[1:4]
+    assert drafts_for(tiny_decoder("llama").bfloat16(), [passage]).draft(passage[:1]) == passage[1:4]
 
 
 def test_a_copy_is_drafted_further_from_its_eighth_token_on():
