@@ -107,8 +107,7 @@ def _attention_over(base: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         if here is not None and bias is not None:  # of the tokens of memory, and of the others
             kwargs["position_bias"] = bias[..., -local:]
         if here is None or layer not in here.layer_settings:
-            is_whole = attention_mask is not None or query.shape[2] == 1  # no other mask is left to make
-            if base == "sdpa" and is_whole and not dropout and bias is None and few_queries.are_few(query, key):
+            if base == "sdpa" and not dropout and bias is None and few_queries.are_few(query, key, attention_mask):
                 scale = query.shape[-1] ** -0.5 if scaling is None else scaling
                 return few_queries.attend(query, key, value, attention_mask, scale), None
             without = ALL_ATTENTION_FUNCTIONS.get(base) or sys.modules[type(module).__module__].eager_attention_forward

@@ -166,19 +166,17 @@ def from_array(
     tensor, scale = tensor[:tokens], None if scale is None else scale[:tokens]
     if places is not None:
         tensor, scale = tensor[:, places], None if scale is None else scale[:, places]
-    by_layer = tensor[:, :, 0].to(
-        dtype
-    )  # keys of all layers at once: a call for each takes longer than what it computes
-    if scale is not None:
-        by_layer = by_layer * scale[:, :, 0].to(dtype).unsqueeze(-1)
-        scale = scale[:, :, 1].permute(1, 2, 0)
-    by_layer, codes_by_layer = by_layer.permute(1, 2, 0, 3), tensor[:, :, 1].permute(1, 2, 0, 3)
+    tensor = tensor.permute(2, 1, 3, 0, 4)
+    scale = None if scale is None else scale.permute(2, 1, 3, 0)
     keys, values = {}, {}
     for place, layer in enumerate(model.layers):
         heads, key_width, value_width = shapes.layers[layer]
-        keys[layer] = by_layer[place, :heads, :, :key_width]
-        value = codes_by_layer[place, :heads, :, :value_width]
-        values[layer] = MemoryValues(value.to(dtype)) if scale is None else MemoryValues(value, scale[place, :heads])
+        key, value = tensor[0, place, :heads, :, :key_width], tensor[1, place, :heads, :, :value_width]
+        if scale is None:
+            keys[layer], values[layer] = key.to(dtype), MemoryValues(value.to(dtype))
+        else:
+            keys[layer] = key.to(dtype) * scale[0, place, :heads].to(dtype).unsqueeze(-1)
+            values[layer] = MemoryValues(value, scale[1, place, :heads])
     return EntryStates(keys, values, {key: state.to(dtype) for key, state in recurrent.items()})
 
 

@@ -56,20 +56,40 @@ def test_in_bf16_it_is_as_near_to_whole_numbers_as_torch_is():
     assert (ours - exact).abs().mean() <= 2 * (torchs - exact).abs().mean()
 
 
+def test_a_query_that_sees_nothing_gives_numbers():
+    query, key, value = inputs(SHAPES["a draft"], 150)
+    with torch.inference_mode():
+        for mask in (torch.zeros(1, 1, 4, 150).bool(), torch.full((1, 1, 4, 150), -torch.inf)):
+            mask[:, :, 1:] = True if mask.dtype == torch.bool else 0.0
+            read = few_queries.attend(query, key, value, mask, 0.3)
+            assert read.isfinite().all()
+            torch.testing.assert_close(
+                read[:, 1:].double(), expected(query, key, value, mask, 0.3)[:, 1:], rtol=1e-5, atol=1e-5
+            )
+
+
 def test_it_is_taken_for_few_queries_and_enough_keys_on_a_cpu():
-    def few(shape: tuple[int, int, int, int], keys: int, dtype: torch.dtype) -> bool:
-        return few_queries.are_few(*inputs(shape, keys, dtype)[:2])
+    def few(shape: tuple[int, int, int, int], keys: int, dtype: torch.dtype, masked: bool = False) -> bool:
+        mask = torch.zeros(shape[0], 1, shape[3], keys) if masked else None
+        return few_queries.are_few(*inputs(shape, keys, dtype)[:2], mask)
 
     with torch.inference_mode():
         assert few((1, 4, 1, 1), 128, torch.bfloat16)
         assert few((4, 4, 4, 1), 32, torch.bfloat16), "the keys of all rows count"
-        assert few((1, 4, 1, 8), 128, torch.float32)
+        assert few((1, 4, 1, 8), 128, torch.float32, masked=True)
+        assert few((1, 4, 4, 1), 128, torch.bfloat16, masked=True)
+        assert not few((1, 4, 1, 1), 128, torch.bfloat16, masked=True), "heads are handed over as queries"
+        assert not few((1, 4, 1, 8), 128, torch.float32), "a mask is still to be made"
         assert not few((1, 4, 1, 1), 127, torch.bfloat16)
-        assert not few((1, 4, 1, 33), 128, torch.bfloat16)
-        assert not few((1, 4, 1, 9), 128, torch.float32)
-        assert not few((1, 4, 4, 1), 128, torch.float32), "without groups torch is as fast"
+        assert not few((1, 4, 1, 33), 128, torch.bfloat16, masked=True)
+        assert not few((1, 4, 1, 9), 128, torch.float32, masked=True)
+        assert not few((1, 4, 4, 8), 128, torch.float32, masked=True), "without groups torch is as fast"
         assert not few((1, 4, 1, 1), 128, torch.float16)
-        assert not few((1, 64, 1, 32), 4097, torch.bfloat16), "scores would take much memory"
+        assert not few((1, 64, 1, 32), 513, torch.bfloat16, masked=True), "scores would take longer"
+        query, key, _ = inputs((1, 4, 1, 1), 128)
+        assert not few_queries.are_few(query, torch.cat([key, key]), None), "one row of queries for two of keys"
+        with torch.autocast("cpu"):
+            assert not few((1, 4, 1, 1), 128, torch.bfloat16)
     assert not few((1, 4, 1, 1), 128, torch.bfloat16), "gradients are left to torch"
 
 
