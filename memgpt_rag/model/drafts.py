@@ -3,7 +3,8 @@
 An answer from memory often repeats its passage word for word. What follows the latest tokens there is a draft that costs nothing,
 and one forward pass checks all of it: speculative decoding (Leviathan et al. 2023, arXiv 2211.17192), drafted as by Yang et al.
 (2023, arXiv 2304.04487, §3) from a reference, which here stands in attention and in no prompt. Each token is chosen by the decoder
-itself, by the same rules and, but for rounding, from the same scores as without drafts.
+itself, by the same rules and, but for rounding, from the same scores as without drafts. Where tokens are sampled, one is drawn for each
+place and kept whether it is the drafted one or not, which is the rule of speculative sampling for a draft without probabilities.
 """
 
 from __future__ import annotations

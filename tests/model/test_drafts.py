@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from decoding_rows import alone, begun, require_equal
+import torch
+from decoding_rows import alone, begun, require_equal, started
 from tiny import random_ids, tiny_decoder
 
 from benchmarks.small_decoders import small_decoder
+from memgpt_rag.answering.answer_row import AnswerRow, Sampling
+from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.config import MemoryAttentionConfig
-from memgpt_rag.model.decoding import DecodingBatch
+from memgpt_rag.model.decoding import DecodingBatch, read_rows
 from memgpt_rag.model.drafts import COPY_TOKENS, DRAFT_TOKENS, LookupDrafts, decode, drafts_for
 from memgpt_rag.model.int8_weights import add_int8_weights
 from memgpt_rag.model.tokenizer import byte_tokenizer
@@ -171,6 +174,33 @@ def test_an_answer_that_repeats_its_passage_takes_fewer_passes(model):
     written = alone(model, *row)[0]
     assert decoded(model, row, [])[1] == len(written) - 1  # the first token comes with the question
     assert decoded(model, row, [written])[1] < len(written) - 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drafts_change_no_token_that_is_sampled(model, seed):
+    """One token is drawn for each place, whether it was drafted or not, so that the same seed draws the same answer."""
+    question, entry = random_ids(5, 1), random_ids(7, 10)
+
+    def sampled(passages):
+        control = AnswerRow(
+            model.tokenizer,
+            Sampling(temperature=1.5, seed=seed, max_tokens=TOKENS),
+            0,
+            on_piece=None,
+            is_over=lambda: False,
+        )
+        row, scores = started(model, question, [entry], TOKENS)
+        row._processors += ControlledRows([control], until_end=lambda tokens: tokens).processors()
+        read_rows(model, [row])
+        counted = Counted(model)
+        decode(counted, row, LookupDrafts(passages))
+        return row.ids[0, len(question) :].tolist(), torch.cat(scores.steps), counted.passes
+
+    written, scores, passes = sampled([])
+    assert passes == len(written) - 1 and written != alone(model, question, [entry], TOKENS)[0]
+    drafted, drafted_scores, fewer = sampled([written])
+    assert drafted == written and fewer < passes
+    torch.testing.assert_close(drafted_scores, scores, rtol=1e-4, atol=1e-4)
 
 
 def test_each_pass_gives_a_whole_draft_and_one_token_more_where_the_passage_says_the_answer():
