@@ -4,8 +4,8 @@
 
 Questions of XQuAD in both languages, Gemma 3 270M with its reader in fp32, the preset quality. NLL is that of the gold answer per
 token; each row is the difference to no rounding, paired per question, with its 95 % interval. Agreement is the share of the gold
-answers' tokens at which the likeliest token stays the same. F1 is that of the answer that the model writes. Weights are rounded for every token here, although only
-decoding uses them so.
+answers' tokens at which the likeliest token stays the same. F1 is that of the answer that the model writes, in points. Weights are
+rounded for every token here, although only decoding uses them so. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
