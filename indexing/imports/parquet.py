@@ -81,11 +81,7 @@ def _numbers_per_row(vector: str, path: Path) -> int:
     command = [sys.executable, "-I", "-c", _COUNT]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)  # noqa: S603  # our own code
     if done.returncode:
-        reason = (
-            (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-            .strip()
-            .removeprefix("what():")
-            .strip()
-        )
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        reason = last.strip().removeprefix("what():").strip()
         raise pa.ArrowInvalid(f"the size of its column {vector!r} is not known ({reason})")
     return int(done.stdout)

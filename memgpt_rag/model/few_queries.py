@@ -17,6 +17,7 @@ from memgpt_rag.model.attention import matmul
 _MOST_QUERIES = {torch.bfloat16: 32, torch.float32: 8}
 # With fewer keys of all rows, the calls take longer than what they compute.
 _LEAST_KEYS = 128
+# With more scores, reading and writing them takes longer than torch's own attention, which keeps none.
 _MOST_SCORES = 2**20
 
 
@@ -31,7 +32,7 @@ def are_few(
     if query.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or rows != len(key):
         return False
     if (mask is None and queries > 1) or (mask is not None and queries == 1 and is_grouped):
-        return False  # a mask is still to be made; heads are handed over as queries
+        return False  # a mask is still to be made, or transformers hands heads over as queries
     return (
         queries <= _MOST_QUERIES.get(query.dtype, 0)
         and rows * keys >= _LEAST_KEYS

@@ -46,7 +46,7 @@ def test_it_gives_what_torch_gives(shape, kind):
     torch.testing.assert_close(read.double(), expected(query, key, value, masks[kind], 0.3), rtol=1e-5, atol=1e-5)
 
 
-def test_in_bf16_it_is_as_near_to_whole_numbers_as_torch_is():
+def test_in_bf16_it_is_about_as_near_to_fp64_as_torch_is():
     query, key, value = inputs((2, 4, 1, 1), 600, torch.bfloat16)
     exact = expected(query, key, value, None, 0.25)
     with torch.inference_mode():
@@ -113,6 +113,6 @@ def test_a_decoder_goes_on_after_a_long_prompt_as_before(architecture, monkeypat
         read = decoder(ids[:, :-3], attention_mask=padding[:, :-3], use_cache=True)
         assert not taken, "197 queries are not few"
         last = decoder(ids[:, -3:], attention_mask=padding, past_key_values=read.past_key_values).logits[:, -1]
-    # Sliding layers read the end of the text alone, and the few keys of both rows are few.
+    # Sliding layers keep the last keys alone, too few of them.
     assert len(taken) == whole_layers(decoder)
     torch.testing.assert_close(last, whole, rtol=1e-4, atol=1e-4)
