@@ -82,7 +82,7 @@ def build(
         words: with a lexical index.
     """
     name = f"{name}-{len(records)}"
-    if not (folder / name).exists():
+    if not (folder / name / "manifest.json").exists():  # an interrupted build leaves a folder without one
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / f"{name}.jsonl"
         source.write_text(

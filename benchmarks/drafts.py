@@ -7,7 +7,8 @@ question is answered in turn with weights as loaded or in int8, one token a forw
 the server answers it, alone in a batch that changes ("batch"). "answers" end where they end; "long" ones are the entries themselves,
 as far as --tokens: the model reads the beginning of the best one and goes on to its end. Times are those behind the first token; "of
 full" is the ratio to one token a pass with weights as loaded, the median over questions with the 10th and 90th percentile. "same" is
-the share of answers equal to those of that way. With the package xllamacpp, llama.cpp answers from a prompt with the same passages,
+the share of answers equal to those of that way. --rows questions at once are decoded in one batch, too, without and with drafts: time by
+the tokens of all of them. With the package xllamacpp, llama.cpp answers from a prompt with the same passages,
 weights in 4 bits (Q4_K_M), with and without drafts that it looks up in the prompt. Prints a table and one JSON line.
 """
 
@@ -85,6 +86,40 @@ def generated_in_batch(rag: RAG, prepared: Prepared) -> Generated:
     return rag.generator.generated(prepared, row)
 
 
+def in_one_batch(rag: RAG, questions: list[Prepared], drafts: bool) -> float:
+    """Return the milliseconds a token of answers that are generated side by side, behind their first tokens."""
+    rows = [rag.generator.read(ready if drafts else replace(ready, drafts=None)) for ready in questions]
+    batch, tokens = DecodingBatch(rag.model), sum(row.ids.shape[1] for row in rows)
+    for row in rows:
+        batch.join(row)
+    began = time.perf_counter()
+    while len(batch):
+        batch.step()
+    return 1000 * (time.perf_counter() - began) / max(1, sum(row.ids.shape[1] for row in rows) - tokens)
+
+
+def batches(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], tokens: int, rows: int) -> dict[str, Any]:
+    """Return the milliseconds a token of batches of questions: medians without and with drafts, and of their paired ratios."""
+    results: dict[str, Any] = {}
+    for kind in ("answers", "long"):
+        for weights, rag in rags.items():
+            pairs = []
+            for start in tqdm(range(0, len(asked) - rows + 1, rows), desc=f"{rows} rows, {kind}", disable=None):
+                pair = []
+                for drafts in (False, True):  # prepared anew, since a batch takes the memory of its rows
+                    ready = [prepared(rag, *one, tokens, kind == "long") for one in asked[start : start + rows]]
+                    pair.append(in_one_batch(rag, ready, drafts))
+                pairs.append(pair)
+            plain, drafted = (statistics.median(side) for side in zip(*pairs, strict=True))
+            ratio = statistics.median(drafted / plain for plain, drafted in pairs)
+            results[f"{weights}, {kind}"] = {
+                "plain": round(plain, 1),
+                "drafts": round(drafted, 1),
+                "ratio": round(ratio, 3),
+            }
+    return results
+
+
 def prepared(rag: RAG, question: str, found: list[Retrieved], tokens: int, long: bool) -> Prepared:
     """Return a question as the model reads it; for a long answer, the beginning of the best entry in its place."""
     settings = {"stopping_criteria": []} if long else {}
@@ -159,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=50, help="of each language")
     parser.add_argument("--tokens", type=int, default=48, help="the most of an answer")
+    parser.add_argument("--rows", type=int, nargs="*", default=[2, 4], help="questions of a batch")
     parser.add_argument("--data", type=Path, default=DATA)
     arguments = parser.parse_args()
     quiet_libraries()
@@ -193,6 +229,12 @@ def main() -> None:
                     print(
                         f"  {way:<20}{shown['ms a token']:>8.1f}{shown['tokens a pass']:>7.2f}{same:>6}   {'   '.join(ratios)}"
                     )
+            for rows in arguments.rows:
+                found_batches = batches(rags, asked, arguments.tokens, rows)
+                results[f"{name}, {rows} rows"] = found_batches
+                print(f"\n{name}, {rows} rows: ms a token without drafts, with drafts, ratio")
+                for way, shown in found_batches.items():
+                    print(f"  {way:<20}{shown['plain']:>8.1f}{shown['drafts']:>8.1f}{shown['ratio']:>8.2f}")
     print(json.dumps(results))
 
 

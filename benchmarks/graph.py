@@ -108,7 +108,7 @@ def _row(text: str, question: HopQuestion) -> Row:
 
 def measure_countries(arguments: argparse.Namespace, folder: Path, encoder: Encoder, kept: KeptAnswers) -> Row:
     turtle, known = country_graph(arguments.data)
-    if not (folder / "countries").exists():
+    if not (folder / "countries" / "manifest.json").exists():
         (folder / "countries.ttl").write_text(turtle, encoding="utf-8")
         build_graph_memory(read_triples([folder / "countries.ttl"]), folder / "countries", encoder)
     rag = RAG(Memory.open(folder / "countries"), encoder, arguments.model())
@@ -148,7 +148,7 @@ def measure_texts(arguments: argparse.Namespace, folder: Path, encoder: Encoder,
         questions = [
             question for number, question in enumerate(questions) if number % 3
         ]  # settings were chosen on the others
-        if not (folder / name).exists():
+        if not (folder / name / "manifest.json").exists():
             add_lexical_index(Memory.create(folder / name, passages, encoder))
         memory = Memory.open(folder / name)
         retriever = Retriever(memory, encoder)

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _memory(judged: RetrievalDataset, encoder: Encoder, folder: Path) -> Memory:
-    if not folder.exists():
+    if not (folder / "manifest.json").exists():
         embed_documents(judged, encoder, folder)
     return Memory.open(folder, encoder=encoder.fingerprint)
 

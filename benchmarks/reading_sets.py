@@ -74,7 +74,7 @@ COUNTS = {
     "tldr zh": 1100,
     "us_federal_covid_faq": 289,
 }
-_NO_TITLES = ("squadshifts reddit_v1.0", "squadshifts amazon_reviews_v1.0", "tatqa")
+NO_TITLES = ("squadshifts reddit_v1.0", "squadshifts amazon_reviews_v1.0", "tatqa")
 _UNANSWERABLE = 0.12  # share of the answerable questions whose passage is taken away
 _MOST_ENTRIES = 8
 _MOST_ANSWER_TOKENS = 96
@@ -141,22 +141,28 @@ class Profiles:
         return [round(one, 3) for one in (*scores[:gold], *fewer[: count - gold])]
 
 
-def records(folder: Path, generator: np.random.Generator) -> dict[str, list[dict[str, Any]]]:
-    """Sample records from each set, in stretches of neighbors, so that questions about one document stay together."""
+def records(
+    folder: Path, generator: np.random.Generator, counts: dict[str, int] = COUNTS
+) -> dict[str, list[dict[str, Any]]]:
+    """Sample records from each set, in stretches of neighbors, so that questions about one document stay together.
+
+    Args:
+        counts: how many of each set, by its name and part.
+    """
     taken: dict[str, list[dict[str, Any]]] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             every = [json.loads(line) for line in lines]
         parts: dict[str, list[dict[str, Any]]] = {}
         for record in every:
-            name = record["set"] if record["set"] in COUNTS else f"{record['set']} {record.get('sub')}"
+            name = record["set"] if record["set"] in counts else f"{record['set']} {record.get('sub')}"
             if record["set"] == "nomiracl" and record["answerable"]:
                 continue  # answerable ones say only that they are
             if record["set"] == "tatqa" and record.get("atype") != "span":
                 continue
             parts.setdefault(name, []).append(record)
         for name, members in parts.items():
-            count, stretch = COUNTS.get(name, 0), 40
+            count, stretch = counts.get(name, 0), 40
             starts = generator.permutation(range(0, len(members), stretch))
             taken[name] = [one for start in starts for one in members[start : start + stretch]][:count]
     return {name: members for name, members in taken.items() if members}
@@ -221,7 +227,7 @@ def training_rows(
             key = (passage["title"], passage["text"])
             if key not in places:
                 title = (
-                    "" if name in _NO_TITLES or generator.random() < 0.4 else passage["title"].replace("_", " ").strip()
+                    "" if name in NO_TITLES or generator.random() < 0.4 else passage["title"].replace("_", " ").strip()
                 )
                 text = re.sub(r"\{\w+\}", "", passage["text"])
                 document = Document(name, str(len(places)), title, "line", (Block(text, 1, 1),))

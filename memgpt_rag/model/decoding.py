@@ -1,13 +1,13 @@
 """Decoding step by step for a batch that changes: rows join it once their question is read, and leave when they end.
 
 A row is generated as `generate` of transformers does it alone, by the same settings: only the forward passes are shared. A step gives
-each row its next token; a row that is alone in its batch gets several where a draft holds (see `memgpt_rag.model.drafts`).
+each row its next token, or several where a draft holds (see `memgpt_rag.model.drafts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,12 +17,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.decoder import MemoryDecoder
+from memgpt_rag.model.drafts import LookupDrafts, worthwhile_length
 from memgpt_rag.model.row_slots import CacheSlots, MemorySlots, side_by_side
 from memgpt_rag.model.states import AttendedMemory
 from memgpt_rag.model.whole_cache import one_row
-
-if TYPE_CHECKING:
-    from memgpt_rag.model.drafts import LookupDrafts
 
 # Tokens of questions that are read in one forward pass, padding included: more of them wait for longer and gain little.
 READ_TOKENS = 128
@@ -114,7 +112,7 @@ def start_row(
     Args:
         memory: of this question alone.
         streamer: receives the question and its answer's tokens.
-        drafts: what the next tokens of its answer are drafted from, where it is alone in a batch; None for nothing.
+        drafts: what the next tokens of its answer are drafted from; None for nothing.
         settings: as `generate` of transformers takes them, for the likeliest token at each step.
     """
 
@@ -200,11 +198,17 @@ def reads_together(model: MemoryDecoder, tokens: Sequence[int], memories: Sequen
     return count * max(tokens) <= READ_TOKENS and count * widest <= READ_MEMORY_TOKENS
 
 
-def _share_passes(memory: AttendedMemory, rows: Sequence[DecodingRow]) -> None:
-    """Give each row with entries the weights of the forward passes that the rows shared."""
-    for weights in memory.take_passes():
-        for number, row in enumerate(rows):
-            if row.memory.num_entries[0]:
+def _share_passes(memory: AttendedMemory, rows: Sequence[DecodingRow], counts: Sequence[int] | None = None) -> None:
+    """Give each row with entries the weights of the forward passes that the rows shared.
+
+    Args:
+        counts: how many of the latest passes are each row's own; None for all.
+    """
+    passes = memory.take_passes()
+    for number, row in enumerate(rows):
+        own = passes if counts is None else passes[len(passes) - counts[number] :]
+        if row.memory.num_entries[0]:
+            for weights in own:
                 row.memory.add_pass(weights[number : number + 1, : row.memory.present.shape[1]])
 
 
@@ -270,26 +274,26 @@ class DecodingBatch:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Give each row its next token, and a row that is alone those of a draft that hold. Rows that end leave."""
+        """Give each row its next token, and those of its draft that hold. Rows that end leave."""
         self._leave()
         if not self._rows:
             return
-        draft = self._draft()
-        self._resize(1 + len(draft))
+        drafts = self._drafts()
+        counts = [1 + len(draft) for draft in drafts]
+        self._resize(max(counts))
         assert self._cache is not None
         if self._attended is None:
             self._attended = self._memory.attended([row.memory for row in self._rows])
-        memory, count = self._attended, 1 + len(draft)
-        mask = self._cache.begin_step([row.length for row in self._rows], count)
-        memory.recorded_queries = count
-        ids = torch.cat([row.ids[:, -1:] for row in self._rows])
-        # Windows go by position here, also where no row has a memory: rows of a batch are padded on the right.
+        memory, most = self._attended, max(counts)
+        mask = self._cache.begin_step([row.length for row in self._rows], counts)
+        memory.recorded_queries = most
+        # Windows go by position here, also where no row has a memory: rows of a batch are padded.
         try:
             with use_memory(memory, {} if memory.is_empty else self.model.layer_settings, self.model.windows):
                 output = self.model.decoder(
-                    input_ids=torch.cat([ids, ids.new_tensor([draft])], dim=1) if draft else ids,
+                    input_ids=self._next_ids(drafts, most),
                     attention_mask=mask,
-                    position_ids=self._shifts(mask) + memory.local_position(mask.bool())[:, -count:],
+                    position_ids=self._shifts(mask) + memory.local_position(mask.bool())[:, -most:],
                     past_key_values=self._cache.cache,
                 )
         except Exception as error:  # such as no memory left
@@ -297,28 +301,39 @@ class DecodingBatch:
                 row.ended, row.error = True, error
             self._leave()
             return
-        _share_passes(memory, self._rows)
-        for row, logits in zip(self._rows, output.logits, strict=True):
+        _share_passes(memory, self._rows, counts)
+        for row, logits, draft in zip(self._rows, output.logits, drafts, strict=True):
             try:
-                chosen = row.take_drafted(logits, draft)
+                chosen = row.take_drafted(logits[-1 - len(draft) :], draft)
             except Exception as error:  # its own settings are at fault, and the others go on
                 row.ended, row.error = True, error
                 continue
             if draft and row.drafts is not None:
-                row.memory.drop_passes(count - chosen)
+                row.memory.drop_passes(1 + len(draft) - chosen)
                 row.drafts.note(len(draft), chosen - 1)
         self._leave()
 
-    def _draft(self) -> list[int]:
-        """Return the tokens that the one row may have next; none for several rows.
+    def _next_ids(self, drafts: Sequence[Sequence[int]], most: int) -> Int[Tensor, "rows tokens"]:
+        """Return each row's latest token and its draft, with anything before them in a row that has fewer."""
+        latest = torch.cat([row.ids[:, -1:] for row in self._rows])
+        drafted = latest.repeat(1, most)
+        for row, draft in enumerate(drafts):
+            if draft:
+                drafted[row, -len(draft) :] = drafted.new_tensor(draft)
+        return drafted
 
-        On a CPU the products of eight rows with weights in int8 take about four times as long as those of one.
-        """
-        row = self._rows[0]
+    def _drafts(self) -> list[list[int]]:
+        """Return the tokens that each row may have next, as far as they pay."""
         assert self._cache is not None
-        if len(self._rows) > 1 or row.drafts is None or not self._cache.can_take_back:
-            return []
-        return row.draft(row.drafts)
+        if not self._cache.can_take_back:
+            return [[] for _ in self._rows]
+        drafts = [[] if row.drafts is None else row.draft(row.drafts) for row in self._rows]
+        if len(drafts) == 1 or not any(drafts):
+            return drafts
+        most = worthwhile_length(
+            [len(draft) for draft in drafts], max(row.drafts.token_cost for row in self._rows if row.drafts)
+        )
+        return [draft[:most] for draft in drafts]
 
     def _shifts(self, like: Tensor) -> Int[Tensor, "rows 1"]:
         """Return what is added to the counted position of each row's next token."""

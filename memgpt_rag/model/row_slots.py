@@ -7,9 +7,11 @@ side by side.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, DynamicLayer
 from transformers.cache_utils import DummyLayer, LinearAttentionAndFullAttentionLayer, LinearAttentionLayer
@@ -45,25 +47,60 @@ class RowSlots:
         self.tensor[:kept, :, :width] = old[:kept, :, :width]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Where the next tokens of rows stand in a forward pass, and where in their slots.
+
+    Attributes:
+        row, column, place: of each token; its column in the pass, where a row's last token stands in the last one.
+        num_rows: how many rows take part.
+        before: tokens of the longest row before the step.
+        behind_longest: whether attention sees the next tokens of every row behind the last one of the longest row. Several tokens of a
+            shorter row need this: masks count from there which of them come before others.
+    """
+
+    row: Int[Tensor, " tokens"]
+    column: Int[Tensor, " tokens"]
+    place: Int[Tensor, " tokens"]
+    num_rows: int
+    before: int
+    behind_longest: bool
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], counts: Sequence[int], device: torch.device) -> _Step:
+        """Return the step of rows with so many tokens before it, and so many next ones."""
+        most = max(counts)
+        tokens = [
+            (row, most - counts[row] + one, lengths[row] + one)
+            for row in range(len(counts))
+            for one in range(counts[row])
+        ]
+        row, column, place = torch.tensor(tokens, device=device).unbind(1)
+        return cls(row, column, place, len(counts), max(lengths), most > 1 and len(counts) > 1)
+
+    def write(self, slots: RowSlots, states: Tensor) -> Tensor:
+        """Write the next tokens' states into slots; returns those of all tokens as attention sees them."""
+        slots.tensor[self.row, :, self.place] = states[self.row, :, self.column]
+        if self.behind_longest:
+            return torch.cat([slots.tensor[: self.num_rows, :, : self.before], states], dim=2)
+        return slots.tensor[: self.num_rows, :, : self.before + states.shape[2]]
+
+
 class _LayerSlots(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer as attention sees them: each row's next tokens go behind its own last one."""
+    """Keys and values of one layer: each row's next tokens go behind its own last one."""
 
     def __init__(self, layer: DynamicLayer):
         DynamicLayer.__init__(self)
         self.key_slots, self.value_slots = RowSlots(layer.keys), RowSlots(layer.values)
         DynamicLayer.lazy_initialization(self, layer.keys, layer.values)
-        self.lengths: Tensor = torch.zeros(0, dtype=torch.long)
+        self.step: _Step | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        count, new = len(self.lengths), key_states.shape[2]
-        rows, width = torch.arange(count, device=self.lengths.device), self.get_seq_length() + new
-        for place in range(new):
-            self.key_slots.tensor[rows, :, self.lengths + place] = key_states[:, :, place]
-            self.value_slots.tensor[rows, :, self.lengths + place] = value_states[:, :, place]
-        return self.key_slots.tensor[:count, :, :width], self.value_slots.tensor[:count, :, :width]
+        assert self.step is not None, "begin_step comes before a forward pass"
+        return self.step.write(self.key_slots, key_states), self.step.write(self.value_slots, value_states)
 
     def get_seq_length(self) -> int:
-        return int(self.lengths.max()) if len(self.lengths) else 0
+        return 0 if self.step is None else self.step.before
 
 
 class _RecurrentSlots(LinearAttentionLayer):  # type: ignore[misc]
@@ -200,20 +237,25 @@ class CacheSlots:
         """Whether the latest tokens of a row leave nothing behind but places that the next ones are written to."""
         return not self._recurrent
 
-    def begin_step(self, lengths: Sequence[int], tokens: int = 1) -> Tensor:
+    def begin_step(self, lengths: Sequence[int], counts: Sequence[int]) -> Tensor:
         """Return which places hold a token, once each row has its next ones: the mask of the step.
 
         Args:
             lengths: tokens of each row before the step.
-            tokens: of each row in the step.
+            counts: tokens of each row in the step, which stand in the last columns of the pass.
         """
         device = self._tensors[0].device
-        before = torch.tensor(lengths, device=device)
+        step = _Step.of(lengths, counts, device)
         for layer in self._attending:
-            layer.lengths = before
+            layer.step = step
         for recurrent in self._recurrent:
             recurrent.show_states(len(lengths))
-        return (torch.arange(max(lengths) + tokens, device=device) < before[:, None] + tokens).long()
+        before, new = torch.tensor(lengths, device=device)[:, None], torch.tensor(counts, device=device)[:, None]
+        most = max(counts)
+        if not step.behind_longest:
+            return (torch.arange(step.before + most, device=device) < before + new).long()
+        earlier = torch.arange(step.before, device=device) < before
+        return torch.cat([earlier, torch.arange(most, device=device) >= most - new], dim=1).long()
 
 
 class MemorySlots:

@@ -146,7 +146,7 @@ class AdapterOptions:
     """How an adapter is trained.
 
     Attributes:
-        rank, dropout: as for `add_adapter`.
+        rank, dropout, every_map: as for `add_adapter`.
         evaluations: number of evaluations on the held-out questions, each with a checkpoint.
         patience: number of evaluations without improvement after which training stops.
         distillation_weight, answer_weight, end_weight: weights of the loss, as for `AdapterTrainer`.
@@ -155,6 +155,7 @@ class AdapterOptions:
 
     rank: int = 8
     dropout: float = 0.05
+    every_map: bool = False
     evaluations: int = 8
     patience: int = 3
     distillation_weight: float = 1.0
@@ -209,7 +210,9 @@ def train_adapter(
     model, reader, before_training = rag.model, rag.model.reader, rag.model.decoder
     teacher = make_teacher(rag)
     start = None if reader is None else reader.adapter
-    adapter = add_adapter(model, rank=options.rank, dropout=options.dropout, seed=options.seed, start=start)
+    adapter = add_adapter(
+        model, rank=options.rank, dropout=options.dropout, every_map=options.every_map, seed=options.seed, start=start
+    )
     trainer = AdapterTrainer(
         rag, adapter, **trainer_settings(rag, teacher, examples, held_out, folder, options, arguments)
     )
