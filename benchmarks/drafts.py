@@ -86,8 +86,8 @@ def generated_in_batch(rag: RAG, prepared: Prepared) -> Generated:
     return rag.generator.generated(prepared, row)
 
 
-def in_one_batch(rag: RAG, questions: list[Prepared], drafts: bool) -> float:
-    """Return the milliseconds a token of answers that are generated side by side, behind their first tokens."""
+def in_one_batch(rag: RAG, questions: list[Prepared], drafts: bool) -> tuple[float, list[list[int]]]:
+    """Return the milliseconds a token of answers that are generated side by side, behind their first tokens, and their tokens."""
     rows = [rag.generator.read(ready if drafts else replace(ready, drafts=None)) for ready in questions]
     batch, tokens = DecodingBatch(rag.model), sum(row.ids.shape[1] for row in rows)
     for row in rows:
@@ -95,11 +95,16 @@ def in_one_batch(rag: RAG, questions: list[Prepared], drafts: bool) -> float:
     began = time.perf_counter()
     while len(batch):
         batch.step()
-    return 1000 * (time.perf_counter() - began) / max(1, sum(row.ids.shape[1] for row in rows) - tokens)
+    seconds = time.perf_counter() - began
+    return 1000 * seconds / max(1, sum(row.ids.shape[1] for row in rows) - tokens), [
+        row.ids[0].tolist() for row in rows
+    ]
 
 
 def batches(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], tokens: int, rows: int) -> dict[str, Any]:
-    """Return the milliseconds a token of batches of questions: medians without and with drafts, and of their paired ratios."""
+    """Return the milliseconds a token of batches of questions, medians without and with drafts, and of their paired ratios; and the share
+    of answers that are the same.
+    """
     results: dict[str, Any] = {}
     for kind in ("answers", "long"):
         for weights, rag in rags.items():
@@ -110,12 +115,14 @@ def batches(rags: dict[str, RAG], asked: list[tuple[str, list[Retrieved]]], toke
                     ready = [prepared(rag, *one, tokens, kind == "long") for one in asked[start : start + rows]]
                     pair.append(in_one_batch(rag, ready, drafts))
                 pairs.append(pair)
-            plain, drafted = (statistics.median(side) for side in zip(*pairs, strict=True))
-            ratio = statistics.median(drafted / plain for plain, drafted in pairs)
+            same = [
+                one == other for (_, plain), (_, drafted) in pairs for one, other in zip(plain, drafted, strict=True)
+            ]
             results[f"{weights}, {kind}"] = {
-                "plain": round(plain, 1),
-                "drafts": round(drafted, 1),
-                "ratio": round(ratio, 3),
+                "plain": round(statistics.median(plain for (plain, _), _ in pairs), 1),
+                "drafts": round(statistics.median(drafted for _, (drafted, _) in pairs), 1),
+                "ratio": round(statistics.median(drafted / plain for (plain, _), (drafted, _) in pairs), 3),
+                "same": round(sum(same) / len(same), 3),
             }
     return results
 
@@ -229,12 +236,14 @@ def main() -> None:
                     print(
                         f"  {way:<20}{shown['ms a token']:>8.1f}{shown['tokens a pass']:>7.2f}{same:>6}   {'   '.join(ratios)}"
                     )
-            for rows in arguments.rows:
+            for rows in (rows for rows in arguments.rows if rows <= len(asked)):
                 found_batches = batches(rags, asked, arguments.tokens, rows)
                 results[f"{name}, {rows} rows"] = found_batches
-                print(f"\n{name}, {rows} rows: ms a token without drafts, with drafts, ratio")
+                print(f"\n{name}, {rows} rows: ms a token without drafts, with drafts, ratio, same")
                 for way, shown in found_batches.items():
-                    print(f"  {way:<20}{shown['plain']:>8.1f}{shown['drafts']:>8.1f}{shown['ratio']:>8.2f}")
+                    print(
+                        f"  {way:<20}{shown['plain']:>8.1f}{shown['drafts']:>8.1f}{shown['ratio']:>8.2f}{shown['same']:>6.0%}"
+                    )
     print(json.dumps(results))
 
 

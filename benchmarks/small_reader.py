@@ -66,7 +66,7 @@ _MOST_PASSAGES = 3  # of a record, where its text is long
 def questions_and_passages(
     folder: Path, prompt: Prompt, generator: np.random.Generator
 ) -> tuple[list[tuple[str, str]], list[Passage]]:
-    """Return English questions with their answers, and the passages that hold them."""
+    """Return English questions with their answers, which a passage holds word for word, and all passages of their sets."""
     splitter = PassageSplitter(lambda text: len(prompt.token_ids(text)))
     passages: dict[tuple[str, str], list[Passage]] = {}
     pairs: list[tuple[str, str]] = []

@@ -13,7 +13,7 @@ Ended = tuple[OngoingAnswer, Answer | Exception]
 
 
 class SharedBatches:
-    """Generates answers with different memories, routes and settings, a token of each in every step.
+    """Generates answers with different memories, routes and settings, a token of each or several in every step.
 
     Few questions are read between two steps, so that answers under way go on while others begin: those that wait longest, as many as
     fit into one forward pass.

@@ -18,6 +18,8 @@ from transformers.generation.streamers import BaseStreamer
 from memgpt_rag.model.attended import use_memory
 from memgpt_rag.model.decoder import MemoryDecoder
 from memgpt_rag.model.drafts import LookupDrafts, worthwhile_length
+from memgpt_rag.model.int8_weights import decoding_step
+from memgpt_rag.model.positions import counts_from_cache
 from memgpt_rag.model.row_slots import CacheSlots, MemorySlots, side_by_side
 from memgpt_rag.model.states import AttendedMemory
 from memgpt_rag.model.whole_cache import one_row
@@ -26,6 +28,8 @@ from memgpt_rag.model.whole_cache import one_row
 READ_TOKENS = 128
 # Tokens of their memories, which are copied side by side, padding included: 230 MB with Gemma 3 270M.
 READ_MEMORY_TOKENS = 16_384
+# Tokens in the caches of rows that share a pass over drafts, padding included, whose keys and values are copied for it.
+COPIED_TOKENS = 4_096
 
 
 class DecodingRow:
@@ -289,7 +293,8 @@ class DecodingBatch:
         memory.recorded_queries = most
         # Windows go by position here, also where no row has a memory: rows of a batch are padded.
         try:
-            with use_memory(memory, {} if memory.is_empty else self.model.layer_settings, self.model.windows):
+            settings = {} if memory.is_empty else self.model.layer_settings
+            with use_memory(memory, settings, self.model.windows), decoding_step():
                 output = self.model.decoder(
                     input_ids=self._next_ids(drafts, most),
                     attention_mask=mask,
@@ -325,14 +330,22 @@ class DecodingBatch:
     def _drafts(self) -> list[list[int]]:
         """Return the tokens that each row may have next, as far as they pay."""
         assert self._cache is not None
+        nothing: list[list[int]] = [[] for _ in self._rows]
         if not self._cache.can_take_back:
-            return [[] for _ in self._rows]
+            return nothing
         drafts = [[] if row.drafts is None else row.draft(row.drafts) for row in self._rows]
         if len(drafts) == 1 or not any(drafts):
             return drafts
+        before = max(row.length for row in self._rows)
+        if counts_from_cache(self.model.decoder) or len(drafts) * before > COPIED_TOKENS:
+            return nothing
+        sources = [row.drafts for row in self._rows]
         most = worthwhile_length(
-            [len(draft) for draft in drafts], max(row.drafts.token_cost for row in self._rows if row.drafts)
+            [(len(draft), 0.0 if one is None else one.held_share) for draft, one in zip(drafts, sources, strict=True)],
+            max(one.token_cost for one in sources if one is not None),
         )
+        if self.model.context is not None:  # some decoders count the tokens of a pass from those of the longest row
+            most = max(0, min(most, self.model.context - before - 1))
         return [draft[:most] for draft in drafts]
 
     def _shifts(self, like: Tensor) -> Int[Tensor, "rows 1"]:

@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 
 from memgpt_rag.model.decoder import MemoryDecoder
-from memgpt_rag.model.int8_weights import MAX_ROWS, Int8Linear
+from memgpt_rag.model.int8_weights import MAX_ROWS, MAX_STEP_ROWS, Int8Linear
 from memgpt_rag.model.positions import rotates_by_pass
 from memgpt_rag.model.whole_cache import has_recurrent_layers
 
@@ -32,7 +32,7 @@ _COMPARED = 8
 # Drafts are given up below this share of accepted tokens, once so many were checked.
 _LEAST_ACCEPTED, _TRIAL = 0.3, 12
 _END = -1  # stands between two passages
-# Shares of a draft that hold on average: of one within a copy of a passage, and of others.
+# Shares of a draft that hold on average: of one within a copy of a passage, and of others, which a row's own record changes.
 _HELD_IN_COPY, _HELD = 0.9, 0.5
 # What each further token of a forward pass adds to the time of a pass over one token: on a GPU, and on a CPU with weights in bf16, with
 # these and codes in int8, with codes beside fp32, with fp32. Measured with Gemma 3 270M, bf16 on a core with AVX-512, fp32 on one with AVX2.
@@ -52,6 +52,7 @@ class LookupDrafts:
         self._least_repeated, self.token_cost = least_repeated, token_cost
         self._tokens = [token for passage in passages for token in (*passage, _END)]
         self._checked = self._accepted = 0
+        self._in_copy = False
 
     def draft(self, written: Sequence[int]) -> list[int]:
         """Return tokens that may follow those of an answer so far: up to `DRAFT_TOKENS`, or `COPY_TOKENS` within a copy; none where no
@@ -64,9 +65,17 @@ class LookupDrafts:
             repeated = self._repeated(written, at)
             if repeated > most:
                 place, most = at + 1, repeated
-        count = COPY_TOKENS if most >= _COMPARED else DRAFT_TOKENS
+        self._in_copy = most >= _COMPARED
+        count = COPY_TOKENS if self._in_copy else DRAFT_TOKENS
         found = self._tokens[place : place + count] if place else []
         return found[: found.index(_END)] if _END in found else found
+
+    @property
+    def held_share(self) -> float:
+        """The share of the latest draft that is expected to hold."""
+        if self._in_copy:
+            return _HELD_IN_COPY
+        return (_HELD * _TRIAL + self._accepted) / (_TRIAL + self._checked)
 
     def note(self, checked: int, accepted: int) -> None:
         """Note how many tokens of a draft were checked, and how many of them the decoder chose itself."""
@@ -89,7 +98,7 @@ class LookupDrafts:
 def drafts_for(decoder: PreTrainedModel, passages: Sequence[Sequence[int]]) -> LookupDrafts:
     """Return drafts as they pay for a decoder.
 
-    On a CPU a pass over a draft takes about three times as long as one over a single token with weights in fp32, less than twice as long
+    On a CPU a pass over a draft takes about three times as long as one over a single token with weights in fp32, about twice as long
     with weights in int8, and hardly longer in bf16. After the first token of an answer, 1.5 tokens of a draft hold on average; within a
     long copy, nearly all.
 
@@ -110,21 +119,23 @@ def drafts_for(decoder: PreTrainedModel, passages: Sequence[Sequence[int]]) -> L
     return LookupDrafts(passages, _COMPARED, _FP32_COST)
 
 
-def worthwhile_length(lengths: Sequence[int], token_cost: float) -> int:
+def worthwhile_length(drafts: Sequence[tuple[int, float]], token_cost: float) -> int:
     """Return how many tokens of drafts rows that share a forward pass should check at most, for the most tokens a second; 0 for none.
 
     All rows of a pass are as long as the longest one, so that a draft of one row costs time for the others.
 
     Args:
-        lengths: tokens of each row's draft.
+        drafts: of each row, the tokens of its draft and the share of them that is expected to hold.
         token_cost: as for `LookupDrafts`.
     """
+    rows = len(drafts)
 
     def speed(most: int) -> float:
-        held = (min(length, most) * (_HELD_IN_COPY if length > DRAFT_TOKENS else _HELD) for length in lengths)
-        return (len(lengths) + sum(held)) / (1 + token_cost * (len(lengths) * (1 + most) - 1))
+        held = sum(min(length, most) * share for length, share in drafts)
+        return (rows + held) / (1 + token_cost * (rows * (1 + most) - 1))
 
-    return max(sorted({0, *lengths}), key=speed)
+    lengths = {0, *(length for length, _ in drafts)}
+    return max(sorted(most for most in lengths if most == 0 or rows * (1 + most) <= MAX_STEP_ROWS), key=speed)
 
 
 def can_draft(cache: DynamicCache) -> bool:

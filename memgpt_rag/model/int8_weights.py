@@ -1,7 +1,7 @@
 """Weights in int8 for decoding on a CPU, where reading them from memory takes most of the time.
 
-Each linear layer keeps its weights and gets int8 codes beside them, with one scale per output. A few rows at once, as in
-decoding, are multiplied with the codes, which are a half or a quarter of the bytes; more rows, as of a question or a prompt, are
+Each linear layer keeps its weights and gets int8 codes beside them, with one scale per output. A few rows at once, and all rows of a
+decoding step, are multiplied with the codes, which are a half or a quarter of the bytes; more rows, as of a question or a prompt, are
 bound by arithmetic and go to the weights themselves. The output layer, which in a small model is most of what a step reads, ranks
 the vocabulary in 4 bits and computes the logits of the first words with the weights.
 """
@@ -9,6 +9,8 @@ the vocabulary in 4 bits and computes the logits of the first words with the wei
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float, Int, Int8, UInt8
@@ -19,6 +21,9 @@ from memgpt_rag.model.short_norm import shorten_norms
 
 # Measured on an AVX2 core for 640 × 2,048: with 8 rows codes take .7 of the time of weights in fp32, with 16 as long.
 MAX_ROWS = 8
+# Rows of a decoding step that are multiplied with codes: more are so much faster with the weights that a batch may round otherwise.
+MAX_STEP_ROWS = 32
+_max_rows: ContextVar[int] = ContextVar("max_rows", default=MAX_ROWS)
 # Words whose logits are exact.
 RANKED = 64
 # The product with int8 reads inputs in steps of this many, and that with int4 has a scale for as many; neither checks that they fit.
@@ -66,7 +71,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         rows = x.reshape(-1, x.shape[-1])
-        if len(rows) > MAX_ROWS or torch.is_grad_enabled():
+        if len(rows) > _max_rows.get() or torch.is_grad_enabled():
             output: Tensor = self.linear(x)
             return output
         output = torch._weight_int8pack_mm(_product_input(rows), self.codes, self.scales)
@@ -115,7 +120,7 @@ class RankingHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch vocabulary"]:
         rows = x.reshape(-1, x.shape[-1])
-        if len(rows) > MAX_ROWS or torch.is_grad_enabled():
+        if len(rows) > _max_rows.get() or torch.is_grad_enabled():
             output: Tensor = self.linear(x)
             return output
         product = torch.ops.aten._weight_int4pack_mm_for_cpu(_product_input(rows), self.codes, _STEP, self.scales)
@@ -125,6 +130,18 @@ class RankingHead(nn.Module):
         logits.scatter_(1, first, (weights @ rows[:, :, None])[:, :, 0])
         ranked: Tensor = logits.view(*x.shape[:-1], -1)
         return ranked
+
+
+@contextmanager
+def decoding_step() -> Iterator[None]:
+    """Have a forward pass use codes for up to `MAX_STEP_ROWS` rows, so that what a token is decoded with does not depend on how many
+    others there are in the pass.
+    """
+    token = _max_rows.set(MAX_STEP_ROWS)
+    try:
+        yield
+    finally:
+        _max_rows.reset(token)
 
 
 def add_int8_weights(decoder: nn.Module) -> int:

@@ -39,6 +39,11 @@ def rotates_by_pass(decoder: PreTrainedModel) -> bool:
     return not kinds.isdisjoint({"dynamic", "longrope"})
 
 
+def counts_from_cache(decoder: PreTrainedModel) -> bool:
+    """Return whether a decoder scales attention by places in its cache, as Llama 4 does beyond 8,192 tokens."""
+    return bool(getattr(decoder.config.get_text_config(decoder=True), "attn_temperature_tuning", False))
+
+
 def present_tokens(given: tuple[Any, ...], inputs: dict[str, Any]) -> Bool[Tensor, "rows tokens"]:
     """Return which tokens of cache and inputs are there, from what a forward pass is given."""
     if (mask := inputs.get("attention_mask")) is not None:

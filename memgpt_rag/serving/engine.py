@@ -1,4 +1,4 @@
-"""The engine: one thread that generates all answers, a token of each in every step.
+"""The engine: one thread that generates all answers, a token of each or several in every step.
 
 A request joins the answers under way between two steps, whatever its memory and settings, and leaves when its own are done.
 """

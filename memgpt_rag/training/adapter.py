@@ -146,7 +146,7 @@ class AdapterOptions:
     """How an adapter is trained.
 
     Attributes:
-        rank, dropout, every_map: as for `add_adapter`.
+        rank, dropout, every_map: as for `add_adapter`; one to start from keeps its own rank and maps.
         evaluations: number of evaluations on the held-out questions, each with a checkpoint.
         patience: number of evaluations without improvement after which training stops.
         distillation_weight, answer_weight, end_weight: weights of the loss, as for `AdapterTrainer`.
@@ -310,7 +310,10 @@ def require_new(folder: Path) -> None:
         ModelError: it contains one, or checkpoints of one, or a link through which training would write elsewhere.
     """
     _require_no_link(folder)
-    if any((folder / name).exists() for name in (READER, CHECKPOINTS)):
+    checkpoints = (
+        folder / CHECKPOINTS
+    )  # there from the beginning of a training; one that was stopped early left none in it
+    if (folder / READER).exists() or (checkpoints.is_dir() and any(checkpoints.iterdir())):
         raise ModelError(
             f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
         )

@@ -63,7 +63,7 @@ def test_drafts_change_no_token_no_score_and_no_attention(model, entries):
 
 @pytest.mark.parametrize("entries", [0, 3])
 def test_a_row_that_is_alone_in_a_batch_gets_drafts_and_changes_by_nothing(model, entries):
-    """Another row comes in the middle, during whose steps nothing is drafted, and leaves again."""
+    """Another row comes in the middle and leaves again."""
     row = (random_ids(5, 1), [random_ids(7, 10 + number) for number in range(entries)], TOKENS)
     other = (random_ids(9, 2), [random_ids(4, 20)], 6)
     expected = [alone(model, *one) for one in (row, other)]

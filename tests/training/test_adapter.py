@@ -286,6 +286,12 @@ def test_nothing_to_learn_from_or_to_go_on_from_is_reported(rag, tmp_path):
         train_adapter(rag, examples, [], tmp_path)
     with pytest.raises(ModelError, match="holds no checkpoint to go on from; train without --resume"):
         train_adapter(rag, examples, examples, tmp_path, resume=True)
+    (tmp_path / "checkpoints").mkdir()  # as a training leaves it that was stopped before the first one
+    require_new(tmp_path)
+    (tmp_path / "checkpoints/checkpoint-3").mkdir()
+    with pytest.raises(ModelError, match="already holds a reader, .*; name another folder, or go on with --resume"):
+        require_new(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "reader.json").touch()
     with pytest.raises(ModelError, match="already holds a reader, .*; name another folder, or go on with --resume"):
         train_adapter(rag, examples, examples, tmp_path)
