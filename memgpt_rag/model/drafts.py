@@ -34,6 +34,8 @@ _LEAST_ACCEPTED, _TRIAL = 0.3, 12
 _END = -1  # stands between two passages
 # Shares of a draft that hold on average: of one within a copy of a passage, and of others, which a row's own record changes.
 _HELD_IN_COPY, _HELD = 0.9, 0.5
+# Drafts of several rows that promise less than this many times the tokens a second are left out: they would slow down as many answers.
+_LEAST_GAIN = 1.1
 # What each further token of a forward pass adds to the time of a pass over one token: on a GPU, and on a CPU with weights in bf16, with
 # these and codes in int8, with codes beside fp32, with fp32. Measured with Gemma 3 270M, bf16 on a core with AVX-512, fp32 on one with AVX2.
 _GPU_COST, _BF16_COST, _INT8_BF16_COST, _INT8_FP32_COST, _FP32_COST = 0.01, 0.04, 0.18, 0.43, 0.6
@@ -120,7 +122,8 @@ def drafts_for(decoder: PreTrainedModel, passages: Sequence[Sequence[int]]) -> L
 
 
 def worthwhile_length(drafts: Sequence[tuple[int, float]], token_cost: float) -> int:
-    """Return how many tokens of drafts rows that share a forward pass should check at most, for the most tokens a second; 0 for none.
+    """Return how many tokens of drafts rows that share a forward pass should check at most, for the most tokens a second; 0 where
+    they would gain less than a tenth.
 
     All rows of a pass are as long as the longest one, so that a draft of one row costs time for the others.
 
@@ -135,7 +138,8 @@ def worthwhile_length(drafts: Sequence[tuple[int, float]], token_cost: float) ->
         return (rows + held) / (1 + token_cost * (rows * (1 + most) - 1))
 
     lengths = {0, *(length for length, _ in drafts)}
-    return max(sorted(most for most in lengths if most == 0 or rows * (1 + most) <= MAX_STEP_ROWS), key=speed)
+    best = max(sorted(most for most in lengths if most == 0 or rows * (1 + most) <= MAX_STEP_ROWS), key=speed)
+    return best if speed(best) > _LEAST_GAIN * speed(0) else 0
 
 
 def can_draft(cache: DynamicCache) -> bool:

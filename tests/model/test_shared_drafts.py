@@ -184,6 +184,8 @@ def test_a_draft_is_expected_to_hold_as_far_as_those_before_it_did():
         ([(7, 0.9)], 0.0, 7),
         ([(3, 0.5), (3, 0.5)], 0.18, 3),  # two rows of int8 weights: 5 tokens in less than twice the time
         ([(3, 0.3), (3, 0.3)], 0.18, 0),
+        ([(3, 0.5)] * 4, 0.18, 0),  # a gain of 4 %
+        ([(3, 0.5)] * 4, 0.04, 3),
         ([(3, 0.5), (0, 0.0), (0, 0.0), (0, 0.0)], 0.18, 0),  # three rows would wait for the draft of one
         ([(3, 0.5), (0, 0.0), (0, 0.0), (0, 0.0)], 0.01, 3),
         ([(3, 0.5), (3, 0.5)], 0.43, 0),  # beside fp32 weights, in three times
