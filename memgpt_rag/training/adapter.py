@@ -310,9 +310,8 @@ def require_new(folder: Path) -> None:
         ModelError: it contains one, or checkpoints of one, or a link through which training would write elsewhere.
     """
     _require_no_link(folder)
-    checkpoints = (
-        folder / CHECKPOINTS
-    )  # there from the beginning of a training; one that was stopped early left none in it
+    # Their folder is there from the beginning of a training; one that was stopped early left it empty.
+    checkpoints = folder / CHECKPOINTS
     if (folder / READER).exists() or (checkpoints.is_dir() and any(checkpoints.iterdir())):
         raise ModelError(
             f"{folder} already holds a reader, or checkpoints of one; name another folder, or go on with --resume."
