@@ -13,7 +13,7 @@ from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 
 
 class Declining(LogitsProcessor):  # type: ignore[misc]
-    """Bars the first token of "not in memory" from answers that may not decline.
+    """Bars the first token of "not in memory", and of "Not in memory", from answers that may not decline.
 
     A reader learned to decline from questions of which a share had no answer. How likely it is to, beside what the search found,
     tells better whether the memory holds an answer than either alone.
@@ -25,9 +25,12 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
     def __init__(
         self, prompt: Prompt, questions: Sequence[str], may_decline: Callable[[Sequence[float]], Sequence[bool]]
     ):
-        self._first = [
-            prompt.answer_ids(question, NOT_IN_MEMORY[detect_language(question)])[0][0] for question in questions
+        answers = [NOT_IN_MEMORY[detect_language(question)] for question in questions]
+        spelled = [
+            [prompt.answer_ids(question, one)[0][0] for one in (answer, answer.capitalize())]
+            for question, answer in zip(questions, answers, strict=True)
         ]
+        self._first, self._barred = [usual for usual, _ in spelled], spelled
         self._may_decline = may_decline
         self._has_begun = False
 
@@ -40,7 +43,8 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         barred = [row for row in range(scores.shape[0]) if not allowed[row // beams]]
         if barred:
             scores = scores.clone()
-            scores[barred, [self._first[row // beams] for row in barred]] = -torch.inf
+            for row in barred:
+                scores[row, self._barred[row // beams]] = -torch.inf
         return scores
 
     def _log_odds(self, scores: Float[Tensor, "rows vocabulary"]) -> list[float]:

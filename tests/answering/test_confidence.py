@@ -287,6 +287,18 @@ def test_what_comes_uses_only_signals_that_there_are():
     assert json.loads(FITTED.read_text())[GENERAL]
 
 
+def test_a_reader_may_decline_only_where_support_is_far_less_likely_than_the_threshold():
+    """In between, an answer is not supported, and its words and its quote are shown."""
+    bias = {"declining": FeatureWeight(-1.0, 0.0, 1.0)}
+    for threshold in (0.2, 0.5, 0.8):
+        model = ConfidenceModel(COME[GENERAL]["needed"], LogisticModel(bias, 0.0, threshold))
+        at_threshold = -math.log(threshold / (1 - threshold))
+        for times, may in ((1.0, False), (2.0, False), (49.0, False), (51.0, True)):
+            signals = Signals(declining=at_threshold + math.log(times) + 1e-6)
+            assert model.supported(signals) < threshold
+            assert model.may_decline(signals) is may
+
+
 def test_a_reader_may_not_decline_where_the_memory_supports_an_answer(tmp_path):
     key = next(
         key for key, decisions in COME.items() if {"declining", "score"} <= decisions["supported"].weights.keys()
@@ -294,7 +306,7 @@ def test_a_reader_may_not_decline_where_the_memory_supports_an_answer(tmp_path):
     fitted, general = ConfidenceModel(**COME[key]), ConfidenceModel(**COME[GENERAL])
     typical = {name: item.typical for name, item in fitted.supported.weights.items()}
     sure = Signals(**{**typical, "declining": -6.0})
-    unsure = Signals(**{**typical, "declining": 6.0})
+    unsure = Signals(**{**typical, "declining": 20.0})
     assert (fitted.may_decline(sure), fitted.may_decline(unsure)) == (False, True)
     assert not fitted.may_decline(replace(unsure, score=99.0)), "the search knows better"
     assert general.may_decline(sure), "nothing was fitted to what the reader says"

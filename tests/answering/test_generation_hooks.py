@@ -11,7 +11,7 @@ from memgpt_rag.answering.generation_hooks import AnswerStreamer, BarRecital, St
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.model.prompt import Prompt
-from memgpt_rag.model.tokenizer import byte_tokenizer
+from memgpt_rag.model.tokenizer import bpe_tokenizer, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 END = AnswerEnd(TOKENIZER, itself=False)
@@ -62,6 +62,14 @@ def test_a_reader_is_barred_from_declining_where_it_may_not_and_at_its_first_tok
         expected[beam, firsts[beam // 2]] = -torch.inf
     assert torch.equal(changed, expected)
     assert torch.equal(declining(torch.zeros(6, 4, dtype=torch.int64), scores), scores) and len(seen) == 3
+
+
+def test_a_reader_is_barred_from_declining_in_either_spelling():
+    tokenizer = bpe_tokenizer([" not in memory, Not in memory"] * 40, 300)
+    prompt, scores = Prompt(tokenizer, worked_examples=False), torch.zeros(1, len(tokenizer))
+    changed = Declining(prompt, ["Where?"], lambda log_odds: [False])(torch.zeros(1, 3, dtype=torch.int64), scores)
+    barred = [tokenizer.decode(place) for place in changed[0].isinf().nonzero().flatten().tolist()]
+    assert sorted(word.strip() for word in barred) == ["Not", "not"]
 
 
 class Collect(BaseStreamer):
