@@ -229,11 +229,11 @@ class _Decision:
         return goes_on
 
     def may_decline(self, log_odds: Sequence[float]) -> list[bool]:
-        """Return which answers may be "not in memory", and note what the reader says.
+        """Return which answers may be "not in memory", and note what the reader says. One that no entry was found for may.
 
         Args:
             log_odds: by the reader, that each answer begins that way.
         """
         for draft, odds in zip(self._drafts, log_odds, strict=True):
             draft.signals = replace(draft.signals, declining=odds)
-        return [self._confidence.may_decline(draft.signals) for draft in self._drafts]
+        return [draft.nothing_found or self._confidence.may_decline(draft.signals) for draft in self._drafts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from commands import KNOWN
 from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
-from memgpt_rag.answering.confidence import ConfidenceModel, FeatureWeight, LogisticModel
+from memgpt_rag.answering.confidence import ConfidenceModel, FeatureWeight, LogisticModel, load_confidence
 from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.generate import _Decision
 from memgpt_rag.answering.generation_hooks import TokenLogProbs
 from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
@@ -312,6 +314,14 @@ def test_what_is_not_searched_is_not_said_to_find_nothing(rag):
     for options in ({"mode": "closed_book"}, {"use_memory": "never"}):
         answer = rag.answer("？！", AskOptions(max_new_tokens=2, **options))
         assert (answer.nothing_found, answer.confidence, answer.supported) == (False, None, None)
+
+
+def test_a_reader_may_decline_where_nothing_was_found():
+    """However likely it finds an answer; of questions with entries, only those that have little to do with them."""
+    reader = load_confidence("unheard of", Path("none"), with_reader=True)
+    drafts = [Draft("Who invented chess?", (), nothing_found=found) for found in (True, False, False)]
+    decision = _Decision(drafts, AskOptions(), reader, None)
+    assert decision.may_decline([-6.0, -6.0, 40.0]) == [True, False, True]
 
 
 def test_an_empty_answer_is_supported_by_nothing(rag):
