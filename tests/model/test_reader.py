@@ -14,12 +14,14 @@ from tiny import random_ids, tiny_decoder
 
 from memgpt_rag.errors import MismatchError, ModelError
 from memgpt_rag.fingerprint import StatesFingerprint
+from memgpt_rag.hub.bundled import GENERATORS
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
 from memgpt_rag.model.delimiters import Delimiters, new_delimiters
 from memgpt_rag.model.presets import calibrated_file, calibrated_preset, general_preset, save_calibrated
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.model.reader import SHIPPED, load_reader, reader_folder, save_reader
+from memgpt_rag.model.reader_files import reader_model
 from memgpt_rag.model.stored import states_fingerprint, to_array
 from memgpt_rag.model.tokenizer import byte_tokenizer
 
@@ -147,6 +149,19 @@ def test_names_of_readers(tmp_path, monkeypatch):
         ModelError, match="no reader 'no-one/at-home': no such folder, and the Hugging Face hub gives none .*'none'"
     ):
         reader_folder("no-one/at-home", "any")
+
+
+@pytest.mark.parametrize("folder", sorted(SHIPPED.iterdir()), ids=lambda folder: folder.name)
+def test_a_reader_that_ships_is_for_the_model_that_it_is_named_after_and_has_a_card(folder):
+    assert folder.name in GENERATORS and reader_model(folder) == folder.name
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert {one.dtype for one in weights.values()} == {torch.bfloat16}
+    assert all(torch.isfinite(one.float()).all() for one in weights.values())
+    assert any(one.abs().max() > 0 for name, one in weights.items() if "lora_B" in name)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlicense: ") and "base_model: " in card.split("---")[1]
+    for part in ("**How it was made**", "**What it reached**", "**Data**", "**Limits**", "provided under"):
+        assert part in card
 
 
 def rewrite(folder, **changes) -> None:
