@@ -1,6 +1,6 @@
 """How many triples that the language model extracts under a grammar are facts of the text?
 
-    python benchmarks/graph_extraction.py            50 paragraphs of XQuAD (40 minutes)
+    python benchmarks/graph_extraction.py            50 paragraphs of XQuAD (7 minutes)
 
 Compared with the list in benchmarks/graph_facts. A triple is counted where a fact of the same paragraph has its subject and its object,
 each with an F1 of at least .5 in words; the property's words are free and are printed to be judged by eye. Precision is the share of
