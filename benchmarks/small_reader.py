@@ -150,9 +150,11 @@ def main() -> None:
         learning_rate=4e-4,
     )
     print(f"adapter: {tuning}", flush=True)
-    if tuning.after < tuning.before:
-        before, after = fit_numbers(rag, reader, fitting, held_out, arguments)
-        print(json.dumps({"before": tuning.before, "adapter": before, "numbers": after, "steps": tuning.steps}))
+    if tuning.after >= tuning.before:
+        print("No reader was kept: the adapter did not lower the loss of the questions held out.")
+        return
+    before, after = fit_numbers(rag, reader, fitting, held_out, arguments)
+    print(json.dumps({"before": tuning.before, "adapter": before, "numbers": after, "steps": tuning.steps}))
 
 
 def fit_numbers(
