@@ -79,7 +79,7 @@ def sst2(texts: int) -> Task:
         return [LabelledText(text, ("negative", "positive")[int(label)]) for text, label in pairs]
 
     rng = random.Random(0)
-    return Task(rng.sample(part("train"), 500), rng.sample(part("test"), texts), 64, {8: 60, 64: 8}, {64: 150}, 64, 60)
+    return Task(rng.sample(part("train"), 500), rng.sample(part("test"), texts), 64, {8: 300, 64: 60}, {}, 300, 100)
 
 
 def hotels(texts: int) -> Task:
@@ -87,14 +87,14 @@ def hotels(texts: int) -> Task:
         rows = [(row["review"].strip(), ("差评", "好评")[int(row["label"])]) for row in csv.DictReader(file)]
     distinct = [LabelledText(text, label) for text, label in dict(rows).items() if text]
     drawn = random.Random(0).sample(distinct, 300 + texts)
-    return Task(drawn[:300], drawn[300:], 48, {0: 200, 8: 20, 64: 2}, {8: 200, 64: 40}, 20, 30)
+    return Task(drawn[:300], drawn[300:], 48, {8: 300, 64: 40}, {}, 300, 100)
 
 
 def fields(texts: int) -> Task:
     lines = (DATA / "csl" / "cls_ctg.train.tsv").read_text(encoding="utf-8").splitlines()
     pairs = dict(line.split("\t")[1:3] for line in lines)
     drawn = random.Random(0).sample([LabelledText(*pair) for pair in pairs.items()], 600 + texts)
-    return Task(drawn[:600], drawn[600:], 48, {8: 40, 64: 4}, {64: 60}, 40, 40)
+    return Task(drawn[:600], drawn[600:], 48, {8: 300, 64: 60}, {}, 300, 100)
 
 
 SETS: dict[str, Callable[[int], Task]] = {"sst2": sst2, "chnsenticorp": hotels, "csl": fields}

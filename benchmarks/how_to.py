@@ -2,6 +2,7 @@
 
     python benchmarks/how_to.py --answers before.jsonl                      quality, hybrid search, no reader
     python benchmarks/how_to.py --answers after.jsonl --readers auto        with the reader that ships
+    python benchmarks/how_to.py --answers after.jsonl --readers auto --rerank 8   the model reranks the top 8 first
     python benchmarks/how_to.py --compare before.jsonl after.jsonl          what changed, question by question
 
 Sixty questions in people's words over four manuals of Debian in English and Chinese (benchmarks/how_to_set.py), all in one memory.
@@ -20,6 +21,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from memgpt_rag.io.cache_folder import cache_folder
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.retrieval.retriever import Search
 
 FIGURES = ("line", "quote", "entry", "found", "empty", "empty, supported")
@@ -93,12 +96,18 @@ def rows_by_mode(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict
                         arguments.search,
                         f"k {arguments.k}",
                         f"{arguments.tokens} tokens",
+                        *([f"rerank {arguments.rerank}"] if arguments.rerank else []),
                     )
                 )
                 items = [(f"{name}: {question.name}", question) for question in questions]
                 if rag is None and any(key not in kept.rows for key, _ in items):
                     model = load_model(preset, reader, arguments.model)
                     rag = RAG(memory, encoder, model, search=Search(arguments.search))
+                    if arguments.rerank:
+                        reranker = LikelihoodReranker(rag.model, rag.prompt)
+                        rag.retriever.search = replace(
+                            rag.retriever.search, reranker=reranker, depth=arguments.rerank
+                        )
                 options = AskOptions(mode=mode, k=arguments.k, max_new_tokens=arguments.tokens)
 
                 def ask(batch: Sequence[HowTo], rag: RAG | None = rag, options: AskOptions = options) -> list[Any]:
@@ -181,6 +190,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["quality"], choices=PRESETS)
     parser.add_argument("--readers", nargs="+", default=["none"], help="none, auto, or folders")
     parser.add_argument("--search", default="hybrid", choices=SEARCH_KINDS)
+    parser.add_argument("--rerank", type=int, default=0, help="entries that the language model reranks")
     parser.add_argument("-k", type=int, default=K, help="entries per question")
     parser.add_argument("--tokens", type=int, default=DEFAULT_MAX_NEW_TOKENS, help="longest answer")
     parser.add_argument("--every", type=int, default=1, help="ask only every so many questions")

@@ -7,7 +7,7 @@ from typing import Any
 
 from memgpt_rag.answering.answer_html import answer_html
 from memgpt_rag.answering.attention_trace import AttentionTrace, Span
-from memgpt_rag.answering.quote import Quote, is_given_back
+from memgpt_rag.answering.quote import Quote, answer_helps
 from memgpt_rag.answering.signals import Signals
 from memgpt_rag.choices import Lead, Mode
 from memgpt_rag.passage import Passage
@@ -74,8 +74,9 @@ class Answer:
         trace: what each token of the text attended to, in the order of the citations; None where the text is not from memory, as
             after abstaining, and where attention cannot be paired with it: with beams, or with a tokenizer that does not know
             where its tokens stand.
-        quote: the sentence or lines of the entry cited first that attention went to while the text was written; None where the
-            text is not from memory, as after abstaining, or says itself that the memory does not hold the answer.
+        quote: the sentence or lines of the entry cited first that attention went to while the text was written, with those around
+            them where the quote leads; None where the text is not from memory, as after abstaining, or says itself that the memory
+            does not hold the answer.
     """
 
     question: str
@@ -96,9 +97,7 @@ class Answer:
         """What helps more and is to be shown first: the quote where the text is empty, only gives a phrase of the question back,
         or is not supported.
         """
-        if self.quote is None:
-            return "answer"
-        helps = bool(self.text) and self.supported is not False and not is_given_back(self.question, self.text)
+        helps = self.quote is None or answer_helps(self.question, self.text, self.supported)
         return "answer" if helps else "quote"
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from memgpt_rag.answering.answer import Answer, Citation
 from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
-from memgpt_rag.answering.quote import quote
+from memgpt_rag.answering.quote import answer_helps, quote
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 
 
@@ -37,7 +37,9 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     best = None
     # Where the reader found no answer, and search and attention point to one entry, the quote may hold it.
     if citations and not (declined and likely < confidence.supported.threshold):
-        best = quote(draft.question, text, citations[0].passage, None if trace is None else trace.entries[0])
+        attended = None if trace is None else trace.entries[0]
+        leads = not answer_helps(draft.question, text, supported)
+        best = quote(draft.question, text, citations[0].passage, attended, leads=leads)
     if abstain and not supported:
         best = None
         text, trace = NOT_IN_MEMORY[detect_language(draft.question)], None

@@ -6,6 +6,7 @@ Knows text only, English and Chinese.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from memgpt_rag.answering.attention_trace import Span
@@ -22,6 +23,7 @@ _SENTENCE_END = re.compile(rf"[。！？]+{_CLOSING}|(?:[.!?]+{_CLOSING}|…+)(?
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _LONG = 400  # characters of a list item that is quoted by the sentence
 _MOST_COMPLETED = 600  # characters of a unit with the line that introduces it and what it introduces
+_HAN = re.compile(f"[{HAN}]")
 _NUMBER = re.compile(r"\s*(?:\d+\.)+")  # of a heading, such as 3.2.
 
 
@@ -51,6 +53,32 @@ def completed(text: str, units: list[Span], place: int) -> Span:
     if units[last][1] - units[first][0] > _MOST_COMPLETED:
         first = place
     return units[first][0], units[last][1]
+
+
+def widened(text: str, units: list[Span], span: Span, most: int) -> Span:
+    """Return a span with the units around it, those behind it first, as long as all of it has at most so many columns.
+
+    Args:
+        span: of one unit or more.
+        most: columns; a Chinese character takes two, as in a terminal.
+    """
+    first = bisect_left(units, span[0], key=_start)
+    last = max(first, bisect_left(units, span[1], key=_start) - 1)
+    grew = True
+    while grew:
+        grew = False
+        for low, high in ((first, last + 1), (first - 1, last)):
+            if low >= 0 and high < len(units) and _columns(text[units[low][0] : units[high][1]]) <= most:
+                first, last, grew = low, high, True
+    return min(span[0], units[first][0]), max(span[1], units[last][1])
+
+
+def _start(unit: Span) -> int:
+    return unit[0]
+
+
+def _columns(text: str) -> int:
+    return len(text) + len(_HAN.findall(text))
 
 
 def _introduces(text: str, unit: Span) -> bool:

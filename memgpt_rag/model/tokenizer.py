@@ -14,6 +14,7 @@ from memgpt_rag.hub.bundled import GEMMA, GENERATORS, generator_folder
 from memgpt_rag.hub.model_files import gguf_file, loading
 
 KIND = "language model"
+_LINE_BREAKS = ("\n", "Ċ", "<0x0A>")  # as vocabularies spell them
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
@@ -46,6 +47,12 @@ def _read_gemma(folder: Path) -> PreTrainedTokenizerBase:
         model_max_length=settings["model_max_length"],
         **{name: token for name, token in settings.items() if name.endswith("_token")},
     )
+
+
+def line_end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that end a line: those that contain a line break, and the end of a text."""
+    breaks = [id for token, id in tokenizer.get_vocab().items() if any(one in token for one in _LINE_BREAKS)]
+    return breaks if tokenizer.eos_token_id is None else [*breaks, tokenizer.eos_token_id]
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

@@ -16,6 +16,7 @@ from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 from memgpt_rag.errors import ModelError
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
+from memgpt_rag.model.tokenizer import line_end_ids
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -111,6 +112,7 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
             temperature=0.7,
             top_p=0.9,
             pad_token_id=model.pad_token_id,
+            eos_token_id=line_end_ids(model.tokenizer),  # a question is a line
         )
     texts = model.tokenizer.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
     return [first_line.group().strip() for text in texts if (first_line := _LINE.match(text.strip()))]

@@ -8,8 +8,8 @@ from hashing import passage
 
 from memgpt_rag.answering.attention_trace import EntryTrace
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.answering.quote import Quote, attention_shares, is_given_back, quote
-from memgpt_rag.answering.text_units import completed, text_units
+from memgpt_rag.answering.quote import Quote, answer_helps, attention_shares, is_given_back, quote
+from memgpt_rag.answering.text_units import completed, text_units, widened
 
 LISTED = """Some common ways to use it are:
 
@@ -107,6 +107,44 @@ def test_the_unit_with_the_most_attention_is_quoted():
         assert found.text.startswith(said)
         assert TEXT[found.start : found.end] == found.text
         assert found.passage == passage(1, TEXT)
+
+
+def test_a_span_is_widened_by_the_units_around_it_as_long_as_they_fit():
+    found = text_units(TEXT)
+
+    def words(place: int, most: int) -> str:
+        return TEXT[slice(*widened(TEXT, found, found[place], most))]
+
+    assert words(1, 0) == words(1, 29) == "Kites are free.", "a span is never cut"
+    assert words(1, 30) == "Kites are free. Dogs stay out.", "what follows comes first"
+    assert words(2, 30) == "Kites are free. Dogs stay out."
+    assert words(0, len(TEXT)) == words(2, len(TEXT)) == TEXT
+    assert words(0, len(TEXT) - 1) == "Boats cost 40 yuan. Kites are free."
+    chinese = "公园六点开门。十点关门。"
+    assert widened(chinese, text_units(chinese), (0, 7), 21) == (0, 7), "a Chinese character takes two columns"
+    assert widened(chinese, text_units(chinese), (0, 7), 22) == (0, 12)
+    listed = text_units(LISTED)
+    whole = completed(LISTED, listed, 2)
+    wider = widened(LISTED, listed, whole, 90)
+    assert wider[0] <= whole[0] < whole[1] < wider[1] and wider[1] - wider[0] <= 90
+    assert {wider[0], wider[1]} <= {place for unit in listed for place in unit}
+
+
+def test_a_quote_that_leads_brings_the_sentences_around_it():
+    weights = traced(TEXT, {"Kites": 0.5})
+    assert quote("What?", "no", passage(1, TEXT), weights).text == "Kites are free."
+    assert quote("What?", "no", passage(1, TEXT), weights, leads=True).text == TEXT
+    long = " ".join(f"Boat {number} costs {number} yuan an hour." for number in range(10, 60))
+    found = quote("What?", "no", passage(1, long), traced(long, {"Boat 30": 1.0}), leads=True)
+    assert "Boat 30 costs" in found.text and 350 < len(found.text) <= 400
+    assert long.startswith(found.text, found.start) and found.text.endswith("hour.")
+
+
+def test_an_answer_helps_where_it_says_something_of_its_own_that_may_be_supported():
+    assert answer_helps("Who?", "children", True) and answer_helps("Who?", "children", None)
+    assert not answer_helps("Who?", "children", False)
+    assert not answer_helps("Who?", "", True)
+    assert not answer_helps("Who can borrow a kite?", "a kite", True)
 
 
 def test_punctuation_and_line_breaks_do_not_count():

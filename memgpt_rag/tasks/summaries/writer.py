@@ -27,6 +27,7 @@ from memgpt_rag.memory import Searchable
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.presets import calibrated_preset
 from memgpt_rag.model.prompt import detect_language
+from memgpt_rag.model.tokenizer import line_end_ids
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved, open_memories
 from memgpt_rag.tasks.summaries.summary import Sentence, cited_sentences
@@ -34,7 +35,6 @@ from memgpt_rag.tasks.summaries.wording import SummaryPrompt, part_wanted, title
 
 TITLE_TOKENS = 32
 _REPEATED = 8  # tokens that are not written twice in a row
-_LINE_BREAKS = ("\n", "Ċ", "<0x0A>")  # as vocabularies spell them
 
 
 def open_writer(
@@ -79,9 +79,7 @@ class Writer:
     def __init__(self, memory: Searchable, encoder: Encoder, model: MemoryDecoder):
         # States that a memory stores were read after the prefix of questions.
         self.rag = RAG(memory, encoder, summary_model(model), stored_states=False)
-        tokenizer = model.tokenizer
-        breaks = [id for token, id in tokenizer.get_vocab().items() if any(one in token for one in _LINE_BREAKS)]
-        self._ends = [*breaks, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])]
+        self._ends = line_end_ids(model.tokenizer)
 
     def titles(self, found: Sequence[Sequence[Retrieved]], mode: Mode = "memory") -> list[str]:
         """Return a title for each group of entries, as one batch.
