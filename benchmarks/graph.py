@@ -45,7 +45,7 @@ from memgpt_rag.memory import Memory, add_lexical_index
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retriever
-from memgpt_rag.tasks.graph.ask import answer_by_paths, joined, read_paths
+from memgpt_rag.tasks.graph.ask import answer_by_paths, entries_by_paths
 from memgpt_rag.tasks.graph.build import build_graph_memory
 from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, path_end
 from memgpt_rag.tasks.graph.paths import PathFinder
@@ -82,9 +82,9 @@ class Answering:
         return self._rows(self._rag.drafts(_texts(questions)), questions, "memory", 4)
 
     def prompt(self, questions: Sequence[HopQuestion]) -> list[Row]:
-        found = [read_paths(self._finder.paths(question.text, 48), DEFAULT_PATHS) for question in questions]
-        drafts = [Draft(question.text, [joined(path) for path in paths]) for question, paths in zip(questions, found)]
-        return self._rows(drafts, questions, "prompt", DEFAULT_PATHS)
+        found = [entries_by_paths(self._finder, question.text, DEFAULT_PATHS) for question in questions]
+        drafts = [Draft(question.text, entries) for question, entries in zip(questions, found, strict=True)]
+        return self._rows(drafts, questions, "prompt", 2 * DEFAULT_PATHS)
 
     def closed_book(self, questions: Sequence[HopQuestion]) -> list[Row]:
         return self._rows([Draft(question.text) for question in questions], questions, "closed_book", 1)

@@ -21,7 +21,7 @@ from memgpt_rag.memory.lexical.analysis import query_terms, terms
 from memgpt_rag.memory.lexical.bm25 import idf
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retriever
-from memgpt_rag.tasks.graph.ask import answer_by_paths, joined, read_paths
+from memgpt_rag.tasks.graph.ask import answer_by_paths, entries_by_paths, joined, read_paths
 from memgpt_rag.tasks.graph.build import build_graph_memory
 from memgpt_rag.tasks.graph.export import around, to_networkx, to_svg, write_graph
 from memgpt_rag.tasks.graph.links import NameLinks, TripleLinks, path_end, read_links
@@ -140,6 +140,39 @@ def test_names_in_a_passage_lead_to_the_passages_that_hold_them(tmp_path):
     assert path_end("Who won?", path) is None
     with pytest.raises(MismatchError, match="no column 'language', as one of triples has"):
         TripleLinks(memory)
+
+
+def test_passages_of_paths_through_texts_are_entries_of_their_own(tmp_path):
+    said = [
+        "The Harbor Prize went to Ada Lindqvist for a novel.",
+        "Ada Lindqvist grew up in Port Ellis.",
+        "Port Ellis has two lighthouses.",
+        "The Harbor Prize is given in May.",
+    ]
+    memory = Memory.create(tmp_path / "memory", said, HashEncoder())
+    add_lexical_index(memory)
+    memory = Memory.open(tmp_path / "memory")
+    rag = RAG(memory, HashEncoder(), TinyReader()())
+    finder = PathFinder(rag.retriever, read_links(memory), hops=2)
+    question = "Where did the winner of the Harbor Prize grow up?"
+    paths = finder.paths(question, 48)
+    in_order = [*dict.fromkeys(row for path in paths for row in path.rows)]
+    for count in (1, 3):
+        entries = entries_by_paths(finder, question, count)
+        assert [entry.row for entry in entries] == in_order[: 2 * count]
+        assert [entry.passage for entry in entries] == memory.passages(in_order[: 2 * count])
+        best = [max(path.score for path in paths if entry.row in path.rows) for entry in entries]
+        assert [entry.normalized_score for entry in entries] == best, "each counts as the best path that it is on"
+        (answered,) = answer_by_paths(rag, finder, [question], AskOptions(k=count, max_new_tokens=4))
+        cited = {citation.passage.text: citation.share for citation in answered.answer.citations}
+        assert cited.keys() == {entry.passage.text for entry in entries}, "all that is read is cited"
+        shown = [step.passage for step in answered.steps]
+        assert answered.answer.citations[0].passage in shown and answered.end is None
+        assert [step.share for step in answered.steps] == [cited[step.passage.text] for step in answered.steps]
+        assert any(list(path.passages) == shown for path in paths), "the steps are those of a path"
+    (prompted,) = answer_by_paths(rag, finder, [question], AskOptions("prompt", 3, max_new_tokens=4))
+    assert [step.passage for step in prompted.steps] == list(paths[0].passages)
+    assert {step.share for step in prompted.steps} == {None}
 
 
 def test_hops_have_bounds(memory):

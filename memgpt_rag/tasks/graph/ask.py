@@ -1,7 +1,8 @@
 """Answers questions from the best paths, and shows the path that the answer rests on.
 
-A path is read as one entry, so that its steps attend to each other: the language model reads "The country code of Spain is ESP. The
-continent of Spain is Europe." Several paths are entries of one memory, as all entries are.
+A path of triples is read as one entry, so that its steps attend to each other: the language model reads "The country code of Spain is
+ESP. The continent of Spain is Europe." The passages of paths through texts are entries of their own, as those of a search are: they are
+as long as those that readers are trained on. Which of the two is better was measured for both, see docs/development/decisions.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.quote import attention_shares
 from memgpt_rag.answering.signals import says_something
 from memgpt_rag.choices import DEFAULT_PATHS
+from memgpt_rag.limits import MOST_ENTRIES
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -24,6 +26,7 @@ from memgpt_rag.tasks.graph.links import path_end
 from memgpt_rag.tasks.graph.paths import Path, PathFinder
 
 _FOUND = 48
+_PASSAGES = 2  # of texts that are read for each path asked for
 _MARGIN = 0.1  # below the best path's score; what is worse than that is not read
 
 
@@ -49,8 +52,8 @@ class PathAnswer:
     """An answer with the path that it rests on.
 
     Attributes:
-        answer: as every answer of the project; its citations are paths, each joined to one passage.
-        steps: the path that attention went to most; in a prompt, the best one.
+        answer: as every answer of the project; its citations are paths of triples, each joined to one passage, or passages of texts.
+        steps: the path that attention went to most, or the best one with the passage cited first; in a prompt, the best one.
         end: the name that it leads to, in a memory of triples; None in one of texts, or where nothing was found.
     """
 
@@ -69,7 +72,7 @@ def answer_by_paths(
     """Answer questions, each from its best paths.
 
     Args:
-        options: how; `k` is the number of paths.
+        options: how; `k` is the number of paths, or half that of passages in a memory of texts.
 
     Raises:
         ValueError: an empty question, or one that is too long.
@@ -78,16 +81,31 @@ def answer_by_paths(
         raise ValueError("A question is empty; ask something.")
     for question in questions:
         rag.prompt.question_row(question, [])  # what is too long is refused before anything is searched
+    found = [_found(finder, question, options.k) for question in questions]
+    drafts = [Draft(question, entries) for question, (_, entries) in zip(questions, found, strict=True)]
+    most = max([options.k, *(len(entries) for _, entries in found)])
+    answers = rag.answer_from(drafts, replace(options, k=most))
+    with_steps = _with_joined_steps if finder.links.joins else _with_steps
+    return [with_steps(answer, paths) for answer, (paths, _) in zip(answers, found, strict=True)]
+
+
+def entries_by_paths(finder: PathFinder, question: str, count: int) -> list[Retrieved]:
+    """Return what is read of the best paths: so many paths of triples, or twice as many passages of texts."""
+    return _found(finder, question, count)[1]
+
+
+def _found(finder: PathFinder, question: str, count: int) -> tuple[list[Path], list[Retrieved]]:
+    """The best paths, and the entries that are read of them."""
     # A search by meaning would find paths even for punctuation.
-    found = [
-        read_paths(finder.paths(question, _FOUND) if says_something(question) else [], options.k)
-        for question in questions
-    ]
-    drafts = [
-        Draft(question, [joined(path) for path in paths]) for question, paths in zip(questions, found, strict=True)
-    ]
-    answers = rag.answer_from(drafts, options)
-    return [_with_steps(answer, paths) for answer, paths in zip(answers, found, strict=True)]
+    paths = finder.paths(question, _FOUND) if says_something(question) else []
+    if finder.links.joins:
+        paths = read_paths(paths, count)
+        return paths, [joined(path) for path in paths]
+    entries: dict[int, Retrieved] = {}
+    for path in paths:
+        for row, passage in zip(path.rows, path.passages):
+            entries.setdefault(row, Retrieved(row, passage, path.score, path.score))
+    return paths, list(entries.values())[: min(_PASSAGES * count, MOST_ENTRIES)]
 
 
 def read_paths(paths: Sequence[Path], count: int) -> list[Path]:
@@ -128,6 +146,17 @@ def _text_and_spans(path: Path) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _with_steps(answer: Answer, paths: Sequence[Path]) -> PathAnswer:
+    """The best path whose passages were all read, the one cited first among them."""
+    if not answer.citations:
+        return PathAnswer(answer, (), None)
+    shares = {citation.passage: citation.share for citation in answer.citations}
+    first = answer.citations[0].passage
+    whole = (path.passages for path in paths if first in path.passages and shares.keys() >= {*path.passages})
+    steps = tuple(Step(passage, shares[passage]) for passage in next(whole, (first,)))
+    return PathAnswer(answer, steps, None)
+
+
+def _with_joined_steps(answer: Answer, paths: Sequence[Path]) -> PathAnswer:
     if not answer.citations:
         return PathAnswer(answer, (), None)
     cited = answer.citations[0]

@@ -48,6 +48,7 @@ class TripleLinks:
     # Chosen on 80 questions about countries, others than those of benchmarks/graph.py.
     lexical_weight = 0.75
     cost = 0.05
+    joins = True
 
     def __init__(self, memory: Searchable):
         require_triples(memory)
@@ -86,6 +87,7 @@ class NameLinks:
     # Chosen on every third question of HotpotQA and MuSiQue; benchmarks/graph.py reports the others.
     lexical_weight = 0.4
     cost = 0.3
+    joins = False
 
     def __init__(self, memory: Searchable, *, each: int = 3, most_names: int = 12):
         self._memory, self._each, self._most_names = memory, each, most_names

@@ -51,10 +51,12 @@ class Links(Protocol):
     Attributes:
         lexical_weight: w above, 0 to 1.
         cost: c above.
+        joins: whether a path is read as one entry, or each of its entries by itself.
     """
 
     lexical_weight: float
     cost: float
+    joins: bool
 
     def begin(self, question: str) -> Sequence[int]:
         """Return rows that a path may begin with, beside those of the search."""
@@ -68,7 +70,7 @@ class PathFinder:
 
     Args:
         retriever: its search gives the entries that paths begin with.
-        links: which entries lead to which.
+        links: which entries lead to which; an attribute, too.
         hops: entries of the longest path.
 
     Raises:
@@ -81,7 +83,7 @@ class PathFinder:
         memory = retriever.memory
         memory.term_statistics([])  # raises where the lexical index is missing or unusable
         self._analysis = memory.manifest.words or ""
-        self._retriever, self._memory, self._links, self._hops = retriever, memory, links, hops
+        self._retriever, self._memory, self.links, self._hops = retriever, memory, links, hops
 
     def paths(self, question: str, count: int) -> list[Path]:
         """Return the best paths for a question, of one entry up to as many as there are hops, best first."""
@@ -89,7 +91,7 @@ class PathFinder:
         scoring = _Scoring(self, question)
         # What the question names and what the search finds are followed alike: neither crowds out the other.
         begun = [
-            scoring.scored([Path((row,), (), 0.0) for row in rows]) for rows in (self._links.begin(question), first)
+            scoring.scored([Path((row,), (), 0.0) for row in rows]) for rows in (self.links.begin(question), first)
         ]
         found = [*begun[0], *begun[1]]
         latest = [path for some in begun for path in some[:BEAM]]
@@ -97,7 +99,7 @@ class PathFinder:
             longer = [
                 replace(path, rows=(*path.rows, row))
                 for path in latest
-                for row in dict.fromkeys(self._links.follow(question, path))
+                for row in dict.fromkeys(self.links.follow(question, path))
                 if row not in path.rows
             ]
             best = scoring.scored(longer)
@@ -110,7 +112,7 @@ class _Scoring:
 
     def __init__(self, finder: PathFinder, question: str):
         self._memory, self._analysis = finder._memory, finder._analysis
-        self._weight, self._cost = finder._links.lexical_weight, finder._links.cost
+        self._weight, self._cost = finder.links.lexical_weight, finder.links.cost
         self._vector = finder._retriever.encoder.encode_queries([question])[0]
         self._query = Counter(query_terms(question, self._analysis))
         self._statistics: TermStatistics = self._memory.term_statistics([question])
