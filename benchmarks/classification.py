@@ -219,8 +219,8 @@ def measured(item: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
         mixture = fit_mixture(stacked_evidence(own), item.numbers(held))
         evidence, seconds, fitted[str(k)] = stacked_evidence(rows), [row["seconds"] for row in rows], mixture.to_dict()
         systems[f"memory, {k}"] = figures(mixture(evidence), right, seconds)
-        systems[f"memory, {k}, model alone"] = figures(Mixture(1.0, mixture.temperature, 1.0)(evidence), right)
-        systems[f"vote of {k}"] = figures(evidence.vote(mixture.vote_temperature), right)
+        systems[f"memory, {k}, model alone"] = figures(Mixture(1.0, 0.0)(evidence), right)
+        systems[f"vote of {k}"] = figures(Mixture(0.0, 1.0, mixture.temperature)(evidence), right)
         prompted = item.with_prompt(f"prompt {k}", k, texts[: task.prompted[k]])
         said = normalized([row["said"] for row in prompted])
         systems[f"prompt, {k}"] = figures(said, right, [row["seconds"] for row in prompted])
@@ -228,7 +228,7 @@ def measured(item: Measurement, neighbors: Sequence[int]) -> dict[str, Any]:
             other = stacked_evidence(item.with_memory(f"exchanged {k}", k, texts[: task.exchanged], exchange=True))
             exchanged = (right + 1) % len(item.labels)
             systems[f"labels exchanged: memory, {k}"] = figures(mixture(other), exchanged)
-            systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0)(other), exchanged)
+            systems[f"labels exchanged: memory, {k}, model alone"] = figures(Mixture(1.0, 0.0)(other), exchanged)
     _compare(systems, neighbors)
     return {"examples": len(task.examples), "labels": len(item.labels), "mixtures": fitted, "systems": systems}
 

@@ -105,9 +105,7 @@ def rows_by_mode(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict
                     rag = RAG(memory, encoder, model, search=Search(arguments.search))
                     if arguments.rerank:
                         reranker = LikelihoodReranker(rag.model, rag.prompt)
-                        rag.retriever.search = replace(
-                            rag.retriever.search, reranker=reranker, depth=arguments.rerank
-                        )
+                        rag.retriever.search = replace(rag.retriever.search, reranker=reranker, depth=arguments.rerank)
                 options = AskOptions(mode=mode, k=arguments.k, max_new_tokens=arguments.tokens)
 
                 def ask(batch: Sequence[HowTo], rag: RAG | None = rag, options: AskOptions = options) -> list[Any]:

@@ -52,7 +52,7 @@ def classify() -> None:
     default=DEFAULT_FIT_ON,
     show_default=True,
     type=click.IntRange(0),
-    help="Examples that weights and temperatures are fitted to, each with the others as its memory.",
+    help="Examples that weights and temperature are fitted to, each with the others as its memory.",
 )
 @model_option
 @encoder_option
@@ -105,8 +105,8 @@ def fit(
     path, mixture = save_classifier(classifier), classifier.mixture_
     echo(f"{counted(len(classifier.memory_), 'example', 'examples')} of {len(classifier.classes_)} labels.")
     echo(
-        f"Language model {mixture.language_weight:.0%} at temperature {mixture.temperature:.2f}, vote of the examples "
-        f"{1 - mixture.language_weight:.0%} at {mixture.vote_temperature:.2f}."
+        f"Weight of the language model {mixture.language_weight:.2f}, of the examples' vote {mixture.vote_weight:.2f} at temperature "
+        f"{mixture.temperature:.2f}."
     )
     echo(f"Written: {path.name}, beside the memory.")
 

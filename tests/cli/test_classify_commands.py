@@ -91,7 +91,7 @@ def test_a_memory_that_is_there_becomes_a_classifier(folder, models):
     Memory.open(folder / "films")
     done = run("memgpt-rag", "classify", "fit", "--memory", "films", "-k", "1", "--fit-on", "0", *models, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "Language model 50% at temperature 1.00" in done.stdout
+    assert "Weight of the language model 0.50, of the examples' vote 0.50 at temperature 1.00." in done.stdout
 
 
 def test_mistakes_are_reported_before_a_model_is_loaded(folder):

@@ -77,7 +77,7 @@ class MemoryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         k: examples of each text.
         words: label → what the language model reads for it; None for the labels themselves.
         max_tokens: tokens of a text that the language model reads.
-        fit_on: examples that λ, T and T_v are fitted to, each with all others as its memory; 0 to fit nothing.
+        fit_on: examples that both weights and the temperature are fitted to, each with all others as its memory; 0 to fit nothing.
         random_state: seed of their choice.
 
     Attributes:

@@ -1,11 +1,13 @@
 """Probabilities of labels: what the language model says, interpolated with the vote of the nearest examples.
 
-p(y) = λ · softmax(ℓ / T)_y + (1 − λ) · Σ softmax(s / T_v)_i [y_i = y]
+p(y) ∝ P(y)^a · (V(y) + ε)^b, with P = softmax(ℓ) and V(y) = Σ softmax(s / T)_i [y_i = y]
 
 ℓ are the log-likelihoods of the labels' words, s the scores of the nearest examples and y_i their labels. The vote is that of
-nearest-neighbor language models (Khandelwal et al. 2020, arXiv 1911.00172, equations 2 and 3), with the retrieval scores of the
-memory in place of distances; that examples beyond the prompt help a language model to classify is shown by kNN prompting (Xu et al.
-2023, arXiv 2303.13824), which compares distributions over words instead. λ, T and T_v are fitted to labelled texts by log loss.
+nearest-neighbor language models (Khandelwal et al. 2020, arXiv 1911.00172, equation 2), with the retrieval scores of the memory in
+place of distances; that examples beyond the prompt help a language model to classify is shown by kNN prompting (Xu et al. 2023, arXiv
+2303.13824), which compares distributions over words instead. Both are interpolated log-linearly (Klakow 1998), so that a label that
+either finds unlikely is unlikely. ε is half an example, spread over k examples and all labels: a label that no near example has is not
+impossible. a, b and T are fitted to labelled texts by log loss.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from memgpt_rag.io.json_file import number
 
-_LEAST_WEIGHT = 0.02  # of the language model, so that a label that no near example has is not impossible
 _TEMPERATURES = 0.05, 50.0
+_MOST_WEIGHT = 5.0
+_USUAL_WEIGHT = 0.5  # that weights are drawn to where texts are few
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,25 @@ class Mixture:
     """How both are put together.
 
     Attributes:
-        language_weight: λ, weight of the language model, 0 to 1.
-        temperature: T, of its log-likelihoods.
-        vote_temperature: T_v, of the examples' scores.
+        language_weight: a, of the language model; 0 leaves it out.
+        vote_weight: b, of the vote; 0 leaves it out.
+        temperature: T, of the examples' scores.
     """
 
-    language_weight: float = 0.5
+    language_weight: float = _USUAL_WEIGHT
+    vote_weight: float = _USUAL_WEIGHT
     temperature: float = 1.0
-    vote_temperature: float = 1.0
 
     def __call__(self, evidence: Evidence) -> Float[np.ndarray, "texts labels"]:
         """Return the probability of each label."""
-        said = softmax(evidence.log_likelihoods / self.temperature, axis=1)
-        vote = evidence.vote(self.vote_temperature)
-        return np.asarray(self.language_weight * said + (1 - self.language_weight) * vote)
+        return np.asarray(np.exp(self.log_probabilities(evidence)))
+
+    def log_probabilities(self, evidence: Evidence) -> Float[np.ndarray, "texts labels"]:
+        """Return the logarithms of the probabilities."""
+        unseen = 0.5 / (evidence.scores.shape[1] * evidence.log_likelihoods.shape[1])
+        vote = np.log(evidence.vote(self.temperature) + unseen)
+        said = log_softmax(evidence.log_likelihoods, axis=1)
+        return np.asarray(log_softmax(self.language_weight * said + self.vote_weight * vote, axis=1))
 
     def to_dict(self) -> dict[str, float]:
         """Return the numbers as `from_dict` takes them."""
@@ -81,38 +89,39 @@ class Mixture:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        low, high = _TEMPERATURES
         return cls(
-            number(values["language_weight"], "language_weight", 0, 1),
-            number(values["temperature"], "temperature", low, high),
-            number(values["vote_temperature"], "vote_temperature", low, high),
+            number(values["language_weight"], "language_weight", 0, _MOST_WEIGHT),
+            number(values["vote_weight"], "vote_weight", 0, _MOST_WEIGHT),
+            number(values["temperature"], "temperature", *_TEMPERATURES),
         )
 
 
 def fit_mixture(evidence: Evidence, labels: Int[np.ndarray, " texts"]) -> Mixture:
     """Return the mixture with the least log loss on texts with known labels, none of which is among its own examples.
 
-    Each label counts as one text more has shown it, after Platt 1999 (the target of a label that n texts have is not 1, but
-    (n + 1) / (n + labels)): temperatures would go to 0 otherwise where a few texts are all classified right.
+    One text more counts as shown with a wrong label, after Platt 1999: of n texts that are all classified right, each is believed with
+    (n + 1) / (n + 2) at most. The squared distances of a and b from ½ are added once for all texts.
     """
     from scipy.optimize import minimize
 
     count, classes = evidence.log_likelihoods.shape
-    targets = (count * np.eye(classes)[labels] + 1) / (count + classes)
+    targets = np.full((count, classes), 1 / ((count + 2) * max(1, classes - 1)))
+    targets[np.arange(count), labels] = (count + 1) / (count + 2)
 
     def mixture(numbers: Float[np.ndarray, " 3"]) -> Mixture:
-        weight, *logarithms = numbers
-        return Mixture(float(weight), *(float(np.exp(one)) for one in logarithms))
+        said, vote, logarithm = (float(one) for one in numbers)
+        return Mixture(said, vote, float(np.exp(logarithm)))
 
     def loss(numbers: Float[np.ndarray, " 3"]) -> float:
-        return -float((targets * np.log(mixture(numbers)(evidence) + 1e-12)).sum(axis=1).mean())
+        likely = (targets * mixture(numbers).log_probabilities(evidence)).sum()
+        return float((((numbers[:2] - _USUAL_WEIGHT) ** 2).sum() - likely) / count)
 
-    bounds = [(_LEAST_WEIGHT, 1.0), *[tuple(np.log(_TEMPERATURES))] * 2]
+    bounds = [(0.0, _MOST_WEIGHT)] * 2 + [tuple(np.log(_TEMPERATURES))]
     # The loss has flat places, where one of both parts has no weight: the best of several beginnings is taken.
     found = [
-        minimize(loss, np.array([weight, np.log(temperature), 0.0]), bounds=bounds, method="L-BFGS-B")
-        for weight in (0.2, 0.8)
-        for temperature in (1.0, 5.0)
+        minimize(loss, np.array([said, vote, 0.0]), bounds=bounds, method="L-BFGS-B")
+        for said in (0.1, 1.0)
+        for vote in (0.3, 1.0)
     ]
     best = min(found, key=lambda one: float(one.fun))
     return mixture(np.round(best.x, 6).clip(*np.transpose(bounds)))

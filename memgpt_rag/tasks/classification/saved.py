@@ -16,7 +16,7 @@ from memgpt_rag.model.presets import decoder_key
 from memgpt_rag.tasks.classification.classifier import MemoryClassifier
 from memgpt_rag.tasks.classification.mixture import Mixture
 
-_KIND, _VERSION = "memgpt_rag classifier", 1
+_KIND, _VERSION = "memgpt_rag classifier", 2
 _MAX_BYTES = 2**24
 
 
