@@ -43,6 +43,13 @@ Peru,continent,America
 法国,货币,欧元
 """
 
+TEXTS = [
+    "The Harbor Prize went to Ada Lindqvist for a novel.",
+    "Ada Lindqvist grew up in Port Ellis.",
+    "Port Ellis has two lighthouses.",
+    "The Harbor Prize is given in May.",
+]
+
 
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory) -> Memory:
@@ -116,13 +123,7 @@ def test_going_on_is_read_only_where_it_makes_a_path_better():
 
 
 def test_names_in_a_passage_lead_to_the_passages_that_hold_them(tmp_path):
-    said = [
-        "The Harbor Prize went to Ada Lindqvist for a novel.",
-        "Ada Lindqvist grew up in Port Ellis.",
-        "Port Ellis has two lighthouses.",
-        "The Harbor Prize is given in May.",
-    ]
-    memory = Memory.create(tmp_path / "memory", said, HashEncoder())
+    memory = Memory.create(tmp_path / "memory", TEXTS, HashEncoder())
     retriever = Retriever(memory, HashEncoder())
     with pytest.raises(MemoryFormatError, match="has no lexical index"):
         PathFinder(retriever, NameLinks(memory))
@@ -143,13 +144,7 @@ def test_names_in_a_passage_lead_to_the_passages_that_hold_them(tmp_path):
 
 
 def test_passages_of_paths_through_texts_are_entries_of_their_own(tmp_path):
-    said = [
-        "The Harbor Prize went to Ada Lindqvist for a novel.",
-        "Ada Lindqvist grew up in Port Ellis.",
-        "Port Ellis has two lighthouses.",
-        "The Harbor Prize is given in May.",
-    ]
-    memory = Memory.create(tmp_path / "memory", said, HashEncoder())
+    memory = Memory.create(tmp_path / "memory", TEXTS, HashEncoder())
     add_lexical_index(memory)
     memory = Memory.open(tmp_path / "memory")
     rag = RAG(memory, HashEncoder(), TinyReader()())
