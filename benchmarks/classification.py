@@ -1,6 +1,6 @@
 """Does a memory of labelled examples classify better than a prompt with the same examples, and than what is simpler?
 
-    python benchmarks/classification.py --kept classification.jsonl        (goes on where it was stopped; an hour on one core)
+    python benchmarks/classification.py --kept classification.jsonl        (goes on where it was stopped; an hour and a half on one core)
     python benchmarks/classification.py --sets sst2 --neighbors 8
 
 Three sets: sentiment of sentences (SST-2) and of hotel reviews (ChnSentiCorp), and the field of a paper by its title (CSL, 13 fields, a

@@ -92,7 +92,10 @@ def test_the_mixture_that_is_fitted_loses_least(fitted):
     for said in (0.0, 0.3, 0.6, 1.0, 3.0):
         for vote in (0.0, 0.3, 0.6, 1.0, 3.0):
             for temperature in (0.1, 1.0, 10.0):
-                assert loss(best.language_weight, best.vote_weight, best.temperature) <= loss(said, vote, temperature) + 1e-3
+                assert (
+                    loss(best.language_weight, best.vote_weight, best.temperature)
+                    <= loss(said, vote, temperature) + 1e-3
+                )
 
 
 def test_both_are_interpolated_as_the_formula_says():
