@@ -6,7 +6,7 @@
 
 countries: questions by templates, in English and Chinese, over one hop and two. Exact match of the words that the model wrote from
 paths (paths), of the name that the path leads to (end), and of the same model after one search for four entries (one search), with the
-joined paths in its prompt (prompt), and without memory (closed book); and of the end of the best path by score, without any language
+same paths in its prompt (prompt), and without memory (closed book); and of the end of the best path by score, without any language
 model (search alone).
 
 text: recall of the supporting passages among the first 2, 5 and 10 found by hybrid search (one search) and by following names in

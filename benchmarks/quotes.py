@@ -28,7 +28,7 @@ from benchmarks.answers import build
 from benchmarks.question_sets import DATA, SETS, Question, is_gold, read_set
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
-from memgpt_rag.answering.quote import attention_shares, unit_scores
+from memgpt_rag.answering.quote import attention_shares, quote, unit_scores
 from memgpt_rag.answering.text_units import text_units
 from memgpt_rag.choices import PRESETS
 from memgpt_rag.encoders.load import load_encoder
@@ -77,6 +77,8 @@ def measure(rag: RAG, asked: Sequence[Asked], language: str) -> Iterator[dict[st
             text, question = one.passage.text, one.question
             units, trace = text_units(text), answer.trace and answer.trace.entries[0]
             assert trace is not None and answer.quote is not None
+            plain = quote(question.text, answer.text, one.passage, trace)
+            assert plain is not None
             spans = [(begin - one.passage.start, end - one.passage.start) for begin, end in question.spans]
 
             def is_right(start: int, end: int, spans: list[tuple[int, int]] = spans) -> bool:
@@ -85,7 +87,8 @@ def measure(rag: RAG, asked: Sequence[Asked], language: str) -> Iterator[dict[st
             words = unit_scores(question.text, answer.text, text, units, None)
             scores = unit_scores(question.text, "", text, units, None)
             yield {
-                "quote": is_right(answer.quote.start, answer.quote.end),
+                "quote": is_right(plain.start, plain.end),
+                "quote, widened where it leads": is_right(answer.quote.start, answer.quote.end),
                 "first sentence": is_right(*units[0]),
                 "words of the question": is_right(*units[int(scores.argmax())]),
                 "words": is_right(*units[int(words.argmax())]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from unicodedata import east_asian_width
 
 from memgpt_rag.answering.attention_trace import Span
 from memgpt_rag.model.answer_text import FENCE, ITEM
@@ -23,7 +24,6 @@ _SENTENCE_END = re.compile(rf"[。！？]+{_CLOSING}|(?:[.!?]+{_CLOSING}|…+)(?
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _LONG = 400  # characters of a list item that is quoted by the sentence
 _MOST_COMPLETED = 600  # characters of a unit with the line that introduces it and what it introduces
-_HAN = re.compile(f"[{HAN}]")
 _NUMBER = re.compile(r"\s*(?:\d+\.)+")  # of a heading, such as 3.2.
 
 
@@ -58,6 +58,8 @@ def completed(text: str, units: list[Span], place: int) -> Span:
 def widened(text: str, units: list[Span], span: Span, most: int) -> Span:
     """Return a span with the units around it, those behind it first, as long as all of it has at most so many columns.
 
+    A line at the end that only introduces what does not fit is left out again.
+
     Args:
         span: of one unit or more.
         most: columns; a Chinese character takes two, as in a terminal.
@@ -70,6 +72,8 @@ def widened(text: str, units: list[Span], span: Span, most: int) -> Span:
         for low, high in ((first, last + 1), (first - 1, last)):
             if low >= 0 and high < len(units) and _columns(text[units[low][0] : units[high][1]]) <= most:
                 first, last, grew = low, high, True
+    while units[last][0] >= span[1] and last + 1 < len(units) and _introduces(text, units[last]):
+        last -= 1
     return min(span[0], units[first][0]), max(span[1], units[last][1])
 
 
@@ -78,7 +82,7 @@ def _start(unit: Span) -> int:
 
 
 def _columns(text: str) -> int:
-    return len(text) + len(_HAN.findall(text))
+    return sum(1 + (east_asian_width(character) in "WF") for character in text)
 
 
 def _introduces(text: str, unit: Span) -> bool:

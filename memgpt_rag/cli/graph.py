@@ -69,7 +69,11 @@ def build(files: tuple[Path, ...], memory: Path, encoder: str, merge_by_name: bo
 @preset_option
 @encoder_option
 @click.option(
-    "-k", default=DEFAULT_PATHS, show_default=True, type=click.IntRange(1, MOST_ENTRIES), help="Paths that are read."
+    "-k",
+    default=DEFAULT_PATHS,
+    show_default=True,
+    type=click.IntRange(1, MOST_ENTRIES),
+    help="Paths that are read; of texts, twice as many passages.",
 )
 @click.option(
     "--hops",

@@ -51,7 +51,8 @@ def _read_gemma(folder: Path) -> PreTrainedTokenizerBase:
 
 def line_end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokens that end a line: those that contain a line break, and the end of a text."""
-    breaks = [id for token, id in tokenizer.get_vocab().items() if any(one in token for one in _LINE_BREAKS)]
+    named = [id for token, id in tokenizer.get_vocab().items() if any(one in token for one in _LINE_BREAKS)]
+    breaks = [id for id in named if "\n" in tokenizer.decode([id])]  # "Ċ" is a letter in vocabularies of other kinds
     return breaks if tokenizer.eos_token_id is None else [*breaks, tokenizer.eos_token_id]
 
 

@@ -15,6 +15,7 @@ import torch
 from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 from memgpt_rag.errors import ModelError
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 from memgpt_rag.model.tokenizer import line_end_ids
 from memgpt_rag.passage import Passage
@@ -112,10 +113,16 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
             temperature=0.7,
             top_p=0.9,
             pad_token_id=model.pad_token_id,
-            eos_token_id=line_end_ids(model.tokenizer),  # a question is a line
+            eos_token_id=[*line_end_ids(model.tokenizer), *_end_ids(model)],  # a question is a line
         )
     texts = model.tokenizer.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
     return [first_line.group().strip() for text in texts if (first_line := _LINE.match(text.strip()))]
+
+
+def _end_ids(model: MemoryDecoder) -> list[int]:
+    """The tokens that end a text or a turn, as the model names them."""
+    ends = model.decoder.generation_config.eos_token_id
+    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
 def _is_question(text: str) -> bool:

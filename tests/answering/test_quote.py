@@ -121,13 +121,21 @@ def test_a_span_is_widened_by_the_units_around_it_as_long_as_they_fit():
     assert words(0, len(TEXT)) == words(2, len(TEXT)) == TEXT
     assert words(0, len(TEXT) - 1) == "Boats cost 40 yuan. Kites are free."
     chinese = "公园六点开门。十点关门。"
-    assert widened(chinese, text_units(chinese), (0, 7), 21) == (0, 7), "a Chinese character takes two columns"
-    assert widened(chinese, text_units(chinese), (0, 7), 22) == (0, 12)
+    assert widened(chinese, text_units(chinese), (0, 7), 23) == (0, 7), "a Chinese character takes two columns"
+    assert widened(chinese, text_units(chinese), (0, 7), 24) == (0, 12)
     listed = text_units(LISTED)
     whole = completed(LISTED, listed, 2)
-    wider = widened(LISTED, listed, whole, 90)
-    assert wider[0] <= whole[0] < whole[1] < wider[1] and wider[1] - wider[0] <= 90
+    wider = widened(LISTED, listed, whole, 110)
+    assert wider[0] <= whole[0] < whole[1] < wider[1] and wider[1] - wider[0] <= 110
     assert {wider[0], wider[1]} <= {place for unit in listed for place in unit}
+
+
+def test_a_span_is_not_widened_by_a_line_that_introduces_what_does_not_fit():
+    text = "Boats are rented at the gate.\nRun this to start:\n    " + "x" * 50
+    found = text_units(text)
+    assert widened(text, found, found[0], 60) == found[0]
+    assert widened(text, found, found[0], 200) == (0, len(text))
+    assert widened(text, found, found[1], 60) == (0, found[1][1]), "what was chosen stays"
 
 
 def test_a_quote_that_leads_brings_the_sentences_around_it():

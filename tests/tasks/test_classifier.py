@@ -108,6 +108,12 @@ def test_both_are_interpolated_as_the_formula_says():
     expected = product / product.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(Mixture(0.7, 1.3, 2.0)(evidence), expected)
     np.testing.assert_allclose(Mixture(1.0, 0.0)(evidence), said)
+    fewer = Evidence(evidence.log_likelihoods, np.pad(evidence.scores, ((0, 0), (0, 3)), constant_values=-np.inf), np.pad(evidence.labels, ((0, 0), (0, 3))))  # fmt: skip
+    np.testing.assert_allclose(
+        Mixture(0.7, 1.3, 2.0)(fewer), expected, err_msg="places without an example count nothing"
+    )
+    never = Evidence(np.array([[-np.inf, 0.0]]), np.array([[1.0, 0.5]]), np.array([[1, 0]]))
+    assert np.isfinite(Mixture(0.0, 1.0)(never)).all() and Mixture(1.0, 1.0)(never)[0, 0] < 1e-9
 
 
 def test_a_few_texts_that_are_all_right_do_not_make_it_certain():

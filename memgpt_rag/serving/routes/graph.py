@@ -28,7 +28,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 class GraphAskRequest(Strict):
     """The body of POST /v1/graph/ask; `model` is the name of a memory of triples, or of texts with a lexical index.
 
-    `k` paths are read, each of at most `hops` entries.
+    `k` paths are read, each of at most `hops` entries; of texts, twice as many passages.
     """
 
     model: Annotated[str, Field(max_length=200)]

@@ -6,7 +6,7 @@ p(y) ∝ P(y)^a · (V(y) + ε)^b, with P = softmax(ℓ) and V(y) = Σ softmax(s 
 nearest-neighbor language models (Khandelwal et al. 2020, arXiv 1911.00172, equation 2), with the retrieval scores of the memory in
 place of distances; that examples beyond the prompt help a language model to classify is shown by kNN prompting (Xu et al. 2023, arXiv
 2303.13824), which compares distributions over words instead. Both are interpolated log-linearly (Klakow 1998), so that a label that
-either finds unlikely is unlikely. ε is half an example, spread over k examples and all labels: a label that no near example has is not
+either finds unlikely is unlikely. ε is half an example of the k that a text has, spread over all labels: a label that no near example has is not
 impossible. a, b and T are fitted to labelled texts by log loss.
 """
 
@@ -23,6 +23,7 @@ from memgpt_rag.io.json_file import number
 
 _TEMPERATURES = 0.05, 50.0
 _MOST_WEIGHT = 5.0
+_LEAST_LOG = -1e4
 _USUAL_WEIGHT = 0.5  # that weights are drawn to where texts are few
 
 
@@ -73,9 +74,10 @@ class Mixture:
 
     def log_probabilities(self, evidence: Evidence) -> Float[np.ndarray, "texts labels"]:
         """Return the logarithms of the probabilities."""
-        unseen = 0.5 / (evidence.scores.shape[1] * evidence.log_likelihoods.shape[1])
+        examples = np.isfinite(evidence.scores).sum(axis=1, keepdims=True)
+        unseen = 0.5 / (np.maximum(examples, 1) * evidence.log_likelihoods.shape[1])
         vote = np.log(evidence.vote(self.temperature) + unseen)
-        said = log_softmax(evidence.log_likelihoods, axis=1)
+        said = np.maximum(log_softmax(evidence.log_likelihoods, axis=1), _LEAST_LOG)  # 0 · −∞ is no number
         return np.asarray(log_softmax(self.language_weight * said + self.vote_weight * vote, axis=1))
 
     def to_dict(self) -> dict[str, float]:

@@ -27,7 +27,7 @@ from memgpt_rag.tasks.graph.paths import Path, PathFinder
 
 _FOUND = 48
 _PASSAGES = 2  # of texts that are read for each path asked for
-_MARGIN = 0.1  # below the best path's score; what is worse than that is not read
+_MARGIN = 0.1  # below the best path's score; a path of triples that is worse than that is not read
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def answer_by_paths(
     """Answer questions, each from its best paths.
 
     Args:
-        options: how; `k` is the number of paths, or half that of passages in a memory of texts.
+        options: how; `k` is the number of paths. In a memory of texts, twice as many passages are read.
 
     Raises:
         ValueError: an empty question, or one that is too long.
@@ -101,10 +101,10 @@ def _found(finder: PathFinder, question: str, count: int) -> tuple[list[Path], l
     if finder.links.joins:
         paths = read_paths(paths, count)
         return paths, [joined(path) for path in paths]
-    entries: dict[int, Retrieved] = {}
+    entries: dict[str, Retrieved] = {}  # the same text in two memories is read once
     for path in paths:
         for row, passage in zip(path.rows, path.passages):
-            entries.setdefault(row, Retrieved(row, passage, path.score, path.score))
+            entries.setdefault(passage.titled_text, Retrieved(row, passage, path.score, path.score))
     return paths, list(entries.values())[: min(_PASSAGES * count, MOST_ENTRIES)]
 
 
@@ -149,10 +149,12 @@ def _with_steps(answer: Answer, paths: Sequence[Path]) -> PathAnswer:
     """The best path whose passages were all read, the one cited first among them."""
     if not answer.citations:
         return PathAnswer(answer, (), None)
-    shares = {citation.passage: citation.share for citation in answer.citations}
+    shares = {citation.passage.titled_text: citation.share for citation in answer.citations}
     first = answer.citations[0].passage
-    whole = (path.passages for path in paths if first in path.passages and shares.keys() >= {*path.passages})
-    steps = tuple(Step(passage, shares[passage]) for passage in next(whole, (first,)))
+    by_text = ({passage.titled_text: passage for passage in path.passages} for path in paths)
+    whole = (steps for steps in by_text if first.titled_text in steps and shares.keys() >= steps.keys())
+    found = next(whole, {first.titled_text: first})
+    steps = tuple(Step(passage, shares[text]) for text, passage in found.items())
     return PathAnswer(answer, steps, None)
 
 
