@@ -27,7 +27,7 @@ from memgpt_rag.passage import Passage
 _OVERLAP_WEIGHT = 0.5  # of the share of the question's words that a unit has, beside its share of the attention
 _ANSWER_WEIGHT = 0.5  # of holding the answer word by word
 # Columns of a quote that leads, with the units around it. Of 63 such quotes on XQuAD in two languages and COVID-QA, 28 held the answer without
-# these units, 29, 35, 37 and 37 with up to 200, 300, 400 and 600 columns; of 49 for how-to questions, 11, then 14, 15, 15 and 16.
+# these units, 28, 35, 35 and 37 with up to 200, 300, 400 and 600 columns; of 49 for how-to questions, 11, then 14, 15, 15 and 16.
 _MOST_WIDENED = 400
 
 

@@ -56,7 +56,7 @@ def completed(text: str, units: list[Span], place: int) -> Span:
 
 
 def widened(text: str, units: list[Span], span: Span, most: int) -> Span:
-    """Return a span with the units around it, those behind it first, as long as all of it has at most so many columns.
+    """Return a span with the units around it, one behind it and one before it in turn, as long as all of it has at most so many columns.
 
     A line at the end that only introduces what does not fit is left out again.
 
@@ -69,7 +69,8 @@ def widened(text: str, units: list[Span], span: Span, most: int) -> Span:
     grew = True
     while grew:
         grew = False
-        for low, high in ((first, last + 1), (first - 1, last)):
+        for before, behind in ((0, 1), (1, 0)):
+            low, high = first - before, last + behind
             if low >= 0 and high < len(units) and _columns(text[units[low][0] : units[high][1]]) <= most:
                 first, last, grew = low, high, True
     while units[last][0] >= span[1] and last + 1 < len(units) and _introduces(text, units[last]):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from transformers.generation.logits_process import MinNewTokensLengthLogitsProcessor
 
 from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 from memgpt_rag.errors import ModelError
@@ -25,6 +26,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 _ASK = {"en": "Question:", "zh": "问题："}
 _LINE = re.compile(r"[^\n]*")
 _QUESTION_TOKENS, _ANSWER_TOKENS = 40, 48
+_LEAST_TOKENS = 3  # of a question, before its line may end; a model often begins with a line break
 _LEAST_WORDS = 3  # of a question, or pairs of Chinese characters; shorter ones ask for nothing in particular
 _LEAST_PAIRS = 8
 
@@ -105,15 +107,17 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
     ]
     ids, mask = model.pad_left(rows)
     with model.reading_with(model.writer):
+        ends = [*line_end_ids(model.tokenizer), *_end_ids(model)]  # a question is a line
         sequences = model.generate(
             ids,
             mask,
+            logits_processor=[MinNewTokensLengthLogitsProcessor(ids.shape[1], _LEAST_TOKENS, ends)],
             max_new_tokens=_QUESTION_TOKENS,
             do_sample=True,
             temperature=0.7,
             top_p=0.9,
             pad_token_id=model.pad_token_id,
-            eos_token_id=[*line_end_ids(model.tokenizer), *_end_ids(model)],  # a question is a line
+            eos_token_id=ends,
         )
     texts = model.tokenizer.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
     return [first_line.group().strip() for text in texts if (first_line := _LINE.match(text.strip()))]

@@ -120,6 +120,16 @@ def test_a_span_is_widened_by_the_units_around_it_as_long_as_they_fit():
     assert words(2, 30) == "Kites are free. Dogs stay out."
     assert words(0, len(TEXT)) == words(2, len(TEXT)) == TEXT
     assert words(0, len(TEXT) - 1) == "Boats cost 40 yuan. Kites are free."
+    counted = " ".join(f"It is {place}." for place in range(10, 20))
+    places = text_units(counted)
+
+    def around(place: int, most: int) -> list[str]:
+        start, end = widened(counted, places, places[place], most)
+        return [counted[slice(*unit)][6:8] for unit in places if start <= unit[0] and unit[1] <= end]
+
+    assert around(4, 9 + 10) == ["14", "15"]
+    assert around(4, 9 + 20) == ["13", "14", "15"]
+    assert around(4, 9 + 40) == ["12", "13", "14", "15", "16"], "both sides grow in turn"
     chinese = "公园六点开门。十点关门。"
     assert widened(chinese, text_units(chinese), (0, 7), 23) == (0, 7), "a Chinese character takes two columns"
     assert widened(chinese, text_units(chinese), (0, 7), 24) == (0, 12)

@@ -170,6 +170,28 @@ def test_passages_of_paths_through_texts_are_entries_of_their_own(tmp_path):
     assert {step.share for step in prompted.steps} == {None}
 
 
+def test_the_best_path_through_texts_is_read_and_shown_whole(tmp_path):
+    said = [
+        "Zorblat wrote crimson azure novels.",
+        "Quimby married Zorblat during frosty winter.",
+        "Oakenshire employs Quimby making cheddar butter.",
+        "Paint dries slowly in rain.",
+        "Cars need petrol daily.",
+        "Trees are tall.",
+    ]
+    add_lexical_index(Memory.create(tmp_path / "memory", said, HashEncoder()))
+    memory = Memory.open(tmp_path / "memory")
+    rag = RAG(memory, HashEncoder(), TinyReader()())
+    finder = PathFinder(rag.retriever, read_links(memory), hops=3)
+    question = "Who employs one making cheddar butter, that married during frosty winter, whose spouse wrote crimson azure novels?"
+    assert finder.paths(question, 1)[0].rows == (2, 1, 0)
+    assert [entry.row for entry in entries_by_paths(finder, question, 1)] == [2, 1, 0]
+    for options in (AskOptions(k=1, max_new_tokens=4), AskOptions("prompt", 1, max_new_tokens=4)):
+        (answered,) = answer_by_paths(rag, finder, [question], options)
+        assert [step.passage.text for step in answered.steps] == [said[2], said[1], said[0]]
+        assert len(answered.answer.citations) == 3
+
+
 def test_hops_have_bounds(memory):
     with pytest.raises(ValueError, match="hops is 9; expected 1 to 4"):
         PathFinder(Retriever(memory, HashEncoder()), TripleLinks(memory), hops=9)

@@ -102,7 +102,7 @@ def fit_mixture(evidence: Evidence, labels: Int[np.ndarray, " texts"]) -> Mixtur
     """Return the mixture with the least log loss on texts with known labels, none of which is among its own examples.
 
     One text more counts as shown with a wrong label, after Platt 1999: of n texts that are all classified right, each is believed with
-    (n + 1) / (n + 2) at most. The squared distances of a and b from ½ are added once for all texts.
+    about (n + 1) / (n + 2). The squared distances of a and b from ½ are added once for all texts.
     """
     from scipy.optimize import minimize
 
@@ -119,11 +119,11 @@ def fit_mixture(evidence: Evidence, labels: Int[np.ndarray, " texts"]) -> Mixtur
         return float((((numbers[:2] - _USUAL_WEIGHT) ** 2).sum() - likely) / count)
 
     bounds = [(0.0, _MOST_WEIGHT)] * 2 + [tuple(np.log(_TEMPERATURES))]
-    # The loss has flat places, where one of both parts has no weight: the best of several beginnings is taken.
+    # The loss has flat places, where one of both parts has no weight, and several valleys along T: the best of several beginnings is taken.
     found = [
-        minimize(loss, np.array([said, vote, 0.0]), bounds=bounds, method="L-BFGS-B")
-        for said in (0.1, 1.0)
-        for vote in (0.3, 1.0)
+        minimize(loss, np.array([said, vote, logarithm]), bounds=bounds, method="L-BFGS-B")
+        for said, vote in ((0.1, 1.0), (1.0, 0.3))
+        for logarithm in np.log([0.1, 1.0, 10.0])
     ]
     best = min(found, key=lambda one: float(one.fun))
     return mixture(np.round(best.x, 6).clip(*np.transpose(bounds)))

@@ -18,7 +18,6 @@ from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.quote import attention_shares
 from memgpt_rag.answering.signals import says_something
 from memgpt_rag.choices import DEFAULT_PATHS
-from memgpt_rag.limits import MOST_ENTRIES
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -105,7 +104,8 @@ def _found(finder: PathFinder, question: str, count: int) -> tuple[list[Path], l
     for path in paths:
         for row, passage in zip(path.rows, path.passages):
             entries.setdefault(passage.titled_text, Retrieved(row, passage, path.score, path.score))
-    return paths, list(entries.values())[: min(_PASSAGES * count, MOST_ENTRIES)]
+    longest = max((len(path.rows) for path in paths[:1]), default=0)  # the best path is read whole
+    return paths, list(entries.values())[: max(_PASSAGES * count, longest)]
 
 
 def read_paths(paths: Sequence[Path], count: int) -> list[Path]:
