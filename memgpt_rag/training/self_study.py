@@ -2,18 +2,24 @@
 
 The pretrained decoder continues the worked examples behind an entry with a question; the reader answers it from that entry alone.
 A pair is kept where the entry holds the answer. So what is learned is to find among several entries what is found in one.
+
+Such answers are short. Therefore a share of the questions asks how something is done: the decoder continues their beginning behind one
+sentence, or the lines of one step, which is the answer. A pair is kept where these make the question likelier than the rest of
+the entry does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from transformers.generation.logits_process import MinNewTokensLengthLogitsProcessor
 
 from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
+from memgpt_rag.answering.text_units import completed, is_item, text_units
 from memgpt_rag.errors import ModelError
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
 from memgpt_rag.model import MemoryDecoder
@@ -21,20 +27,25 @@ from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 from memgpt_rag.model.tokenizer import line_end_ids
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.retrieval.retriever import Retrieved
 
 _ASK = {"en": "Question:", "zh": "问题："}
+_HOW = {"en": (" How do I", " How can I", " What do I need to", " Which command"), "zh": ("怎么", "如何", "用什么命令")}
 _LINE = re.compile(r"[^\n]*")
+_ENDS = tuple(".!?;。！？；")  # of a sentence
 _QUESTION_TOKENS, _ANSWER_TOKENS = 40, 48
 _LEAST_TOKENS = 3  # of a question, before its line may end; a model often begins with a line break
 _LEAST_WORDS = 3  # of a question, or pairs of Chinese characters; shorter ones ask for nothing in particular
 _LEAST_PAIRS = 8
+_MOST_STEP_TOKENS = 64  # of a sentence, or lines, that answer a question how something is done
 
 
 def self_study(
     rag: RAG,
     count: int,
     *,
+    how: float = 0.5,
     seed: int = 0,
     batch_size: int = 8,
     on_entries: Callable[[int], object] = lambda count: None,
@@ -43,6 +54,7 @@ def self_study(
 
     Args:
         count: number of pairs to stop at; a memory may give fewer.
+        how: share of the entries that are asked how something is done, 0 to 1.
         seed: of the choice of entries, and of the questions, which are sampled.
         batch_size: number of entries read at once.
         on_entries: called with the number of entries of each batch.
@@ -51,11 +63,15 @@ def self_study(
         ModelError: fewer than eight pairs are kept.
     """
     pairs: dict[str, str] = {}
-    rows = np.random.default_rng(seed).permutation(len(rag.retriever.memory)).tolist()
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(rag.retriever.memory)).tolist()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for entries in _batches(rag, rows[: 4 * count], rag.model.rows_at_once(batch_size)):
-            pairs.update(_pairs(rag, entries))
+            asked_how = generator.random(len(entries)) < how
+            pairs.update(_pairs(rag, [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how]))
+            steps = [entry.passage for entry, is_how in zip(entries, asked_how, strict=True) if is_how]
+            pairs.update(_how_pairs(rag, steps, generator))
             on_entries(len(entries))
             if len(pairs) >= count:
                 break
@@ -76,7 +92,8 @@ def _batches(rag: RAG, rows: Sequence[int], batch_size: int) -> Iterator[list[Re
 
 def _pairs(rag: RAG, entries: Sequence[Retrieved]) -> dict[str, str]:
     """Questions about these entries with the answers that they hold."""
-    questions = _questions(rag, [entry.passage for entry in entries])
+    passages = [entry.passage for entry in entries]
+    questions = _questions(rag, passages, [""] * len(passages))
     asked = [(question, entry) for question, entry in zip(questions, entries, strict=True) if _is_question(question)]
     if not asked:
         return {}
@@ -94,16 +111,49 @@ def _pairs(rag: RAG, entries: Sequence[Retrieved]) -> dict[str, str]:
     }
 
 
-def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
-    """A question about each passage, sampled from the pretrained decoder behind the worked examples."""
+def _how_pairs(rag: RAG, passages: Sequence[Passage], generator: np.random.Generator) -> dict[str, str]:
+    """Questions how something is done, each with the sentence or lines of a passage that say it."""
+    chosen: list[tuple[list[Passage], int]] = []
+    for passage in passages:
+        steps = [replace(passage, text=text) for text in _steps(passage.text)]
+        places = [place for place, step in enumerate(steps) if _may_answer(rag.prompt, step.text)]
+        if places:
+            chosen.append((steps, int(generator.choice(places))))
+    asked = [steps[place] for steps, place in chosen]
+    openings = [_HOW[detect_language(step.text)] for step in asked]
+    begun = [some[int(generator.integers(len(some)))] for some in openings]
+    reranker = LikelihoodReranker(rag.model, rag.prompt)
+    return {
+        question: steps[place].text
+        for question, (steps, place) in zip(_questions(rag, asked, begun), chosen, strict=True)
+        if _is_question(question) and int(reranker.rate(question, steps).argmax()) == place
+    }
+
+
+def _steps(text: str) -> list[str]:
+    """The sentences and lines of a text, each with what it introduces or is introduced by."""
+    units = text_units(text)
+    return list(dict.fromkeys(text[slice(*completed(text, units, place))] for place in range(len(units))))
+
+
+def _may_answer(prompt: Prompt, text: str) -> bool:
+    """Whether a sentence or lines may answer a question: neither a heading nor very short nor very long."""
+    says = text.endswith(_ENDS) or is_item(text) or "\n" in text
+    return says and _num_words(text) > _LEAST_WORDS and len(prompt.token_ids(text)) <= _MOST_STEP_TOKENS
+
+
+def _questions(rag: RAG, passages: Sequence[Passage], openings: Sequence[str]) -> list[str]:
+    """A question about each passage, sampled from the pretrained decoder behind the worked examples and the question's first words."""
+    if not passages:
+        return []
     model, prompt = rag.model, Prompt(rag.model.tokenizer)
     rows = [
         [
             *prompt.example_ids,
             *prompt.first_entry_ids(passage, MOST_ENTRY_TOKENS // 4),
-            *prompt.token_ids(_ASK[detect_language(passage.text)]),
+            *prompt.token_ids(_ASK[detect_language(passage.text)] + opening),
         ]
-        for passage in passages
+        for passage, opening in zip(passages, openings, strict=True)
     ]
     ids, mask = model.pad_left(rows)
     with model.reading_with(model.writer):
@@ -120,7 +170,11 @@ def _questions(rag: RAG, passages: Sequence[Passage]) -> list[str]:
             eos_token_id=ends,
         )
     texts = model.tokenizer.batch_decode(sequences[:, ids.shape[1] :], skip_special_tokens=True)
-    return [first_line.group().strip() for text in texts if (first_line := _LINE.match(text.strip()))]
+    return [
+        (opening + first_line.group() if opening else first_line.group()).strip()
+        for opening, text in zip(openings, texts, strict=True)
+        if (first_line := _LINE.match(text if opening else text.strip()))
+    ]
 
 
 def _end_ids(model: MemoryDecoder) -> list[int]:
@@ -130,8 +184,12 @@ def _end_ids(model: MemoryDecoder) -> list[int]:
 
 
 def _is_question(text: str) -> bool:
-    words = (len(text) - 1) // 2 if detect_language(text) == "zh" else len(text.split())
-    return text.endswith(("?", "？")) and words >= _LEAST_WORDS
+    return text.endswith(("?", "？")) and _num_words(text) >= _LEAST_WORDS
+
+
+def _num_words(text: str) -> int:
+    """The words of a text, or its pairs of Chinese characters."""
+    return (len(text) - 1) // 2 if detect_language(text) == "zh" else len(text.split())
 
 
 def _is_answer(question: str, answer: str, passage: Passage) -> bool:

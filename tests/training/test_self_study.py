@@ -7,8 +7,9 @@ from hashing import passage
 from hats import build_hats, open_rag
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.training.questions import read_questions, write_questions
-from memgpt_rag.training.self_study import _is_answer, _is_question, self_study
+from memgpt_rag.training.self_study import _HOW, _is_answer, _is_question, _may_answer, _steps, self_study
 
 KITES = "Children under twelve may borrow a kite at the tea house. 借书证每年收费三十元。"
 
@@ -46,6 +47,21 @@ def test_an_answer_stands_in_the_passage_and_not_in_the_question(answer, is_one)
     assert _is_answer("Where can one borrow a kite?", answer, passage(1, KITES)) is is_one
 
 
+STEPS = """3.2. Removing packages
+
+To remove a package and its settings, run:
+    apt purge foo
+See there."""
+
+
+def test_a_step_comes_with_the_line_that_introduces_it(tmp_path):
+    command = "To remove a package and its settings, run:\n    apt purge foo"
+    assert _steps(STEPS) == ["3.2. Removing packages", command, "See there."]
+    prompt: Prompt = open_rag(build_hats(tmp_path)).prompt
+    assert [step for step in _steps(STEPS) if _may_answer(prompt, step)] == [command], "no heading, nothing short"
+    assert not _may_answer(prompt, command + " foo" * 64)
+
+
 def test_a_model_that_asks_nothing_is_refused_with_the_remedy(tmp_path):
     rag = open_rag(build_hats(tmp_path))
     looked_at: list[int] = []
@@ -70,7 +86,13 @@ def test_the_default_model_asks_about_a_memory_what_it_holds(memory, monkeypatch
     pairs: dict[str, str] = {}
     monkeypatch.setattr("memgpt_rag.training.self_study._LEAST_PAIRS", 1)  # eleven entries give about six at a time
     for seed in range(3):
-        pairs |= dict(self_study(rag, 8, seed=seed))
+        pairs |= dict(self_study(rag, 8, how=0, seed=seed))
     assert len(pairs) >= 8
-    texts = [one.titled_text for one in rag.retriever.memory.passages(range(len(rag.retriever.memory)))]
-    assert all(any(holds_answer(text, answer) for text in texts) for answer in pairs.values())
+    passages = rag.retriever.memory.passages(range(len(rag.retriever.memory)))
+    assert all(any(holds_answer(one.titled_text, answer) for one in passages) for answer in pairs.values())
+    steps = {step for one in passages for step in _steps(one.text)}
+    asked_how = dict(self_study(rag, 8, how=1))
+    assert asked_how, "of sentences and lines"
+    assert steps >= set(asked_how.values())
+    openings = tuple(opening.strip() for some in _HOW.values() for opening in some)
+    assert all(question.startswith(openings) for question in asked_how)
