@@ -1,6 +1,7 @@
 """How much sooner does the first token come, and what does decoding cost, when passages sit in attention?
 
     python benchmarks/latency.py             (20 minutes)
+    python benchmarks/latency.py --readers   with the reader that ships against without, k = 4 and 8 (5 minutes)
 
 Passages of 128 to 160 tokens from XQuAD, their states on disk in int8 and in the page cache. The first token counts from where
 passages are found: a prompt reads them ("prompt"), or has them in a cache in the right order and reads the question alone ("cached");
@@ -57,6 +58,7 @@ Row = dict[str, float]
 
 def build(folder: Path, data: Path, encoder: Encoder, models: dict[str, MemoryDecoder]) -> dict[str, Memory]:
     """A memory of passages of the right length, with the states of each preset."""
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = models["quality"].tokenizer
     texts = [record["text"] for record in read_set(data, "xquad-en")[0]]
     fitting = [
@@ -164,10 +166,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=24, help="tokens to decode")
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--readers", action="store_true", help="compare the reader that ships with none")
     arguments = parser.parse_args()
     if not (arguments.data / "xquad").is_dir():
         sys.exit(f"There is no folder xquad in {arguments.data}; name the folder that holds it with --data.")
     quiet_libraries()
+    if arguments.readers:
+        print(json.dumps(measure_readers(arguments.data, load_encoder(), arguments.repeats, arguments.tokens)))
+        return
     encoder, decoder = load_encoder(), MemoryDecoder.from_pretrained(config="quality")
     models = {preset: MemoryDecoder(decoder.decoder, decoder.tokenizer, config=preset) for preset in PRESETS}
     results: dict[str, Any] = {"threads": torch.get_num_threads(), "dtype": str(decoder.decoder.dtype)}
@@ -205,6 +211,37 @@ def measured(
     rows = decoding(rags, every[:8], llama, repeats, tokens)
     print(f"\nweights {weights}, k = 8: a further token; share of its time that quality takes, and compact (10 %–90 %)")
     figures["decoding"] = compared(rows, lambda row, mode, preset: row[preset] / row[mode])
+    return figures
+
+
+def measure_readers(data: Path, encoder: Encoder, repeats: int, tokens: int) -> dict[str, Any]:
+    """Return and print the first token and a further one with the reader that ships and without, in turns."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        rags = {}
+        for reader in ("none", "auto"):
+            model = MemoryDecoder.from_pretrained(config="quality", reader=reader)
+            memories = build(Path(scratch) / reader, data, encoder, {"quality": model})
+            rags[reader] = RAG(memories["quality"], encoder, model)
+        for k in (4, 8):
+            found = rags["none"].retriever.retrieve([QUESTION], k)[0]
+            modes = {
+                "first token": {reader: partial(_first_token, rag, [], found) for reader, rag in rags.items()},
+                "further token": {
+                    reader: partial(_further_token, rag, [], found, tokens) for reader, rag in rags.items()
+                },
+            }
+            for what, by_reader in modes.items():
+                rows = _in_turns(by_reader, repeats)
+                ratios = sorted(row["auto"] / row["none"] for row in rows)
+                ratio = [round(ratios[int(len(ratios) * part)], 3) for part in (0.5, 0.1, 0.9)]
+                medians = {reader: statistics.median(row[reader] for row in rows) * 1000 for reader in by_reader}
+                figures[f"{what}, k={k}"] = {"ms": medians, "with / without": ratio}
+                print(
+                    f"{what:<14} k = {k}: without a reader {medians['none']:.1f} ms, with {medians['auto']:.1f} ms; "
+                    "{:.3f} [{:.3f}, {:.3f}]".format(*ratio),
+                    flush=True,
+                )
     return figures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -13,25 +13,39 @@ from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
 
 
 class Declining(LogitsProcessor):  # type: ignore[misc]
-    """Bars the first token of "not in memory", and of "Not in memory", from answers that may not decline.
+    """Bars the first token of "not in memory", in either spelling and language, from answers that may not decline.
 
     A reader learned to decline from questions of which a share had no answer. How likely it is to, beside what the search found,
-    tells better whether the memory holds an answer than either alone.
+    tells better whether the memory holds an answer than either alone. Where the reader would have declined, the answer begins with a token
+    of an entry: what is next likeliest says no in other words ("no", "不要").
 
     Args:
+        entry_tokens: returns the tokens of the entries of a question, by its place among the questions.
         may_decline: is given the log-odds that each answer begins as "not in memory", and returns for each whether it may.
     """
 
     def __init__(
-        self, prompt: Prompt, questions: Sequence[str], may_decline: Callable[[Sequence[float]], Sequence[bool]]
+        self,
+        prompt: Prompt,
+        questions: Sequence[str],
+        entry_tokens: Callable[[int], Iterable[int]],
+        may_decline: Callable[[Sequence[float]], Sequence[bool]],
     ):
-        answers = [NOT_IN_MEMORY[detect_language(question)] for question in questions]
-        spelled = [
-            [prompt.answer_ids(question, one)[0][0] for one in (answer, answer.capitalize())]
-            for question, answer in zip(questions, answers, strict=True)
+        self._first = [
+            _first_token(prompt, question, NOT_IN_MEMORY[detect_language(question)]) for question in questions
         ]
-        self._first, self._barred = [usual for usual, _ in spelled], spelled
-        self._may_decline = may_decline
+        # In either language: over English entries, a reader may decline in English whatever it is asked in.
+        self._barred = [
+            sorted(
+                {
+                    _first_token(prompt, question, one)
+                    for answer in NOT_IN_MEMORY.values()
+                    for one in (answer, answer.capitalize())
+                }
+            )
+            for question in questions
+        ]
+        self._tokenizer, self._entry_tokens, self._may_decline = prompt.tokenizer, entry_tokens, may_decline
         self._has_begun = False
 
     def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
@@ -44,11 +58,28 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         if barred:
             scores = scores.clone()
             for row in barred:
-                scores[row, self._barred[row // beams]] = -torch.inf
+                question = row // beams
+                would_decline = int(scores[row].argmax()) in self._barred[question]
+                scores[row, self._barred[question]] = -torch.inf
+                if would_decline and (first := self._words(question)):
+                    others = torch.ones_like(scores[row], dtype=torch.bool)
+                    others[first] = False
+                    scores[row].masked_fill_(others, -torch.inf)
         return scores
+
+    def _words(self, question: int) -> list[int]:
+        """The tokens of a question's entries that say something and do not decline."""
+        tokens = sorted({*self._entry_tokens(question)} - {*self._barred[question]})
+        texts = self._tokenizer.batch_decode([[token] for token in tokens])
+        return [token for token, text in zip(tokens, texts, strict=True) if any(map(str.isalnum, text))]
 
     def _log_odds(self, scores: Float[Tensor, "rows vocabulary"]) -> list[float]:
         first = torch.tensor(self._first, device=scores.device)[:, None]
         log_probs = scores.double().log_softmax(-1).gather(1, first)[:, 0]
         odds: list[float] = (log_probs - torch.log1p(-log_probs.exp().clamp(max=1 - 1e-9))).tolist()
         return odds
+
+
+def _first_token(prompt: Prompt, question: str, answer: str) -> int:
+    words, _ = prompt.answer_ids(question, answer)
+    return words[0]
