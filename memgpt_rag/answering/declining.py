@@ -17,7 +17,7 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
 
     A reader learned to decline from questions of which a share had no answer. How likely it is to, beside what the search found,
     tells better whether the memory holds an answer than either alone. Where the reader would have declined, the answer begins with a token
-    of an entry: what is next likeliest says no in other words ("no", "不要").
+    of an entry, since what is next likeliest says no in other words ("no", "不要"); and it does not decline later either.
 
     Args:
         entry_tokens: returns the tokens of the entries of a question, by its place among the questions.
@@ -47,31 +47,42 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         ]
         self._tokenizer, self._entry_tokens, self._may_decline = prompt.tokenizer, entry_tokens, may_decline
         self._has_begun = False
+        self._foreign: dict[int, list[int]] = {}  # by row: tokens that decline and stand in no entry, barred to the end
 
     def __call__(self, input_ids: Int[Tensor, "rows tokens"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
-        if self._has_begun:
-            return scores
-        self._has_begun = True
+        if not self._has_begun:
+            self._has_begun = True
+            return self._begin(scores)
+        if self._foreign:
+            scores = scores.clone()
+            for row, tokens in self._foreign.items():
+                scores[row, tokens] = -torch.inf
+        return scores
+
+    def _begin(self, scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        """Return the scores of first tokens without those that are barred."""
         beams = scores.shape[0] // len(self._first)
         allowed = self._may_decline(self._log_odds(scores[::beams]))
         barred = [row for row in range(scores.shape[0]) if not allowed[row // beams]]
         if barred:
             scores = scores.clone()
-            for row in barred:
-                question = row // beams
-                would_decline = int(scores[row].argmax()) in self._barred[question]
-                scores[row, self._barred[question]] = -torch.inf
-                if would_decline and (first := self._words(question)):
-                    others = torch.ones_like(scores[row], dtype=torch.bool)
-                    others[first] = False
-                    scores[row].masked_fill_(others, -torch.inf)
+        for row in barred:
+            tokens = self._barred[row // beams]
+            would_decline = int(scores[row].argmax()) in tokens
+            scores[row, tokens] = -torch.inf
+            if not would_decline:
+                continue
+            read = {*self._entry_tokens(row // beams)}
+            self._foreign[row] = self._words(token for token in tokens if token not in read)
+            if first := self._words(read.difference(tokens)):
+                others = torch.ones_like(scores[row], dtype=torch.bool)
+                others[first] = False
+                scores[row].masked_fill_(others, -torch.inf)
         return scores
 
-    def _words(self, question: int) -> list[int]:
-        """The tokens of a question's entries that say something and do not decline."""
-        tokens = sorted({*self._entry_tokens(question)} - {*self._barred[question]})
-        texts = self._tokenizer.batch_decode([[token] for token in tokens])
-        return [token for token, text in zip(tokens, texts, strict=True) if any(map(str.isalnum, text))]
+    def _words(self, tokens: Iterable[int]) -> list[int]:
+        """The tokens that say something."""
+        return [token for token in sorted(tokens) if any(map(str.isalnum, self._tokenizer.decode([token])))]
 
     def _log_odds(self, scores: Float[Tensor, "rows vocabulary"]) -> list[float]:
         first = torch.tensor(self._first, device=scores.device)[:, None]

@@ -92,6 +92,23 @@ def test_an_answer_that_may_not_decline_begins_with_a_word_of_an_entry():
     assert possible[0] == words and words < set(read[0])
     assert no in possible[1], "no word is there to begin with"
     assert no in possible[2] and declines not in possible[2]
+    later = declining(torch.zeros(3, 4, dtype=torch.int64), scores)
+    assert torch.equal(later, scores), "a space declines nothing"
+
+
+def test_an_answer_that_may_not_decline_does_not_do_so_later_in_other_words_than_those_of_its_entries():
+    tokenizer = bpe_tokenizer(["记忆中没有, not in memory, Not in memory"] * 40, 400)
+    prompt = Prompt(tokenizer, worked_examples=False)
+    declines = [prompt.answer_ids("在哪里？", one)[0][0] for one in ("记忆中没有", "not in memory", "Not in memory")]
+    scores = torch.zeros(2, len(tokenizer))
+    scores[:, declines[0]] = 2.0
+    read = {0: (), 1: prompt.token_ids("记忆中没有")}
+    declining = Declining(prompt, ["在哪里？"] * 2, read.__getitem__, lambda log_odds: [False] * 2)
+    declining(torch.zeros(2, 3, dtype=torch.int64), scores)
+    later = declining(torch.zeros(2, 4, dtype=torch.int64), scores)
+    assert later[0].isinf().nonzero().flatten().tolist() == sorted(declines)
+    assert later[1].isinf().nonzero().flatten().tolist() == sorted({*declines} - {*read[1]})
+    assert declines[0] in read[1]
 
 
 class Collect(BaseStreamer):
