@@ -1,6 +1,7 @@
 """Training questions from open sets, each with what a search finds for it: the rows that `train_readers.py` learns from.
 
     python benchmarks/reading_sets.py ROWS.jsonl.gz             (15 minutes)
+    python benchmarks/reading_sets.py ROWS.jsonl.gz --how-to    for a second training, `continue_reader.py`: a third are how-to questions
 
 The sets lie in ../shared/data/reading; their licences are listed in the README there and in a reader's card. The passages of a set
 are split as the index job splits them and form one pool. Each question is given the passage that holds its answer and the
@@ -29,6 +30,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from benchmarks.command_questions import how_to_records
 from indexing.passages.split_passages import PassageSplitter
 from indexing.sources.clean_text import clean
 from indexing.sources.document import Block, Document
@@ -74,6 +76,30 @@ COUNTS = {
     "tldr zh": 1100,
     "us_federal_covid_faq": 289,
 }
+# Of a second training, which are joined by how-to questions made from tldr pages (`command_questions.py`).
+HOW_TO_COUNTS = {
+    "squadshifts new_wiki_v1.0": 1600,
+    "squadshifts reddit_v1.0": 150,
+    "cmrc2018_train": 1800,
+    "dureader_robust": 1500,
+    "nq_oracle": 600,
+    "qed_dev": 300,
+    "timeqa_human": 250,
+    "hotpot_bolaa": 150,
+    "hotpot_pooled500": 250,
+    "nomiracl en.non_relevant": 120,
+    "nomiracl zh.non_relevant": 120,
+    "tatqa": 150,
+    "medquad": 500,
+    "python_faq_zh_en": 348,
+    "us_federal_covid_faq": 289,
+    "dureader2_demo": 195,
+    "dureader_checklist": 700,
+    "clapnq_dev": 300,
+    "mtrag_un": 150,
+    "cmrc2017_user": 300,
+}
+HOW_TO_MADE = {"en": 3600, "zh": 1800}
 NO_TITLES = ("squadshifts reddit_v1.0", "squadshifts amazon_reviews_v1.0", "tatqa")
 _UNANSWERABLE = 0.12  # share of the answerable questions whose passage is taken away
 _MOST_ENTRIES = 8
@@ -279,6 +305,20 @@ def training_rows(
         }
 
 
+def taken_records(folder: Path, generator: np.random.Generator, how_to: bool) -> dict[str, list[dict[str, Any]]]:
+    """Records of each set; with `how_to` those of a second training, with questions made from tldr pages."""
+    if not how_to:
+        return records(folder, generator)
+    taken = records(folder, generator, HOW_TO_COUNTS)
+    with gzip.open(folder / "tldr.jsonl.gz", "rt", encoding="utf-8") as lines:
+        pages = [json.loads(line) for line in lines]
+    made = {
+        f"tldr how-to {language}": how_to_records(pages, language, generator, count)
+        for language, count in HOW_TO_MADE.items()
+    }
+    return {**taken, **made}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, help="file to write")
@@ -287,6 +327,7 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="*", help="only these sets, by the beginning of their names")
     parser.add_argument("--profiles", type=Path, help="search by words, with scores drawn from these rows")
+    parser.add_argument("--how-to", action="store_true", help="the sets of a second training")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     quiet_libraries()
@@ -301,7 +342,7 @@ def main() -> None:
     splitter = PassageSplitter(lambda text: len(prompt.token_ids(text)))
     counts: dict[str, dict[str, int]] = {}
     with gzip.open(arguments.rows, "wt", encoding="utf-8") as file:
-        for name, taken in records(arguments.data, generator).items():
+        for name, taken in taken_records(arguments.data, generator, arguments.how_to).items():
             if arguments.sets and not name.startswith(tuple(arguments.sets)):
                 continue
             totals = Counter[str]()

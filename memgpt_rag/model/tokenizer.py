@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -49,11 +50,12 @@ def _read_gemma(folder: Path) -> PreTrainedTokenizerBase:
     )
 
 
-def line_end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+@lru_cache(maxsize=4)
+def line_end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the tokens that end a line: those that contain a line break, and the end of a text."""
     named = [id for token, id in tokenizer.get_vocab().items() if any(one in token for one in _LINE_BREAKS)]
     breaks = [id for id in named if "\n" in tokenizer.decode([id])]  # "Ċ" is a letter in vocabularies of other kinds
-    return breaks if tokenizer.eos_token_id is None else [*breaks, tokenizer.eos_token_id]
+    return (*breaks, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]))
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

@@ -63,15 +63,17 @@ def self_study(
         ModelError: fewer than eight pairs are kept.
     """
     pairs: dict[str, str] = {}
-    generator = np.random.default_rng(seed)
+    generator, pretrained = np.random.default_rng(seed), Prompt(rag.model.tokenizer)
     rows = generator.permutation(len(rag.retriever.memory)).tolist()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for entries in _batches(rag, rows[: 4 * count], rag.model.rows_at_once(batch_size)):
             asked_how = generator.random(len(entries)) < how
-            pairs.update(_pairs(rag, [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how]))
+            pairs.update(
+                _pairs(rag, pretrained, [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how])
+            )
             steps = [entry.passage for entry, is_how in zip(entries, asked_how, strict=True) if is_how]
-            pairs.update(_how_pairs(rag, steps, generator))
+            pairs.update(_how_pairs(rag, pretrained, steps, generator))
             on_entries(len(entries))
             if len(pairs) >= count:
                 break
@@ -90,10 +92,10 @@ def _batches(rag: RAG, rows: Sequence[int], batch_size: int) -> Iterator[list[Re
         yield [Retrieved(row, one, 1.0, 1.0) for row, one in zip(part, memory.passages(part), strict=True)]
 
 
-def _pairs(rag: RAG, entries: Sequence[Retrieved]) -> dict[str, str]:
+def _pairs(rag: RAG, pretrained: Prompt, entries: Sequence[Retrieved]) -> dict[str, str]:
     """Questions about these entries with the answers that they hold."""
     passages = [entry.passage for entry in entries]
-    questions = _questions(rag, passages, [""] * len(passages))
+    questions = _questions(rag.model, pretrained, passages, [""] * len(passages))
     asked = [(question, entry) for question, entry in zip(questions, entries, strict=True) if _is_question(question)]
     if not asked:
         return {}
@@ -111,7 +113,9 @@ def _pairs(rag: RAG, entries: Sequence[Retrieved]) -> dict[str, str]:
     }
 
 
-def _how_pairs(rag: RAG, passages: Sequence[Passage], generator: np.random.Generator) -> dict[str, str]:
+def _how_pairs(
+    rag: RAG, pretrained: Prompt, passages: Sequence[Passage], generator: np.random.Generator
+) -> dict[str, str]:
     """Questions how something is done, each with the sentence or lines of a passage that say it."""
     chosen: list[tuple[list[Passage], int]] = []
     for passage in passages:
@@ -125,7 +129,7 @@ def _how_pairs(rag: RAG, passages: Sequence[Passage], generator: np.random.Gener
     reranker = LikelihoodReranker(rag.model, rag.prompt)
     return {
         question: steps[place].text
-        for question, (steps, place) in zip(_questions(rag, asked, begun), chosen, strict=True)
+        for question, (steps, place) in zip(_questions(rag.model, pretrained, asked, begun), chosen, strict=True)
         if _is_question(question) and int(reranker.rate(question, steps).argmax()) == place
     }
 
@@ -142,11 +146,14 @@ def _may_answer(prompt: Prompt, text: str) -> bool:
     return says and _num_words(text) > _LEAST_WORDS and len(prompt.token_ids(text)) <= _MOST_STEP_TOKENS
 
 
-def _questions(rag: RAG, passages: Sequence[Passage], openings: Sequence[str]) -> list[str]:
-    """A question about each passage, sampled from the pretrained decoder behind the worked examples and the question's first words."""
+def _questions(model: MemoryDecoder, prompt: Prompt, passages: Sequence[Passage], openings: Sequence[str]) -> list[str]:
+    """A question about each passage, sampled from the pretrained decoder behind the worked examples and the question's first words.
+
+    Args:
+        prompt: that of the pretrained decoder.
+    """
     if not passages:
         return []
-    model, prompt = rag.model, Prompt(rag.model.tokenizer)
     rows = [
         [
             *prompt.example_ids,

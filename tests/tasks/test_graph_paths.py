@@ -210,6 +210,10 @@ def test_an_answer_rests_on_a_path_whose_steps_share_its_attention(memory, finde
     assert shown.steps == tuple(step.__class__(step.passage, None) for step in answered[0].steps)
     with pytest.raises(ValueError, match="A question is empty; ask something"):
         answer_by_paths(rag, finder, [" "])
+    with pytest.raises(
+        ValueError, match="retrieve_every is 4: a search would put single entries in the place of paths"
+    ):
+        answer_by_paths(rag, finder, questions, AskOptions(k=3, retrieve_every=4))
     (nothing,) = answer_by_paths(rag, finder, ["？！"], AskOptions(k=3, max_new_tokens=4))
     assert nothing.answer.nothing_found and nothing.steps == () and nothing.end is None
 

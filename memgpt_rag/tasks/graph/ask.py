@@ -74,8 +74,12 @@ def answer_by_paths(
         options: how; `k` is the number of paths. In a memory of texts, twice as many passages are read.
 
     Raises:
-        ValueError: an empty question, or one that is too long.
+        ValueError: an empty question, or one that is too long; or options that renew entries by search, which would not be paths.
     """
+    if options.retrieve_every is not None:
+        raise ValueError(
+            f"retrieve_every is {options.retrieve_every}: a search would put single entries in the place of paths; leave it out."
+        )
     if not all(question.strip() for question in questions):
         raise ValueError("A question is empty; ask something.")
     for question in questions:
