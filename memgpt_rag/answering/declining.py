@@ -31,21 +31,10 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         entry_tokens: Callable[[int], Iterable[int]],
         may_decline: Callable[[Sequence[float]], Sequence[bool]],
     ):
-        self._first = [
-            _first_token(prompt, question, NOT_IN_MEMORY[detect_language(question)]) for question in questions
-        ]
-        # In either language: over English entries, a reader may decline in English whatever it is asked in.
-        self._barred = [
-            sorted(
-                {
-                    _first_token(prompt, question, one)
-                    for answer in NOT_IN_MEMORY.values()
-                    for one in (answer, answer.capitalize())
-                }
-            )
-            for question in questions
-        ]
         self._tokenizer, self._entry_tokens, self._may_decline = prompt.tokenizer, entry_tokens, may_decline
+        own = [NOT_IN_MEMORY[detect_language(question)] for question in questions]
+        self._first = [_first_token(prompt, question, answer) for question, answer in zip(questions, own, strict=True)]
+        self._barred = [self._declining_tokens(prompt, *pair) for pair in zip(questions, own, strict=True)]
         self._has_begun = False
         self._foreign: dict[int, list[int]] = {}  # by row: tokens that decline and stand in no entry, barred to the end
 
@@ -74,15 +63,31 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
                 continue
             read = {*self._entry_tokens(row // beams)}
             self._foreign[row] = self._words(token for token in tokens if token not in read)
-            if first := self._words(read.difference(tokens)):
+            if first := self._beginnings(read.difference(tokens)):
                 others = torch.ones_like(scores[row], dtype=torch.bool)
                 others[first] = False
                 scores[row].masked_fill_(others, -torch.inf)
         return scores
 
+    def _declining_tokens(self, prompt: Prompt, question: str, own: str) -> list[int]:
+        """The first tokens of "not in memory", in the language of the question and in the others.
+
+        Over English entries, a reader may decline in English whatever it is asked in. In another language, a space may come first, as it
+        does before a number.
+        """
+        spelled = [_first_token(prompt, question, one) for one in (own, own.capitalize())]
+        others = [one for answer in NOT_IN_MEMORY.values() if answer != own for one in (answer, answer.capitalize())]
+        return sorted({*spelled, *self._words({_first_token(prompt, question, one) for one in others})})
+
     def _words(self, tokens: Iterable[int]) -> list[int]:
         """The tokens that say something."""
         return [token for token in sorted(tokens) if any(map(str.isalnum, self._tokenizer.decode([token])))]
+
+    def _beginnings(self, tokens: set[int]) -> list[int]:
+        """The tokens that an answer may begin with: those that say something, and a space, which stands before a number."""
+        spaces = [token for token in sorted(tokens) if self._tokenizer.decode([token]) == " "]
+        words = self._words(tokens)
+        return [*words, *spaces] if words else []
 
     def _log_odds(self, scores: Float[Tensor, "rows vocabulary"]) -> list[float]:
         first = torch.tensor(self._first, device=scores.device)[:, None]
