@@ -1,6 +1,6 @@
 """How-to questions from tldr pages: what people ask, in several wordings, over pages in the forms that manuals have.
 
-A page of tldr lists commands, each under a line that says what it does. That line becomes a question without the name of the program, often
+A page of tldr lists commands, each under a line that says what it does. That line becomes a question, mostly without the name of the program, and often
 with words left out; the page is written anew as sentences, a table, or indented commands. A question for a command has the command as its
 answer, any other one the whole sentence or lines. So a reader learns to choose among commands by what they do, and to answer in sentences.
 """
@@ -130,7 +130,7 @@ def _question(what: str, title: str, for_command: bool, language: str, generator
     ways = (_COMMAND_ASKED if for_command else _HOW_ASKED)[language]
     question = ways[int(generator.integers(len(ways)))].format(what=short)
     if generator.random() < 0.2:
-        question = f"用 {title} {question}" if language == "zh" else question.replace("?", f" with {title}?")
+        question = f"用 {title} {question}" if language == "zh" else f"With {title}: {question}"
     return question if len(short) >= 4 else ""
 
 

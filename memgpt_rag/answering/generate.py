@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from transformers.generation.streamers import BaseStreamer
@@ -150,8 +149,7 @@ class _DraftBatch:
         from_memory = drafts[0].route == "memory"
         processors = [*settings.get("logits_processor", ()), self._log_probs]
         if from_memory and generator.model.reader is not None:
-            questions = [draft.question for draft in drafts]
-            processors.append(Declining(generator.prompt, questions, self._entry_tokens, decision.may_decline))
+            processors.append(Declining(generator.prompt, [draft.question for draft in drafts], decision.may_decline))
         self.prepared = generator.prepare(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,
@@ -163,12 +161,6 @@ class _DraftBatch:
             streamer=streamer,
             rows=self._rows,
             **{**settings, "logits_processor": processors},
-        )
-
-    def _entry_tokens(self, place: int) -> Iterator[int]:
-        """The tokens of the entries of a draft."""
-        return chain.from_iterable(
-            self.generator.prompt.entry_ids(entry.passage) for entry in self._drafts[place].entries
         )
 
     def generate_renewed(self, every: int) -> None:

@@ -4,8 +4,8 @@ The pretrained decoder continues the worked examples behind an entry with a ques
 A pair is kept where the entry holds the answer. So what is learned is to find among several entries what is found in one.
 
 Such answers are short. Therefore a share of the questions asks how something is done: the decoder continues their beginning behind one
-sentence, or the lines of one step, which is the answer. A pair is kept where these make the question likelier than the rest of
-the entry does.
+sentence, or the lines of one step, which is the answer. A pair is kept where no other sentence or step of the entry makes the question
+likelier.
 """
 
 from __future__ import annotations

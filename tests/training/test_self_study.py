@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hashing import passage
 from hats import build_hats, open_rag
 
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
+from memgpt_rag.training import self_study as module
 from memgpt_rag.training.questions import read_questions, write_questions
-from memgpt_rag.training.self_study import _HOW, _is_answer, _is_question, _may_answer, _steps, self_study
+from memgpt_rag.training.self_study import _HOW, _how_pairs, _is_answer, _is_question, _may_answer, _steps, self_study
 
 KITES = "Children under twelve may borrow a kite at the tea house. 借书证每年收费三十元。"
 
@@ -62,6 +65,18 @@ def test_a_step_comes_with_the_line_that_introduces_it(tmp_path):
     assert not _may_answer(prompt, command + " foo" * 64)
 
 
+def test_a_question_how_is_kept_where_no_other_step_makes_it_likelier(tmp_path, monkeypatch):
+    rag, made = open_rag(build_hats(tmp_path)), "How do I borrow a kite?"
+    steps = ["Show your card at the tea house.", "Then choose a kite for the wind.", "Bring it back before dark."]
+    monkeypatch.setattr(module, "_questions", lambda model, prompt, passages, openings: [made] * len(passages))
+    monkeypatch.setattr(LikelihoodReranker, "rate", lambda self, question, passages: -np.arange(len(passages)))
+    kept = [
+        _how_pairs(rag, rag.prompt, [passage(1, "\n".join(steps))], np.random.default_rng(seed)) for seed in range(12)
+    ]
+    assert {made: steps[0]} in kept, "the first is the likeliest"
+    assert all(pairs in ({}, {made: steps[0]}) for pairs in kept) and {} in kept
+
+
 def test_a_model_that_asks_nothing_is_refused_with_the_remedy(tmp_path):
     rag = open_rag(build_hats(tmp_path))
     looked_at: list[int] = []
@@ -92,7 +107,6 @@ def test_the_default_model_asks_about_a_memory_what_it_holds(memory, monkeypatch
     assert all(any(holds_answer(one.titled_text, answer) for one in passages) for answer in pairs.values())
     steps = {step for one in passages for step in _steps(one.text)}
     asked_how = dict(self_study(rag, 8, how=1))
-    assert asked_how, "of sentences and lines"
     assert steps >= set(asked_how.values())
     openings = tuple(opening.strip() for some in _HOW.values() for opening in some)
     assert all(question.startswith(openings) for question in asked_how)
