@@ -3,7 +3,7 @@
     python benchmarks/continue_reader.py ROWS.jsonl.gz FOLDER --seconds 3000
 
 It starts from --reader and keeps its delimiters and presets, so that stored states stay valid. Each question has the entries with its answer
-and the best others, four in all. Two thirds of the steps read with `quality`, one third with `compact`. The loss is the answer's negative
+and the best others, four in all, or five where so many hold it. Two thirds of the steps read with `quality`, one third with `compact`. The loss is the answer's negative
 log-likelihood, and a little of −log of the share of attention that the right passage gets. AdamW; the learning rate warms up and falls
 linearly to 0 by the time that is given. FOLDER gets the reader; losses of questions held out are printed before and after. A folder in
 FOLDER has the reader as it was after each quarter, to go on from: --reader FOLDER/at2.
