@@ -1,6 +1,7 @@
 """Train the reader of a small English model on two cores: an adapter on questions of open sets, then the numbers of its preset.
 
     python benchmarks/small_reader.py FOLDER        (two hours; the same command goes on after an interruption)
+    python benchmarks/small_reader.py FOLDER --in-prompt    its honest opponent: an adapter that reads the same entries in the prompt
 
 Questions come from ../shared/data/reading, whose licences are listed there and in the reader's card. Their passages become a memory, whose
 search finds the four entries that each question is trained with. For a share of the questions, every entry with the answer is taken
@@ -13,13 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
@@ -37,9 +40,9 @@ from memgpt_rag.model.prompt import Prompt, detect_language
 from memgpt_rag.model.reader import save_reader
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.adapter import CHECKPOINTS, AdapterOptions, train_adapter
+from memgpt_rag.training.adapter import CHECKPOINTS, AdapterOptions, AdapterTrainer, train_adapter
 from memgpt_rag.training.adapter_examples import AdapterExample, make_adapter_examples
-from memgpt_rag.training.answer_likelihood import Example, find_examples, hold_out
+from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, find_examples, hold_out
 from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
 
 # Questions taken of each set; answers are literal in a passage of all of them.
@@ -61,6 +64,14 @@ COUNTS = {
 K = 4
 STATES_BYTES = 8 * 2**30
 _MOST_PASSAGES = 3  # of a record, where its text is long
+
+
+class PromptTrainer(AdapterTrainer):
+    """Reads the entries of a question in its prompt, the best one last, and nothing in memory."""
+
+    def read(self, examples: Sequence[Example]) -> tuple[list[Tensor], Answers]:
+        bare = [replace(one, found=()) for one in examples]
+        return answer_logits(self.rag, bare, pasted=[one.found for one in examples])
 
 
 def questions_and_passages(
@@ -121,6 +132,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=160)
     parser.add_argument("--unanswerable", type=float, default=0.12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--in-prompt", action="store_true", help="train to read the entries in the prompt; FOLDER/prompt gets it"
+    )
     arguments = parser.parse_args()
     quiet_libraries()
     encoder = load_encoder()
@@ -134,7 +148,7 @@ def main() -> None:
     )
     fitting = fitting[: arguments.questions]
     print(f"{len(fitting):,} to train on, {len(held_out):,} held out", flush=True)
-    reader = arguments.folder / "reader"
+    reader = arguments.folder / ("prompt" if arguments.in_prompt else "reader")
     options = AdapterOptions(rank=arguments.rank, every_map=True, distillation_weight=0.0, seed=arguments.seed)
     tuning = train_adapter(
         rag,
@@ -143,6 +157,7 @@ def main() -> None:
         reader,
         options,
         resume=any((reader / CHECKPOINTS).glob("checkpoint-*")),
+        trainer=PromptTrainer if arguments.in_prompt else AdapterTrainer,
         num_train_epochs=arguments.epochs,
         per_device_train_batch_size=8,
         per_device_eval_batch_size=8,
@@ -152,6 +167,9 @@ def main() -> None:
     print(f"adapter: {tuning}", flush=True)
     if tuning.after >= tuning.before:
         print("No reader was kept: the adapter did not lower the loss of the questions held out.")
+        return
+    if arguments.in_prompt:
+        print(json.dumps({"before": tuning.before, "adapter": tuning.after, "steps": tuning.steps}))
         return
     before, after = fit_numbers(rag, reader, fitting, held_out, arguments)
     print(json.dumps({"before": tuning.before, "adapter": before, "numbers": after, "steps": tuning.steps}))

@@ -180,6 +180,7 @@ def train_adapter(
     options: AdapterOptions = AdapterOptions(),
     *,
     resume: bool = False,
+    trainer: type[AdapterTrainer] = AdapterTrainer,
     **arguments: Any,
 ) -> Tuning:
     """Train an adapter for a RAG's language model, and save it in a folder if it lowers the held-out loss.
@@ -191,6 +192,7 @@ def train_adapter(
     Args:
         held_out: questions for early stopping and for the choice of the checkpoint; from other documents than `examples`.
         resume: continue from the last checkpoint in the folder, with the same result as without an interruption.
+        trainer: a subclass that reads the entries in another way.
         arguments: passed on to `TrainingArguments`: learning_rate, lr_scheduler_type, weight_decay, max_grad_norm,
             gradient_accumulation_steps, num_train_epochs, bf16 and so on.
 
@@ -213,10 +215,8 @@ def train_adapter(
     adapter = add_adapter(
         model, rank=options.rank, dropout=options.dropout, every_map=options.every_map, seed=options.seed, start=start
     )
-    trainer = AdapterTrainer(
-        rag, adapter, **trainer_settings(rag, teacher, examples, held_out, folder, options, arguments)
-    )
-    tuning = run(trainer, checkpoint)
+    settings = trainer_settings(rag, teacher, examples, held_out, folder, options, arguments)
+    tuning = run(trainer(rag, adapter, **settings), checkpoint)
     adapter.eval()
     if tuning.after < tuning.before:
         save_reader(model, folder, adapter=adapter, presets={} if reader is None else reader.presets)
