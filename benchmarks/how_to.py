@@ -8,7 +8,8 @@
 Sixty questions in people's words over four manuals of Debian in English and Chinese (benchmarks/how_to_set.py), all in one memory.
 A text is usable that says all key facts of a question. Figures are shares of the questions: "line", a usable answer line; "quote", a
 usable quote; "entry", the entry cited first holds the reference answer; "found", one of those read does; "empty", an answer of
-nothing; "empty, supported", such an answer that is judged to be supported. Answers are kept in --answers as they come, by mode,
+nothing; "empty, supported", such an answer that is judged to be supported. "one of two quotes" counts the second quote, too, where there is
+one; "any" the line or a quote. Answers are kept in --answers as they come, by mode,
 preset and reader: a run that was stopped goes on there. Prints a table, and one JSON line last; intervals are 95 %, by bootstrap.
 
 Modes are memory, prompt and closed_book; readers are "none", "auto" for the one that ships, and folders.
@@ -44,7 +45,7 @@ from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.retrieval.retriever import Search
 
-FIGURES = ("line", "quote", "entry", "found", "empty", "empty, supported")
+FIGURES = ("line", "quote", "one of two quotes", "any", "entry", "found", "empty", "empty, supported")
 
 
 def load_model(preset: str, reader: str, name: str) -> MemoryDecoder:
@@ -53,21 +54,28 @@ def load_model(preset: str, reader: str, name: str) -> MemoryDecoder:
 
 def judged(question: HowTo, answer: Answer) -> dict[str, Any]:
     """What is kept of an answer, and its figures; no quote where answers have none, as in releases before."""
-    quote = getattr(answer, "quote", None)
+    quote, second = getattr(answer, "quote", None), getattr(answer, "second_quote", None)
     text, quoted = answer.text.strip(), "" if quote is None else quote.text
+    second_quoted = "" if second is None else second.text
+    usable = {
+        "line": question.is_usable(text),
+        "quote": question.is_usable(quoted),
+        "one of two quotes": question.is_usable(quoted) or question.is_usable(second_quoted),
+    }
     held = [question.is_held(one.passage) for one in answer.citations]
     empty = not any(character.isalnum() for character in text)
     return {
         "question": question.question,
         "answer": text,
         "quote": quoted,
+        "second_quote": second_quoted,
         "cited": [one.passage.place for one in answer.citations],
         "confidence": answer.confidence,
         "supported": answer.supported,
         "signals": known(answer.signals),
         "figures": {
-            "line": question.is_usable(text),
-            "quote": question.is_usable(quoted),
+            **usable,
+            "any": any(usable.values()),
             "entry": bool(held and held[0]),
             "found": any(held),
             "empty": empty,

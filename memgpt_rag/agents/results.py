@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from memgpt_rag.answering.choice import Choice, cited_spans
+from memgpt_rag.answering.quote import Quote
 from memgpt_rag.choices import Lead, Mode
 from memgpt_rag.passage import Passage
 from memgpt_rag.serving.files import shown_name
@@ -53,7 +54,7 @@ class CitedEntry(FoundEntry):
 
 
 class QuoteResult(BaseModel):
-    """Words of the first citation that the answer rests on."""
+    """Words of a citation that the answer rests on."""
 
     text: str
     source: str
@@ -74,7 +75,11 @@ class AskResult(BaseModel):
     abstained: Annotated[bool, Field(description="Whether the answer only says that the memory does not hold it.")]
     nothing_found: bool
     leads: Annotated[Lead, Field(description="Which of answer and quote helps more.")]
-    quote: QuoteResult | None
+    quote: Annotated[QuoteResult | None, Field(description="Words of the first citation.")]
+    second_quote: Annotated[
+        QuoteResult | None,
+        Field(description="Words of the second citation, where the quote leads and both are as likely."),
+    ]
     citations: Annotated[list[CitedEntry], Field(description="The entry that the answer rests on most first.")]
 
 
@@ -130,7 +135,7 @@ def entry_fields(passage: Passage) -> dict[str, Any]:
 
 def ask_result(choice: Choice, memory: ServedMemory) -> AskResult:
     """Return an answer of the engine as the result of `ask`."""
-    answer, quote = choice.answer, choice.answer.quote
+    answer = choice.answer
     return AskResult(
         answer=choice.text,
         memory=memory.name,
@@ -141,20 +146,20 @@ def ask_result(choice: Choice, memory: ServedMemory) -> AskResult:
         abstained=choice.abstained,
         nothing_found=answer.nothing_found,
         leads=answer.leads,
-        quote=None
-        if quote is None
-        else QuoteResult(
-            text=quote.text,
-            source=quote.passage.source,
-            place=shown_name(quote.passage.place),
-            start=quote.start,
-            end=quote.end,
-        ),
+        quote=_quote_result(answer.quote),
+        second_quote=_quote_result(answer.second_quote),
         citations=[
             CitedEntry(**entry_fields(citation.passage), score=citation.score, share=citation.share, spans=spans)
             for citation, spans in cited_spans(choice)
         ],
     )
+
+
+def _quote_result(quote: Quote | None) -> QuoteResult | None:
+    if quote is None:
+        return None
+    place = shown_name(quote.passage.place)
+    return QuoteResult(text=quote.text, source=quote.passage.source, place=place, start=quote.start, end=quote.end)
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Answer:
         quote: the sentence or lines of the entry cited first that attention went to while the text was written, with those around
             them where the quote leads; None where the text is not from memory, as after abstaining, or says itself that the memory
             does not hold the answer.
+        second_quote: where the quote leads, and nearly as much attention went to the entry cited second: the quote of that one.
     """
 
     question: str
@@ -91,6 +92,7 @@ class Answer:
     nothing_found: bool = False
     trace: AttentionTrace | None = field(default=None, repr=False, compare=False)
     quote: Quote | None = None
+    second_quote: Quote | None = None
 
     @property
     def leads(self) -> Lead:
@@ -111,6 +113,7 @@ class Answer:
             "nothing_found": self.nothing_found,
             "leads": self.leads,
             "quote": None if self.quote is None else self.quote.to_dict(),
+            "second_quote": None if self.second_quote is None else self.second_quote.to_dict(),
             "memory_mass": self.memory_mass,
             "citations": [citation.to_dict() for citation in self.citations],
             "timings": asdict(self.timings),

@@ -8,6 +8,7 @@ from memgpt_rag.io.printable import printable_html
 
 if TYPE_CHECKING:
     from memgpt_rag.answering.answer import Answer, Citation
+    from memgpt_rag.answering.quote import Quote
 
 # Backgrounds that both light and dark pages can be read on; entries beyond the last one share it.
 _COLORS = ("#ffd54f80", "#4fc3f780", "#aed58180", "#f48fb180", "#ce93d880", "#b0bec580")
@@ -16,12 +17,8 @@ _COLORS = ("#ffd54f80", "#4fc3f780", "#aed58180", "#f48fb180", "#ce93d880", "#b0
 def answer_html(answer: Answer) -> str:
     """Return an answer as HTML: what leads first, then the entries with their share of attention, and the confidence."""
     written = f"<p>{_marked(answer)}</p>" if answer.text else ""
-    parts = [written]
-    if answer.quote is not None:
-        words = printable_html(answer.quote.text, lines=True)
-        place = printable_html(answer.quote.passage.place)
-        quote = f'<blockquote style="white-space: pre-wrap">{words}<br><small>{place}</small></blockquote>'
-        parts = [quote, written] if answer.leads == "quote" else [written, quote]
+    quotes = [_quoted(one) for one in (answer.quote, answer.second_quote) if one is not None]
+    parts = [*quotes, written] if answer.leads == "quote" else [written, *quotes]
     entries = "".join(_entry(number, citation) for number, citation in enumerate(answer.citations))
     notes = [answer.mode.replace("_", " ")]
     if answer.confidence is not None:
@@ -31,6 +28,11 @@ def answer_html(answer: Answer) -> str:
     notes.append(f"{answer.timings.complete:.2f} s")
     question = f"<p><b>{printable_html(answer.question)}</b></p>"
     return f"<div>{question}{''.join(parts)}{entries}<p><small>{' · '.join(notes)}</small></p></div>"
+
+
+def _quoted(quote: Quote) -> str:
+    words, place = printable_html(quote.text, lines=True), printable_html(quote.passage.place)
+    return f'<blockquote style="white-space: pre-wrap">{words}<br><small>{place}</small></blockquote>'
 
 
 def _marked(answer: Answer) -> str:

@@ -234,7 +234,7 @@ def _terminal_streamer(rag: RAG) -> Any:
 
 
 def _words(answer: Answer, shown: str) -> Iterator[str]:
-    """The model's words and the quote, what leads first.
+    """The model's words and the quotes, what leads first.
 
     Args:
         shown: words that stand on the terminal already, and stay there.
@@ -247,6 +247,8 @@ def _words(answer: Answer, shown: str) -> Iterator[str]:
             yield indent(quote, "  ")
         return
     yield quote
+    if answer.second_quote is not None:
+        yield f"From the memory, too: {answer.second_quote.text}"
     if answer.text and not shown:
         yield indent(f"The model wrote: {answer.text}", "  ")
 

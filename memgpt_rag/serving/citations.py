@@ -85,6 +85,7 @@ def memory_fields(choice: Choice, memory: ServedMemory, links: Links, *, trace: 
         "nothing_found": answer.nothing_found,
         "leads": answer.leads,
         "quote": _quote(getattr(answer, "quote", None)),
+        "second_quote": _quote(getattr(answer, "second_quote", None)),
         "entries": [
             {
                 "id": citation.passage.id,

@@ -82,6 +82,10 @@ def test_the_quote_leads_where_the_answer_is_not_supported():
     doubted = replace(quoted, supported=False)._repr_html_()
     assert doubted.index("<blockquote") < doubted.index("<mark")
     assert "83%: probably not in memory" in doubted
+    both = replace(quoted, supported=False, second_quote=Quote(BOATS, 0, 5))._repr_html_()
+    assert doubted.count("<blockquote") == 1
+    assert both.index(KITES.text[:5]) < both.rindex("<blockquote") < both.index("<mark")
+    assert both[both.rindex("<blockquote") :].split(">", 1)[1].startswith("Boats")
 
 
 def test_many_entries_have_a_color_each_or_share_the_last_one():

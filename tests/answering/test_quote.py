@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from hashing import passage
 
+from memgpt_rag.answering.answer import Timings
 from memgpt_rag.answering.attention_trace import EntryTrace
+from memgpt_rag.answering.confidence import ConfidenceModel, LogisticModel
+from memgpt_rag.answering.draft import Draft
+from memgpt_rag.answering.judge import judge
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.quote import Quote, answer_helps, attention_shares, is_given_back, quote
 from memgpt_rag.answering.text_units import completed, text_units, widened
+from memgpt_rag.retrieval.retriever import Retrieved
 
 LISTED = """Some common ways to use it are:
 
@@ -183,6 +188,44 @@ def test_a_phrase_of_the_question_is_no_answer_unless_it_was_offered():
     assert not is_given_back("是红的还是蓝的？", "蓝的")
     assert not is_given_back("Who can borrow a kite?", "children")
     assert not is_given_back("Who?", "")
+
+
+ENTRIES = (passage(1, TEXT), passage(2, "Dogs stay outside. Kites rest."), passage(3, "Tea is hot."))
+
+
+def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES):
+    draft = Draft("What?", route="memory", text="no", mass=list(mass), timings=Timings(0, 0, 0, 0))
+    draft.entries = [Retrieved(row, one, 1.0, 1.0) for row, one in enumerate(entries)]
+    supported = LogisticModel({}, odds, 0.5)
+    return judge(draft, ConfidenceModel(supported, supported), abstain=abstain)
+
+
+def test_where_the_quote_leads_the_entry_cited_second_is_quoted_if_nearly_as_much_attention_went_to_it():
+    near = judged([0.1, 0.16, 0.04])
+    assert near.leads == "quote"
+    assert [one.passage for one in near.citations] == [ENTRIES[1], ENTRIES[0], ENTRIES[2]]
+    assert near.quote == Quote(ENTRIES[1], 0, len(ENTRIES[1].text))
+    assert near.second_quote == Quote(ENTRIES[0], 0, len(TEXT))
+    assert near.to_dict()["second_quote"]["text"] == TEXT
+    far = judged([0.03, 0.16, 0.01])
+    assert (far.leads, far.quote, far.second_quote) == ("quote", near.quote, None)
+    assert far.to_dict()["second_quote"] is None
+
+
+def test_there_is_one_quote_below_an_answer_that_helps_and_none_after_abstaining():
+    supported = judged([0.1, 0.16, 0.04], odds=9.0)
+    assert (supported.leads, supported.second_quote) == ("answer", None)
+    assert supported.quote is not None
+    abstained = judged([0.1, 0.16, 0.04], abstain=True)
+    assert (abstained.quote, abstained.second_quote, abstained.leads) == (None, None, "answer")
+
+
+def test_one_entry_and_entries_without_text_have_no_second_quote():
+    assert judged([0.2], entries=ENTRIES[:1]).second_quote is None
+    blank = judged([0.2, 0.1], entries=(ENTRIES[0], passage(2, " ")))
+    assert blank.quote is not None and blank.second_quote is None
+    first = judged([0.2, 0.1], entries=(passage(2, " "), ENTRIES[0]))
+    assert (first.quote, first.second_quote, first.leads) == (None, None, "answer")
 
 
 @pytest.mark.offline_models

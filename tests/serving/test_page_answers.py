@@ -64,6 +64,19 @@ def test_answers_stream_in_both_languages_and_words_show_what_they_looked_at(bro
         assert lit(turn) == []
 
 
+def test_quotes_of_two_passages_lead_where_the_memory_does_not_support_the_answer(browser, server):
+    with opened(browser, server.url) as page:
+        turn = ask(page, "What can I do in the park?")
+        quotes = turn.locator(".quote")
+        assert [("Rowing boats" in text, "可以划船" in text) for text in quotes.all_inner_texts()] == [
+            (True, False),
+            (False, True),
+        ]
+        places = [turn.locator(name).first.bounding_box()["y"] for name in (".quote", ".answer")]
+        assert places[0] < places[1]
+        assert turn.locator(".passage.e1 .quoted").count() and turn.locator(".passage.e2 .quoted").count()
+
+
 @pytest.mark.slow
 def test_three_ways_to_answer_stand_side_by_side(browser, server):
     with opened(browser, f"{server.url}/#compare") as page:

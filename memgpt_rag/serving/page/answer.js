@@ -23,12 +23,12 @@ function wordsOf(cut, tokens) {
 
 export class Answer {
   constructor(text, memory) {
-    const quote = memory.quote;
+    const quotes = [memory.quote, memory.second_quote].filter(Boolean);
     this.trace = memory.trace ?? null;
     this.cut = cutter(text);
     this.passages = memory.entries.map((entry, place) => {
       const explained = entry.spans.map(([start, end]) => this.cut(start, end).trim()).filter(Boolean);
-      const own = quote && quote.passage.id === entry.id ? quote : null;
+      const own = quotes.find((quote) => quote.passage.id === entry.id) ?? null;
       return new Passage({ ...entry, explains: explained }, place + 1, this.trace?.entries[place], own);
     });
     this.words = this.trace ? wordsOf(this.cut, this.trace.tokens) : [];
@@ -148,10 +148,10 @@ export function verdictView(memory) {
   return el("p", { class: `verdict ${kind}` }, el("span", {}, sentence), sure);
 }
 
-/** The quote of an answer; null where there is none. */
-export function quoteView(memory) {
-  if (!memory.quote) return null;
-  const { passage, start, end } = memory.quote;
+/** The quotes of an answer: none, one, or two where they lead. */
+export const quoteViews = (memory) => [memory.quote, memory.second_quote].filter(Boolean).map((quote) => quoteView(quote, memory));
+
+function quoteView({ passage, start, end }, memory) {
   const cited = memory.entries.find((entry) => entry.id === passage.id);
   return el("figure", { class: "quote" }, el("blockquote", { dir: "auto" }, shown(cutter(passage.text)(start, end))),
     el("figcaption", {}, t("quote"), " · ", shown(cited?.place ?? passage.source)));

@@ -1,5 +1,5 @@
 // The view "Ask": a conversation, its answers as they stream, and what they rest on.
-import { Answer, quoteView, verdict, verdictView } from "./answer.js";
+import { Answer, quoteViews, verdict, verdictView } from "./answer.js";
 import { ask } from "./chat.js";
 import { byId, el, fault, field, say, select, shown, sure } from "./dom.js";
 import { conversations, deleteConversation, keepConversation, newConversation } from "./history.js";
@@ -91,8 +91,8 @@ function turnView(turn, place) {
   const facts = [t("facts", memory.name, memory.version), t("firstAfter", seconds(turn.first)), t("wholeAfter", seconds(turn.whole)),
     usage && t("tokens", count(usage.prompt_tokens - cached), cached && count(cached))].filter(Boolean);
   const text = turn.text ? [answer.element, answer.hint] : el("p", { class: "note" }, t("emptyAnswer"));
-  const quote = quoteView(memory);
-  const said = memory.leads === "quote" && quote ? [quote, el("p", { class: "note" }, t("wrote")), text] : [text, quote];
+  const quotes = quoteViews(memory);
+  const said = memory.leads === "quote" && quotes.length ? [...quotes, el("p", { class: "note" }, t("wrote")), text] : [text, ...quotes];
   const passages = answer.passages.length ? el("section", { class: "passages", "aria-label": t("passages") },
     el("h3", {}, t("passages")), el("ol", {}, answer.passages.map((one) => one.element))) : null;
   return el("article", { class: "turn", "aria-label": `${t("question")} ${place}` }, heading(turn.question),
