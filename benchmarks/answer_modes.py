@@ -27,7 +27,7 @@ from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.judge import declines
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.evaluation.metrics.answer_measures import exact_match, f1, holds_any
-from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
+from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.decoding import DecodingBatch
 from memgpt_rag.model.presets import preset
 from memgpt_rag.rag import RAG
@@ -37,7 +37,8 @@ from memgpt_rag.training.answer_likelihood import Example, answer_losses, token_
 ALWAYS = ("prompt-1", "prompt-4")
 MODES = ("closed", *PASTED, "quality", "quality, no bias", "compact", "compact, no bias")
 READER_MODES = ("reader, quality", "reader, compact", "reader, prompt-4", "trained, prompt-4")
-PROMPT_READER = Path(__file__).parent / "readers" / DEFAULT_GENERATOR
+# By name of the model: adapters that were trained with the passages in the prompt.
+PROMPT_READERS = Path(__file__).parent / "readers"
 K = 4
 STATES_BYTES = 2 * 2**30
 Row = dict[str, Any]
@@ -56,7 +57,7 @@ def with_reader(name: str, mode: str) -> MemoryDecoder:
     return MemoryDecoder.from_pretrained(
         name,
         config="compact" if mode.endswith("compact") else "quality",
-        reader=PROMPT_READER if mode.startswith("trained") else "auto",
+        reader=PROMPT_READERS / name if mode.startswith("trained") else "auto",
         states_cache_bytes=STATES_BYTES,
     )
 

@@ -124,11 +124,17 @@ def rows_by_mode(arguments: argparse.Namespace) -> Iterator[tuple[str, list[dict
                 yield name, kept.fill(items, ask, name, batch_size=4)
 
 
+def figures(row: dict[str, Any]) -> dict[str, float]:
+    """The figures of a row; those kept before there were second quotes count the one that there was."""
+    kept: dict[str, bool] = row["figures"]
+    found = {"one of two quotes": kept["quote"], "any": kept["line"] or kept["quote"], **kept}
+    return {name: float(value) for name, value in found.items()}
+
+
 def shares(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """Each figure's share of the questions, with its interval."""
     return {
-        figure: [round(number, 3) for number in interval([float(row["figures"][figure]) for row in rows])]
-        for figure in FIGURES
+        figure: [round(number, 3) for number in interval([figures(row)[figure] for row in rows])] for figure in FIGURES
     }
 
 
@@ -170,9 +176,7 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
         print(f"\n{title}: {len(both)} questions")
         result[title] = {}
         for figure in FIGURES:
-            values = [
-                [float(side[question]["figures"][figure]) for question in both] for side in (old[one], new[other])
-            ]
+            values = [[figures(side[question])[figure] for question in both] for side in (old[one], new[other])]
             change = interval([mine - theirs for theirs, mine in zip(*values)])
             result[title][figure] = [round(number, 3) for number in change]
             means = [statistics.fmean(item) for item in values]

@@ -34,7 +34,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.answer_modes import PROMPT_READER, STATES_BYTES, K, gold_places
+from benchmarks.answer_modes import PROMPT_READERS, STATES_BYTES, K, gold_places
 from benchmarks.answers import REPORTING, build
 from benchmarks.graph_sets import hotpot, musique
 from benchmarks.how_to_set import build_manuals, read_questions
@@ -212,7 +212,7 @@ def measured(model: MemoryDecoder, mode: str, part: Sequence[Asked]) -> list[dic
 
 
 def load(mode: str, folder: Path) -> MemoryDecoder:
-    readers: dict[str, Any] = {"untrained": None, "prompt": None, "trained prompt": PROMPT_READER}
+    readers: dict[str, Any] = {"untrained": None, "prompt": None, "trained prompt": PROMPT_READERS / DEFAULT_GENERATOR}
     reader = reader_with(PARTS[mode], folder / mode) if mode in PARTS else readers.get(mode, "auto")
     return MemoryDecoder.from_pretrained(DEFAULT_GENERATOR, reader=reader, states_cache_bytes=STATES_BYTES // 4)
 

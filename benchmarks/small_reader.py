@@ -5,8 +5,8 @@
 
 Questions come from ../shared/data/reading, whose licences are listed there and in the reader's card. Their passages become a memory, whose
 search finds the four entries that each question is trained with. For a share of the questions, every entry with the answer is taken
-away, and the answer is "not in memory". FOLDER gets the memory, the reader in FOLDER/reader with its curve, and prints the loss of questions
-about other documents before and after.
+away, and the answer is "not in memory". FOLDER gets the memory, and the reader in FOLDER/reader with its curve; with --in-prompt, the adapter in
+FOLDER/prompt, and no numbers are fitted. Losses of questions about other documents are printed, before and after.
 """
 
 from __future__ import annotations

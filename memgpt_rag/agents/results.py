@@ -78,7 +78,9 @@ class AskResult(BaseModel):
     quote: Annotated[QuoteResult | None, Field(description="Words of the first citation.")]
     second_quote: Annotated[
         QuoteResult | None,
-        Field(description="Words of the second citation, where the quote leads and both are as likely."),
+        Field(
+            description="Words of the second citation, where the quote leads and its share is at least 0.3 of the first."
+        ),
     ]
     citations: Annotated[list[CitedEntry], Field(description="The entry that the answer rests on most first.")]
 

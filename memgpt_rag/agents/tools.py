@@ -236,8 +236,8 @@ class MemoryTools:
             Tool(
                 "ask",
                 "Ask a memory",
-                "Answer one question from a memory, in a few words, with the entries that the answer rests on, a quote, and "
-                "a confidence. Where `supported` is false, do not rely on the answer: read the quote and the entries. "
+                "Answer one question from a memory, in a few words, with the entries that the answer rests on, one or two "
+                "quotes, and a confidence. Where `supported` is false, do not rely on the answer: read the quotes and the entries. "
                 f"It knows nothing of your conversation. {_DATA}",
                 AskArguments,
                 AskResult,

@@ -1,4 +1,4 @@
-"""The quote of an answer: the sentence, or the lines, of the entry cited first that attention went to while it was written.
+"""The quote of an answer: the sentence, or the lines, of a cited entry that attention went to while the answer was written.
 
 Where the quote helps more than the answer, the sentences around it come with it.
 

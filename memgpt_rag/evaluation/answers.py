@@ -33,7 +33,7 @@ class JudgedAnswer:
 
     Attributes:
         language: language of the question: "en" is measured in words, "zh" in characters.
-        quote: words of the entry cited first that are shown beside the answer; None where there are none.
+        quote, second_quote: words of the entries cited first and second that are shown beside the answer; None where there are none.
         values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them contains a gold answer.
     """
 
@@ -42,6 +42,7 @@ class JudgedAnswer:
     language: str
     values: dict[str, float]
     quote: str | None = None
+    second_quote: str | None = None
 
 
 def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
@@ -57,7 +58,8 @@ def judge(asked: AnsweredQuestion, answer: Answer) -> JudgedAnswer:
     if answer.citations:
         entries = (citation.passage.titled_text for citation in answer.citations)
         values[FOUND] = max(holds_any(entry, gold) for entry in entries)
-    return JudgedAnswer(asked, answer.text, language, values, None if answer.quote is None else answer.quote.text)
+    quotes = [None if quote is None else quote.text for quote in (answer.quote, answer.second_quote)]
+    return JudgedAnswer(asked, answer.text, language, values, *quotes)
 
 
 def evaluate_answers(
@@ -133,7 +135,12 @@ def answers_report(
                 "golden_answers": list(asked.asked.answers),
                 "language": asked.language,
                 "modes": {
-                    mode: {"answer": answered[place].text, "quote": answered[place].quote, **answered[place].values}
+                    mode: {
+                        "answer": answered[place].text,
+                        "quote": answered[place].quote,
+                        "second_quote": answered[place].second_quote,
+                        **answered[place].values,
+                    }
                     for mode, answered in answers.items()
                 },
             }

@@ -8,6 +8,8 @@ import shutil
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import anyio.from_thread
 import numpy as np
@@ -24,9 +26,13 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from memgpt_rag.agents.protocol import PATH, http_application, protocol_server
+from memgpt_rag.agents.results import ask_result
 from memgpt_rag.agents.tools import open_tools
+from memgpt_rag.answering.answer import Answer, Citation, Timings
+from memgpt_rag.answering.quote import Quote
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.changes import append_entries, delete_entries
+from memgpt_rag.passage import Passage
 from memgpt_rag.serving.access import Keys, load_keys
 from memgpt_rag.serving.memories import Models
 from memgpt_rag.serving.server import http_server
@@ -183,6 +189,22 @@ def test_an_answer_cites_its_entries(read):
         assert all(0 <= start < end <= len(answer["answer"]) for start, end in cited["spans"])
     withheld = read.call("ask", question=TEXTS[0], k=2, abstain=True, max_new_tokens=8)
     assert withheld["abstained"] == (not withheld["supported"])
+
+
+def test_both_quotes_of_an_answer_are_told():
+    one, other = (
+        Passage(f"{name}#1", text, "", f"{name}.md", "", "line", 1, 1, 0, len(text)) for name, text in zip("ab", TEXTS)
+    )
+    citations = [Citation(one, 0.9, 0.6), Citation(other, 0.8, 0.4)]
+    quotes = {"quote": Quote(one, 2, 13), "second_quote": Quote(other, 4, 8)}
+    answer = Answer("Why?", "no", "memory", citations, 0.5, Timings(0, 0, 0, 0), 0.1, False, **quotes)
+    choice = SimpleNamespace(answer=answer, text="no", abstained=False, row=SimpleNamespace(cut=2))
+    told = ask_result(choice, SimpleNamespace(name="park", version=3))
+    assert told.leads == "quote"
+    assert (told.quote.text, told.quote.place, told.quote.start, told.quote.end) == ("rowing boat", one.place, 2, 13)
+    assert (told.second_quote.text, told.second_quote.place) == ("park", other.place)
+    alone = SimpleNamespace(**{**vars(choice), "answer": replace(answer, second_quote=None)})
+    assert ask_result(alone, SimpleNamespace(name="park", version=3)).second_quote is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hashing import passage
 
 from memgpt_rag.answering.answer import Timings
-from memgpt_rag.answering.attention_trace import EntryTrace
+from memgpt_rag.answering.attention_trace import AttentionTrace, EntryTrace
 from memgpt_rag.answering.confidence import ConfidenceModel, LogisticModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.judge import judge
@@ -193,23 +193,41 @@ def test_a_phrase_of_the_question_is_no_answer_unless_it_was_offered():
 ENTRIES = (passage(1, TEXT), passage(2, "Dogs stay outside. Kites rest."), passage(3, "Tea is hot."))
 
 
-def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES):
+def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES, traces=None):
     draft = Draft("What?", route="memory", text="no", mass=list(mass), timings=Timings(0, 0, 0, 0))
+    draft.trace = None if traces is None else AttentionTrace("no", ((0, 2),), tuple(traces))
     draft.entries = [Retrieved(row, one, 1.0, 1.0) for row, one in enumerate(entries)]
     supported = LogisticModel({}, odds, 0.5)
     return judge(draft, ConfidenceModel(supported, supported), abstain=abstain)
 
 
 def test_where_the_quote_leads_the_entry_cited_second_is_quoted_if_nearly_as_much_attention_went_to_it():
-    near = judged([0.1, 0.16, 0.04])
+    near = judged([0.05, 0.16, 0.04])
     assert near.leads == "quote"
     assert [one.passage for one in near.citations] == [ENTRIES[1], ENTRIES[0], ENTRIES[2]]
     assert near.quote == Quote(ENTRIES[1], 0, len(ENTRIES[1].text))
     assert near.second_quote == Quote(ENTRIES[0], 0, len(TEXT))
     assert near.to_dict()["second_quote"]["text"] == TEXT
-    far = judged([0.03, 0.16, 0.01])
+    far = judged([0.046, 0.16, 0.01])
     assert (far.leads, far.quote, far.second_quote) == ("quote", near.quote, None)
     assert far.to_dict()["second_quote"] is None
+
+
+def test_each_quote_is_what_attention_went_to_in_its_own_entry():
+    first, second = (
+        "".join(f"{name} {place} is here, by the lake in the park. " for place in range(40)) for name in ("Boat", "Dog")
+    )
+    entries = (passage(1, first), passage(2, second))
+    traces = [traced(first, {"Boat 30": 1.0}), traced(second, {"Dog 5": 1.0})]
+    found = judged([0.1, 0.1], entries=entries, traces=traces)
+    assert "Boat 30 " in found.quote.text and "Boat 5 " not in found.quote.text
+    assert "Dog 5 " in found.second_quote.text and "Dog 30 " not in found.second_quote.text
+
+
+def test_a_second_quote_says_something_else_and_attention_went_to_it():
+    same = judged([0.1, 0.1], entries=(ENTRIES[0], passage(9, TEXT)))
+    assert (same.quote.text, same.second_quote) == (TEXT, None)
+    assert judged([0.0, 0.0, 0.0]).second_quote is None
 
 
 def test_there_is_one_quote_below_an_answer_that_helps_and_none_after_abstaining():

@@ -64,9 +64,9 @@ def test_the_quote_stands_below_an_answer_that_helps_and_above_one_that_does_not
     unsupported = "Who won the 1998 World Cup?"
     shown, lines = json.loads(ask(unsupported, "--json")), ask(unsupported).splitlines()
     assert shown["leads"] == "quote"
-    second = f"From the memory, too: {shown['second_quote']['text']}\n" if shown["second_quote"] else ""
     assert "\n".join(lines).startswith(
-        f"From the memory: {shown['quote']['text']}\n{second}  The model wrote: {shown['text']}\n"
+        f"From the memory: {shown['quote']['text']}\nFrom the memory, too: {shown['second_quote']['text']}\n"
+        f"  The model wrote: {shown['text']}\n"
     )
     shown, lines = json.loads(ask(unsupported, "--json", "--abstain")), ask(unsupported, "--abstain").splitlines()
     assert (shown["quote"], shown["leads"], lines[0]) == (None, "answer", "not in memory")
