@@ -8,9 +8,9 @@
 Sixty questions in people's words over four manuals of Debian in English and Chinese (benchmarks/how_to_set.py), all in one memory.
 A text is usable that says all key facts of a question. Figures are shares of the questions: "line", a usable answer line; "quote", a
 usable quote; "entry", the entry cited first holds the reference answer; "found", one of those read does; "empty", an answer of
-nothing; "empty, supported", such an answer that is judged to be supported. "one of two quotes" counts the second quote, too, where there is
-one; "any" the line or a quote. Answers are kept in --answers as they come, by mode,
-preset and reader: a run that was stopped goes on there. Prints a table, and one JSON line last; intervals are 95 %, by bootstrap.
+nothing; "empty, supported", such an answer that is judged to be supported. "one of two quotes" counts the second quote, too, where there
+is one; "any" is a usable line or quote. Answers are kept in --answers as they come, by mode, preset and reader: a run that was stopped
+goes on there. Prints a table, and one JSON line last; intervals are 95 %, by bootstrap.
 
 Modes are memory, prompt and closed_book; readers are "none", "auto" for the one that ships, and folders.
 """

@@ -77,8 +77,8 @@ class Answer:
         quote: the sentence or lines of the entry cited first that attention went to while the text was written, with those around
             them where the quote leads; None where the text is not from memory, as after abstaining, or says itself that the memory
             does not hold the answer.
-        second_quote: that of the entry cited second, where the quote leads and the second share is at least 0.3 of the first; else
-            None.
+        second_quote: that of the entry cited second, where the quote leads, the second share is at least 0.3 of the first, and the
+            words are others; else None.
     """
 
     question: str

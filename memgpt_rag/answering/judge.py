@@ -14,7 +14,7 @@ from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 
 # A second entry is quoted, too, if its share is at least this part of the first one's. Of 52 how-to questions whose quote led, a usable quote
 # was shown for 25 with the first one alone, for 33 with a second one always, for 33 with this limit, for 31 with a half.
-_SECOND = 0.3
+_SECOND_SHARE = 0.3
 
 
 def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
@@ -72,7 +72,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
 def _is_near(citations: Sequence[Citation]) -> bool:
     """Whether the entry cited second got enough attention, beside the first one, to be quoted, too."""
     shares = [one.share or 0.0 for one in citations[:2]]
-    return len(shares) > 1 and 0 < shares[1] >= _SECOND * shares[0]
+    return len(shares) > 1 and 0 < shares[1] >= _SECOND_SHARE * shares[0]
 
 
 def _quoted(

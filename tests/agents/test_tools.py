@@ -191,7 +191,7 @@ def test_an_answer_cites_its_entries(read):
     assert withheld["abstained"] == (not withheld["supported"])
 
 
-def test_both_quotes_of_an_answer_are_told():
+def test_a_result_has_both_quotes_of_an_answer():
     one, other = (
         Passage(f"{name}#1", text, "", f"{name}.md", "", "line", 1, 1, 0, len(text)) for name, text in zip("ab", TEXTS)
     )
@@ -199,10 +199,15 @@ def test_both_quotes_of_an_answer_are_told():
     quotes = {"quote": Quote(one, 2, 13), "second_quote": Quote(other, 4, 8)}
     answer = Answer("Why?", "no", "memory", citations, 0.5, Timings(0, 0, 0, 0), 0.1, False, **quotes)
     choice = SimpleNamespace(answer=answer, text="no", abstained=False, row=SimpleNamespace(cut=2))
-    told = ask_result(choice, SimpleNamespace(name="park", version=3))
-    assert told.leads == "quote"
-    assert (told.quote.text, told.quote.place, told.quote.start, told.quote.end) == ("rowing boat", one.place, 2, 13)
-    assert (told.second_quote.text, told.second_quote.place) == ("park", other.place)
+    result = ask_result(choice, SimpleNamespace(name="park", version=3))
+    assert result.leads == "quote"
+    assert (result.quote.text, result.quote.place, result.quote.start, result.quote.end) == (
+        "rowing boat",
+        one.place,
+        2,
+        13,
+    )
+    assert (result.second_quote.text, result.second_quote.place) == ("park", other.place)
     alone = SimpleNamespace(**{**vars(choice), "answer": replace(answer, second_quote=None)})
     assert ask_result(alone, SimpleNamespace(name="park", version=3)).second_quote is None
 

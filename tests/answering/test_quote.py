@@ -201,7 +201,7 @@ def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES, traces=None):
     return judge(draft, ConfidenceModel(supported, supported), abstain=abstain)
 
 
-def test_where_the_quote_leads_the_entry_cited_second_is_quoted_if_nearly_as_much_attention_went_to_it():
+def test_where_the_quote_leads_the_entry_cited_second_is_quoted_if_its_share_is_three_tenths_of_the_first():
     near = judged([0.05, 0.16, 0.04])
     assert near.leads == "quote"
     assert [one.passage for one in near.citations] == [ENTRIES[1], ENTRIES[0], ENTRIES[2]]
