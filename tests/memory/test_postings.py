@@ -11,6 +11,7 @@ import bm25s
 import numpy as np
 import pytest
 import Stemmer
+from bm25_oracle import bm25s_scores
 from hashing import HashEncoder, passage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,9 +51,10 @@ def passages(texts, first=0):
     return [passage(number, text or " ") for number, text in enumerate(texts, first)]
 
 
-def write(folder, texts, *, delete=(), first=0):
+def write(folder, texts, *, delete=(), first=0, titled=True):
+    added = passages(texts, first)
     with MemoryWriter(folder) as writer:
-        writer.add_values(passages(texts, first))
+        writer.add_values(added if titled else [dataclasses.replace(one, title="") for one in added])
         for block in writer.value_blocks(3):
             writer.add_keys(ENCODER.encode_passages([one.titled_text for one in block]))
         writer.delete(delete)
@@ -71,10 +73,8 @@ def memory(tmp_path):
 def oracle(memory, question):
     """BM25 of every row by bm25s, 0 for deleted ones."""
     live = memory.rows()
-    other = bm25s.BM25()
-    other.index([terms(one.titled_text) for one in memory.passages(live)], show_progress=False)
     scores = np.zeros(memory.num_rows)
-    scores[live] = other.get_scores(terms(question)) if terms(question) else 0
+    scores[live] = bm25s_scores([one.titled_text for one in memory.passages(live)], question)
     return scores
 
 
@@ -88,6 +88,19 @@ def assert_equals_oracle(memory, k=20):
 def test_scores_equal_bm25s_over_the_entries_that_are_left(memory):
     assert memory.rows().tolist() == [0, 2, 3, 4, 5, 6, 8]
     assert_equals_oracle(memory)
+
+
+def test_entries_without_terms_score_nothing_by_words(tmp_path):
+    """Of stop words, punctuation and single letters no term is left, so that the mean length is 0."""
+    add_lexical_index(write(tmp_path / "memory", ["the", "?!", "a"], titled=False))
+    memory = Memory.open(tmp_path / "memory")
+    assert [terms(one.titled_text) for one in memory.passages(memory.rows())] == [[], [], []]
+    assert_equals_oracle(memory)
+    for found in memory.candidates(ENCODER.encode_queries(QUESTIONS), QUESTIONS, 20):
+        assert found.rows.tolist() == [0, 1, 2] and found.bm25_scores.tolist() == [0, 0, 0]
+    assert [found.rows.tolist() for found in memory.candidates(None, QUESTIONS, 20)] == [[]] * len(QUESTIONS)
+    write(memory.path, ["The ferry leaves at 7:40."], first=3)
+    assert_equals_oracle(Memory.open(memory.path))
 
 
 def test_compacting_changes_no_score(memory):

@@ -12,9 +12,9 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import bm25s
 import numpy as np
 import pytest
+from bm25_oracle import bm25s_scores
 from hashing import HashEncoder, passage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -24,7 +24,6 @@ from indexing.jobs.verify_memory import verify_memory
 from memgpt_rag.memory import Memory, MemoryWriter, add_indexes, add_lexical_index, expire, list_versions, roll_back
 from memgpt_rag.memory.changes import compact
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex
-from memgpt_rag.memory.lexical.analysis import terms
 from memgpt_rag.memory.storage.index_settings import IndexSettings
 
 ENCODER = HashEncoder(dimension=48)
@@ -124,9 +123,7 @@ class Sequences(RuleBasedStateMachine):
     def search_by_words(self, text):
         """Whatever has happened to the memory, what a term weighs is what it weighs in the texts that are there."""
         rows = self.memory.rows()
-        other = bm25s.BM25()
-        other.index([terms(one.titled_text) for one in self.memory.passages(rows)], show_progress=False)
-        scores = other.get_scores(terms(text)) if terms(text) else np.zeros(len(rows), np.float32)
+        scores = bm25s_scores([one.titled_text for one in self.memory.passages(rows)], text)
         found = self.memory.candidates(key(text)[None], [text], len(rows))[0]
         assert found.rows.tolist() == rows.tolist()
         np.testing.assert_allclose(found.bm25_scores, scores, rtol=1e-4)
