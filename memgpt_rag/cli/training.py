@@ -199,6 +199,7 @@ def confidence(
 @preset_option
 @encoder_option
 @k_option
+@search_options
 @click.option(
     "--what",
     default="adapter",
@@ -263,6 +264,7 @@ def train(
     preset: str,
     encoder: str | None,
     k: int,
+    search: SearchOptions,
     what: Trained,
     unanswerable: float,
     distillation: float,
@@ -277,7 +279,6 @@ def train(
     questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
     pairs = [] if questions is None else _questions(questions, memory, "some hundreds")
-    from memgpt_rag.rag import RAG
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
     from memgpt_rag.training.delimiters import LEARNING_RATE, train_delimiters
 
@@ -286,7 +287,7 @@ def train(
     else:
         require_new(output)
     quiet_libraries()
-    rag = RAG.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
+    rag = search.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
     if questions is None:
         pairs = _self_study(rag, self_study, output, settings["seed"])
     fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from commands import KNOWN, refused, run
+
+from memgpt_rag.memory import Memory, add_lexical_index
 
 TRAINED = r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps?; the reader is in (.*), for.*\n"
 
@@ -116,6 +119,22 @@ def test_train_keeps_a_reader_that_ask_reads_with(memory, tiny_model, tmp_path):
     assert tuned["memory_mass"] != plain["memory_mass"], "it is read with what was learnt"
     assert "holds no reader: it has no reader.json" in refused("memgpt-rag", "ask", "Who?", *asking, "--reader", memory)
     assert "holds no checkpoint to go on from" in refused(*arguments[:-1], tmp_path / "other", "--resume")
+
+
+@pytest.mark.offline_models
+def test_train_finds_entries_by_the_search_that_is_named(memory, tiny_model, tmp_path):
+    """No entry has a word of these questions, so that only a search by keys finds any."""
+    questions = tmp_path / "asked.jsonl"
+    questions.write_text('{"question": "Zyx qwv?", "answer": "children"}\n' * 8, encoding="utf-8")
+    with_words = tmp_path / "with-words"
+    shutil.copytree(memory, with_words)
+    add_lexical_index(Memory.open(with_words))
+    arguments = ["memgpt-rag", "train", "--memory", with_words, "--model", tiny_model, "--questions", questions]
+    refusal = refused(*arguments, "--output", tmp_path / "reader", "--search", "bm25")
+    assert "8 of 8 questions are left out: no entry found contains the answer." in refusal
+    assert "0 questions to train on and 0 to hold out have a passage that contains the answer" in refusal
+    done = run(*arguments, "--output", tmp_path / "reader", "--search", "dense", "--epochs", "1", "--evaluations", "1")
+    assert done.returncode == 0 and "left out" not in done.stderr, done.stderr
 
 
 @pytest.mark.offline_models
