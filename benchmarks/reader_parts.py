@@ -214,7 +214,9 @@ def measured(model: MemoryDecoder, mode: str, part: Sequence[Asked]) -> list[dic
 def load(mode: str, folder: Path) -> MemoryDecoder:
     readers: dict[str, Any] = {"untrained": None, "prompt": None, "trained prompt": PROMPT_READERS / DEFAULT_GENERATOR}
     reader = reader_with(PARTS[mode], folder / mode) if mode in PARTS else readers.get(mode, "auto")
-    return MemoryDecoder.from_pretrained(DEFAULT_GENERATOR, reader=reader, states_cache_bytes=STATES_BYTES // 4)
+    model = MemoryDecoder.from_pretrained(DEFAULT_GENERATOR, reader=reader, states_cache_bytes=STATES_BYTES // 4)
+    model.prefix_ids = model.prompt.prefix_ids  # worked examples, where no reader was trained to do without
+    return model
 
 
 def compared(name: str, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
