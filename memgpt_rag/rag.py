@@ -34,6 +34,7 @@ from memgpt_rag.memory import Searchable, StateCache
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.picture_inputs import Pictures
 from memgpt_rag.model.presets import confidence_file, decoder_key
+from memgpt_rag.model.reader_files import learned_to_decline
 from memgpt_rag.model.stored import states_fingerprint
 from memgpt_rag.retrieval.retriever import Retrieved, Retriever, Search, open_memories
 
@@ -297,7 +298,7 @@ class RAG:
         key = self.confidence_key
         if key not in self._confidence:
             self._confidence[key] = load_confidence(
-                key, confidence_file(self.model.name), with_reader=self.model.reader is not None
+                key, confidence_file(self.model.name), declines=learned_to_decline(self.model.reader)
             )
         return self._confidence[key]
 

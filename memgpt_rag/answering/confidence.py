@@ -173,7 +173,7 @@ def confidence_key(decoder: str, layers: str, encoder: str, search: str = "") ->
     return f"{decoder} {layers} {encoder} {search}".rstrip()
 
 
-def load_confidence(key: str, own: Path, *, with_reader: bool = False) -> ConfidenceModel:
+def load_confidence(key: str, own: Path, *, declines: bool = False) -> ConfidenceModel:
     """Return the model that a user fitted for these models; failing that, the one of this release; failing that, a general one.
 
     The general ones, with a reader and without, were fitted with Gemma 3 270M in English and Chinese. They leave out signals whose
@@ -181,13 +181,13 @@ def load_confidence(key: str, own: Path, *, with_reader: bool = False) -> Confid
 
     Args:
         own: the user's file.
-        with_reader: whether memory is read with a reader, which has learned to decline.
+        declines: whether memory is read with a reader that learned to answer "not in memory".
 
     Raises:
         ModelError: the file of a user's is damaged.
     """
     released, users = read_confidence(FITTED), read_confidence(own)
-    general = released[GENERAL] | (released[GENERAL_READER] if with_reader else {})
+    general = released[GENERAL] | (released[GENERAL_READER] if declines else {})
     return ConfidenceModel(**general | released.get(key, {}) | users.get(key, {}))
 
 

@@ -26,6 +26,7 @@ from memgpt_rag.limits import MOST_BEAMS, require_between
 from memgpt_rag.model import AttendedMemory, MemoryDecoder
 from memgpt_rag.model.answer_text import written_spans
 from memgpt_rag.model.decoding import DecodingRow
+from memgpt_rag.model.reader_files import learned_to_decline
 
 
 def generate(
@@ -148,8 +149,10 @@ class _DraftBatch:
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
         from_memory = drafts[0].route == "memory"
         processors = [*settings.get("logits_processor", ()), self._log_probs]
-        if from_memory and generator.model.reader is not None:
-            processors.append(Declining(generator.prompt, [draft.question for draft in drafts], decision.may_decline))
+        if from_memory and learned_to_decline(generator.model.reader):
+            texts = ["\n".join(entry.passage.titled_text for entry in draft.entries) for draft in drafts]
+            asked = [draft.question for draft in drafts]
+            processors.append(Declining(generator.prompt, asked, decision.may_decline, texts))
         self.prepared = generator.prepare(
             [draft.question for draft in drafts],
             nothing if from_memory else entries,

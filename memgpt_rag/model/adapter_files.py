@@ -127,7 +127,7 @@ def read_weights(file: Path, settings: AdapterSettings, decoder: PreTrainedModel
                 raise ValueError(
                     f"{name} has {'×'.join(map(str, found))} numbers, and by the settings {'×'.join(map(str, shape))}"
                 )
-        weights = {name: opened.get_tensor(name) for name in expected}
+        weights = {name: opened.get_tensor(name).clone() for name in expected}  # the file may be written anew
     for name, tensor in weights.items():
         if not tensor.is_floating_point() or not torch.isfinite(tensor.float()).all():
             raise ValueError(f"{name} holds what is no number")

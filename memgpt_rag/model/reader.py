@@ -17,7 +17,7 @@ from memgpt_rag.hub.bundled import GENERATORS
 from memgpt_rag.model.adapter_files import SETTINGS, WEIGHTS
 from memgpt_rag.model.adapter_merge import merged_decoder
 from memgpt_rag.model.config import MemoryAttentionConfig
-from memgpt_rag.model.reader_files import FILES, READER, Reader, read_reader, write_reader
+from memgpt_rag.model.reader_files import CARD, FILES, READER, Reader, learned_to_decline, read_reader, write_reader
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -50,7 +50,7 @@ def reader_folder(reader: str | Path | None, model: str | Path) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(reader), allow_patterns=list(FILES)))
+        return Path(snapshot_download(str(reader), allow_patterns=[*FILES, CARD]))
     except Exception as error:  # of the network, of the hub, or of the cache
         raise ModelError(
             f"There is no reader {str(reader)!r}: no such folder, and the Hugging Face hub gives none "
@@ -59,13 +59,12 @@ def reader_folder(reader: str | Path | None, model: str | Path) -> Path | None:
 
 
 def load_reader(model: MemoryDecoder, folder: str | Path) -> Reader:
-    """Let a model read with the reader in a folder.
+    """Let a model read with the reader in a folder; where that fails, the model keeps the reader that it had.
 
     Raises:
         ModelError: the folder holds no reader, or a damaged one.
         MismatchError: it was trained for another model.
     """
-    model.reader = None  # the probe is that of the decoder alone
     model.writer.requires_grad_(False)
 
     def require(name: str, trained: torch.Tensor) -> None:
@@ -78,9 +77,14 @@ def load_reader(model: MemoryDecoder, folder: str | Path) -> Reader:
             )
 
     reader = read_reader(Path(folder), model.writer, require)
+    merged = (
+        None
+        if reader.adapter is None
+        else merged_decoder(model.writer, reader.adapter.settings, reader.adapter.weights)
+    )
     model.reader = reader
-    if reader.adapter is not None:
-        model.read_with(merged_decoder(model.writer, reader.adapter.settings, reader.adapter.weights))
+    if merged is not None:
+        model.read_with(merged)
     return reader
 
 
@@ -90,6 +94,7 @@ def save_reader(
     *,
     adapter: PeftModel | None = None,
     presets: dict[str, MemoryAttentionConfig] | None = None,
+    declines: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write what was trained for a model into a folder, as `load_reader` reads it.
@@ -97,27 +102,31 @@ def save_reader(
     Args:
         adapter: of peft; None for that of the model's reader, where it has one.
         presets: how memory and local context share attention, where that was trained, too.
+        declines: whether it was trained to answer "not in memory"; one whose reader was before still does.
         dtype: of the adapter's weights in the file.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    folder = Path(folder)
+    folder, reader = Path(folder), model.reader
     if adapter is not None:
         adapter.peft_config["default"].base_model_name_or_path = model.name
         weights = {name: one.to(dtype) for name, one in adapter.state_dict().items() if ".lora_" in name}
         adapter.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
-    elif model.reader is not None and model.reader.adapter is not None:
+    elif reader is not None and reader.adapter is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (SETTINGS, WEIGHTS):
-            shutil.copyfile(model.reader.folder / name, folder / name)
+        if folder.resolve() != reader.folder.resolve():
+            for name in (SETTINGS, WEIGHTS):
+                shutil.copyfile(reader.folder / name, folder / name)
     write_reader(
         folder,
         model=model.name,
         probe=probe(model),
         worked_examples=model.prompt.worked_examples,
+        declines=declines or learned_to_decline(reader),
         presets=presets or {},
         delimiters=model.delimiters,
+        adapter=adapter is not None or (reader is not None and reader.adapter is not None),
     )
 
 
@@ -139,7 +148,7 @@ def push_reader(folder: str | Path, repository: str, **settings: Any) -> str:
     api = HfApi(token=settings.pop("token", None))
     try:
         api.create_repo(repository, exist_ok=True, **settings)
-        return str(api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*FILES, "README.md"]))
+        return str(api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*FILES, CARD]))
     except Exception as error:  # of the network, or of the hub
         raise ModelError(
             f"The reader in {folder} cannot be uploaded to {repository!r} ({first_line(error)}); check its name and your token."

@@ -7,6 +7,7 @@ Knows files and shapes; knows no memory and no prompt.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from memgpt_rag.model.delimiters import Delimiters
 
 READER, DELIMITERS = "reader.json", "delimiters.safetensors"
 FILES = (READER, SETTINGS, WEIGHTS, DELIMITERS)
+CARD = "README.md"
 _PARTS = {"adapter": (SETTINGS, WEIGHTS), "delimiters": (DELIMITERS,)}
 _MAX_BYTES = 2**22  # of reader.json; a probe of ten thousand numbers has a tenth of a million
 _MAX_DELIMITERS = 256
@@ -49,9 +51,10 @@ class Reader:
         folder: where it was read from.
         model: name of the model that it was trained for.
         probe: hidden state that this model computes for the probe passage.
-        digest: first 16 hexadecimal digits of the SHA-256 of its files.
+        digest: first 16 hexadecimal digits of the SHA-256 of what it changes: a copy of a reader has the same one.
         worked_examples: whether the prefix of a model without a chat template holds worked examples, as untrained models
             need them; without them an answer ends with the end-of-text token.
+        declines: whether it learned to answer "not in memory" where that is right.
         presets: how memory and local context share attention, by name of the preset; those of the model where none is here.
         adapter: changes to the decoder's linear maps; None for none.
         delimiters: vectors behind the prefix and every entry; None for none.
@@ -62,6 +65,7 @@ class Reader:
     probe: Tensor
     digest: str
     worked_examples: bool
+    declines: bool
     presets: dict[str, MemoryAttentionConfig]
     adapter: Adapter | None
     delimiters: Delimiters | None
@@ -81,8 +85,10 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
         model, probe = str(fields["model"]), torch.tensor(fields["probe"], dtype=torch.float32)
         examples, presets = fields.get("worked_examples", True), _presets(fields.get("presets", {}))
         parts = _parts(fields, folder)
-        if not isinstance(examples, bool):
-            raise ValueError("worked_examples is neither true nor false")
+        declines = fields.get("declines", "adapter" in parts)  # every adapter of an earlier release did
+        for name, value in (("worked_examples", examples), ("declines", declines)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is neither true nor false")
     except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise damaged(folder, f"{READER}: {first_line(error)}") from error
     require(model, probe)
@@ -96,7 +102,14 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
     if "delimiters" in parts:
         hidden = int(decoder.get_input_embeddings().weight.shape[1])
         delimiters = _part(folder, DELIMITERS, lambda file: _read_delimiters(file, hidden))
-    return Reader(folder, model, probe, _digest(folder), examples, presets, adapter, delimiters)
+    told = {"worked_examples": examples, "declines": declines, "presets": _as_fields(presets)}
+    digest = _digest(told, adapter, delimiters)
+    return Reader(folder, model, probe, digest, examples, declines, presets, adapter, delimiters)
+
+
+def learned_to_decline(reader: Reader | None) -> bool:
+    """Return whether there is a reader, and one that learned to answer "not in memory"."""
+    return reader is not None and reader.declines
 
 
 def reader_model(folder: Path) -> str:
@@ -113,26 +126,35 @@ def write_reader(
     model: str,
     probe: Tensor,
     worked_examples: bool,
+    declines: bool,
     presets: dict[str, MemoryAttentionConfig],
     delimiters: Delimiters | None,
+    adapter: bool,
 ) -> None:
-    """Write all of a reader but its adapter, which peft writes beside it.
+    """Write all of a reader but its adapter, and remove what an earlier reader left there.
+
+    Args:
+        adapter: whether the folder holds the adapter of this reader, which peft wrote.
 
     Raises:
         OSError: the folder cannot be written.
     """
+    parts = [part for part, has in (("adapter", adapter), ("delimiters", delimiters is not None)) if has]
+    for part in _PARTS.keys() - set(parts):
+        for name in _PARTS[part]:
+            (folder / name).unlink(missing_ok=True)
     if delimiters is not None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: one.detach().float().cpu().contiguous() for name, one in delimiters.tensors().items()},
             folder / DELIMITERS,
         )
-    parts = [part for part, files in _PARTS.items() if (folder / files[0]).is_file()]
     fields = {
         "model": model,
         "parts": parts,
         "worked_examples": worked_examples,
-        "presets": {name: asdict(config) for name, config in presets.items()},
+        "declines": declines,
+        "presets": _as_fields(presets),
         "probe": [round(number, 3) for number in probe.tolist()],
     }
     replace_json(folder / READER, fields)
@@ -190,15 +212,25 @@ def _read_delimiters(file: Path, hidden: int) -> Delimiters:
             if len(shape) != 2 or not 1 <= shape[0] <= _MAX_DELIMITERS or shape[1] != hidden:
                 found = "×".join(map(str, shape))
                 raise ValueError(f"{name} has {found} numbers; expected 1 to {_MAX_DELIMITERS} vectors of {hidden:,}")
-        tensors = {name: opened.get_tensor(name) for name in ("prefix", "entry")}
+        # Copied, since the file may be written anew.
+        tensors = {name: opened.get_tensor(name).clone() for name in ("prefix", "entry")}
     if not all(one.is_floating_point() and torch.isfinite(one.float()).all() for one in tensors.values()):
         raise ValueError("a vector holds what is no number")
     return Delimiters(tensors["prefix"].float(), tensors["entry"].float())
 
 
-def _digest(folder: Path) -> str:
-    total = hashlib.sha256()
-    for name in FILES:
-        if (folder / name).is_file():
-            total.update(name.encode() + b"\0" + hashlib.sha256((folder / name).read_bytes()).digest())
+def _as_fields(presets: dict[str, MemoryAttentionConfig]) -> dict[str, Any]:
+    return {name: asdict(config) for name, config in presets.items()}
+
+
+def _digest(told: dict[str, Any], adapter: Adapter | None, delimiters: Delimiters | None) -> str:
+    """The digest of what a reader does, whatever the layout of its files and the precision that they keep the same numbers in."""
+    tensors = {} if delimiters is None else delimiters.tensors()
+    if adapter is not None:
+        told = {**told, "adapter": asdict(adapter.settings)}
+        tensors = {**tensors, **adapter.weights}
+    total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        numbers = tensor.detach().float().cpu().contiguous()
+        total.update(f"{name} {tuple(numbers.shape)}".encode() + numbers.numpy().tobytes())
     return total.hexdigest()[:16]

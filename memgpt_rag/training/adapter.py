@@ -26,7 +26,7 @@ from memgpt_rag.model.config import LayerSettings
 from memgpt_rag.model.reader import save_reader
 from memgpt_rag.model.reader_files import READER
 from memgpt_rag.rag import RAG
-from memgpt_rag.training.adapter_examples import AdapterExample
+from memgpt_rag.training.adapter_examples import AdapterExample, teach_to_decline
 from memgpt_rag.training.answer_likelihood import Answers, Example, answer_logits, token_losses
 from memgpt_rag.training.loss_curve import Curve, LossBar
 from memgpt_rag.training.rows import require_trainable
@@ -219,7 +219,8 @@ def train_adapter(
     tuning = run(trainer(rag, adapter, **settings), checkpoint)
     adapter.eval()
     if tuning.after < tuning.before:
-        save_reader(model, folder, adapter=adapter, presets={} if reader is None else reader.presets)
+        presets = {} if reader is None else reader.presets
+        save_reader(model, folder, adapter=adapter, presets=presets, declines=teach_to_decline(examples))
     else:
         model.read_with(before_training)
     return tuning

@@ -28,6 +28,11 @@ class AdapterExample:
     gold: Retrieved | None
 
 
+def teach_to_decline(examples: Sequence[AdapterExample]) -> bool:
+    """Return whether some of the questions are unanswerable, so that a reader learns from them to decline."""
+    return any(one.gold is None for one in examples)
+
+
 def holds(entry: Retrieved, answer: str) -> bool:
     """Return whether an entry's text or title contains an answer."""
     return holds_answer(entry.passage.titled_text, answer)
@@ -40,7 +45,7 @@ def make_adapter_examples(
 
     The gold passage of a question is the best entry found that contains its answer. The others are the best remaining ones,
     on the same topic, since the same search found them. For unanswerable questions, every entry that contains the answer is
-    replaced by the next best ones, so that the number of entries reveals nothing.
+    replaced by the next best ones, so that the number of entries reveals nothing; a question without as many others stays answerable.
 
     Args:
         examples: questions with more than k entries, so that there are replacements.
@@ -56,7 +61,8 @@ def make_adapter_examples(
     supported = [example for example in examples if any(holds(entry, example.answer) for entry in example.found)]
     # Not torch's permutation of this seed: the Trainer uses that one to shuffle the examples.
     order = np.random.default_rng(seed).permutation(len(supported)).tolist()
-    taken = set(order[: round(unanswerable * len(supported))])
+    replaceable = [place for place in order if len(_others(supported[place])) >= min(k, len(supported[place].found))]
+    taken = set(replaceable[: round(unanswerable * len(supported))])
     return [_without(one, k) if place in taken else _with(one, k) for place, one in enumerate(supported)]
 
 
@@ -69,6 +75,10 @@ def _with(example: Example, k: int) -> AdapterExample:
 
 
 def _without(example: Example, k: int) -> AdapterExample:
-    others = [entry for entry in example.found if not holds(entry, example.answer)][:k]
     answer = NOT_IN_MEMORY[detect_language(example.question)]
-    return AdapterExample(replace(example, answer=answer, found=others), None)
+    return AdapterExample(replace(example, answer=answer, found=_others(example)[:k]), None)
+
+
+def _others(example: Example) -> list[Retrieved]:
+    """The entries found that do not contain the answer."""
+    return [entry for entry in example.found if not holds(entry, example.answer)]

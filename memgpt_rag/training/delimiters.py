@@ -28,7 +28,7 @@ from memgpt_rag.training.adapter import (
     run,
     trainer_settings,
 )
-from memgpt_rag.training.adapter_examples import AdapterExample
+from memgpt_rag.training.adapter_examples import AdapterExample, teach_to_decline
 from memgpt_rag.training.answer_likelihood import Answers, Example
 from memgpt_rag.training.rows import memory_hidden, require_plain_head, require_trainable, training_row
 
@@ -104,7 +104,8 @@ def train_delimiters(
     kept = trained.delimiters if better else before_training
     model.delimiters = None if kept is None else Delimiters(kept.prefix.detach(), kept.entry.detach())
     if better:
-        save_reader(model, folder, presets={} if model.reader is None else model.reader.presets)
+        presets = {} if model.reader is None else model.reader.presets
+        save_reader(model, folder, presets=presets, declines=teach_to_decline(examples))
     return tuning
 
 

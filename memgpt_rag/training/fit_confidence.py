@@ -19,6 +19,7 @@ from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.answering.signals import BEFORE_ANSWER, SCORED_CANDIDATES, Signals
 from memgpt_rag.choices import DEFAULT_K
+from memgpt_rag.model.reader_files import learned_to_decline
 from memgpt_rag.passage import Passage
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.retriever import Retrieved
@@ -84,7 +85,7 @@ def fit_confidence(
             f"Of {len(pairs)} questions, {len(observations) // 2} have an answer that is in one of the {k} "
             "entries found, with others left to read; give at least 8 such questions."
         )
-    return fit(observations, SUPPORTED if rag.model.reader is None else BEFORE_ANSWER)
+    return fit(observations, BEFORE_ANSWER if learned_to_decline(rag.model.reader) else SUPPORTED)
 
 
 def observe_support(

@@ -318,7 +318,7 @@ def test_what_is_not_searched_is_not_said_to_find_nothing(rag):
 
 def test_a_reader_may_decline_where_nothing_was_found():
     """However likely it finds an answer; of questions with entries, only those that have little to do with them."""
-    reader = load_confidence("unheard of", Path("none"), with_reader=True)
+    reader = load_confidence("unheard of", Path("none"), declines=True)
     drafts = [Draft("Who invented chess?", (), nothing_found=found) for found in (True, False, False)]
     decision = _Decision(drafts, AskOptions(), reader, None)
     assert decision.may_decline([-6.0, -6.0, 40.0]) == [True, False, True]

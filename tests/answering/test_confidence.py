@@ -310,9 +310,9 @@ def test_a_reader_may_not_decline_where_the_memory_supports_an_answer(tmp_path):
     assert (fitted.may_decline(sure), fitted.may_decline(unsure)) == (False, True)
     assert not fitted.may_decline(replace(unsure, score=99.0)), "the search knows better"
     assert general.may_decline(sure), "nothing was fitted to what the reader says"
-    with_reader = load_confidence("unheard of", tmp_path / "none", with_reader=True)
-    assert with_reader == ConfidenceModel(**COME[GENERAL_READER])
-    assert (with_reader.may_decline(sure), with_reader.may_decline(unsure)) == (False, True)
-    assert not with_reader.supported.weights.keys() & {"score", "mass", "question_mass"}, "they depend on the models"
+    declining = load_confidence("unheard of", tmp_path / "none", declines=True)
+    assert declining == ConfidenceModel(**COME[GENERAL_READER])
+    assert (declining.may_decline(sure), declining.may_decline(unsure)) == (False, True)
+    assert not declining.supported.weights.keys() & {"score", "mass", "question_mass"}, "they depend on the models"
     later = replace(fitted.supported, weights={**fitted.supported.weights, "log_prob": FeatureWeight(1.0, 0.0, 1.0)})
     assert replace(fitted, supported=later).may_decline(sure), "not known yet"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from transformers.generation.streamers import BaseStreamer
@@ -43,7 +45,7 @@ def test_an_example_is_not_recited_further_than_an_entry_goes_with_it():
     assert barred(["Nothing."], "12345678901") == [""], "longer than any example"
 
 
-def test_a_reader_is_barred_from_declining_where_it_may_not_and_at_its_first_token_alone():
+def test_a_reader_is_barred_from_declining_where_it_may_not_at_its_first_token():
     prompt = Prompt(TOKENIZER, worked_examples=False)
     asked, scores = torch.zeros(6, 3, dtype=torch.int64), torch.randn(6, 256, generator=torch.manual_seed(0))
     firsts = [ids(text)[0] for text in (" not in memory", "记忆中没有", " not in memory")]
@@ -53,7 +55,7 @@ def test_a_reader_is_barred_from_declining_where_it_may_not_and_at_its_first_tok
         seen.extend(log_odds)
         return [True, False, False]
 
-    declining = Declining(prompt, ["Where?", "在哪里？", "Where?"], may_decline)
+    declining = Declining(prompt, ["Where?", "在哪里？", "Where?"], may_decline, ["A boat."] * 3)
     changed = declining(asked, scores)
     chances = scores[::2].softmax(-1)[torch.arange(3), firsts]
     assert seen == pytest.approx((chances / (1 - chances)).log().tolist(), abs=1e-5)
@@ -67,9 +69,37 @@ def test_a_reader_is_barred_from_declining_where_it_may_not_and_at_its_first_tok
 def test_a_reader_is_barred_from_declining_in_either_spelling():
     tokenizer = bpe_tokenizer([" not in memory, Not in memory"] * 40, 300)
     prompt, scores = Prompt(tokenizer, worked_examples=False), torch.zeros(1, len(tokenizer))
-    changed = Declining(prompt, ["Where?"], lambda log_odds: [False])(torch.zeros(1, 3, dtype=torch.int64), scores)
+    changed = Declining(prompt, ["Where?"], lambda log_odds: [False], ["It is not a Boat."])(
+        torch.zeros(1, 3, dtype=torch.int64), scores
+    )
     barred = [tokenizer.decode(place) for place in changed[0].isinf().nonzero().flatten().tolist()]
     assert sorted(word.strip() for word in barred) == ["Not", "not"]
+
+
+@pytest.mark.parametrize(
+    "question, entry, wanted, shown",
+    [
+        ("Which film?", "The film is called Not in my Boat.", "Not in my Boat.", "Not in my Boat."),
+        ("Which film?", "The film is called Not in my Boat.", "Not in memory", "Not in "),
+        ("Which film?", "A film.", "Not in my Boat.", ""),
+        ("May I park?", "It is not in use.", "not in use", ""),
+        ("口号是什么？", "口号是记忆中的湖。", "记忆中的湖", ""),
+    ],
+)
+def test_what_an_entry_holds_may_be_written_where_a_reader_may_not_decline(question, entry, wanted, shown):
+    """Up to the token with which it would decline; behind the first token of the usual spelling it would go on to say no."""
+    words = [" not", " Not", " in", " memory", " my", " Boat.", " use", "记忆", "中", "没有", "的湖"]
+    tokenizer = bpe_tokenizer(["".join(pair) for pair in product(words, words)] * 2, 330)
+    prompt = Prompt(tokenizer, worked_examples=False)
+    declining = Declining(prompt, [question], lambda log_odds: [False], [entry])
+    tokens, written = list(prompt.answer_ids(question, wanted)[0]), []
+    for token in tokens:
+        scores = declining(torch.tensor([[0, 0, 0, *written]]), torch.zeros(1, len(tokenizer)))
+        if scores[0, token].isinf():
+            break
+        written.append(token)
+    assert shown.startswith(text := tokenizer.decode(written).strip()) and (not shown or text), text
+    assert (written == tokens) == (wanted == shown)
 
 
 class Collect(BaseStreamer):

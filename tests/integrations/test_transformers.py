@@ -174,6 +174,16 @@ def test_a_reader_comes_back_by_the_name_of_its_folder(tmp_path):
         PretrainedReader.from_pretrained(tmp_path / "reader", tiny_model("gpt2"))
 
 
+def test_a_reader_is_saved_over_itself(tmp_path):
+    model = tiny_model()
+    saved_reader(tmp_path, model)
+    loaded = PretrainedReader.from_pretrained(tmp_path, tiny_model())
+    loaded.save_pretrained(tmp_path)
+    again = PretrainedReader.from_pretrained(tmp_path, tiny_model())
+    assert again.model.reader.digest == loaded.model.reader.digest
+    assert torch.equal(again.model.delimiters.entry, model.delimiters.entry)
+
+
 def test_presets_alone_are_shared_and_loaded_with_the_model_that_they_name(tmp_path):
     decoder, tokenizer = tiny_decoder("llama", VOCABULARY), byte_tokenizer()
     decoder.save_pretrained(tmp_path / "decoder")

@@ -5,6 +5,7 @@ does not fit.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -83,6 +84,82 @@ def test_every_part_of_a_reader_comes_back(saved):
     assert torch.equal(read(alone), read(plain))
     model.reader = None
     assert torch.equal(read(model), read(plain)), "without its reader the model is as it was pretrained"
+
+
+def test_a_copy_is_the_same_reader(saved, tmp_path):
+    """What is kept for a reader, by its digest, holds for a copy, and for one that is written over itself."""
+    model = make_model()
+    reader = load_reader(model, saved[0])
+    save_reader(model, tmp_path, presets=reader.presets)
+    for _ in range(2):
+        copied = load_reader(model, tmp_path)
+        assert (copied.digest, copied.presets, copied.declines) == (reader.digest, reader.presets, False)
+        assert torch.equal(read(model), saved[1]) or torch.allclose(read(model), saved[1], atol=1e-5)
+        save_reader(model, tmp_path, presets=copied.presets)
+    digests = {reader.digest}
+    for change in (
+        {"presets": {}},
+        {"presets": {"compact": MemoryAttentionConfig(layers=(1, 3), score_bias=2.6)}},
+        {"presets": TRAINED, "declines": True},
+    ):
+        save_reader(model, tmp_path / "changed", **change)
+        digests.add(load_reader(make_model(), tmp_path / "changed").digest)
+    model.delimiters = random_delimiters(model, seed=1)
+    save_reader(model, tmp_path / "changed", presets=TRAINED)
+    digests.add(load_reader(make_model(), tmp_path / "changed").digest)
+    assert len(digests) == 5
+
+
+def test_nothing_is_left_of_a_reader_that_another_is_written_over(saved, tmp_path):
+    shutil.copytree(saved[0], tmp_path / "reader")
+    plain = make_model()
+    save_reader(plain, tmp_path / "reader", presets=TRAINED)
+    assert [file.name for file in (tmp_path / "reader").iterdir() if file.suffix == ".safetensors"] == []
+    model = make_model()
+    reader = load_reader(model, tmp_path / "reader")
+    assert (reader.adapter, reader.delimiters, reader.presets) == (None, None, TRAINED)
+    assert torch.equal(read(model), read(plain))
+
+
+def test_a_reader_that_cannot_be_loaded_leaves_the_one_before(saved, tmp_path):
+    model = make_model()
+    reader = load_reader(model, saved[0])
+    with pytest.raises(ModelError, match="holds no reader"):
+        load_reader(model, tmp_path)
+    assert model.reader is reader and torch.allclose(read(model), saved[1], atol=1e-5)
+
+
+def test_a_reader_that_learned_to_decline_says_so_and_so_does_what_is_trained_from_it(saved, tmp_path):
+    model = make_model()
+    assert not load_reader(model, saved[0]).declines
+    save_reader(model, tmp_path / "declining", declines=True)
+    assert load_reader(model, tmp_path / "declining").declines
+    save_reader(model, tmp_path / "further", adapter=disturbed_adapter(model))
+    assert load_reader(make_model(), tmp_path / "further").declines
+    rewrite(tmp_path / "further", declines=None)
+    with pytest.raises(ModelError, match="declines is neither true nor false"):
+        load_reader(make_model(), tmp_path / "further")
+    for parts, learned in ((["adapter", "delimiters"], True), (["delimiters"], False)):
+        rewrite(tmp_path / "declining", parts=parts)
+        fields = json.loads((tmp_path / "declining" / "reader.json").read_text())
+        fields.pop("declines", None)
+        (tmp_path / "declining" / "reader.json").write_text(json.dumps(fields))
+        assert load_reader(make_model(), tmp_path / "declining").declines is learned, "of an earlier release"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, which peft asks by an old name
+def test_peft_reads_the_adapter_of_a_reader_as_it_is_read_here(saved):
+    from peft import PeftModel
+
+    model = make_model()
+    reader = load_reader(model, saved[0])
+    assert reader.adapter is not None
+    peft = PeftModel.from_pretrained(tiny_decoder("gemma3", vocabulary=256), str(saved[0])).eval()
+    with torch.no_grad():
+        mine, theirs = model.decoder(QUESTION).logits, peft(QUESTION).logits
+        untrained = model.writer(QUESTION).logits
+    torch.testing.assert_close(theirs, mine, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(mine, untrained, atol=1e-2)
 
 
 def test_delimiters_alone_are_a_reader_that_leaves_the_decoder_as_it_is(tmp_path):

@@ -14,9 +14,7 @@ from memgpt_rag.choices import PRESETS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.reader import NONE, load_reader, push_reader, reader_folder, save_reader
-from memgpt_rag.model.reader_files import reader_model
-
-_CARD = "README.md"
+from memgpt_rag.model.reader_files import CARD, reader_model
 
 
 class PretrainedReader:
@@ -76,10 +74,10 @@ class PretrainedReader:
             OSError: the folder cannot be written.
         """
         save_reader(self.model, folder, presets=self.presets)
-        card, reader = Path(folder) / _CARD, self.model.reader
+        card, reader = Path(folder) / CARD, self.model.reader
         if not card.exists():
-            if reader is not None and (reader.folder / _CARD).is_file():
-                shutil.copyfile(reader.folder / _CARD, card)
+            if reader is not None and (reader.folder / CARD).is_file():
+                shutil.copyfile(reader.folder / CARD, card)
             else:
                 self.model_card().save(card)
 
@@ -100,13 +98,14 @@ class PretrainedReader:
     def model_card(self) -> ModelCard:
         """Return the model card: what it is for, what is in it, its presets in numbers, and how it is used."""
         model, reader, delimiters = self.model, self.model.reader, self.model.delimiters
+        base = model.name if "/" in model.name and not Path(model.name).exists() else None  # a name on the Hub
         data = ModelCardData(
-            base_model=model.name if "/" in model.name and not Path(model.name).exists() else None,
+            base_model=base,
             library_name="memgpt_rag",
             pipeline_tag="question-answering",
             tags=["memory-attention", "retrieval-augmented-generation"],
         )
-        name = Path(model.name).name
+        name = base or Path(model.name).name
         parts = [f"presets {', '.join(sorted(self.presets))}"] if self.presets else []
         if delimiters is not None:
             prefix, entry = len(delimiters.prefix), len(delimiters.entry)
