@@ -31,6 +31,7 @@ from memgpt_rag.choices import PRESETS
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.model import DEFAULT_GENERATOR, MemoryDecoder
 from memgpt_rag.model.adapter import add_adapter
+from memgpt_rag.model.presets import preset
 from memgpt_rag.model.reader import save_reader
 from memgpt_rag.training.rows import (
     TrainingRow,
@@ -91,8 +92,9 @@ def main() -> None:
     fitting, held_out = split([with_fewer_entries(row) for row in rows], arguments.held_out)
     print(f"{len(fitting):,} rows, {len(held_out)} held out", flush=True)
     resolved = {
-        kind: (reader.presets[kind].resolve(model.windows, model.num_heads), reader.presets[kind].score_bias)
+        kind: (config.resolve(model.windows, model.num_heads), config.score_bias)
         for kind in PRESETS
+        if (config := reader.presets.get(kind, preset(kind, model.decoder.config))).has_layers(model.windows)
     }
     adapter = add_adapter(model, every_map=True, seed=arguments.seed, start=reader.adapter)
     for vectors in [] if model.delimiters is None else model.delimiters.tensors().values():
@@ -112,7 +114,7 @@ def main() -> None:
         part = [dropped(row, generator, 0.15) for row in part]
         tokens, row = answer_tokens(part, device)
         share = GoldShare(part)
-        settings, bias = resolved["compact" if step % 3 == 2 else "quality"]
+        settings, bias = resolved["compact" if step % 3 == 2 and "compact" in resolved else "quality"]
         loss, _, _ = word_losses(head, memory_hidden(model, part, settings, bias, on_weights=share), tokens, None)
         return by_row(loss, row, len(part)) + GOLD_WEIGHT * share.loss()
 

@@ -27,15 +27,17 @@ def normalize_answer(text: str) -> str:
 
 
 def holds_answer(text: str, answer: str) -> bool:
-    """Whether a text holds an answer as whole words, or as a run of Chinese characters.
+    """Whether a text holds an answer as whole words, or as a run of Chinese characters; no text holds one without characters.
 
     >>> holds_answer("A boat costs 40 yuan.", "40 Yuan"), holds_answer("The incarnation", "car")
     (True, False)
     """
-    text, plain = normalize_answer(text), normalize_answer(answer)
-    if not plain:  # nothing but punctuation or an article
-        return answer.strip() in text
-    text, plain = (_SPACE_AT_HAN.sub("", one) for one in (text, plain))
+    if normalize_answer(answer):
+        text, plain = (_SPACE_AT_HAN.sub("", normalize_answer(one)) for one in (text, answer))
+    else:  # nothing but punctuation or an article, as blood group A or the operator &&: as it is written
+        plain = answer.strip()
+        if not plain:
+            return False
     before = rf"(?<!{_LETTER})" if re.match(_LETTER, plain) else ""
     after = rf"(?!{_LETTER})" if re.match(_LETTER, plain[-1]) else ""
     return re.search(before + re.escape(plain) + after, text) is not None

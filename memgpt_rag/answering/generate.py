@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from transformers.generation.streamers import BaseStreamer
@@ -191,6 +192,8 @@ class _DraftBatch:
             draft.text = self.generator.prompt.answer_text(draft.tokens)
             if draft.route == "memory" and draft.entries:
                 draft.trace = self._trace(draft, memory, row)
+                if draft.pictures is None:
+                    draft.rate = partial(self.generator.question_log_likelihoods, draft.question)
             draft.timings = Timings(
                 retrieved,
                 retrieved + clock.states_ready,

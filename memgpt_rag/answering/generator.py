@@ -27,6 +27,7 @@ from memgpt_rag.model.decoding import DecodingRow, read_question, start_row
 from memgpt_rag.model.drafts import LookupDrafts, decode, drafts_for
 from memgpt_rag.model.picture_inputs import PictureInputs, Pictures
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.retrieval.rerankers import question_log_likelihoods
 from memgpt_rag.retrieval.retriever import Retrieved
 
 # Settings of `generate` that choose the likeliest token at each step.
@@ -207,6 +208,12 @@ class Generator:
     def _generated(self, prepared: Prepared, sequences: Int[Tensor, "rows tokens"]) -> Generated:
         answers = sequences[:, prepared.ids.shape[1] :].tolist()
         return Generated([self.until_end(row) for row in answers], prepared.memory, prepared.clock)
+
+    def question_log_likelihoods(self, question: str, entries: Sequence[Retrieved]) -> list[float]:
+        """Return how likely each entry makes a question, as `LikelihoodReranker`; an answer has loaded their states before."""
+        states = self.states.states(entries)
+        found: list[float] = question_log_likelihoods(self.model, self.prompt, question, states).tolist()
+        return found
 
     def until_end(self, token_ids: list[int]) -> list[int]:
         """Return the tokens of an answer without what ends it and what follows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,10 +13,16 @@ from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.quote import Quote, answer_helps, quote
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
+from memgpt_rag.retrieval.retriever import Retrieved
 
-# A second entry is quoted, too, if its share is at least this part of the first one's. Of 52 how-to questions whose quote led, a usable quote
-# was shown for 25 with the first one alone, for 33 with a second one always, for 33 with this limit, for 31 with a half.
-_SECOND_SHARE = 0.3
+# Where the quote leads, the entry is quoted whose share × e^(4 · log-likelihood of the question's tokens, their mean) is the largest. Of 75 such
+# quotes (50 for how-to questions, 25 on XQuAD in two languages) 29 were usable by the share alone, then 41, 43, 43 and 42 with 2, 3, 4 and 5
+# in place of 4; of 55 for how-to questions after reranking, 23, then 26, 27, 27 and 30 (`benchmarks/lead_quotes.py`).
+_LIKELIHOOD_WEIGHT = 4.0
+_MOST_RATED = 8  # entries with the largest shares
+# A second entry is quoted, too, if it has at least this part of the first one's figure: of the 55, one of two is usable for 36 with a second one
+# always, for 35 with this limit, for 34 with a half.
+_SECOND = 0.3
 
 
 def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
@@ -29,7 +37,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     assert draft.timings is not None, "generate comes before judge"
     total, text = sum(draft.mass), draft.text
     reads = draft.route == "memory"
-    citations, trace = _cite(draft, total if reads else None)
+    citations, trace, entries = _cite(draft, total if reads else None)
     if not (reads and draft.mass) and not draft.nothing_found:
         return Answer(draft.question, text, draft.route, citations, total, draft.timings)
     signals = draft.signals.with_answer(draft.mass, draft.log_probs)
@@ -40,16 +48,18 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     probability = 0.0 if draft.nothing_found or not text or declined else likely
     supported = 0 < probability >= confidence.supported.threshold
     best = second = None
+    timings = draft.timings
     # Where the reader found no answer, and search and attention point to one entry, the quote may hold it.
-    if citations and not (declined and likely < confidence.supported.threshold):
+    abstains = abstain and not supported
+    if citations and not abstains and not (declined and likely < confidence.supported.threshold):
         leads = not answer_helps(draft.question, text, supported)
-        best = _quoted(draft, citations, trace, 0, leads=leads)
-        if leads and _is_near(citations):
-            second = _quoted(draft, citations, trace, 1, leads=leads)
-        if best is None or (second is not None and second.text == best.text):  # as of one text in two memories
-            second = None
-    if abstain and not supported:
-        best = second = None
+        rated = draft.rate(entries[:_MOST_RATED]) if leads and draft.rate is not None and len(entries) > 1 else None
+        if rated is not None:
+            timings = replace(timings, complete=time.perf_counter() - draft.began)
+        places = _places_to_quote(citations, rated) if leads else [0]
+        best, *others = [_quoted(draft, citations, trace, place, leads=leads) for place in places]
+        second = next((one for one in others if best and one and one.text != best.text), None)  # of two memories
+    if abstains:
         text, trace = NOT_IN_MEMORY[detect_language(draft.question)], None
         citations = [replace(citation, spans=()) for citation in citations]
     return Answer(
@@ -58,7 +68,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
         draft.route,
         citations,
         total,
-        draft.timings,
+        timings,
         probability,
         supported,
         signals,
@@ -69,10 +79,18 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     )
 
 
-def _is_near(citations: Sequence[Citation]) -> bool:
-    """Whether the entry cited second got enough attention, beside the first one, to be quoted, too."""
-    shares = [one.share or 0.0 for one in citations[:2]]
-    return len(shares) > 1 and 0 < shares[1] >= _SECOND_SHARE * shares[0]
+def _places_to_quote(citations: Sequence[Citation], rated: Sequence[float] | None) -> list[int]:
+    """Return the place of the entry to quote where the quote leads, and that of a second one which comes near it.
+
+    Args:
+        rated: how likely each of the first entries makes the question; None for shares alone.
+    """
+    figures = [one.share or 0.0 for one in citations]
+    if rated is not None:
+        weights = [math.exp(_LIKELIHOOD_WEIGHT * (one - max(rated))) for one in rated]
+        figures = [share * weight for share, weight in zip(figures, weights, strict=False)]
+    first, *others = sorted(range(len(figures)), key=lambda place: -figures[place])
+    return [first, *(place for place in others[:1] if 0 < figures[place] >= _SECOND * figures[first])]
 
 
 def _quoted(
@@ -87,8 +105,8 @@ def declines(text: str) -> bool:
     return text.casefold().strip(" .。") in NOT_IN_MEMORY.values()
 
 
-def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionTrace | None]:
-    """Return the entries that were read, the one with the largest share first, and the trace in the same order.
+def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionTrace | None, list[Retrieved]]:
+    """Return the citations, the one with the largest share first, and the trace and the entries in the same order.
 
     Args:
         total: attention mass of all entries; None where they were not attended to.
@@ -103,4 +121,4 @@ def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionT
         Citation(entry.passage, entry.score, shares[place], tuple(trace.entry_spans(rank)) if trace else ())
         for rank, (place, entry) in enumerate(zip(order, entries, strict=True))
     ]
-    return citations, trace
+    return citations, trace, entries

@@ -218,12 +218,17 @@ def confidence(
 )
 @click.option(
     "--schedule",
-    default="cosine",
-    show_default=True,
+    default=None,
     type=click.Choice(SCHEDULES),
-    help="How the learning rate goes on after its warm-up, the first twentieth of all steps.",
+    help="How the learning rate goes on after its warm-up, the first twentieth of all steps; cosine for an adapter and linear for "
+    "delimiters without it.",
 )
-@click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
+@click.option(
+    "--weight-decay",
+    default=None,
+    type=click.FloatRange(min=0),
+    help="Of AdamW; 0.01 for an adapter and 0 for delimiters without it.",
+)
 @click.option(
     "--clip", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Largest norm of a gradient."
 )
@@ -280,7 +285,7 @@ def train(
     """
     pairs = [] if questions is None else _questions(questions, memory, "some hundreds")
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
-    from memgpt_rag.training.delimiters import LEARNING_RATE, train_delimiters
+    from memgpt_rag.training.delimiters import train_delimiters
 
     if resume:
         last_checkpoint(output)
@@ -293,9 +298,9 @@ def train(
     fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
     names = ("rank", "dropout", "evaluations", "patience", "seed")
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
-    train, rate = (train_adapter, 3e-4) if what == "adapter" else (train_delimiters, LEARNING_RATE)
+    train = train_adapter if what == "adapter" else train_delimiters
     with at_path(output):
-        tuning = train(rag, fitting, held_out, output, options, resume=resume, **_trainer_arguments(settings, rate))
+        tuning = train(rag, fitting, held_out, output, options, resume=resume, **_trainer_arguments(settings))
     losses = f"Loss on {counted(len(held_out), 'question')} held out: {tuning.before:.3f} before, {tuning.after:.3f} after {tuning.steps} steps"
     if tuning.after < tuning.before:
         echo(f"{losses}; the reader is in {output}, for memgpt-rag ask --reader.")
@@ -303,9 +308,9 @@ def train(
         echo(f"{losses}; no reader was kept.")
 
 
-def _trainer_arguments(settings: dict[str, Any], learning_rate: float) -> dict[str, Any]:
-    """Return the options of a training as transformers names them."""
-    return {
+def _trainer_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a training as transformers names them; those not given are for what is trained to choose."""
+    named = {
         "disable_tqdm": not sys.stderr.isatty(),
         "num_train_epochs": settings["epochs"],
         "per_device_train_batch_size": settings["batch_size"],
@@ -314,8 +319,9 @@ def _trainer_arguments(settings: dict[str, Any], learning_rate: float) -> dict[s
         "lr_scheduler_type": settings["schedule"],
         "max_grad_norm": settings["clip"],
         "weight_decay": settings["weight_decay"],
-        "learning_rate": settings["learning_rate"] or learning_rate,
+        "learning_rate": settings["learning_rate"],
     }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str, str]]:
@@ -325,6 +331,7 @@ def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str
 
     file = output / "questions.jsonl"
     if file.exists():
+        echo(f"The questions are those in {file}; remove it to have others made.", err=True)
         return read_questions(file)
     with progress_bar(desc="questions", unit="entry") as bar:
         pairs = self_study(rag, count, seed=seed, on_entries=bar.update)

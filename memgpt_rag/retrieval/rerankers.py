@@ -22,7 +22,7 @@ from memgpt_rag.passage import Passage
 from memgpt_rag.plain_text import read_plain_text
 
 if TYPE_CHECKING:
-    from memgpt_rag.model import MemoryDecoder
+    from memgpt_rag.model import EntryStates, MemoryDecoder
     from memgpt_rag.model.prompt import Prompt
 
 
@@ -34,6 +34,7 @@ _TOKEN_VECTORS = (
 )
 # Limit of logits in memory: with a vocabulary such as Gemma's, a question of 300 tokens has 80 million a passage.
 _MOST_LOGITS = 2**27
+_MOST_ENTRIES = 8  # read at once
 
 
 class Reranker(ABC):
@@ -169,24 +170,44 @@ class LikelihoodReranker(Reranker):
         self._model, self._prompt, self._max_tokens, self._batch_size = model, prompt, max_tokens, batch_size
 
     def rate(self, question: str, passages: Sequence[Passage]) -> Float[np.ndarray, " passages"]:
-        import torch
-
-        before, asked = self._prompt.asked_ids(question)
-        ids = torch.tensor([[*before, *asked]], device=self._model.decoder.device)
-        kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
-        vocabulary = self._model.decoder.config.get_text_config().vocab_size
-        size = max(1, min(self._batch_size, _MOST_LOGITS // (len(asked) * vocabulary)))
-        said, rated = torch.tensor(asked, device=ids.device), list[float]()
-        for start in range(0, len(passages), size):
-            batch = passages[start : start + size]
+        rated = [np.zeros(0, np.float32)]
+        for start in range(0, len(passages), self._batch_size):
+            batch = passages[start : start + self._batch_size]
             entries = [self._prompt.first_entry_ids(passage, self._max_tokens) for passage in batch]
-            rows = ids.expand(len(entries), -1)
-            with torch.inference_mode():
-                memory = self._model.make_memory([[entry] for entry in entries])
-                logits = self._model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
-                # Row by row, since each needs a copy of its logits in fp32.
-                rated += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
-        return np.array(rated, np.float32)
+            rated.append(
+                question_log_likelihoods(self._model, self._prompt, question, self._model.entry_states(entries))
+            )
+        return np.concatenate(rated)
+
+
+def question_log_likelihoods(
+    model: MemoryDecoder, prompt: Prompt, question: str, entries: Sequence[EntryStates]
+) -> Float[np.ndarray, " entries"]:
+    """Return the mean log-likelihood of a question's tokens, in nats, with memory attention to each entry alone.
+
+    Args:
+        entries: states of each, computed behind the prefix of `prompt`.
+
+    Raises:
+        ValueError: the question is too long, or no text.
+    """
+    import torch
+
+    before, asked = prompt.asked_ids(question)
+    ids = torch.tensor([[*before, *asked]], device=model.decoder.device)
+    kept = torch.arange(len(before) - 1, ids.shape[1] - 1, device=ids.device)
+    vocabulary = model.decoder.config.get_text_config().vocab_size
+    size = max(1, min(_MOST_ENTRIES, _MOST_LOGITS // (len(asked) * vocabulary)))
+    said, found = torch.tensor(asked, device=ids.device), list[float]()
+    for start in range(0, len(entries), size):
+        batch = entries[start : start + size]
+        rows = ids.expand(len(batch), -1)
+        with torch.inference_mode():
+            memory = model.memory_from_states([[states] for states in batch], [[0.0]] * len(batch))
+            logits = model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
+            # Row by row, since each needs a copy of its logits in fp32.
+            found += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
+    return np.array(found, np.float32)
 
 
 def load_reranker(name: str) -> Reranker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,9 +46,9 @@ def find_examples(rag: RAG, pairs: Sequence[tuple[str, str]], k: int) -> list[Ex
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Split examples into three quarters to fit on and a held-out quarter, by the document of each question's best entry.
+    """Split examples into three quarters to fit on and about a quarter held out, by the document of each question's best entry.
 
-    If all are from fewer than four documents, every fourth question is held out.
+    If they are from fewer than four documents, or nearly all from fewer, every fourth question is held out.
     """
     documents = [example.found[0].passage.document if example.found else ("", "") for example in examples]
     held_out = [fold == 3 for fold in document_folds(documents, 4)]
@@ -58,16 +59,21 @@ def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]
 
 
 def document_folds(documents: Sequence[tuple[str, str]], folds: int, *, alike: int = 1) -> list[int]:
-    """Assign each example a fold, from 0; examples about one document are in the same fold.
+    """Assign each example a fold, from 0, of about as many examples each; examples about one document are in the same fold.
 
     Args:
-        documents: document of each example. If there are fewer documents than folds, folds are assigned in turn.
+        documents: document of each example. If there are too few, so that a fold would have less than half of its part, folds are
+            assigned in turn.
         alike: number of consecutive examples about one question, which stay in the same fold.
     """
-    numbers = {document: number for number, document in enumerate(sorted(set(documents)))}
-    if len(numbers) < folds:
+    counts = Counter(documents)
+    fold_of, sizes = dict[tuple[str, str], int](), [0] * folds
+    for document in sorted(counts, key=lambda one: (-counts[one], one)):
+        fold_of[document] = min(range(folds), key=lambda fold: sizes[fold])
+        sizes[fold_of[document]] += counts[document]
+    if min(sizes) < len(documents) / (2 * folds):
         return [place // alike % folds for place in range(len(documents))]
-    return [numbers[document] % folds for document in documents]
+    return [fold_of[document] for document in documents]
 
 
 def alike_batches(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:

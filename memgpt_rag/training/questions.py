@@ -50,7 +50,9 @@ def _pair(line: str, where: str) -> tuple[str, str]:
     if not isinstance(record, dict):
         raise SourceError(f"{where}: no object; {_EXPECTED}.")
     answers = record.get("answers", [])
-    answer = record.get("answer", answers[0] if isinstance(answers, list) and answers else None)
+    answer = record.get("answer")
+    if answer is None and isinstance(answers, list) and answers:
+        answer = answers[0]
     for name, value in (("question", record.get("question")), ("answer", answer)):
         if not isinstance(value, str) or not value.strip():
             raise SourceError(f"{where}: its {name} is {'missing' if value is None else repr(value)}; {_EXPECTED}.")

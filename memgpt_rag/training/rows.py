@@ -91,7 +91,14 @@ def _row(fields: dict[str, Any], end: _Ids) -> TrainingRow:
 def alike_row_batches(
     rows: Sequence[TrainingRow], batch_size: int, most_tokens: int, generator: torch.Generator
 ) -> Iterator[list[list[TrainingRow]]]:
-    """Yield batches endlessly in random order, each split into parts of similar rows with at most `most_tokens` padded tokens."""
+    """Yield batches endlessly in random order, each split into parts of similar rows with at most `most_tokens` padded tokens.
+
+    Raises:
+        ValueError: there are no rows. Where there are fewer than a batch, all of them are a batch.
+    """
+    if not rows:
+        raise ValueError("There are no rows to train on.")
+    batch_size = min(batch_size, len(rows))
     while True:
         order = torch.randperm(len(rows), generator=generator).tolist()
         for start in range(0, len(order) - batch_size + 1, batch_size):

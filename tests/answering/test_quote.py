@@ -193,10 +193,11 @@ def test_a_phrase_of_the_question_is_no_answer_unless_it_was_offered():
 ENTRIES = (passage(1, TEXT), passage(2, "Dogs stay outside. Kites rest."), passage(3, "Tea is hot."))
 
 
-def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES, traces=None):
+def judged(mass, *, odds=-9.0, abstain=False, entries=ENTRIES, traces=None, rate=None):
     draft = Draft("What?", route="memory", text="no", mass=list(mass), timings=Timings(0, 0, 0, 0))
     draft.trace = None if traces is None else AttentionTrace("no", ((0, 2),), tuple(traces))
     draft.entries = [Retrieved(row, one, 1.0, 1.0) for row, one in enumerate(entries)]
+    draft.rate = rate
     supported = LogisticModel({}, odds, 0.5)
     return judge(draft, ConfidenceModel(supported, supported), abstain=abstain)
 
@@ -211,6 +212,46 @@ def test_where_the_quote_leads_the_entry_cited_second_is_quoted_if_its_share_is_
     far = judged([0.046, 0.16, 0.01])
     assert (far.leads, far.quote, far.second_quote) == ("quote", near.quote, None)
     assert far.to_dict()["second_quote"] is None
+
+
+def test_where_the_quote_leads_the_entry_is_quoted_that_makes_the_question_likely_too():
+    """Each quote by its share × e^(4 · mean log-likelihood); citations stay in the order of the shares."""
+    seen = []
+
+    def rate(likelihoods):
+        def rated(entries):
+            seen.append([entry.passage for entry in entries])
+            return [likelihoods[ENTRIES.index(entry.passage)] for entry in entries]
+
+        return rated
+
+    near = judged([0.05, 0.16, 0.04], rate=rate([-2.0, -2.4, -2.0]))
+    assert seen == [[ENTRIES[1], ENTRIES[0], ENTRIES[2]]]
+    assert [one.passage for one in near.citations] == seen[0]
+    assert (near.quote.passage, near.second_quote.passage) == (ENTRIES[0], ENTRIES[2]), (
+        ".05 and .04 beside .16 · e^−1.6 = .032"
+    )
+    far = judged([0.05, 0.16, 0.04], rate=rate([-2.0, -2.3, -3.0]))
+    assert (far.quote.passage, far.second_quote.passage) == (ENTRIES[0], ENTRIES[1]), ".16 · e^−1.2 = .048"
+    alone = judged([0.05, 0.16, 0.04], rate=rate([-2.0, -3.0, -3.0]))
+    assert (alone.quote.passage, alone.second_quote) == (ENTRIES[0], None)
+    assert alone.timings.complete > 0 == judged([0.05, 0.16, 0.04]).timings.complete
+    seen.clear()
+    judged([0.2], entries=ENTRIES[:1], rate=rate([-1.0]))
+    judged([0.05, 0.16, 0.04], abstain=True, rate=rate([-1.0] * 3))
+    helps = judged([0.05, 0.16, 0.04], odds=9.0, rate=rate([0.0, -9.0, -9.0]))
+    assert (seen, helps.quote.passage) == ([], ENTRIES[1]), "nothing is rated where one quote can lead, or none"
+
+
+def test_of_many_entries_those_with_the_largest_shares_are_rated():
+    entries = tuple(passage(number, f"Boat {number}.") for number in range(12))
+    counts = []
+    found = judged(
+        [0.1 + 0.01 * number for number in range(12)],
+        entries=entries,
+        rate=lambda one: counts.append(len(one)) or [-1.0] * len(one),
+    )
+    assert (counts, found.quote.passage) == ([8], entries[11])
 
 
 def test_each_quote_is_what_attention_went_to_in_its_own_entry():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hashing import HashEncoder
 from tiny import TinyReader
@@ -11,6 +12,7 @@ from tiny import TinyReader
 from memgpt_rag.answering.options import AskOptions
 from memgpt_rag.memory import Memory
 from memgpt_rag.rag import RAG
+from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 
 QUESTIONS = ["When does it open?", "Who may borrow a kite in this park?", "What costs 40?"]
 OPTIONS = AskOptions(k=2, max_new_tokens=10)
@@ -21,6 +23,20 @@ def tiny_rag(tmp_path_factory):
     texts = ["A boat costs 40 yuan.", "The park opens at six.", "Children may borrow a kite."]
     memory = Memory.create(tmp_path_factory.mktemp("rows") / "memory", texts, encoder := HashEncoder())
     return RAG(memory, encoder, TinyReader()())
+
+
+def test_how_likely_entries_make_a_question_is_known_of_an_answer_from_memory_as_the_reranker_says_it(tiny_rag):
+    for mode in ("memory", "prompt"):
+        (draft,) = tiny_rag.drafts(QUESTIONS[:1], replace(OPTIONS, mode=mode))
+        tiny_rag.answer_from([draft], replace(OPTIONS, mode=mode))
+        if mode == "prompt":
+            assert draft.rate is None
+            continue
+        rated = LikelihoodReranker(tiny_rag.model, tiny_rag.prompt).rate(
+            draft.question, [entry.passage for entry in draft.entries]
+        )
+        np.testing.assert_allclose(draft.rate(draft.entries), rated, atol=1e-5)
+        assert len(rated) == 2 and rated[0] != rated[1]
 
 
 class Control:

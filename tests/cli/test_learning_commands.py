@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import KNOWN, refused, run
 
+from memgpt_rag.cli.training import _trainer_arguments
 from memgpt_rag.memory import Memory, add_lexical_index
 
 TRAINED = r"Loss on \d questions? held out: (.*) before, (.*) after \d+ steps?; the reader is in (.*), for.*\n"
@@ -133,8 +134,38 @@ def test_train_finds_entries_by_the_search_that_is_named(memory, tiny_model, tmp
     refusal = refused(*arguments, "--output", tmp_path / "reader", "--search", "bm25")
     assert "8 of 8 questions are left out: no entry found contains the answer." in refusal
     assert "0 questions to train on and 0 to hold out have a passage that contains the answer" in refusal
-    done = run(*arguments, "--output", tmp_path / "reader", "--search", "dense", "--epochs", "1", "--evaluations", "1")
+    done = run(
+        *arguments,
+        "--output",
+        tmp_path / "reader",
+        "--search",
+        "dense",
+        "--epochs",
+        "1",
+        "--evaluations",
+        "1",
+        "--what",
+        "delimiters",
+    )
     assert done.returncode == 0 and "left out" not in done.stderr, done.stderr
+    first, *_ = [json.loads(line) for line in (tmp_path / "reader" / "curve.jsonl").read_text().splitlines()]
+    assert first["learning_rate"] <= 1e-3 and re.match(r"Loss on \d questions? held out", done.stdout)
+
+
+def test_what_is_not_given_is_for_what_is_trained_to_choose():
+    given = {
+        "epochs": 2.0,
+        "batch_size": 4,
+        "accumulate": 1,
+        "clip": 1.0,
+        "learning_rate": None,
+        "schedule": None,
+        "weight_decay": None,
+    }
+    named = _trainer_arguments(given)
+    assert not named.keys() & {"learning_rate", "lr_scheduler_type", "weight_decay"}
+    named = _trainer_arguments({**given, "learning_rate": 0.1, "schedule": "linear", "weight_decay": 0.0})
+    assert (named["learning_rate"], named["lr_scheduler_type"], named["weight_decay"]) == (0.1, "linear", 0.0)
 
 
 @pytest.mark.offline_models

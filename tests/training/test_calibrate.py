@@ -13,6 +13,7 @@ from memgpt_rag.training.answer_likelihood import (
     Example,
     alike_batches,
     answer_losses,
+    document_folds,
     hold_out,
     losses_with_gold,
 )
@@ -153,3 +154,26 @@ def test_a_quarter_is_held_out_with_all_questions_of_its_documents(rag):
     fitting, held_out = hold_out([Example(f"{number}", "", found[0]) for number in range(8)])
     assert [one.question for one in held_out] == ["3", "7"]
     assert len(fitting) == 6
+
+
+@pytest.mark.parametrize(
+    "counts, largest, smallest",
+    [
+        ((97, 1, 1, 1), 25, 25),
+        ((49, 49, 1, 1), 25, 25),
+        ((50, *[1] * 50), 50, 16),
+        ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10), 15, 13),
+    ],
+)
+def test_folds_have_about_as_many_questions_each(counts, largest, smallest):
+    """Documents are not split, unless a fold would have less than half of its part."""
+    documents = [("file", f"{number}") for number, count in enumerate(counts) for _ in range(count)]
+    folds = document_folds(documents, 4)
+    sizes = sorted(folds.count(fold) for fold in range(4))
+    assert (sizes[-1], sizes[0]) == (largest, smallest)
+    per_document = {
+        document: {fold for one, fold in zip(documents, folds, strict=True) if one == document}
+        for document in documents
+    }
+    assert all(len(own) == 1 for own in per_document.values()) == (smallest != 25)
+    assert sizes == sorted(document_folds(documents[::-1], 4).count(fold) for fold in range(4))

@@ -11,10 +11,11 @@ from memgpt_rag.training.questions import read_questions
 def test_an_answer_or_the_first_of_several(tmp_path):
     file = tmp_path / "asked.jsonl"
     file.write_text(
-        '{"question": " Who? ", "answer": "Ann"}\n\n{"question": "谁？", "answers": ["安", "安娜"], "id": 7}\n',
+        '{"question": " Who? ", "answer": "Ann"}\n\n{"question": "谁？", "answers": ["安", "安娜"], "id": 7}\n'
+        '{"question": "When?", "answer": null, "answers": ["now"]}\n',
         encoding="utf-8",
     )
-    assert read_questions(file) == [("Who?", "Ann"), ("谁？", "安")]
+    assert read_questions(file) == [("Who?", "Ann"), ("谁？", "安"), ("When?", "now")]
 
 
 @pytest.mark.parametrize(

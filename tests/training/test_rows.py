@@ -106,3 +106,13 @@ def test_batches_hold_every_row_once_in_parts_of_alike_ones():
     parts = [part for _ in range(2) for part in next(batches)]
     assert sorted(map(hash, (row for part in parts for row in part))) == sorted(map(hash, ROWS * 4))
     assert max(map(len, parts)) > 1
+
+
+def test_fewer_rows_than_a_batch_are_a_batch_and_none_are_refused():
+    generator = torch.Generator().manual_seed(0)
+    batches = alike_row_batches(ROWS, len(ROWS) + 1, 10**6, generator)
+    for _ in range(2):
+        (part,) = next(batches)
+        assert sorted(map(hash, part)) == sorted(map(hash, ROWS))
+    with pytest.raises(ValueError, match="There are no rows to train on"):
+        next(alike_row_batches([], 8, 40, generator))
