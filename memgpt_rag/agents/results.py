@@ -75,12 +75,12 @@ class AskResult(BaseModel):
     abstained: Annotated[bool, Field(description="Whether the answer only says that the memory does not hold it.")]
     nothing_found: bool
     leads: Annotated[Lead, Field(description="Which of answer and quote helps more.")]
-    quote: Annotated[QuoteResult | None, Field(description="Words of the first citation.")]
+    quote: Annotated[
+        QuoteResult | None, Field(description="Words of a citation, the first one where the answer leads.")
+    ]
     second_quote: Annotated[
         QuoteResult | None,
-        Field(
-            description="Words of the second citation, where the quote leads and its share is at least 0.3 of the first."
-        ),
+        Field(description="Words of another citation, where the quote leads and this one comes near the first."),
     ]
     citations: Annotated[list[CitedEntry], Field(description="The entry that the answer rests on most first.")]
 

@@ -74,11 +74,11 @@ class Answer:
         trace: what each token of the text attended to, in the order of the citations; None where the text is not from memory, as
             after abstaining, and where attention cannot be paired with it: with beams, or with a tokenizer that does not know
             where its tokens stand.
-        quote: the sentence or lines of the entry cited first that attention went to while the text was written, with those around
-            them where the quote leads; None where the text is not from memory, as after abstaining, or says itself that the memory
+        quote: the sentence or lines of the entry cited first that attention went to while the text was written; where the quote
+            leads, with those around them, and of the entry with the best figure of attention and likelihood; None where the text is not from memory, as after abstaining, or says itself that the memory
             does not hold the answer.
-        second_quote: that of the entry cited second, where the quote leads, the second share is at least 0.3 of the first, and the
-            words are others; else None.
+        second_quote: that of the entry with the second best figure, where the quote leads, this figure is at least 0.3 of the
+            best one, and the words are others; else None.
     """
 
     question: str

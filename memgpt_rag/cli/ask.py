@@ -28,6 +28,7 @@ from memgpt_rag.limits import MOST_NEW_TOKENS
 if TYPE_CHECKING:
     from memgpt_rag.answering.answer import Answer
     from memgpt_rag.answering.options import AskOptions
+    from memgpt_rag.answering.quote import Quote
     from memgpt_rag.memory import Shards
     from memgpt_rag.rag import RAG
 
@@ -239,7 +240,7 @@ def _words(answer: Answer, shown: str) -> Iterator[str]:
     Args:
         shown: words that stand on the terminal already, and stay there.
     """
-    quote = None if answer.quote is None else f"From the memory: {answer.quote.text}"
+    quote = None if answer.quote is None else f"From the memory {_number(answer, answer.quote)}: {answer.quote.text}"
     if quote is None or answer.leads == "answer":
         if not shown:
             yield answer.text
@@ -248,9 +249,14 @@ def _words(answer: Answer, shown: str) -> Iterator[str]:
         return
     yield quote
     if answer.second_quote is not None:
-        yield f"From the memory, too: {answer.second_quote.text}"
+        yield f"From the memory, too {_number(answer, answer.second_quote)}: {answer.second_quote.text}"
     if answer.text and not shown:
         yield indent(f"The model wrote: {answer.text}", "  ")
+
+
+def _number(answer: Answer, quote: Quote) -> str:
+    """The number of the citation that a quote is from."""
+    return next(f"[{number}]" for number, one in enumerate(answer.citations, 1) if one.passage is quote.passage)
 
 
 def _summary(answer: Answer, show_passages: bool) -> Iterator[str]:

@@ -33,7 +33,7 @@ class JudgedAnswer:
 
     Attributes:
         language: language of the question: "en" is measured in words, "zh" in characters.
-        quote, second_quote: words of the entries cited first and second that are shown beside the answer; None where there are none.
+        quote, second_quote: words of entries that are shown beside the answer; None where there are none.
         values: "em", "f1", "contains": 0 to 1; "found", where entries were read: whether one of them contains a gold answer.
     """
 

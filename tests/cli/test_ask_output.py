@@ -55,7 +55,7 @@ def test_json_is_one_object_with_everything(ask, rag):
 def test_the_quote_stands_below_an_answer_that_helps_and_above_one_that_does_not(ask):
     lines = ask(QUESTION).splitlines()
     assert "40" in lines[0]
-    assert lines[1] == "  From the memory: Rowing boats are rented at the east gate for 40 yuan an hour."
+    assert lines[1] == "  From the memory [1]: Rowing boats are rented at the east gate for 40 yuan an hour."
     shown = json.loads(ask(QUESTION, "--json"))
     quote, first = shown["quote"], shown["citations"][0]
     assert (shown["leads"], quote["id"], quote["place"]) == ("answer", first["id"], first["place"])
@@ -64,10 +64,13 @@ def test_the_quote_stands_below_an_answer_that_helps_and_above_one_that_does_not
     unsupported = "Who won the 1998 World Cup?"
     shown, lines = json.loads(ask(unsupported, "--json")), ask(unsupported).splitlines()
     assert shown["leads"] == "quote"
-    assert "\n".join(lines).startswith(
-        f"From the memory: {shown['quote']['text']}\nFrom the memory, too: {shown['second_quote']['text']}\n"
-        f"  The model wrote: {shown['text']}\n"
-    )
+    ids, quotes = [one["id"] for one in shown["citations"]], [shown["quote"], shown["second_quote"]]
+    numbers = [ids.index(quote["id"]) + 1 for quote in quotes if quote is not None]
+    expected = [f"From the memory [{numbers[0]}]: {shown['quote']['text']}"]
+    if quotes[1] is not None:
+        expected.append(f"From the memory, too [{numbers[1]}]: {shown['second_quote']['text']}")
+    expected.append(f"  The model wrote: {shown['text']}")
+    assert "\n".join(lines).startswith("\n".join(expected) + "\n")
     shown, lines = json.loads(ask(unsupported, "--json", "--abstain")), ask(unsupported, "--abstain").splitlines()
     assert (shown["quote"], shown["leads"], lines[0]) == (None, "answer", "not in memory")
 

@@ -236,7 +236,7 @@ def test_ask_answers_and_cites(memory):
     assert done.returncode == 0, done.stderr
     first, quote, *rest = done.stdout.splitlines()
     assert first.startswith("40 yuan")
-    assert quote == "  From the memory: Rowing boats are rented at the east gate for 40 yuan an hour."
+    assert quote == "  From the memory [1]: Rowing boats are rented at the east gate for 40 yuan an hour."
     assert "park.md, lines 14–15" in rest[0]
     assert rest[0].startswith("  [1]")
     assert "%" in rest[0]

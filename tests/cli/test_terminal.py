@@ -178,7 +178,7 @@ def test_answers_and_citations_are_text(tmp_path, e5):
     model = parrot(tmp_path / "model", "40\x1b]5; c\x07\u202e\x9b1A")
     asked = ["ask", "--memory", memory, "--model", model, "-k", "1"]
     printed = looked_at("memgpt-rag", *asked, "What does a boat cost?")
-    assert printed.startswith("40\\x1b]5; c\\x07\\u202e\\x9b1A\n  From the memory: \\x1b]0;owned")
+    assert printed.startswith("40\\x1b]5; c\\x07\\u202e\\x9b1A\n  From the memory [1]: \\x1b]0;owned")
     assert "\n  [1]  100%  \\x1b]0;owned" in printed
     shown = looked_at("memgpt-rag", *asked, stdin=b"Boat?\nCaf\xe9?\nA kite?\n\nnot asked\n", status=1)
     assert shown.count("first token after") == 2, "a question that is no text ends nothing"
