@@ -4,8 +4,7 @@
     python benchmarks/lead_quotes.py --answers FILE --rerank 8   the language model reranks the top 8 first
 
 Each question is answered with the reader that ships, by hybrid search. Where the quote leads, all entries are quoted, and rated by the
-log-likelihood of the question's tokens, their mean, where they are in its language. An entry's figure is its share × e^(weight ·
-log-likelihood); of one in another language, with the least likelihood of all. The table has, for each
+log-likelihood of the question's tokens, their mean. An entry's figure is its share × e^(weight · log-likelihood). The table has, for each
 weight, how often the quote of the best entry is usable, and one of the best two where the second has three tenths of the first one's
 figure: for a how-to question, that it says all key facts; for one of XQuAD, that it holds the answer. One line of JSON follows.
 """
@@ -37,7 +36,6 @@ from memgpt_rag.evaluation.metrics.answer_measures import holds_any
 from memgpt_rag.io.console import quiet_libraries
 from memgpt_rag.memory import Memory
 from memgpt_rag.model import MemoryDecoder
-from memgpt_rag.model.prompt import detect_language
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.retrieval.retriever import Search
@@ -72,12 +70,7 @@ def measured(rag: RAG, question: str, is_usable: Callable[[str], bool]) -> dict[
     return {
         "leads": answer.leads == "quote",
         "entries": [
-            {
-                "share": one.share,
-                "likelihood": likelihood,
-                "same language": detect_language(one.passage.text) == detect_language(question),
-                "usable": bool(found and is_usable(found.text)),
-            }
+            {"share": one.share, "likelihood": likelihood, "usable": bool(found and is_usable(found.text))}
             for one, likelihood, found in zip(answer.citations, rated, quotes, strict=True)
         ],
     }
@@ -88,11 +81,7 @@ def counts(rows: Sequence[dict[str, Any]], weight: float) -> tuple[int, int]:
     first = either = 0
     for row in rows:
         entries = row["entries"] if row["leads"] else []
-        least = min((one["likelihood"] for one in entries), default=0.0)
-        rated = [one["likelihood"] if one["same language"] else least for one in entries]
-        figures = [
-            (one["share"] or 0.0) * math.exp(weight * number) for one, number in zip(entries, rated, strict=True)
-        ]
+        figures = [(one["share"] or 0.0) * math.exp(weight * one["likelihood"]) for one in entries]
         best = sorted(range(len(entries)), key=lambda place: -figures[place])[:2]
         shown = [entries[place]["usable"] for place in best if figures[place] >= SECOND * figures[best[0]]]
         first += bool(shown) and shown[0]

@@ -75,8 +75,8 @@ class Answer:
             after abstaining, and where attention cannot be paired with it: with beams, or with a tokenizer that does not know
             where its tokens stand.
         quote: the sentence or lines of the entry cited first that attention went to while the text was written; where the quote
-            leads, with those around them, and of the entry with the best figure of attention and likelihood; None where the text is not from memory, as after abstaining, or says itself that the memory
-            does not hold the answer.
+            leads, with those around them, and of the entry with the best figure of attention and likelihood. None where the text is
+            not from memory, as after abstaining, or says itself that the memory does not hold the answer.
         second_quote: that of the entry with the second best figure, where the quote leads, this figure is at least 0.3 of the
             best one, and the words are others; else None.
     """
