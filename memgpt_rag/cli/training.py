@@ -325,7 +325,7 @@ def _trainer_arguments(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str, str]]:
-    """Questions that the model makes about the memory, kept in the output folder; those of a training that goes on are read."""
+    """Questions that the model makes about the memory, kept in the output folder as they come; those that are there are read."""
     from memgpt_rag.training.questions import read_questions, write_questions
     from memgpt_rag.training.self_study import self_study
 
@@ -333,10 +333,18 @@ def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str
     if file.exists():
         echo(f"The questions are those in {file}; remove it to have others made.", err=True)
         return read_questions(file)
+    begun = output / "questions.begun.jsonl"
+    known = read_questions(begun) if begun.exists() else []
+
+    def keep(pairs: Sequence[tuple[str, str]]) -> None:
+        with at_path(begun):
+            write_questions(begun, pairs)
+
     with progress_bar(desc="questions", unit="entry") as bar:
-        pairs = self_study(rag, count, seed=seed, on_entries=bar.update)
+        pairs = self_study(rag, count, seed=seed, known=known, on_entries=bar.update, on_pairs=keep)
     with at_path(file):
         write_questions(file, pairs)
+        begun.unlink(missing_ok=True)
     echo(f"{counted(len(pairs), 'question')} about the memory, in {file}.", err=True)
     return pairs
 

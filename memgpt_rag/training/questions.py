@@ -32,14 +32,16 @@ def read_questions(path: str | Path) -> list[tuple[str, str]]:
 
 
 def write_questions(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
-    """Write pairs of question and answer as `read_questions` reads them.
+    """Write pairs of question and answer as `read_questions` reads them, all or, after an interruption, those that were there.
 
     Raises:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps({"question": question, "answer": answer}, ensure_ascii=False) for question, answer in pairs)
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    written = path.with_name(f"{path.name}.new")
+    written.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    written.replace(path)
 
 
 def _pair(line: str, where: str) -> tuple[str, str]:

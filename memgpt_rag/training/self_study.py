@@ -48,7 +48,9 @@ def self_study(
     how: float = 0.5,
     seed: int = 0,
     batch_size: int = 8,
+    known: Sequence[tuple[str, str]] = (),
     on_entries: Callable[[int], object] = lambda count: None,
+    on_pairs: Callable[[list[tuple[str, str]]], object] = lambda pairs: None,
 ) -> list[tuple[str, str]]:
     """Return questions and answers about entries drawn from a memory.
 
@@ -57,17 +59,22 @@ def self_study(
         how: share of the entries that are asked how something is done, 0 to 1.
         seed: of the choice of entries, and of the questions, which are sampled.
         batch_size: number of entries read at once.
+        known: pairs that were made before, of which these are to be the continuation; other entries are drawn then.
         on_entries: called with the number of entries of each batch.
+        on_pairs: called with all pairs so far, after each batch that added some.
 
     Raises:
         ModelError: fewer than eight pairs are kept.
     """
-    pairs: dict[str, str] = {}
-    generator, pretrained = np.random.default_rng(seed), Prompt(rag.model.tokenizer)
+    pairs = dict(known)
+    generator, pretrained = np.random.default_rng([seed, len(pairs)]), Prompt(rag.model.tokenizer)
     rows = generator.permutation(len(rag.retriever.memory)).tolist()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + len(pairs))
         for entries in _batches(rag, rows[: 4 * count], rag.model.rows_at_once(batch_size)):
+            if len(pairs) >= count:
+                break
+            before = len(pairs)
             asked_how = generator.random(len(entries)) < how
             pairs.update(
                 _pairs(rag, pretrained, [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how])
@@ -75,8 +82,8 @@ def self_study(
             steps = [entry.passage for entry, is_how in zip(entries, asked_how, strict=True) if is_how]
             pairs.update(_how_pairs(rag, pretrained, steps, generator))
             on_entries(len(entries))
-            if len(pairs) >= count:
-                break
+            if len(pairs) > before:
+                on_pairs(list(pairs.items()))
     if len(pairs) < _LEAST_PAIRS:
         raise ModelError(
             f"The language model made {len(pairs)} questions about the memory that an entry answers; expected at least "

@@ -66,15 +66,13 @@ def test_answers_stream_in_both_languages_and_words_show_what_they_looked_at(bro
 
 def test_quotes_of_two_passages_lead_where_the_memory_does_not_support_the_answer(browser, server):
     with opened(browser, server.url) as page:
-        turn = ask(page, "What can I do in the park?")
-        quotes = turn.locator(".quote")
-        assert [("Rowing boats" in text, "可以划船" in text) for text in quotes.all_inner_texts()] == [
-            (True, False),
-            (False, True),
-        ]
+        turn = ask(page, "Is there music?")
+        first, second = turn.locator(".quote").all_inner_texts()
+        assert first != second
         places = [turn.locator(name).first.bounding_box()["y"] for name in (".quote", ".answer")]
         assert places[0] < places[1]
-        assert turn.locator(".passage.e1 .quoted").count() and turn.locator(".passage.e2 .quoted").count()
+        quoted = [turn.locator(f".passage.e{number} .quoted").count() > 0 for number in range(1, 5)]
+        assert sum(quoted) == 2
 
 
 @pytest.mark.slow

@@ -85,6 +85,27 @@ def test_a_model_that_asks_nothing_is_refused_with_the_remedy(tmp_path):
     assert looked_at == [3, 3, 2], "every entry was tried once"
 
 
+def test_what_was_made_before_an_interruption_is_gone_on_with(tmp_path, monkeypatch):
+    rag, asked = open_rag(build_hats(tmp_path)), []
+
+    def made(rag, pretrained, entries):
+        asked.append([entry.row for entry in entries])
+        return {f"What is on row {entry.row}?": "a hat" for entry in entries}
+
+    monkeypatch.setattr(module, "_pairs", made)
+    seen = []
+    first = self_study(rag, 8, how=0.0, batch_size=3, on_pairs=lambda pairs: seen.append(len(pairs)))
+    assert seen == [3, 6, 8] and len(first) == 8
+    order = [row for rows in asked for row in rows]
+    assert sorted(order) == list(range(8))
+    asked.clear()
+    again = self_study(rag, 8, how=0.0, batch_size=3, known=first[:5])
+    assert again[:5] == first[:5] and dict(again) == dict(first)
+    assert [row for rows in asked for row in rows] != order[: sum(map(len, asked))], "other entries are drawn"
+    asked.clear()
+    assert self_study(rag, 8, how=0.0, known=first) == first and asked == []
+
+
 def test_questions_come_back_from_their_file(tmp_path):
     pairs = [("Where can one borrow a kite?", 'at "the" tea house'), ("借书证每年多少钱？", "三十元")]
     write_questions(tmp_path / "new" / "questions.jsonl", pairs)
