@@ -66,7 +66,7 @@ def test_answers_stream_in_both_languages_and_words_show_what_they_looked_at(bro
 
 def test_quotes_of_two_passages_lead_where_the_memory_does_not_support_the_answer(browser, server):
     with opened(browser, server.url) as page:
-        turn = ask(page, "Is there music?")
+        turn = ask(page, "Where can I eat?")
         first, second = turn.locator(".quote").all_inner_texts()
         assert first != second
         places = [turn.locator(name).first.bounding_box()["y"] for name in (".quote", ".answer")]
