@@ -282,7 +282,7 @@ def main() -> None:
             "delimiters", groups, delimiter_loss, batches(), arguments.delimiters_seconds, device
         )
         memory_figures("delimiters alone", resolved)
-        save_reader(model, arguments.folder / "delimiters")
+        save_reader(model, arguments.folder / "delimiters", declines=True)
         model.delimiters = None
 
     # The prompt's reader.
@@ -353,6 +353,7 @@ def main() -> None:
         model,
         arguments.folder / "memory",
         adapter=reader,
+        declines=True,
         dtype=torch.bfloat16,
         presets={kind: one.config() for kind, one in numbers.items()},
     )

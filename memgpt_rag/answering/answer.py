@@ -48,7 +48,9 @@ class Citation:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds from the question's arrival to the end of each step; of a batch, all its questions share them."""
+    """Seconds from the question's arrival to the end of each step; of a batch, all its questions share them, but for the choice of a quote
+    that leads, which `complete` counts for each.
+    """
 
     retrieved: float
     states_ready: float

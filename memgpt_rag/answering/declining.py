@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -75,9 +76,9 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
 def _first_not_held(
     ids: Sequence[int], decode: Callable[[Sequence[int]], str], text: str
 ) -> tuple[tuple[int, ...], int]:
-    """Return the first token of a phrase with which it says what a text does not hold, behind those before; the last one at most."""
+    """Return the first token of a phrase with which it says words that a text does not hold, behind those before; the last one at most."""
     for place, token in enumerate(ids):
         says = decode(ids[: place + 1]).strip()
-        if not says or says not in text:
+        if not says or not re.search(rf"(?<!\w){re.escape(says)}(?!\w)", text):
             return tuple(ids[:place]), token
     return tuple(ids[:-1]), ids[-1]

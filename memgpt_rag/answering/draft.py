@@ -35,7 +35,8 @@ class Draft:
         text: what the tokens say.
         mass: attention mass of each entry that was read, averaged over the answer's tokens.
         trace: what each token of the answer attended to, entry by entry; None where it is not known, as of beams.
-        rate: how likely each of some entries makes the question, in nats a token; None where that is not asked, as with pictures.
+        rate: returns how likely each of some entries makes the question, in nats a token, or None where that is not known; None where
+            it is not asked, as with pictures.
         timings: of the batch that the question was answered in.
     """
 
@@ -56,7 +57,7 @@ class Draft:
     pictures: Pictures | None = None
     control: RowControl | None = None
     renew: Callable[[str], Sequence[Retrieved]] | None = None
-    rate: Callable[[Sequence[Retrieved]], Sequence[float]] | None = None
+    rate: Callable[[Sequence[Retrieved]], Sequence[float] | None] | None = None
 
     def __post_init__(self) -> None:
         if self.retrieved:

@@ -30,6 +30,7 @@ from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.rerankers import question_log_likelihoods
 from memgpt_rag.retrieval.retriever import Retrieved
 
+_MOST_RATED_TOKENS = 96  # of a question
 # Settings of `generate` that choose the likeliest token at each step.
 _LIKELIEST = {"do_sample", "max_new_tokens", "pad_token_id", "logits_processor", "stopping_criteria"}
 
@@ -209,8 +210,13 @@ class Generator:
         answers = sequences[:, prepared.ids.shape[1] :].tolist()
         return Generated([self.until_end(row) for row in answers], prepared.memory, prepared.clock)
 
-    def question_log_likelihoods(self, question: str, entries: Sequence[Retrieved]) -> list[float]:
-        """Return how likely each entry makes a question, as `LikelihoodReranker`; an answer has loaded their states before."""
+    def question_log_likelihoods(self, question: str, entries: Sequence[Retrieved]) -> list[float] | None:
+        """Return how likely each entry makes a question, as `LikelihoodReranker`; an answer has loaded their states before.
+
+        None for a long question: its logits, of all tokens for each entry, would take longer than the answer did.
+        """
+        if len(self.prompt.asked_ids(question)[1]) > _MOST_RATED_TOKENS:
+            return None
         states = self.states.states(entries)
         found: list[float] = question_log_likelihoods(self.model, self.prompt, question, states).tolist()
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from memgpt_rag.retrieval.retriever import Retrieved
 # quotes (50 for how-to questions, 25 on XQuAD in two languages) 29 were usable by the share alone, then 41, 43, 43 and 42 with 2, 3, 4 and 5
 # in place of 4; of 55 for how-to questions after reranking, 23, then 26, 27, 27 and 30 (`benchmarks/lead_quotes.py`).
 _LIKELIHOOD_WEIGHT = 4.0
+_log = logging.getLogger(__name__)
 _MOST_RATED = 8  # entries with the largest shares
 # A second entry is quoted, too, if it has at least this part of the first one's figure: of the 55, one of two is usable for 36 with a second one
 # always, for 35 with this limit, for 34 with a half.
@@ -53,7 +55,7 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     abstains = abstain and not supported
     if citations and not abstains and not (declined and likely < confidence.supported.threshold):
         leads = not answer_helps(draft.question, text, supported)
-        rated = draft.rate(entries[:_MOST_RATED]) if leads and draft.rate is not None and len(entries) > 1 else None
+        rated = _rated(draft, entries) if leads else None
         if rated is not None:
             timings = replace(timings, complete=time.perf_counter() - draft.began)
         places = _places_to_quote(citations, rated) if leads else [0]
@@ -79,13 +81,26 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
     )
 
 
+def _rated(draft: Draft, entries: Sequence[Retrieved]) -> Sequence[float] | None:
+    """Return how likely each of the first entries makes the question; None where that is not known, and shares alone decide."""
+    if draft.rate is None or len(entries) < 2:
+        return None
+    try:
+        return draft.rate(entries[:_MOST_RATED])
+    except (RuntimeError, OSError):  # no memory left, or states that cannot be read any more: the answer is there
+        _log.warning(
+            "The entries of an answer could not be rated, so that its quote goes by attention alone.", exc_info=True
+        )
+        return None
+
+
 def _places_to_quote(citations: Sequence[Citation], rated: Sequence[float] | None) -> list[int]:
     """Return the place of the entry to quote where the quote leads, and that of a second one which comes near it.
 
     Args:
         rated: how likely each of the first entries makes the question; None for shares alone.
     """
-    figures = [one.share or 0.0 for one in citations]
+    figures = [(one.share or 0.0) if one.passage.text.strip() else 0.0 for one in citations]
     if rated is not None:
         weights = [math.exp(_LIKELIHOOD_WEIGHT * (one - max(rated))) for one in rated]
         figures = [share * weight for share, weight in zip(figures, weights, strict=False)]

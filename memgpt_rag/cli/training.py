@@ -19,6 +19,7 @@ from memgpt_rag.cli.options import (
     questions_option,
 )
 from memgpt_rag.cli.search_options import SearchOptions, search_options
+from memgpt_rag.cli.training_questions import adapter_examples, known_questions, self_studied
 from memgpt_rag.io.console import echo, no_cache_option, progress_bar, quiet_libraries, reader_option
 from memgpt_rag.io.printable import counted
 from memgpt_rag.io.system_errors import at_path
@@ -26,7 +27,6 @@ from memgpt_rag.io.system_errors import at_path
 if TYPE_CHECKING:
     from memgpt_rag.model import MemoryAttentionConfig
     from memgpt_rag.rag import RAG
-    from memgpt_rag.training.adapter_examples import AdapterExample
     from memgpt_rag.training.answer_likelihood import Example
 
 
@@ -61,7 +61,7 @@ def calibrate(
     of the model changes. For --preset compact of a model whose layers are all alike, a sweep first finds the layers that
     read memory.
     """
-    pairs = _questions(questions, memory, "a few hundred")
+    pairs = known_questions(questions, memory, "a few hundred")
     from memgpt_rag.model.presets import save_calibrated
     from memgpt_rag.training.answer_likelihood import find_examples, hold_out
     from memgpt_rag.training.calibrate import CalibrationOptions, calibrate
@@ -87,20 +87,6 @@ def calibrate(
     echo(
         f"Loss on {counted(len(held_out), 'question')} held out: {fitted.before:.3f} before, {fitted.after:.3f} now; kept in {file}."
     )
-
-
-def _questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
-    """Questions with their answers, at least 8; what is wrong with them or with the memory is reported before a model is loaded."""
-    from memgpt_rag.memory import Memory
-    from memgpt_rag.training.questions import read_questions
-
-    pairs = read_questions(file)
-    if len(pairs) < 8:
-        raise click.ClickException(
-            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, {better} if they are to be had."
-        )
-    Memory.open(memory)
-    return pairs
 
 
 def _starting_preset(preset: str, model: str, reader: str) -> tuple[MemoryAttentionConfig, bool]:
@@ -283,7 +269,7 @@ def train(
     gold passage is the best retrieved one that contains the answer; the next best ones are distractors. A quarter of the
     questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
-    pairs = [] if questions is None else _questions(questions, memory, "some hundreds")
+    pairs = [] if questions is None else known_questions(questions, memory, "some hundreds")
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
     from memgpt_rag.training.delimiters import train_delimiters
 
@@ -294,8 +280,8 @@ def train(
     quiet_libraries()
     rag = search.open(memory, model=model, reader=reader, config=preset, encoder=encoder, keep_states=not no_cache)
     if questions is None:
-        pairs = _self_study(rag, self_study, output, settings["seed"])
-    fitting, held_out = _adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
+        pairs = self_studied(rag, self_study, output, settings["seed"])
+    fitting, held_out = adapter_examples(rag, pairs, k, unanswerable, settings["seed"])
     names = ("rank", "dropout", "evaluations", "patience", "seed")
     options = AdapterOptions(distillation_weight=distillation, **{name: settings.pop(name) for name in names})
     train = train_adapter if what == "adapter" else train_delimiters
@@ -322,50 +308,6 @@ def _trainer_arguments(settings: dict[str, Any]) -> dict[str, Any]:
         "learning_rate": settings["learning_rate"],
     }
     return {name: value for name, value in named.items() if value is not None}
-
-
-def _self_study(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[str, str]]:
-    """Questions that the model makes about the memory, kept in the output folder as they come; those that are there are read."""
-    from memgpt_rag.training.questions import read_questions, write_questions
-    from memgpt_rag.training.self_study import self_study
-
-    file = output / "questions.jsonl"
-    if file.exists():
-        echo(f"The questions are those in {file}; remove it to have others made.", err=True)
-        return read_questions(file)
-    begun = output / "questions.begun.jsonl"
-    known = read_questions(begun) if begun.exists() else []
-
-    def keep(pairs: Sequence[tuple[str, str]]) -> None:
-        with at_path(begun):
-            write_questions(begun, pairs)
-
-    with progress_bar(desc="questions", unit="entry") as bar:
-        pairs = self_study(rag, count, seed=seed, known=known, on_entries=bar.update, on_pairs=keep)
-    with at_path(file):
-        write_questions(file, pairs)
-        begun.unlink(missing_ok=True)
-    echo(f"{counted(len(pairs), 'question')} about the memory, in {file}.", err=True)
-    return pairs
-
-
-def _adapter_examples(
-    rag: RAG, pairs: list[tuple[str, str]], k: int, unanswerable: float, seed: int
-) -> tuple[list[AdapterExample], list[AdapterExample]]:
-    """Examples to train on and to hold out; questions whose answer no entry holds are left out, and counted."""
-    from memgpt_rag.training.adapter_examples import make_adapter_examples
-    from memgpt_rag.training.answer_likelihood import find_examples, hold_out
-
-    parts = hold_out(find_examples(rag, pairs, 2 * k + 2))
-    fitting, held_out = (make_adapter_examples(part, k, unanswerable=unanswerable, seed=seed) for part in parts)
-    if left_out := len(pairs) - len(fitting) - len(held_out):
-        echo(f"{left_out} of {len(pairs)} questions are left out: no entry found contains the answer.", err=True)
-    if not fitting or not held_out:
-        raise click.ClickException(
-            f"{len(fitting)} questions to train on and {len(held_out)} to hold out have a passage that contains the answer; "
-            "give answers in words of the memory."
-        )
-    return fitting, held_out
 
 
 @click.command()

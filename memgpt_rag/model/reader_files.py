@@ -85,7 +85,7 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
         model, probe = str(fields["model"]), torch.tensor(fields["probe"], dtype=torch.float32)
         examples, presets = fields.get("worked_examples", True), _presets(fields.get("presets", {}))
         parts = _parts(fields, folder)
-        declines = fields.get("declines", "adapter" in parts)  # every adapter of an earlier release did
+        declines = fields.get("declines", "adapter" in parts)  # as adapters of earlier releases did
         for name, value in (("worked_examples", examples), ("declines", declines)):
             if not isinstance(value, bool):
                 raise ValueError(f"{name} is neither true nor false")
@@ -131,7 +131,7 @@ def write_reader(
     delimiters: Delimiters | None,
     adapter: bool,
 ) -> None:
-    """Write all of a reader but its adapter, and remove what an earlier reader left there.
+    """Write all of a reader but its adapter, and remove the parts of an earlier reader that this one does not have.
 
     Args:
         adapter: whether the folder holds the adapter of this reader, which peft wrote.
@@ -140,9 +140,7 @@ def write_reader(
         OSError: the folder cannot be written.
     """
     parts = [part for part, has in (("adapter", adapter), ("delimiters", delimiters is not None)) if has]
-    for part in _PARTS.keys() - set(parts):
-        for name in _PARTS[part]:
-            (folder / name).unlink(missing_ok=True)
+    before = _parts_there(folder)
     if delimiters is not None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
@@ -158,6 +156,9 @@ def write_reader(
         "probe": [round(number, 3) for number in probe.tolist()],
     }
     replace_json(folder / READER, fields)
+    for part in before - set(parts):
+        for name in _PARTS[part]:
+            (folder / name).unlink(missing_ok=True)
 
 
 def damaged(folder: Path, reason: str) -> ModelError:
@@ -187,6 +188,14 @@ def _parts(fields: dict[str, Any], folder: Path) -> list[str]:
     if not isinstance(parts, list) or not set(parts) <= set(_PARTS):
         raise ValueError(f"parts are not a list of {', '.join(_PARTS)}")
     return parts
+
+
+def _parts_there(folder: Path) -> set[str]:
+    """Return the parts of the reader in a folder; none where there is no reader, whatever other files there are."""
+    try:
+        return set(_parts(_fields(folder), folder))
+    except (ModelError, ValueError, TypeError):
+        return set()
 
 
 def _part(folder: Path, name: str, read: Callable[[Path], _Part]) -> _Part:

@@ -205,6 +205,8 @@ def question_log_likelihoods(
         with torch.inference_mode():
             memory = model.memory_from_states([[states] for states in batch], [[0.0]] * len(batch))
             logits = model(rows, torch.ones_like(rows), memory=memory, logits_to_keep=kept).logits
+            if logits.shape[1] != len(kept):  # some decoders compute all of them, whatever is asked for
+                logits = logits[:, kept]
             # Row by row, since each needs a copy of its logits in fp32.
             found += [-float(torch.nn.functional.cross_entropy(row.float(), said)) for row in logits]
     return np.array(found, np.float32)

@@ -44,7 +44,7 @@ class Fit:
 
     Attributes:
         decision: weights fitted to all observations, and the threshold.
-        precision: precision of "no", on held-out documents. The threshold was chosen on them, too.
+        precision: precision of "no", on held-out documents, or questions where there are too few. The threshold was chosen on them, too.
         recall: recall of "no", likewise.
         observations: number of observations.
     """
@@ -127,7 +127,7 @@ def fit(observations: Sequence[Observation], names: Sequence[str]) -> Fit:
     """Fit a decision to observations by logistic regression.
 
     The threshold is chosen on cross-validated probabilities: each quarter of the documents gets those of weights fitted to
-    the rest. With fewer than four documents, the folds are every fourth observation.
+    the rest. Where the documents are too few, see `document_folds`, the folds are every fourth observation.
 
     Args:
         names: the signals to use.

@@ -59,7 +59,7 @@ def self_study(
         how: share of the entries that are asked how something is done, 0 to 1.
         seed: of the choice of entries, and of the questions, which are sampled.
         batch_size: number of entries read at once.
-        known: pairs that were made before, of which these are to be the continuation; other entries are drawn then.
+        known: pairs that were made before, which count; entries are drawn anew, and a question that is made again keeps its answer.
         on_entries: called with the number of entries of each batch.
         on_pairs: called with all pairs so far, after each batch that added some.
 
@@ -76,11 +76,11 @@ def self_study(
                 break
             before = len(pairs)
             asked_how = generator.random(len(entries)) < how
-            pairs.update(
-                _pairs(rag, pretrained, [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how])
-            )
+            facts = [entry for entry, is_how in zip(entries, asked_how, strict=True) if not is_how]
+            made = _pairs(rag, pretrained, facts)
             steps = [entry.passage for entry, is_how in zip(entries, asked_how, strict=True) if is_how]
-            pairs.update(_how_pairs(rag, pretrained, steps, generator))
+            made |= _how_pairs(rag, pretrained, steps, generator)
+            pairs |= {question: answer for question, answer in made.items() if question not in pairs}
             on_entries(len(entries))
             if len(pairs) > before:
                 on_pairs(list(pairs.items()))

@@ -82,6 +82,7 @@ def test_a_reader_is_barred_from_declining_in_either_spelling():
         ("Which film?", "The film is called Not in my Boat.", "Not in my Boat.", "Not in my Boat."),
         ("Which film?", "The film is called Not in my Boat.", "Not in memory", "Not in "),
         ("Which film?", "A film.", "Not in my Boat.", ""),
+        ("Which film?", "Nothing is free. Note the time.", "Not in my Boat.", ""),
         ("May I park?", "It is not in use.", "not in use", ""),
         ("口号是什么？", "口号是记忆中的湖。", "记忆中的湖", ""),
     ],

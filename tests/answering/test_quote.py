@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hashing import passage
 
 from memgpt_rag.answering.answer import Timings
@@ -284,7 +285,17 @@ def test_one_entry_and_entries_without_text_have_no_second_quote():
     blank = judged([0.2, 0.1], entries=(ENTRIES[0], passage(2, " ")))
     assert blank.quote is not None and blank.second_quote is None
     first = judged([0.2, 0.1], entries=(passage(2, " "), ENTRIES[0]))
-    assert (first.quote, first.second_quote, first.leads) == (None, None, "answer")
+    assert (first.quote, first.second_quote, first.leads) == (Quote(ENTRIES[0], 0, len(TEXT)), None, "quote")
+    likely = judged([0.2, 0.1], entries=(ENTRIES[0], passage(2, " ")), rate=lambda entries: [-9.0, -1.0])
+    assert likely.quote.passage == ENTRIES[0], "what has no text is not quoted, however likely"
+    none = judged([0.2, 0.1], entries=(passage(1, " "), passage(2, " ")))
+    assert (none.quote, none.second_quote, none.leads) == (None, None, "answer")
+
+
+@pytest.mark.parametrize("rate", [lambda entries: None, lambda entries: torch.zeros(2) @ torch.zeros(3)])
+def test_where_entries_cannot_be_rated_shares_decide_and_the_answer_stays(rate):
+    by_shares, found = judged([0.05, 0.16, 0.04]), judged([0.05, 0.16, 0.04], rate=rate)
+    assert (found.text, found.quote, found.second_quote) == (by_shares.text, by_shares.quote, by_shares.second_quote)
 
 
 @pytest.mark.offline_models

@@ -121,6 +121,21 @@ def test_nothing_is_left_of_a_reader_that_another_is_written_over(saved, tmp_pat
     assert torch.equal(read(model), read(plain))
 
 
+def test_what_is_no_part_of_a_reader_stays_in_its_folder(saved, tmp_path):
+    """An adapter of a user's own beside which presets are saved, and their notes."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(saved[0] / name, tmp_path / name)
+    (tmp_path / "notes.txt").write_text("mine")
+    save_reader(make_model(), tmp_path, presets=TRAINED)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "notes.txt",
+        "reader.json",
+    ]
+    assert load_reader(make_model(), tmp_path).adapter is None
+
+
 def test_a_reader_that_cannot_be_loaded_leaves_the_one_before(saved, tmp_path):
     model = make_model()
     reader = load_reader(model, saved[0])

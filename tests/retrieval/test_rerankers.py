@@ -9,6 +9,7 @@ from hashing import passage
 from tiny import tiny_bert, tiny_decoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.small_decoders import small_decoder
 from memgpt_rag.encoders.base import PAIRS
 from memgpt_rag.errors import ModelError
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
@@ -52,6 +53,22 @@ def test_the_likelihood_of_a_question_is_that_after_the_passage_in_a_prompt(most
             shown = plain(ids).logits[0, -len(asked) - 1 : -1].log_softmax(-1)
         assert likelihood == pytest.approx(float(shown[range(len(asked)), list(asked)].mean()), abs=1e-4)
     assert len(set(rated.tolist())) == 3
+
+
+@pytest.mark.parametrize("kind", ["trocr", "whisper", "mamba", "llama4_text"])
+def test_the_likelihood_is_that_of_other_decoders_too(kind):
+    """Some compute the logits of all tokens, whatever is asked for; some have layers without attention."""
+    tokenizer = byte_tokenizer()
+    model, prompt = MemoryDecoder(small_decoder(kind, vocab_size=len(tokenizer)), tokenizer), Prompt(tokenizer)
+    model.prefix_ids = prompt.prefix_ids[-20:]
+    rated = LikelihoodReranker(model, prompt).rate(QUESTION, PASSAGES)
+    before, asked = prompt.asked_ids(QUESTION)
+    ids = torch.tensor([[*before, *asked]])
+    for one, likelihood in zip(PASSAGES, rated, strict=True):
+        with torch.inference_mode():
+            logits = model(ids, torch.ones_like(ids), memory=model.make_memory([[prompt.entry_ids(one)]])).logits
+        shown = logits[0, -len(asked) - 1 : -1].float().log_softmax(-1)
+        assert likelihood == pytest.approx(float(shown[range(len(asked)), list(asked)].mean()), abs=1e-4)
 
 
 def test_what_stands_before_a_question_and_the_question_make_the_prompt():
