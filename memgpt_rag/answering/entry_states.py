@@ -62,16 +62,21 @@ class MemoryStates:
     def states(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
         from memgpt_rag.model.stored import load_states
 
+        # By place, since entries that are joined from others may have one row and different texts.
         missing = [
-            entry for entry in entries if entry.joined or entry.row < 0 or self._memory.states(entry.row) is None
+            place
+            for place, entry in enumerate(entries)
+            if entry.joined or entry.row < 0 or self._memory.states(entry.row) is None
         ]
-        computed = self._computed(missing) if missing else {}
-        stored = [entry.row for entry in entries if entry.row not in computed]
-        loaded = load_states(self._model, self._memory, self._fingerprint, stored)
-        known = dict(zip(stored, loaded, strict=True)) | computed
-        return [known[entry.row] for entry in entries]
+        known = dict(zip(missing, self._computed([entries[place] for place in missing]), strict=True))
+        stored = [place for place in range(len(entries)) if place not in known]
+        loaded = load_states(self._model, self._memory, self._fingerprint, [entries[place].row for place in stored])
+        known |= dict(zip(stored, loaded, strict=True))
+        return [known[place] for place in range(len(entries))]
 
-    def _computed(self, entries: Sequence[Retrieved]) -> dict[int, EntryStates]:
+    def _computed(self, entries: Sequence[Retrieved]) -> list[EntryStates]:
+        if not entries:
+            return []
         from memgpt_rag.memory.storage.states import StatesShape
         from memgpt_rag.model.stored import from_array, to_array
         from memgpt_rag.state_codes import encode, stored_rounding
@@ -80,10 +85,7 @@ class MemoryStates:
         dtype, rounding = StatesShape.of(fingerprint).dtype, stored_rounding(fingerprint)
         states = model.entry_states([self._prompt.entry_ids(entry.passage) for entry in entries])
         rounded = [encode(to_array(entry_states, model), dtype, rounding) for entry_states in states]
-        return {
-            entry.row: from_array(*codes, model, rounding=rounding)
-            for entry, codes in zip(entries, rounded, strict=True)
-        }
+        return [from_array(*codes, model, rounding=rounding) for codes in rounded]
 
 
 def make_memory(model: MemoryDecoder, source: StatesSource, entries: Sequence[Sequence[Retrieved]]) -> AttendedMemory:

@@ -20,6 +20,7 @@ from memgpt_rag.memory import Memory, expire
 from memgpt_rag.memory.storage import layout
 from memgpt_rag.model import MemoryAttentionConfig, MemoryDecoder
 from memgpt_rag.model.prompt import Prompt
+from memgpt_rag.model.stored import to_array
 from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.state_codes import decode
@@ -85,6 +86,22 @@ def test_stored_states_read_as_those_computed_on_demand(without, stored, config)
             # Not the largest difference: rounding may change which token is the m-th, and with it one word's weight.
             divergence = (on_demand.exp() * (on_demand - read)).sum(-1)
             assert divergence.mean().abs() < tolerance, dtype
+
+
+def test_entries_that_were_joined_from_one_row_have_states_of_their_own(stored):
+    """As of two paths through a graph that end in one passage."""
+    memory, model = Memory.open(stored["fp32"]), make_model()
+    rag = RAG(memory, HashEncoder(), model)
+    (plain,) = rag.retriever.retrieve(QUESTIONS[:1], 1)[0]
+    texts = ("A path through the park.", "Another path, through the town and the park.")
+    joined = [replace(plain, passage=replace(plain.passage, text=text), joined=(plain.row, 1)) for text in texts]
+    entries = [joined[0], plain, joined[1]]
+    found = MemoryStates(model, rag.prompt, memory).states(entries)
+    alone = ComputedStates(model, rag.prompt).states(entries)
+    assert [one.num_tokens for one in found] == [one.num_tokens for one in alone]
+    assert len({one.num_tokens for one in found}) == 3
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_allclose(to_array(one, model), to_array(other, model), atol=1e-5)
 
 
 def test_answers_and_citations_stay_the_same(without, stored):
