@@ -13,6 +13,7 @@ from memgpt_rag.answering.attention_trace import AttentionTrace
 from memgpt_rag.answering.confidence import ConfidenceModel
 from memgpt_rag.answering.draft import Draft
 from memgpt_rag.answering.quote import Quote, answer_helps, quote
+from memgpt_rag.errors import first_line
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 from memgpt_rag.retrieval.retriever import Retrieved
 
@@ -87,9 +88,12 @@ def _rated(draft: Draft, entries: Sequence[Retrieved]) -> Sequence[float] | None
         return None
     try:
         return draft.rate(entries[:_MOST_RATED])
-    except (RuntimeError, OSError):  # no memory left, or states that cannot be read any more: the answer is there
+    except (
+        RuntimeError,
+        OSError,
+    ) as error:  # no memory left, or states that cannot be read any more: the answer is there
         _log.warning(
-            "The entries of an answer could not be rated, so that its quote goes by attention alone.", exc_info=True
+            "The entries of an answer could not be rated (%s); its quote goes by attention.", first_line(error)
         )
         return None
 
