@@ -127,7 +127,7 @@ def _how_pairs(
     chosen: list[tuple[list[Passage], int]] = []
     for passage in passages:
         steps = [replace(passage, text=text) for text in _steps(passage.text)]
-        places = [place for place, step in enumerate(steps) if _may_answer(rag.prompt, step.text)]
+        places = [place for place, step in enumerate(steps) if _may_answer(rag.prompt, step.text, first=place == 0)]
         if places:
             chosen.append((steps, int(generator.choice(places))))
     asked = [steps[place] for steps, place in chosen]
@@ -147,9 +147,13 @@ def _steps(text: str) -> list[str]:
     return list(dict.fromkeys(text[slice(*completed(text, units, place))] for place in range(len(units))))
 
 
-def _may_answer(prompt: Prompt, text: str) -> bool:
-    """Whether a sentence or lines may answer a question: neither a heading nor very short nor very long."""
-    says = text.endswith(_ENDS) or is_item(text) or "\n" in text
+def _may_answer(prompt: Prompt, text: str, *, first: bool = False) -> bool:
+    """Whether a sentence or lines may answer a question: neither a heading nor very short nor very long.
+
+    Args:
+        first: whether they begin the passage, where a line with a number is a heading.
+    """
+    says = text.endswith(_ENDS) or (is_item(text) and not first) or "\n" in text
     return says and _num_words(text) > _LEAST_WORDS and len(prompt.token_ids(text)) <= _MOST_STEP_TOKENS
 
 

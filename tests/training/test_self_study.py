@@ -63,6 +63,9 @@ def test_a_step_comes_with_the_line_that_introduces_it(tmp_path):
     prompt: Prompt = open_rag(build_hats(tmp_path)).prompt
     assert [step for step in _steps(STEPS) if _may_answer(prompt, step)] == [command], "no heading, nothing short"
     assert not _may_answer(prompt, command + " foo" * 64)
+    heading = "7. Solving problems and finding information"
+    assert _may_answer(prompt, heading) and not _may_answer(prompt, heading, first=True)
+    assert _may_answer(prompt, f"{heading}.", first=True) and _may_answer(prompt, command, first=True)
 
 
 def test_a_question_how_is_kept_where_no_other_step_makes_it_likelier(tmp_path, monkeypatch):
