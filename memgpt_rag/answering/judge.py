@@ -17,14 +17,13 @@ from memgpt_rag.errors import first_line
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, detect_language
 from memgpt_rag.retrieval.retriever import Retrieved
 
-# Where the quote leads, the entry is quoted whose share × e^(4 · log-likelihood of the question's tokens, their mean) is the largest. Of 75 such
-# quotes (50 for how-to questions, 25 on XQuAD in two languages) 29 were usable by the share alone, then 41, 43, 43 and 42 with 2, 3, 4 and 5
-# in place of 4; of 55 for how-to questions after reranking, 23, then 26, 27, 27 and 30 (`benchmarks/lead_quotes.py`).
+# Where the quote leads, the entry is quoted whose share × e^(4 · log-likelihood of the question's tokens, their mean) is the largest. Of 72 such
+# quotes (50 for how-to questions, 22 on XQuAD in two languages) 29 were usable by the share alone, and 37, 38, 39 and 39 with 2, 3, 4 and 5
+# as the weight; of 55 for how-to questions after reranking, 23, then 26, 27, 27 and 30 (`benchmarks/lead_quotes.py`).
 _LIKELIHOOD_WEIGHT = 4.0
 _log = logging.getLogger(__name__)
 _MOST_RATED = 8  # entries with the largest shares
-# A second entry is quoted, too, if it has at least this part of the first one's figure: of the 55, one of two is usable for 36 with a second one
-# always, for 35 with this limit, for 34 with a half.
+# A second entry is quoted, too, if it has at least this part of the first one's figure: of the 55, one of two is usable for 35.
 _SECOND = 0.3
 
 
