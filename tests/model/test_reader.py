@@ -94,7 +94,7 @@ def test_a_copy_is_the_same_reader(saved, tmp_path):
     for _ in range(2):
         copied = load_reader(model, tmp_path)
         assert (copied.digest, copied.presets, copied.declines) == (reader.digest, reader.presets, False)
-        assert torch.equal(read(model), saved[1]) or torch.allclose(read(model), saved[1], atol=1e-5)
+        assert torch.allclose(read(model), saved[1], atol=1e-5)
         save_reader(model, tmp_path, presets=copied.presets)
     digests = {reader.digest}
     for change in (
