@@ -40,12 +40,11 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
         self._barred: list[_Barred] = []
         for question, text in zip(questions, read, strict=True):
             answer = NOT_IN_MEMORY[detect_language(question)]
-            spelled = [prompt.answer_ids(question, one)[0] for one in (answer, answer.capitalize())]
-            self._first.append(spelled[0][0])
-            barred: _Barred = {(): [spelled[0][0]]}
-            for ids in spelled[1:]:
-                written, token = _first_not_held(ids, prompt.tokenizer.decode, text)
-                barred.setdefault(written, []).append(token)
+            usual, capitalized = (prompt.answer_ids(question, one)[0] for one in (answer, answer.capitalize()))
+            self._first.append(usual[0])
+            barred: _Barred = {(): [usual[0]]}
+            written, token = _first_not_held(capitalized, prompt.tokenizer.decode, text)
+            barred.setdefault(written, []).append(token)
             self._barred.append(barred)
         self._may_decline, self._asked = may_decline, 0
         self._allowed: Sequence[bool] | None = None
@@ -76,7 +75,7 @@ class Declining(LogitsProcessor):  # type: ignore[misc]
 def _first_not_held(
     ids: Sequence[int], decode: Callable[[Sequence[int]], str], text: str
 ) -> tuple[tuple[int, ...], int]:
-    """Return the first token of a phrase with which it says words that a text does not hold, behind those before; the last one at most."""
+    """Return the tokens before, and the first token of a phrase that completes words which a text does not hold; the last token at most."""
     for place, token in enumerate(ids):
         says = decode(ids[: place + 1]).strip()
         if not says or not re.search(rf"(?<!\w){re.escape(says)}(?!\w)", text):

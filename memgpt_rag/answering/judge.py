@@ -21,10 +21,11 @@ from memgpt_rag.retrieval.retriever import Retrieved
 # quotes (50 for how-to questions, 22 on XQuAD in two languages) 29 were usable by the share alone, and 37, 38, 39 and 39 with 2, 3, 4 and 5
 # as the weight; of 55 for how-to questions after reranking, 23, then 26, 27, 27 and 30 (`benchmarks/lead_quotes.py`).
 _LIKELIHOOD_WEIGHT = 4.0
-_log = logging.getLogger(__name__)
 _MOST_RATED = 8  # entries with the largest shares
 # A second entry is quoted, too, if it has at least this part of the first one's figure: of the 55, one of two is usable for 35.
 _SECOND = 0.3
+
+_log = logging.getLogger(__name__)
 
 
 def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer:
@@ -60,7 +61,8 @@ def judge(draft: Draft, confidence: ConfidenceModel, *, abstain: bool) -> Answer
             timings = replace(timings, complete=time.perf_counter() - draft.began)
         places = _places_to_quote(citations, rated) if leads else [0]
         best, *others = [_quoted(draft, citations, trace, place, leads=leads) for place in places]
-        second = next((one for one in others if best and one and one.text != best.text), None)  # of two memories
+        # The same text may stand in two memories.
+        second = next((one for one in others if best and one and one.text != best.text), None)
     if abstains:
         text, trace = NOT_IN_MEMORY[detect_language(draft.question)], None
         citations = [replace(citation, spans=()) for citation in citations]
@@ -87,10 +89,7 @@ def _rated(draft: Draft, entries: Sequence[Retrieved]) -> Sequence[float] | None
         return None
     try:
         return draft.rate(entries[:_MOST_RATED])
-    except (
-        RuntimeError,
-        OSError,
-    ) as error:  # no memory left, or states that cannot be read any more: the answer is there
+    except (RuntimeError, OSError) as error:  # out of memory, or unreadable states: the answer is there
         _log.warning(
             "The entries of an answer could not be rated (%s); its quote goes by attention.", first_line(error)
         )

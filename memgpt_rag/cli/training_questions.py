@@ -25,7 +25,7 @@ def known_questions(file: Path, memory: Path, better: str) -> list[tuple[str, st
     pairs = read_questions(file)
     if len(pairs) < 8:
         raise click.ClickException(
-            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, {better} if they are to be had."
+            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, better {better}."
         )
     Memory.open(memory)
     return pairs
@@ -43,7 +43,7 @@ def self_studied(rag: RAG, count: int, output: Path, seed: int) -> list[tuple[st
     begun = output / "questions.begun.jsonl"
     known = read_questions(begun) if begun.exists() else []
     if known:
-        echo(f"{counted(len(known), 'question')} were made before, in {begun}; remove it to begin anew.", err=True)
+        echo(f"Continuing after {counted(len(known), 'question')} in {begun}; remove it to begin anew.", err=True)
 
     def keep(pairs: Sequence[tuple[str, str]]) -> None:
         with at_path(begun):

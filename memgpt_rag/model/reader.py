@@ -77,14 +77,11 @@ def load_reader(model: MemoryDecoder, folder: str | Path) -> Reader:
             )
 
     reader = read_reader(Path(folder), model.writer, require)
-    merged = (
-        None
-        if reader.adapter is None
-        else merged_decoder(model.writer, reader.adapter.settings, reader.adapter.weights)
-    )
+    decoder = model.writer
+    if (adapter := reader.adapter) is not None:
+        decoder = merged_decoder(decoder, adapter.settings, adapter.weights)
     model.reader = reader
-    if merged is not None:
-        model.read_with(merged)
+    model.read_with(decoder)
     return reader
 
 

@@ -51,7 +51,7 @@ class Reader:
         folder: where it was read from.
         model: name of the model that it was trained for.
         probe: hidden state that this model computes for the probe passage.
-        digest: first 16 hexadecimal digits of the SHA-256 of what it changes: a copy of a reader has the same one.
+        digest: first 16 hexadecimal digits of the SHA-256 of its settings and numbers; a copy of a reader has the same digest.
         worked_examples: whether the prefix of a model without a chat template holds worked examples, as untrained models
             need them; without them an answer ends with the end-of-text token.
         declines: whether it learned to answer "not in memory" where that is right.
@@ -97,13 +97,13 @@ def read_reader(folder: Path, decoder: PreTrainedModel, require: Callable[[str, 
         raise damaged(folder, f"{absent[0]} is missing")
     adapter = delimiters = None
     if "adapter" in parts:
-        settings: AdapterSettings = _part(folder, SETTINGS, lambda file: read_settings(file, decoder))
-        adapter = Adapter(settings, _part(folder, WEIGHTS, lambda file: read_weights(file, settings, decoder)))
+        lora: AdapterSettings = _part(folder, SETTINGS, lambda file: read_settings(file, decoder))
+        adapter = Adapter(lora, _part(folder, WEIGHTS, lambda file: read_weights(file, lora, decoder)))
     if "delimiters" in parts:
         hidden = int(decoder.get_input_embeddings().weight.shape[1])
         delimiters = _part(folder, DELIMITERS, lambda file: _read_delimiters(file, hidden))
-    told = {"worked_examples": examples, "declines": declines, "presets": _as_fields(presets)}
-    digest = _digest(told, adapter, delimiters)
+    settings = {"worked_examples": examples, "declines": declines, "presets": _as_fields(presets)}
+    digest = _digest(settings, adapter, delimiters)
     return Reader(folder, model, probe, digest, examples, declines, presets, adapter, delimiters)
 
 
@@ -232,13 +232,13 @@ def _as_fields(presets: dict[str, MemoryAttentionConfig]) -> dict[str, Any]:
     return {name: asdict(config) for name, config in presets.items()}
 
 
-def _digest(told: dict[str, Any], adapter: Adapter | None, delimiters: Delimiters | None) -> str:
-    """The digest of what a reader does, whatever the layout of its files and the precision that they keep the same numbers in."""
+def _digest(settings: dict[str, Any], adapter: Adapter | None, delimiters: Delimiters | None) -> str:
+    """Return the digest of a reader's settings and numbers, independent of file layout and of the precision that stores the same numbers."""
     tensors = {} if delimiters is None else delimiters.tensors()
     if adapter is not None:
-        told = {**told, "adapter": asdict(adapter.settings)}
+        settings = {**settings, "adapter": asdict(adapter.settings)}
         tensors = {**tensors, **adapter.weights}
-    total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         numbers = tensor.detach().float().cpu().contiguous()
         total.update(f"{name} {tuple(numbers.shape)}".encode() + numbers.numpy().tobytes())

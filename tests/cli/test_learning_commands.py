@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import KNOWN, refused, run
+from safetensors.torch import load_file
 
 from memgpt_rag.cli.training import _trainer_arguments
 from memgpt_rag.memory import Memory, add_lexical_index
@@ -148,8 +149,9 @@ def test_train_finds_entries_by_the_search_that_is_named(memory, tiny_model, tmp
         "delimiters",
     )
     assert done.returncode == 0 and "left out" not in done.stderr, done.stderr
-    first, *_ = [json.loads(line) for line in (tmp_path / "reader" / "curve.jsonl").read_text().splitlines()]
-    assert first["learning_rate"] <= 1e-3 and re.match(r"Loss on \d questions? held out", done.stdout)
+    (trained,) = (tmp_path / "reader" / "checkpoints").glob("checkpoint-*/model.safetensors")
+    assert load_file(trained).keys() == {"prefix", "entry"}, "delimiters, as --what says"
+    assert re.match(r"Loss on \d questions? held out", done.stdout)
 
 
 def test_what_is_not_given_is_for_what_is_trained_to_choose():
