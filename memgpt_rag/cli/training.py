@@ -269,7 +269,7 @@ def train(
     gold passage is the best retrieved one that contains the answer; the next best ones are distractors. A quarter of the
     questions is held out for early stopping and for the choice of the checkpoint. Needs the extra `train`.
     """
-    pairs = [] if questions is None else known_questions(questions, memory, "some hundreds")
+    pairs = [] if questions is None else known_questions(questions, memory, "several hundred")
     from memgpt_rag.training.adapter import AdapterOptions, last_checkpoint, require_new, train_adapter
     from memgpt_rag.training.delimiters import train_delimiters
 

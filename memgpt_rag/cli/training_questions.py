@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memgpt_rag.training.adapter_examples import AdapterExample
 
 
-def known_questions(file: Path, memory: Path, better: str) -> list[tuple[str, str]]:
+def known_questions(file: Path, memory: Path, preferred: str) -> list[tuple[str, str]]:
     """Questions with their answers, at least 8; what is wrong with them or with the memory is reported before a model is loaded."""
     from memgpt_rag.memory import Memory
     from memgpt_rag.training.questions import read_questions
@@ -25,7 +25,7 @@ def known_questions(file: Path, memory: Path, better: str) -> list[tuple[str, st
     pairs = read_questions(file)
     if len(pairs) < 8:
         raise click.ClickException(
-            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, better {better}."
+            f"{file} holds {counted(len(pairs), 'question')}; expected at least 8, preferably {preferred}."
         )
     Memory.open(memory)
     return pairs

@@ -21,6 +21,7 @@ from transformers.generation.logits_process import MinNewTokensLengthLogitsProce
 from memgpt_rag.answering.answer_match import holds_answer, normalize_answer
 from memgpt_rag.answering.text_units import completed, is_item, text_units
 from memgpt_rag.errors import ModelError
+from memgpt_rag.io.printable import counted
 from memgpt_rag.limits import MOST_ENTRY_TOKENS
 from memgpt_rag.model import MemoryDecoder
 from memgpt_rag.model.prompt import NOT_IN_MEMORY, Prompt, detect_language
@@ -86,7 +87,7 @@ def self_study(
                 on_pairs(list(pairs.items()))
     if len(pairs) < _LEAST_PAIRS:
         raise ModelError(
-            f"The language model made {len(pairs)} questions about the memory that an entry answers; expected at least "
+            f"The language model made {counted(len(pairs), 'question')} about the memory that an entry answers; expected at least "
             f"{_LEAST_PAIRS}. Give questions with answers (--questions), or a memory with more entries."
         )
     return list(pairs.items())[:count]
