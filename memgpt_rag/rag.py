@@ -248,9 +248,8 @@ class RAG:
             ValueError, MismatchError: as `answer`.
         """
         pieces: list[Piece] = []
-        settled = self.generator.on_route(options.mode).prompt.answer_end.settled
         on_piece = None if options.may_withhold else pieces.append
-        row = AnswerRow(self.model.tokenizer, sampling, 0, on_piece=on_piece, is_over=is_over, settled=settled)
+        row = AnswerRow(self.model.tokenizer, sampling, 0, on_piece=on_piece, is_over=is_over)
         controlled = replace(draft, control=row)
         batches = SharedBatches()
         batches.add(self.begin(controlled, options))

@@ -12,8 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from memgpt_rag.model.answer_text import AnswerEnd
+
 # Tokens that may spell one character between them.
 _MOST_HELD = 8
+_LOWEST_TEMPERATURE = 1e-4  # the likeliest token is chosen at this one
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,6 @@ class AnswerRow:
         choice: number of the answer among those of its request.
         on_piece: receives the text as it comes; None to keep all of it back.
         is_over: whether the request has ended, because its client has gone or its time is up.
-        settled: returns how many of the first tokens are part of the answer for certain, while it is being written.
     """
 
     def __init__(
@@ -73,24 +75,24 @@ class AnswerRow:
         *,
         on_piece: Callable[[Piece], None] | None,
         is_over: Callable[[], bool],
-        settled: Callable[[Sequence[int]], int] = len,
     ):
         self.sampling, self.choice = sampling, choice
         self._tokenizer, self._on_piece, self._is_over = tokenizer, on_piece, is_over
-        self._settled = settled
         seed = secrets.randbits(63) if sampling.seed is None else sampling.seed + choice
         self._seed = seed % 2**63
         self.emitted = ""
         self.first_token_at: float | None = None
-        self.begin()
+        self.begin(AnswerEnd(tokenizer, itself=True))
 
-    def begin(self) -> None:
-        """Begin the answer, or begin it again."""
+    def begin(self, end: AnswerEnd) -> None:
+        """Begin the answer, or begin it again, perhaps with another model."""
+        self._end = end
         self._tokens: list[int] = []
         self._log_probs: list[TokenLogProb] = []
         self._given = 0
         self._text, self._prefix, self._read = "", 0, 0
         self.stopped_at: int | None = None
+        self._cut = False
         self._scores: Tensor | None = None
         self._random = torch.Generator().manual_seed(self._seed)
 
@@ -102,8 +104,7 @@ class AnswerRow:
     @property
     def finish_reason(self) -> str:
         """Why the answer ended: "length" where it was cut, else "stop"."""
-        full = len(self._tokens) >= self.sampling.max_tokens or self._is_over()
-        return "length" if full and self.stopped_at is None else "stop"
+        return "length" if self._cut else "stop"
 
     def choose(self, scores: Float[Tensor, " vocabulary"]) -> int | None:
         """Return a token sampled from the scores; None for the likeliest one."""
@@ -112,7 +113,9 @@ class AnswerRow:
             self._scores = scores.float().log_softmax(-1)
         if sampling.temperature == 0:
             return None
-        probabilities = (scores.float().cpu() / sampling.temperature).softmax(-1)
+        # Of what the scores lack of the best one: divided by a tiny temperature, the scores themselves would be infinite.
+        behind = scores.float().cpu() - scores.max().float().cpu()
+        probabilities = (behind / max(sampling.temperature, _LOWEST_TEMPERATURE)).softmax(-1)
         if sampling.top_p < 1:
             ordered, places = probabilities.sort(descending=True)
             ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0  # the token that reaches the share stays
@@ -132,7 +135,12 @@ class AnswerRow:
         if found:
             self.stopped_at = min(found)
         self._give(text[: self.stopped_at])
-        return not found and len(self._tokens) < self.sampling.max_tokens and not self._is_over()
+        self._cut = not found and (len(self._tokens) >= self.sampling.max_tokens or self._is_over())
+        return not (found or self._cut)
+
+    def keep(self, tokens: int) -> None:
+        """Leave out the log-probabilities of tokens behind the answer, which showed that it was over."""
+        del self._log_probs[tokens:]
 
     def final_text(self, text: str) -> str:
         """Return the answer's text, cut at its stop."""
@@ -145,14 +153,14 @@ class AnswerRow:
         """Return what has not been given of the final text."""
         new = text[len(self.emitted) :] if text.startswith(self.emitted) else ""
         self.emitted += new
-        return Piece(self.choice, new, self._new_log_probs())
+        return Piece(self.choice, new, self._new_log_probs(len(self._log_probs)))
 
     def _read_text(self) -> None:
         """Add the text of the latest tokens, once they spell whole characters.
 
         A token is read after the ones before it, since some tokenizers leave out the space before a first word.
         """
-        settled = self._settled(self._tokens)
+        settled = self._end.settled(self._tokens)
         if settled <= self._read:
             return
         before = self._decoded(self._tokens[self._prefix : self._read])
@@ -178,10 +186,10 @@ class AnswerRow:
         certain = certain.rstrip()
         if len(certain) > len(self.emitted):
             new, self.emitted = certain[len(self.emitted) :], certain
-            self._on_piece(Piece(self.choice, new, self._new_log_probs()))
+            self._on_piece(Piece(self.choice, new, self._new_log_probs(self._read)))
 
-    def _new_log_probs(self) -> list[TokenLogProb]:
-        new, self._given = self._log_probs[self._given :], len(self._log_probs)
+    def _new_log_probs(self, until: int) -> list[TokenLogProb]:
+        new, self._given = self._log_probs[self._given : until], max(self._given, until)
         return new
 
     def _log_prob(self, token: int) -> TokenLogProb:

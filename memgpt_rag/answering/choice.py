@@ -38,7 +38,9 @@ def completed(generator: Generator, draft: Draft, options: AskOptions, answer: A
     Args:
         draft: of the answer, with the tokens that were generated.
     """
-    prompt = generator.on_route(options.mode).prompt
+    generator = generator.on_route(draft.route)  # with use_memory it may be another one than was asked for
+    prompt = generator.prompt
+    row.keep(len(draft.tokens))
     entries = [entry.passage for entry in draft.entries]
     pasted = entries if draft.route == "prompt" else []
     seen = () if draft.pictures is None else draft.pictures.ids

@@ -146,7 +146,9 @@ class _DraftBatch:
     ):
         self.generator, self._drafts = generator, drafts
         self._began, self._log_probs = time.perf_counter(), TokenLogProbs()
-        self._rows = ControlledRows([draft.control for draft in drafts], generator.until_end)
+        self._rows = ControlledRows(
+            [draft.control for draft in drafts], generator.prompt.answer_end, generator.end_tokens
+        )
         entries, nothing = [draft.entries for draft in drafts], [() for _ in drafts]
         from_memory = drafts[0].route == "memory"
         processors = [*settings.get("logits_processor", ()), self._log_probs]

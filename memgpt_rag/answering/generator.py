@@ -223,10 +223,15 @@ class Generator:
 
     def until_end(self, token_ids: list[int]) -> list[int]:
         """Return the tokens of an answer without what ends it and what follows."""
-        end = self.model.decoder.generation_config.eos_token_id
-        ends = set(end) if isinstance(end, list) else {end}
+        ends = self.end_tokens
         place = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
         return self.prompt.answer_end.tokens(token_ids[:place])
+
+    @property
+    def end_tokens(self) -> set[int]:
+        """Tokens by which the model ends a text."""
+        end = self.model.decoder.generation_config.eos_token_id
+        return set(end) if isinstance(end, list) else {end}
 
 
 def _text_read(context: str, question: str, pasted: Sequence[Retrieved], attended: Sequence[Retrieved]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,15 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
-# Latest tokens among which an end is looked for.
-_WINDOW = 64
+from memgpt_rag.model.answer_text import AnswerEnd
 
 
 class RowControl(Protocol):
     """Chooses the tokens of one answer, and says when it ends."""
 
-    def begin(self) -> None:
-        """A generation begins, perhaps once more: tokens of an earlier one do not count."""
+    def begin(self, end: AnswerEnd) -> None:
+        """A generation begins, perhaps once more: tokens of an earlier one do not count.
+
+        Args:
+            end: where the answers of the model end that writes this time.
+        """
 
     def choose(self, scores: Float[Tensor, " vocabulary"]) -> int | None:
         """Return the next token; None for the likeliest one."""
@@ -38,7 +41,7 @@ class Deadline:
     def __init__(self, end: float):
         self.end = end
 
-    def begin(self) -> None:
+    def begin(self, end: AnswerEnd) -> None:
         """Nothing is counted."""
 
     def choose(self, scores: Float[Tensor, " vocabulary"]) -> int | None:
@@ -55,16 +58,17 @@ class ControlledRows:
 
     Args:
         controls: of each row; None for a row that the settings of the whole batch govern.
-        until_end: returns the tokens of an answer without what ends it and what follows.
+        end: where the answers of the model end.
+        end_tokens: those that end a text; they are no part of an answer.
     """
 
-    def __init__(self, controls: Sequence[RowControl | None], until_end: Callable[[list[int]], list[int]]):
+    def __init__(self, controls: Sequence[RowControl | None], end: AnswerEnd, end_tokens: Container[int]):
         self.controls = {number: control for number, control in enumerate(controls) if control is not None}
-        self._until_end = until_end
+        self._end, self._end_tokens = end, end_tokens
         self._tokens: dict[int, list[int]] = {number: [] for number in self.controls}
         self._ended = [False] * len(controls)
         for control in self.controls.values():
-            control.begin()
+            control.begin(end)
 
     def processors(self) -> list[LogitsProcessor]:
         """Return what chooses tokens."""
@@ -96,12 +100,15 @@ class ControlledRows:
         for number, control in self.controls.items():
             if self._ended[number]:
                 continue
+            if latest[number] in self._end_tokens:
+                self._ended[number] = True
+                continue
             tokens = self._tokens[number]
             tokens.append(latest[number])
-            window = tokens[-_WINDOW:]
-            if len(self._until_end(window)) < len(window):
-                tokens.pop()
+            if self._end.is_reached(tokens):
                 self._ended[number] = True
+                if len(self._end.tokens(tokens)) == len(tokens):  # its first characters are the last ones of the answer
+                    control.goes_on(latest[number])
             else:
                 self._ended[number] = not control.goes_on(latest[number])
         return self._ended

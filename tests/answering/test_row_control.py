@@ -6,11 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hashing import HashEncoder
 from tiny import TinyReader
 
+from memgpt_rag.answering.answer_row import AnswerRow, Sampling
 from memgpt_rag.answering.options import AskOptions
+from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.memory import Memory
+from memgpt_rag.model.answer_text import AnswerEnd
+from memgpt_rag.model.tokenizer import byte_tokenizer
 from memgpt_rag.rag import RAG
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 
@@ -45,7 +50,7 @@ class Control:
     def __init__(self, most=100, given=()):
         self.most, self.given, self.seen, self.begun = most, list(given), [], 0
 
-    def begin(self):
+    def begin(self, end):
         self.begun += 1
         self.seen = []
 
@@ -91,6 +96,62 @@ def test_chosen_tokens_keep_the_likelihoods_that_the_model_gave_them(tiny_rag):
     assert drafts[0].tokens == given
     assert answers[0].text == "boat"
     assert all(log_prob < -0.01 for log_prob in drafts[0].log_probs)  # none is certain to a random model
+
+
+END = 999  # ends a text; no token of the tokenizer
+
+
+@pytest.mark.parametrize(
+    "written, answer",
+    [
+        ("- tea\n- milk\n\nQuestion: Why?", "- tea\n- milk"),
+        ("40 yuan\n- tea\n- milk", "40 yuan"),
+        ("Run:\n\napt", "Run:\n\napt"),
+        ("```\napt update\n\napt upgrade\n```\nThe lake is deep.", "```\napt update\n\napt upgrade\n```"),
+    ],
+)
+def test_an_answer_of_several_lines_goes_on_to_its_end_and_its_pieces_with_it(written, answer):
+    """Rows end where `AnswerEnd` says that an answer is over, and nothing that shows it is passed on."""
+    tokenizer = byte_tokenizer()
+    pieces, end = [], AnswerEnd(tokenizer, itself=False)
+    row = AnswerRow(
+        tokenizer, Sampling(max_tokens=100, top_logprobs=0), 0, on_piece=pieces.append, is_over=lambda: False
+    )
+    control, read = ControlledRows([row], end, {END}), []
+    for token in [*tokenizer(written, add_special_tokens=False)["input_ids"], END]:
+        control.chosen(torch.zeros(1, len(tokenizer)))
+        read.append(token)
+        if control.ended([token]) == [True]:
+            break
+    assert row.finish_reason == "stop"
+    kept = end.tokens([token for token in read if token != END])
+    control.cut(rows := [list(kept)])
+    assert rows == [kept] and tokenizer.decode(kept).strip() == answer
+    row.keep(len(kept))
+    pieces.append(row.rest(answer))
+    assert "".join(piece.text for piece in pieces) == answer
+    assert "".join(one.token for piece in pieces for one in piece.log_probs).strip() == answer
+
+
+@pytest.mark.parametrize("most, reason", [(3, "length"), (100, "stop")])
+def test_an_answer_was_cut_only_if_it_was_when_it_ended(most, reason):
+    """A deadline that passes later, or that another answer to the same request meets, changes nothing."""
+    tokenizer, late = byte_tokenizer(), []
+    row = AnswerRow(tokenizer, Sampling(max_tokens=most), 0, on_piece=None, is_over=lambda: bool(late))
+    rows = ControlledRows([row], AnswerEnd(tokenizer, itself=True), {END})
+    for token in [*tokenizer("tea", add_special_tokens=False)["input_ids"], END]:
+        rows.ended([token])
+    late.append(True)
+    assert row.finish_reason == reason
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 5e-324, 1e-5])
+def test_a_temperature_next_to_nothing_takes_the_likeliest_token(temperature):
+    row = AnswerRow(
+        byte_tokenizer(), Sampling(temperature=temperature, seed=1), 0, on_piece=None, is_over=lambda: False
+    )
+    scores = torch.tensor([-40.0, 30.0, -torch.inf, 29.5])
+    assert row.choose(scores) == 1
 
 
 def test_a_route_that_is_taken_again_begins_again(tiny_rag):

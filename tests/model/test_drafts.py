@@ -11,6 +11,7 @@ from benchmarks.small_decoders import small_decoder
 from memgpt_rag.answering.answer_row import AnswerRow, Sampling
 from memgpt_rag.answering.row_control import ControlledRows
 from memgpt_rag.model import MemoryDecoder
+from memgpt_rag.model.answer_text import AnswerEnd
 from memgpt_rag.model.config import MemoryAttentionConfig
 from memgpt_rag.model.decoding import DecodingBatch, read_rows
 from memgpt_rag.model.drafts import COPY_TOKENS, DRAFT_TOKENS, LookupDrafts, decode, drafts_for
@@ -190,7 +191,7 @@ def test_drafts_change_no_token_that_is_sampled(model, seed):
             is_over=lambda: False,
         )
         row, scores = started(model, question, [entry], TOKENS)
-        row._processors += ControlledRows([control], until_end=lambda tokens: tokens).processors()
+        row._processors += ControlledRows([control], AnswerEnd(model.tokenizer, itself=True), ()).processors()
         read_rows(model, [row])
         counted = Counted(model)
         decode(counted, row, LookupDrafts(passages))
