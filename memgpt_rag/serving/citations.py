@@ -23,15 +23,18 @@ class Links:
     Args:
         base_url: what stands before its path.
         secret: signs the addresses of a server with keys, so that a browser can open them; None where there are none.
+        user: of the request, whose conversations they may lead to.
     """
 
     base_url: str
     secret: bytes | None = None
+    user: str = ""
 
     def entry(self, memory: ServedMemory, passage: Passage) -> str:
         """Return the address of the document viewer at an entry; for a turn, that of its conversation's items."""
         if passage.unit == TURN:
-            return f"{self.base_url.rstrip('/')}/v1/{passage.source.replace('conversation', 'conversations', 1)}/items"
+            turns = f"{self.base_url.rstrip('/')}/v1/{passage.source.replace('conversation', 'conversations', 1)}/items"
+            return f"{turns}?user={quote(self.user, safe='')}" if self.user else turns
         return f"{self._view(memory)}?{self._query(memory, passage)}#cited"
 
     def picture(self, memory: ServedMemory, passage: Passage) -> str:

@@ -21,6 +21,7 @@ from memgpt_rag.answering.generate import OngoingAnswer
 from memgpt_rag.answering.shared_batches import SharedBatches
 from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.conversations import joined
+from memgpt_rag.serving.log import log_event
 from memgpt_rag.serving.memories import Memories
 from memgpt_rag.serving.task import Found, Task
 
@@ -126,8 +127,25 @@ class Engine:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        while self._turn():
+        while self._survived_turn():
             pass
+
+    def _survived_turn(self) -> bool:
+        """Take a turn; where it fails, such as for want of memory, end the requests under way, and go on with later ones."""
+        try:
+            return self._turn()
+        except Exception as error:
+            log_event("engine_failed", level=40, error=error)
+            self._fail(error)
+            return True
+
+    def _fail(self, error: Exception) -> None:
+        failed = {running.task for running, _ in self._running.values() if not running.task.failed}
+        self._running.clear()
+        self._batches = SharedBatches()
+        for task in failed:
+            task.failed = True
+            task.on_event(error)
 
     def _turn(self) -> bool:
         """Do what is to be done between two steps, and one step; return whether there is to be another turn."""
@@ -167,7 +185,13 @@ class Engine:
     def _begin(self, tasks: Sequence[Task]) -> None:
         """Search for the entries of tasks that are searched for alike, and begin their answers."""
         rag = tasks[0].memory.rag
-        before, rag.retriever.search = rag.retriever.search, tasks[0].search
+        before = rag.retriever.search
+        try:
+            rag.retriever.search = tasks[0].search
+        except Exception as error:  # the memory has lost what the search needs
+            for task in tasks:
+                task.on_event(error)
+            return
         try:  # routes and confidence go by the search, too
             for task, draft in zip(tasks, self._found(tasks), strict=True):
                 if isinstance(draft, Draft):
@@ -237,14 +261,12 @@ class Engine:
     def _rows(self, task: Task) -> list[AnswerRow]:
         on_piece = task.on_event if task.streams and not task.options.may_withhold else None
         tokenizer = self.memories.models.decoder.tokenizer
-        # Where the answers of a model may have several lines, its prompt knows what of them is certain.
-        end = task.memory.rag.generator.on_route(task.options.mode).prompt.answer_end
 
         def is_over() -> bool:
             return task.is_over() or task.failed or self._closed
 
         return [
-            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over, settled=end.settled)
+            AnswerRow(tokenizer, task.sampling, choice, on_piece=on_piece, is_over=is_over)
             for choice in range(task.choices)
         ]
 

@@ -39,13 +39,13 @@ def condition(given: str | dict[str, Any] | None, param: str, attributes: FileAt
 def _condition(given: Any, param: str, attributes: FileAttributes | None, depth: int) -> str:
     if not isinstance(given, dict) or depth > MAX_DEPTH:
         raise ApiError(400, f"A filter in {param!r} is no object of the form {_FORM}.", param=param)
-    kind = given.get("type")
+    kind = str(given.get("type"))
     if kind in JOINTS:
         parts = given.get("filters")
         if not isinstance(parts, list) or not parts:
             raise ApiError(400, f"The filter {kind!r} has no list of filters.", param=param)
         return combined(kind, [_condition(part, param, attributes, depth + 1) for part in parts])
-    kind, key, value = str(kind), given.get("key"), given.get("value")
+    key, value = given.get("key"), given.get("value")
     try:
         values = comparison_values(kind, str(key), value)
         if not isinstance(key, str) or not key:

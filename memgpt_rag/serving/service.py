@@ -255,7 +255,7 @@ def current_visitor(request: Request) -> Access | None:
     return access
 
 
-def viewer_links(request: Request) -> Links:
-    """Return what makes addresses of the document viewer, as the client of a request reaches it."""
+def viewer_links(request: Request, user: str | None = None) -> Links:
+    """Return what makes addresses of the document viewer, as the client of a request reaches it, and its user."""
     service = current_service(request)
-    return Links(service.settings.public_url or str(request.base_url), service.secret)
+    return Links(service.settings.public_url or str(request.base_url), service.secret, user or "")

@@ -18,7 +18,7 @@ from memgpt_rag.serving.api_errors import ApiError
 from memgpt_rag.serving.citations import Links
 from memgpt_rag.serving.files import shown_name
 from memgpt_rag.serving.filters import condition
-from memgpt_rag.serving.memories import Memories, ServedMemory, search_with
+from memgpt_rag.serving.memories import Memories, ServedMemory
 from memgpt_rag.serving.store_requests import RankingOptions, SearchStore
 from memgpt_rag.serving.stores import FileInStore, VectorStore
 
@@ -85,7 +85,7 @@ def ranked_search(memories: Memories, served: ServedMemory, kind: str | None, ra
         ApiError: 400 where the memory has no index for it.
     """
     hybrid = ranking.hybrid_search if ranking else None
-    search = memories.memory_search(served, kind or ("hybrid" if hybrid else None))
+    search = memories.memory_search(served, "hybrid" if hybrid else kind)
     if ranking and ranking.ranker == "none":
         search = replace(search, reranker=None)
     if hybrid is None:
@@ -93,7 +93,7 @@ def ranked_search(memories: Memories, served: ServedMemory, kind: str | None, ra
     total = hybrid.embedding_weight + hybrid.text_weight
     if not total:
         raise ApiError(400, "Both weights of hybrid_search are 0; give one.", param="ranking_options.hybrid_search")
-    return replace(search_with(search, "hybrid"), lexical_weight=hybrid.text_weight / total)
+    return replace(search, lexical_weight=hybrid.text_weight / total)
 
 
 def result(store: VectorStore, entry: Retrieved) -> dict[str, Any]:

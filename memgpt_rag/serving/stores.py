@@ -258,7 +258,8 @@ class VectorStores:
         """Index files; what nobody expected fails them, and leaves the worker at work."""
         try:
             async with self._busy:
-                await self._index(store, waiting)
+                if self._stores.get(store.id) is store:  # it may have been deleted while this waited
+                    await self._index(store, waiting)
         except Exception as error:
             log_event("index_failed", level=40, error=error, store=store.id)
             for file in waiting:

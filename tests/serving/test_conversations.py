@@ -88,6 +88,17 @@ def test_an_older_turn_comes_back_where_it_fits_better_than_the_entries(client):
     assert {entry["text"] for entry in entries(ask(client, TEXTS[1], "guide", k=1))} == {TEXTS[1]}
 
 
+def test_the_address_of_a_turn_leads_to_it_for_a_user_too(served, client):
+    fact = "Our guide Aylin wears a green hat."
+    for question in (fact, "And then?", "And now?", "Why?"):
+        found = entries(ask(client, question, "walk", user="ann & bob", query=fact))
+    (turn,) = [entry for entry in found if entry["text"].startswith(fact)]
+    with httpx2.Client() as http:
+        items = http.get(turn["url"]).json()
+        assert http.get(turn["url"].split("?")[0]).status_code == 404
+    assert fact in [item["content"][0]["text"] for item in items["data"]]
+
+
 def test_a_streamed_turn_is_on_disk_before_the_stream_ends(served, client):
     stream = client.chat.completions.create(
         model="park",

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from hashing import HashEncoder, LetterEncoder
-from served import BOOKS, TEXTS
+from served import BOOKS, TEXTS, wait_until
 from tiny import TinyReader
 
 from memgpt_rag.answering.answer_row import AnswerRow, Piece, Sampling
@@ -84,12 +84,11 @@ def alone(memories, asked):
     """Answer a request with `generate` of transformers, each of its choices by itself."""
     task, found = asked.task, []
     rag, tokenizer = task.memory.rag, memories.models.decoder.tokenizer
-    settled = rag.generator.on_route(task.options.mode).prompt.answer_end.settled
     for choice in range(task.choices):
         (draft,) = rag.drafts(
             [task.question], task.options, contexts=[task.context], queries=[task.query or task.question]
         )
-        row = AnswerRow(tokenizer, task.sampling, choice, on_piece=None, is_over=lambda: False, settled=settled)
+        row = AnswerRow(tokenizer, task.sampling, choice, on_piece=None, is_over=lambda: False)
         draft = dataclasses.replace(draft, control=row)
         (answer,) = rag.answer_from([draft], task.options)
         found.append((draft, answer, row))
@@ -101,7 +100,7 @@ def require_equal(asked, expected):
         assert choice.row._tokens == row._tokens
         assert choice.tokens == len(draft.tokens)
         assert choice.row.finish_reason == row.finish_reason
-        for one, other in zip(choice.row.log_probs, row.log_probs, strict=True):
+        for one, other in zip(choice.row.log_probs, row.log_probs[: choice.tokens], strict=True):
             assert one.token == other.token
             assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
             assert [text for text, _ in one.top] == [text for text, _ in other.top]
@@ -302,6 +301,31 @@ def test_a_pass_that_fails_ends_what_took_part_and_nothing_later(memories, monke
     while not second.is_done:
         engine._turn()
     require_equal(second, alone(memories, second))
+
+
+def test_what_no_request_can_help_ends_those_under_way_and_the_engine_goes_on(memories, monkeypatch):
+    """Memory that runs out between two steps, and a memory that has lost the index that a request is to search by."""
+    engine = make_engine(memories)
+    first, unfit, later = Asked(memories), Asked(memories), Asked(memories, question=1)
+    engine.submit(first.task)
+    engine._turn()
+    unfit.task.search = Search("bm25")
+    engine.submit(unfit.task)
+    engine._turn()
+    assert [str(event) for event in unfit.events if "lexical index" in str(event)] == [str(unfit.events[-1])]
+
+    def no_room():
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(engine._batches, "step", no_room)
+    engine.start()
+    wait_until(lambda: first.is_done)
+    assert isinstance(first.events[-1], MemoryError) and engine.running == 0
+    engine.submit(later.task)
+    wait_until(lambda: later.is_done)
+    assert engine.is_alive
+    engine.close()
+    require_equal(later, alone(memories, later))
 
 
 def test_the_search_of_a_request_is_its_own(memories):

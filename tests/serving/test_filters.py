@@ -65,6 +65,7 @@ def nested(depth):
     [
         ({}, "no filter of type 'None'"),
         (one("near", "year", 1), "no filter of type 'near'"),
+        (one(["and"], "year", 1), "no filter of type"),
         (one("eq", "", 1), "has no key"),
         (one("eq", "year == 1 or year", 1), "cannot be the name of a column"),
         (one("eq", "year", None), "a text, a number"),

@@ -113,6 +113,38 @@ def test_a_response_goes_on_from_the_one_before_it(client):
         assert further.usage.input_tokens > after.usage.input_tokens, "both turns before it are read"
 
 
+def test_turns_that_were_sent_are_gone_on_from_too(client):
+    sent = [
+        {"role": "user", "content": TEXTS[2]},
+        {"role": "assistant", "content": "At nine."},
+        {"role": "user", "content": "And in winter?"},
+    ]
+    first = client.responses.create(**{**ASKED, "input": sent})
+    after = client.responses.create(**{**ASKED, "input": "Why?"}, previous_response_id=first.id)
+    written = [*sent, {"role": "assistant", "content": first.output_text}, {"role": "user", "content": "Why?"}]
+    expected = client.responses.create(**{**ASKED, "input": written})
+    assert (after.output_text, after.usage.input_tokens) == (expected.output_text, expected.usage.input_tokens)
+
+
+def test_hybrid_search_without_a_lexical_index_is_refused_whatever_search_is_named(client):
+    hybrid = {"embedding_weight": 0.5, "text_weight": 0.5}
+    with pytest.raises(openai.BadRequestError, match="'park' has no lexical index, which the search 'hybrid' needs"):
+        client.responses.create(
+            **{
+                **ASKED,
+                "tools": [
+                    {
+                        "type": "file_search",
+                        "vector_store_ids": ["park"],
+                        "ranking_options": {"hybrid_search": hybrid},
+                    }
+                ],
+                "extra_body": {"memory": {"search": "dense"}},
+            }
+        )
+    assert client.responses.create(**ASKED).output_text
+
+
 def test_only_what_was_kept_can_be_gone_on_from(client):
     with pytest.raises(
         openai.NotFoundError, match=r"no response 'resp_none' of yours; the latest 1,000 are kept"

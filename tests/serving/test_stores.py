@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import openai
@@ -17,10 +18,13 @@ from memgpt_rag.encoders.config import EncoderConfig
 from memgpt_rag.encoders.load import load_encoder, load_sparse_encoder
 from memgpt_rag.memory import Memory
 from memgpt_rag.memory.versions import writing
-from memgpt_rag.serving.files import safe_name
+from memgpt_rag.serving.access import EVERYTHING
+from memgpt_rag.serving.files import StoredFile, safe_name
 from memgpt_rag.serving.index_jobs import IndexJobs
+from memgpt_rag.serving.stores import VectorStores
 
 PARK = b"# Boats\n\nA rowing boat costs 40 yuan an hour.\n\n# Kites\n\nChildren under twelve may borrow a kite.\n"
+BOTH = {"hybrid_search": {"embedding_weight": 0.5, "text_weight": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +88,51 @@ def test_a_memory_of_the_start_is_searched_as_a_store(client, server):
         ({"query": "x", "max_num_results": 0}, "max_num_results"),
         ({"query": "x", "filters": {"type": "eq", "key": "colour", "value": "x"}}, "colour"),
         ({"query": "x", "extra_body": {"search": "bm25"}}, "no lexical index"),
+        ({"query": "x", "ranking_options": BOTH, "extra_body": {"search": "dense"}}, "no lexical index"),
     ):
         with pytest.raises(openai.BadRequestError, match=says):
             client.vector_stores.search("park", **settings)
     with pytest.raises(openai.ConflictError, match="not deleted from here"):
         client.vector_stores.delete("park")
+
+
+def test_a_store_that_is_deleted_while_another_is_indexed_stays_deleted(server, tmp_path):
+    """Its turn to be indexed comes right behind the deletion."""
+
+    class Jobs:
+        def __init__(self):
+            self.memories, self.go = [], asyncio.Event()
+
+        async def add(self, memory, paths, folder):
+            self.memories.append(memory)
+            memory.mkdir(parents=True, exist_ok=True)
+            await self.go.wait()
+            return SimpleNamespace(problem="", faults={})
+
+    async def refresh(name):
+        """Nothing is opened."""
+
+    async def indexed():
+        jobs, file = Jobs(), StoredFile("file-1", "boats.md", 9, 0, "assistants", "")
+        stores = VectorStores(tmp_path, server.service.stores.files, server.service.memories, jobs, refresh)
+        first, second = (stores.create(name, {}, EVERYTHING) for name in "ab")
+        attached = [stores.attach(store, file, {}) for store in (first, second)]
+        worker = asyncio.create_task(stores.run())
+        while not jobs.memories:
+            await asyncio.sleep(0.01)
+        deletion = asyncio.create_task(stores.delete(second))
+        await asyncio.sleep(0.01)
+        jobs.go.set()
+        await deletion
+        while attached[0].status == "in_progress":
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        worker.cancel()
+        assert jobs.memories == [tmp_path / first.id / "memory"]
+        assert [path.name for path in tmp_path.iterdir()] == [first.id]
+        await stores.delete(first)
+
+    asyncio.run(indexed())
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ async def create_chat_completion(request: Request, body: ChatRequest) -> Respons
     await service.recall(task, conversation, asked)
     answers.task = task
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    form = ChatForm(body.model, task, viewer_links(request), include_usage, body.memory.trace)
+    form = ChatForm(body.model, task, viewer_links(request, body.user), include_usage, body.memory.trace)
     service.engine.submit(task)
     events = service.events(request, answers, task, conversation)
     if not body.stream:

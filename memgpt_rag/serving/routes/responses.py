@@ -43,13 +43,13 @@ async def create_response(request: Request, body: ResponseRequest) -> Response:
     await service.recall(task, conversation, asked)
     task.tells_found = True
     answers.task = task
-    form = ResponseForm(body, task, viewer_links(request), store)
+    form = ResponseForm(body, task, viewer_links(request, body.user), store)
     service.engine.submit(task)
     events = service.events(request, answers, task, conversation)
     if body.store is not False and conversation is None:
 
         def keep(choice: Choice) -> None:
-            service.responses.add(form.id, *client, [*earlier, Turn(task.question, choice.text)])
+            service.responses.add(form.id, *client, [*asked.earlier, Turn(task.question, choice.text)])
 
         events = _kept(events, keep)
     found = await answers.first(request, events)

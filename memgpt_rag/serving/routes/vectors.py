@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -107,8 +108,7 @@ async def rerank(request: Request, body: RerankRequest) -> dict[str, Any]:
         }
         for place in best
     ]
-    with service.memories.lock:
-        tokens = sum(encoder.count_tokens(one.titled_text) for one in passages) + encoder.count_tokens(body.query)
+    tokens = await asyncio.to_thread(_counted, service, encoder, [body.query, *(one.titled_text for one in passages)])
     return {
         "id": f"rerank-{secrets.token_hex(12)}",
         "object": "list",
@@ -117,6 +117,12 @@ async def rerank(request: Request, body: RerankRequest) -> dict[str, Any]:
         "usage": {"total_tokens": tokens},
         "meta": {"billed_units": {"search_units": 1}},
     }
+
+
+def _counted(service: Service, encoder: Encoder, texts: Sequence[str]) -> int:
+    """Return the number of tokens of texts; it waits for who uses the encoder."""
+    with service.memories.lock:
+        return sum(encoder.count_tokens(text) for text in texts)
 
 
 async def _scores(service: Service, encoder: Encoder, query: str, passages: list[Passage]) -> np.ndarray:
