@@ -95,10 +95,13 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        memory = self.rag.retriever.memory  # a cache must not give the answer of another version
+        # A cache must not give the answer of another memory, version, reader, preset or search.
+        memory = self.rag.retriever.memory
+        memories = [f"{one.path}, version {one.manifest.commit}" for one in getattr(memory, "shards", [memory])]
         return {
             "model_name": self._model_name,
-            "memory": f"{getattr(memory, 'path', 'shards')}, version {memory.manifest.commit}",
+            "memory": "; ".join(memories),
+            "read": f"{self.rag.confidence_key} {self.rag.model.config}",
             **{name: getattr(self, name) for name in ("options", "temperature", "top_p", "seed", "max_tokens", "stop")},
         }
 
