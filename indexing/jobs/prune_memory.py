@@ -44,6 +44,8 @@ class Pruning:
 def read_uses(path: Path) -> list[dict[str, float]]:
     """Read what each answer used: id of an entry → its share of the attention, in equal parts where that is not known.
 
+    Entries that were joined, as with --adjacent, have equal parts of their share.
+
     Args:
         path: answers as `memgpt-rag ask --json` prints them, one a line. Those that cite nothing are left out.
 
@@ -114,10 +116,15 @@ def _losses(uses: Uses, gone: set[str], known: set[str]) -> tuple[float, float]:
 
 
 def _use(citations: list[dict[str, object]]) -> dict[str, float]:
-    use = {}
+    use: Counter[str] = Counter()
     for one in citations:
-        id, share = one["id"], one.get("share")
-        if not isinstance(id, str):
-            raise ValueError(f"the id {id!r} is no text")
-        use[id] = 1 / len(citations) if share is None else number(share, "share", 0, 1)
-    return use
+        alone, share = [one["id"]], one.get("share")
+        ids = one.get("joined_ids") or alone
+        if not isinstance(ids, list):
+            raise ValueError(f"joined_ids is {ids!r}, and no list")
+        for id in ids:
+            if not isinstance(id, str):
+                raise ValueError(f"the id {id!r} is no text")
+            used = 1 / len(citations) if share is None else number(share, "share", 0, 1)
+            use[id] += used / len(ids)  # type: ignore[assignment]  # parts of 1, not counts
+    return dict(use)

@@ -23,12 +23,14 @@ class Citation:
         share: its share of the attention mass on memory, 0 to 1; None in prompt mode, which cannot tell.
         spans: parts of the answer's text whose tokens gave it the greatest share of their attention to memory, as (start, end)
             in characters; none where `Answer.trace` is None.
+        joined_ids: ids of the entries that were joined to this one, itself among them; none where it stands alone.
     """
 
     passage: Passage
     score: float
     share: float | None
     spans: tuple[Span, ...] = ()
+    joined_ids: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as commands and servers write it in JSON."""
@@ -43,6 +45,7 @@ class Citation:
             "score": self.score,
             "share": self.share,
             "spans": [list(span) for span in self.spans],
+            **({"joined_ids": list(self.joined_ids)} if self.joined_ids else {}),
         }
 
 

@@ -135,7 +135,9 @@ def _cite(draft: Draft, total: float | None) -> tuple[list[Citation], AttentionT
     entries = [draft.entries[place] for place in order]
     trace = draft.trace and replace(draft.trace, entries=tuple(draft.trace.entries[place] for place in order))
     citations = [
-        Citation(entry.passage, entry.score, shares[place], tuple(trace.entry_spans(rank)) if trace else ())
+        Citation(
+            entry.passage, entry.score, shares[place], tuple(trace.entry_spans(rank)) if trace else (), entry.joined_ids
+        )
         for rank, (place, entry) in enumerate(zip(order, entries, strict=True))
     ]
     return citations, trace, entries

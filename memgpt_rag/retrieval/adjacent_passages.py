@@ -12,11 +12,14 @@ from memgpt_rag.memory import Searchable
 from memgpt_rag.passage import Passage
 
 
-def with_adjacent(memory: Searchable, row: int, passage: Passage, reach: int) -> tuple[tuple[int, ...], Passage]:
+def with_adjacent(
+    memory: Searchable, row: int, passage: Passage, reach: int
+) -> tuple[tuple[int, ...], tuple[str, ...], Passage]:
     """Join a passage with up to `reach` passages on either side, under the same headings of the same document.
 
     Returns:
-        The rows that were joined, in reading order, and the joined passage, which covers the places of all of them.
+        The rows and the ids of what was joined, in reading order, and the joined passage: the passage itself, with the text and the
+        places of all of them.
     """
     same = (
         (pc.field("source") == passage.source)
@@ -32,7 +35,8 @@ def with_adjacent(memory: Searchable, row: int, passage: Passage, reach: int) ->
     while last < min(len(parts) - 1, place + reach) and _touch(parts[last][0], parts[last + 1][0]):
         last += 1
     joined = parts[first : last + 1]
-    return tuple(one for _, one in joined), _join([part for part, _ in joined])
+    parts_joined, rows_joined = zip(*joined, strict=True)
+    return rows_joined, tuple(part.id for part in parts_joined), _join(passage, parts_joined)
 
 
 # Largest gap in characters between adjacent passages, the white space that was stripped; a larger one is a deleted passage.
@@ -43,9 +47,9 @@ def _touch(before: Passage, after: Passage) -> bool:
     return 0 <= after.start - before.end <= _GAP
 
 
-def _join(parts: Sequence[Passage]) -> Passage:
+def _join(passage: Passage, parts: Sequence[Passage]) -> Passage:
     first, last, text = parts[0], parts[-1], parts[0].text
     for before, after in pairwise(parts):
         gap = after.start - before.end
         text += ("\n\n" if gap > 1 else " " * gap) + after.text
-    return first if len(parts) == 1 else replace(first, text=text, last=last.last, end=last.end)
+    return replace(passage, text=text, first=first.first, start=first.start, last=last.last, end=last.end)

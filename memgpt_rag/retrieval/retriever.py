@@ -151,6 +151,7 @@ class Retrieved:
         normalized_score: the score in units in which right and wrong entries differ by about 1, so that one β fits encoders
             and rerankers of any scale.
         joined: rows of the passages that were joined, if several.
+        joined_ids: their ids.
     """
 
     row: int
@@ -158,6 +159,7 @@ class Retrieved:
     score: float
     normalized_score: float
     joined: tuple[int, ...] = ()
+    joined_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -320,9 +322,10 @@ class Retriever:
                     continue
                 entry = Retrieved(row, passage, float(score), float(normalized_score))
                 if self.search.adjacent:
-                    rows, joined = with_adjacent(self.memory, row, passage, self.search.adjacent)
+                    rows, ids, joined = with_adjacent(self.memory, row, passage, self.search.adjacent)
                     taken.update(rows)
-                    entry = replace(entry, passage=joined, joined=rows if len(rows) > 1 else ())
+                    if len(rows) > 1:
+                        entry = replace(entry, passage=joined, joined=rows, joined_ids=ids)
                 entries.append(entry)
             if len(entries) == k:
                 break

@@ -72,6 +72,12 @@ def test_answers_are_read_as_ask_prints_them(tmp_path):
     assert read_uses(file) == [{"b1": 0.9, "b2": 0.1}, {"b3": 0.5, "b4": 0.5}]
 
 
+def test_joined_entries_share_what_they_got(tmp_path):
+    file, found = tmp_path / "answers.jsonl", {"id": "b2", "share": 0.6, "joined_ids": ["b1", "b2", "b3"]}
+    file.write_text(json.dumps({"citations": [found, {"id": "b3", "share": 0.4}]}))
+    assert read_uses(file) == [{"b1": pytest.approx(0.2), "b2": pytest.approx(0.2), "b3": pytest.approx(0.6)}]
+
+
 @pytest.mark.parametrize(
     "text, sentence",
     [
@@ -79,6 +85,7 @@ def test_answers_are_read_as_ask_prints_them(tmp_path):
         (line(("b1", 1.0)) + '\n{"text": "40"}', "a.jsonl, line 2: no 'citations'; expected an answer"),
         ('{"citations": [{"id": 3}]}', "line 1: the id 3 is no text"),
         ('{"citations": [{"id": "b1", "share": 7}]}', "line 1: share is 7, not a number from 0 to 1"),
+        ('{"citations": [{"id": "b1", "joined_ids": "b1"}]}', "line 1: joined_ids is 'b1', and no list"),
         ('{"citations": [1]}', "line 1: .*; expected an answer"),
         (line(), "a.jsonl has no answer that cites an entry"),
     ],

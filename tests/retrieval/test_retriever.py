@@ -246,6 +246,8 @@ def test_neighbours_are_joined_as_they_stand_in_the_document(manual, reach):
         for entry in item:
             parts = entry.joined or (entry.row,)
             assert entry.row in parts and len(parts) <= 2 * reach + 1
+            assert entry.joined_ids == tuple(alone[row].id for row in entry.joined)
+            assert entry.passage.id == alone[entry.row].id, "what was found gives its id"
             assert {alone[row].title for row in parts} == {entry.passage.title}
             assert (entry.passage.start, entry.passage.end) == (alone[parts[0]].start, alone[parts[-1]].end)
             if entry.passage.title == "Wheels":

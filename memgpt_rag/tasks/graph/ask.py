@@ -136,7 +136,8 @@ def joined(path: Path) -> Retrieved:
     text, _ = _text_and_spans(path)
     id = "+".join(passage.id for passage in path.passages)
     passage = replace(path.passages[-1], id=id, title="", text=text)
-    return Retrieved(path.rows[-1], passage, path.score, path.score, joined=path.rows)
+    ids = tuple(one.id for one in path.passages)
+    return Retrieved(path.rows[-1], passage, path.score, path.score, joined=path.rows, joined_ids=ids)
 
 
 def _text_and_spans(path: Path) -> tuple[str, list[tuple[int, int]]]:
