@@ -17,7 +17,7 @@ from memgpt_rag.memory.lexical.analysis import is_analysis
 from memgpt_rag.memory.lexical.postings import write_lexical_index
 from memgpt_rag.memory.segment import OpenSegment
 from memgpt_rag.memory.storage import layout
-from memgpt_rag.memory.storage.files import describe
+from memgpt_rag.memory.storage.files import StoredFile, describe
 from memgpt_rag.memory.storage.keys import first_not_unit
 from memgpt_rag.memory.storage.manifest import read_bytes
 
@@ -45,18 +45,17 @@ def verify_memory(
         faults = [*_manifests(memory, kept)]
     except MemgptRagError as error:
         return [str(error)]
-    described = {
-        (segment.name, name): file
-        for manifest in kept
-        for segment in manifest.segments
-        for name, file in segment.files.items()
-    }
-    for (segment, name), file in described.items():
+    described: dict[tuple[str, str], set[StoredFile]] = {}
+    for manifest in kept:
+        for one in manifest.segments:
+            for name, file in one.files.items():
+                described.setdefault((one.name, name), set()).add(file)
+    for (segment, name), committed in described.items():
         path = layout.segment_dir(memory, segment) / name
         on_step(f"{segment}/{name}")
         if not path.is_file() or path.is_symlink():
             faults.append(f"{path} is missing.")
-        elif describe(path) != file:
+        elif {describe(path)} != committed:
             faults.append(f"{path} is not as it was committed: its digest differs.")
     if faults:
         return faults

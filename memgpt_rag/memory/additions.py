@@ -34,7 +34,7 @@ def add_states(
     lengths: Callable[[Sequence[int]], Sequence[int]],
     states: Callable[[Sequence[int]], Iterable[Codes]],
 ) -> Manifest:
-    """Store the states of a memory's entries. Segments that have states of this fingerprint keep them.
+    """Store the states of a memory's entries. Segments that have intact states of this fingerprint keep them.
 
     Args:
         memory: the current version; states computed from one version are not committed to another.
@@ -49,18 +49,20 @@ def add_states(
         shape, segments, start = StatesShape.of(fingerprint), [], 0
         for segment in memory.segments:
             described = segment.described
-            if memory.manifest.states != fingerprint or described.file("states") is None:
+            if memory.manifest.states != fingerprint or not segment.has_intact("states"):
                 name = layout.states_name(fingerprint, described.file("deleted"))
-                if not (segment.folder / name).exists():  # else an earlier version has it
+                stored = versions.intact_file(memory.path, described.name, name)  # an earlier version may have it
+                if stored is None:
+                    fresh = segment.folder / f"{name}.new"
                     live = np.arange(len(segment)) if segment.live is None else np.flatnonzero(segment.live)
                     rows, token_counts = (start + live).tolist(), np.zeros(len(segment), np.int64)
                     token_counts[live] = lengths(rows)
-                    with StatesWriter(segment.folder / name, shape, token_counts.tolist()) as writer:
+                    with StatesWriter(fresh, shape, token_counts.tolist()) as writer:
                         computed = iter(states(rows))
                         for length in token_counts:
                             writer.add_codes(*(next(computed) if length else encode(shape.none(), shape.dtype)))
-                    files.sync_folder(segment.folder)
-                stored = files.describe(segment.folder / name)
+                    files.rename(fresh, segment.folder / name)
+                    stored = files.describe(segment.folder / name)
                 described = replace(described, files=described.with_file(name, stored, described.file("states")))
             segments.append(described)
             start += len(segment)
@@ -163,11 +165,12 @@ def add_indexes(
             if chosen is not None:
                 index, report = chosen
                 name = layout.index_name(report)
-                if not (segment.folder / name).exists():  # else an earlier version has it
-                    with files.NewFile(segment.folder / name) as file:
+                stored = versions.intact_file(memory.path, described.name, name)  # an earlier version may have it
+                if stored is None:
+                    with files.NewFile(fresh := segment.folder / f"{name}.new") as file:
                         index.write(file)
-                    files.sync_folder(segment.folder)
-                stored = files.describe(segment.folder / name)
+                    files.rename(fresh, segment.folder / name)
+                    stored = files.describe(segment.folder / name)
             kept = described.with_file(name, stored, described.file("index"))
             segments.append(replace(described, files=kept, index=report))
         number, job = memory.manifest.commit + 1, {"name": "rebuild-index"}

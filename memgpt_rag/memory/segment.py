@@ -99,7 +99,10 @@ class OpenSegment:
         """
         if layout.PICTURES not in self.described.files:
             return None
-        return StoredPictures(self.folder / layout.PICTURES, len(self))
+        try:
+            return StoredPictures(self.folder / layout.PICTURES, len(self))
+        except FileNotFoundError as error:
+            raise _removed(self.folder / layout.PICTURES) from error
 
     @cached_property
     def words(self) -> InvertedIndex | None:
@@ -139,7 +142,11 @@ class OpenSegment:
     def _committed(self, name: str, command: str) -> Path:
         """Return the path of a file after its checksum was compared; the error names `command`, which makes the file again."""
         path = self.folder / name
-        if files.describe(path) != self.described.files[name]:
+        try:
+            stored = files.describe(path)
+        except FileNotFoundError as error:
+            raise _removed(path) from error
+        if stored != self.described.files[name]:
             raise MemoryFormatError(
                 f"{path} is not the file that was committed (its digest differs); make it again with: memgpt-index {command}"
             )
@@ -162,3 +169,9 @@ class OpenSegment:
                 f"{self.folder / name} does not mark {self.described.deleted} of {len(self)} rows; restore an earlier version."
             )
         return ~deleted[: len(self)]
+
+
+def _removed(path: Path) -> MemoryFormatError:
+    return MemoryFormatError(
+        f"{path} is gone: a job has removed the version that was opened, or the file was deleted; open the memory again."
+    )

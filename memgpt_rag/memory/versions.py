@@ -80,6 +80,16 @@ def list_versions(memory: Path) -> list[Manifest]:
     return [*(parse_manifest(layout.version_path(memory, commit)) for commit in earlier), present]
 
 
+def intact_file(memory: Path, segment: str, name: str) -> files.StoredFile | None:
+    """Return a segment's file as a version committed it, if it is still the same; None where it is to be written."""
+    path = layout.segment_dir(memory, segment) / name
+    if not path.exists():
+        return None
+    described = (one for manifest in list_versions(memory) for one in manifest.segments if one.name == segment)
+    committed = next((one.files[name] for one in described if name in one.files), None)
+    return committed if files.describe(path) == committed else None
+
+
 def roll_back(memory: Path, commit: int) -> Manifest:
     """Restore an earlier version as a new commit, so that no version is lost.
 

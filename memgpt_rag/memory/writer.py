@@ -176,6 +176,8 @@ class MemoryWriter:
             rows: rows of the current version, one for each new entry.
         """
         assert self.base is not None
+        if not len(rows):  # the new segment has no folder
+            return
         fingerprint, row_states = self.base.manifest.states, [self.base.states(int(row)) for row in rows]
         stored = [codes for codes in row_states if codes is not None]
         if fingerprint is None or len(stored) < len(row_states):
@@ -264,13 +266,13 @@ class MemoryWriter:
                     continue
                 bits = np.packbits(deleted, bitorder="little").tobytes()
                 name = layout.deleted_name(bits)
-                if not (segment.folder / name).exists():  # else an earlier version has it
-                    with files.NewFile(segment.folder / name) as file:
-                        file.write(bits)
-                    files.sync_folder(segment.folder)
+                # Where an earlier version has the file, the same bytes replace it.
+                with files.NewFile(fresh := segment.folder / f"{name}.new") as file:
+                    file.write(bits)
+                files.rename(fresh, segment.folder / name)
                 described = replace(
                     described,
-                    files=described.with_file(name, files.describe(segment.folder / name), described.file("deleted")),
+                    files=described.with_file(name, file.described, described.file("deleted")),
                     deleted=int(deleted.sum()),
                 )
             kept.append(described)
