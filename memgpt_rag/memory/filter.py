@@ -138,8 +138,9 @@ def _column(node: ast.Name, schema: pa.Schema) -> str:
 
 
 def _constant(node: ast.expr, column: str, kind: pa.DataType) -> Any:
-    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
-    inner = node.operand if isinstance(node, ast.UnaryOp) else node
+    inner, negative, signed = node, False, False
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        inner, negative, signed = node.operand, isinstance(node.op, ast.USub), True
     value: Any = inner.value if isinstance(inner, ast.Constant) else None
     wanted = {
         pa.string(): (str,),
@@ -148,7 +149,7 @@ def _constant(node: ast.expr, column: str, kind: pa.DataType) -> Any:
         pa.bool_(): (bool,),
         pa.date32(): (str,),
     }
-    fits = type(value) in wanted[kind] and (not negative or type(value) in (int, float))
+    fits = type(value) in wanted[kind] and (not signed or type(value) in (int, float))
     if fits and kind == pa.date32():
         try:
             return date.fromisoformat(str(value))

@@ -22,6 +22,25 @@ def test_what_is_said_of_a_long_filter_is_short(where):
     assert len(str(caught.value)) < 700
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "ok == (not True)",
+        'source == (not "a.txt")',
+        "year == ~5",
+        "year in (1, ~2)",
+        "ok == -True",
+        'source == +"a.txt"',
+    ],
+)
+def test_what_stands_before_a_constant_is_not_left_out(where):
+    with pytest.raises(ValueError, match=r"^Found ['\"](not|~|-|\+).+ for the column '\w+'; expected "):
+        parse_where(where, values_schema({"year": "integer", "ok": "boolean"}))
+    schema = values_schema({"year": "integer"})
+    assert parse_where("year == +5", schema).equals(parse_where("year == 5", schema))
+    assert not parse_where("year == -5", schema).equals(parse_where("year == 5", schema))
+
+
 def test_many_columns_are_not_all_named():
     with pytest.raises(
         ValueError, match=r"There is no column 'x'; expected one of id, .*… \(\d[\d,]+ characters\)\.$"
