@@ -31,6 +31,8 @@ from memgpt_rag.memory.dense.index_kinds import NEAREST as K
 
 Rows = Int[np.ndarray, "queries k"]
 QUERIES = 400
+# Of fewer keys, a tenth or more would be missing in the training.
+_FEWEST_TO_SPARE = 10 * QUERIES
 # Tolerance below the requested recall for keeping an index: it was chosen on one half of the queries, and measured on the other.
 _NEARLY = 0.01
 
@@ -76,7 +78,8 @@ def choose_index(
         kind: "auto" takes the fastest kind; "hnsw", "ivf" and "codes" (compressed codes of all keys, with rescoring of the best
             by the keys themselves) take that kind, if it is faster than exact search.
         recall: mean recall@10 that the index must reach.
-        queries: vectors like those of real queries; None for a sample of the keys, whose own row is not counted.
+        queries: vectors like those of real queries; None for a sample of the keys, whose own row is not counted, and which
+            indexes of 4,000 keys or more are not trained on.
         fast_enough: milliseconds of exact search up to which "auto" does not try an index.
         most_bytes: limit of the memory that building may take; kinds that take more are not tried.
         on_step: called with a description of each step.
@@ -101,7 +104,8 @@ def choose_index(
         best = none
         half = np.arange(len(queries)) % 2 == 0
         kinds: Sequence[Kind] = kinds_for(len(keys)) if kind == "auto" else (kind,)
-        for built, _ in build_indexes(keys, metric, kinds, most_bytes=most_bytes, on_step=on_step):
+        untrained = own if len(keys) >= _FEWEST_TO_SPARE else None
+        for built, _ in build_indexes(keys, metric, kinds, most_bytes=most_bytes, untrained=untrained, on_step=on_step):
             for settings in ways_to_search(built):
                 found = _found(built.with_settings(settings), keys, queries[half], None if own is None else own[half])
                 if _recall(found, truth[half]) < recall:

@@ -2,8 +2,8 @@
 
 An exact duplicate has the title and the text of an earlier passage. A near duplicate has the same title, is nearly as long
 as an earlier passage and contained in it word for word, apart from case, punctuation and character widths. Resemblance alone
-is not enough: two passages that differ in a name, a year or a "not", or stand under different headings, are different
-facts, and both are kept. A title that is only the file's name does not count, so that a copied file is a duplicate.
+is not enough: two passages that differ in a name, a year, a "not", a sign or an operator, or stand under different headings,
+are different facts, and both are kept. A title that is only the file's name does not count, so that a copied file is a duplicate.
 
 Candidates are passages that share one of the smallest shingle hashes, the bottom sketch of Broder (1997, "On the
 resemblance and containment of documents", section 4).
@@ -26,8 +26,15 @@ from memgpt_rag.passage import TITLE_SEPARATOR, Passage
 NEARLY = 0.8
 _SHINGLE_WORDS = 8
 _SKETCH = 4
-# Words; each Chinese or Japanese character is a word.
-_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+")
+# Words; each Chinese or Japanese character is a word. So is what changes the meaning beside them: a symbol, "!" before a word, "#"
+# behind one, "-" before a number, "*" and "/" between words, and whatever stands between two digits.
+_SYMBOLS = r"+<=>^~$%\u00a2-\u00a9\u00ac\u00ae-\u00b1\u00d7\u00f7\u2044\u20a0-\u20cf\u2100-\u24ff\u25a0-\u2bff\U0001f000-\U0001faff"
+_WORD = re.compile(
+    r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+"
+    rf"|[{_SYMBOLS}]|!(?=\w)|(?<=\w)#|(?<!\w)-(?=\d)|(?<=\w)[*/](?=\w)|(?<=\w )[*/](?= \w)|(?<=\d)[^\w\s](?=\d)"
+)
+_LINE = re.compile(r"([=~+^<>])\1{2,}")  # drawn, as under a heading
+_SUPERSCRIPTS = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u207f]+")  # 10³ is not 103
 
 
 @dataclass
@@ -59,6 +66,8 @@ class DuplicateFilter:
             self.counts.exact += 1
             return False
         words = _hashed_words(passage.text)
+        if not words:  # nothing that could be alike
+            return True
         seed = zlib.crc32(_hashed_words(title).tobytes())
         title_hash = array("I", [seed]).tobytes()
         run = words.tobytes()
@@ -82,9 +91,8 @@ def _own_title(passage: Passage) -> str:
 
 
 def _hashed_words(text: str) -> array[int]:
-    return array(
-        "I", (zlib.crc32(word.encode()) for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
-    )
+    shown = unicodedata.normalize("NFKC", _SUPERSCRIPTS.sub(r"^\g<0>", _LINE.sub(" ", text)))
+    return array("I", (zlib.crc32(word.encode()) for word in _WORD.findall(shown.casefold())))
 
 
 def _contains(whole: bytes, title_hash: bytes, words: bytes) -> bool:

@@ -49,6 +49,27 @@ def times(monkeypatch, exact: float, approximate: float) -> None:
     monkeypatch.setattr(choose, "_milliseconds", lambda search, queries: next(taken))
 
 
+@pytest.mark.parametrize("count", [COUNT, 3000])
+def test_keys_that_recall_is_measured_with_are_not_trained_on_where_there_are_enough(keys, count, monkeypatch):
+    build, trained, asked = ApproximateIndex.build, [], []
+
+    def built(keys, settings, metric, *, sample):
+        trained.append(sample.tolist())
+        return build(keys, settings, metric, sample=sample)
+
+    def searched(keys, queries, *others):
+        asked.append([int(np.flatnonzero((keys == query).all(axis=1))[0]) for query in queries])
+        return exact_search(keys, queries, *others)
+
+    monkeypatch.setattr(ApproximateIndex, "build", built)
+    monkeypatch.setattr(choose, "exact_search", searched)
+    choose_index(keys[:count], "cosine", kind="ivf")
+    queries, (rows,) = asked[0], trained
+    assert len(set(queries)) == choose.QUERIES
+    spared = set(queries) if count == COUNT else set()
+    assert rows == sorted(set(range(count)) - spared)
+
+
 @pytest.mark.parametrize("kind", ["auto", "ivf", "hnsw"])
 def test_the_first_index_that_finds_enough_is_chosen_where_it_is_faster(keys, kind, monkeypatch):
     times(monkeypatch, exact=5.0, approximate=1.0)

@@ -266,6 +266,42 @@ def test_a_duplicate_says_nothing_new(first, second, verdict):
     assert (duplicates.counts.exact, duplicates.counts.near) == (verdict == "exact", verdict == "near")
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        *(("It freezes at -5 degrees", "It freezes at 5 degrees"), ("if a > b", "if a < b"), ("x + 1", "x - 1")),
+        *(("if a != b", "if a == b"), ("α ≤ β", "α ≥ β"), ("Use C++ here", "Use C# here"), ("10³ kg", "103 kg")),
+        *(
+            ("It costs 3.50 each", "It costs 3 50 each"),
+            ("a * b", "a / b"),
+            ("if !ok", "if ok"),
+            ("5% of it", "5 of it"),
+        ),
+        *(("It costs $5", "It costs €5"), ("pages 3-5", "pages 3 5"), ("🙂🙂", "→→→"), ("…", "!!")),
+    ],
+)
+def test_a_sign_that_changes_what_is_said_makes_another_fact(first, second):
+    for one, other in ((first, second), (second, first)):
+        duplicates = DuplicateFilter()
+        assert duplicates.is_new(passage(one)) and duplicates.is_new(passage(other))
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ("A boat, for two: 40 yuan!", "a boat for two 40 yuan"),
+        ("**Bold** boats — and `kites`", "Bold boats - and kites"),
+        ("- boats\n- kites", "* boats\n* kites"),
+        ("Boats\n=====\nKites", "Boats\n\nKites"),
+        ("10³ kg of well-known apples", "10^3 kg of well known apples"),
+    ],
+)
+def test_a_layout_alone_makes_no_other_fact(first, second):
+    duplicates = DuplicateFilter()
+    assert duplicates.is_new(passage(first)) and not duplicates.is_new(passage(second))
+    assert duplicates.counts.near == 1
+
+
 def test_passages_under_other_headings_are_no_duplicates():
     duplicates = DuplicateFilter()
     for text in ("Yes.", LONG, CHINESE):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from memgpt_rag.choices import Metric
 from memgpt_rag.memory.dense.faiss_index import ApproximateIndex, codes_for
@@ -42,6 +42,7 @@ def build_indexes(
     kinds: Sequence[Kind],
     *,
     most_bytes: float = math.inf,
+    untrained: Int[np.ndarray, " queries"] | None = None,
     seed: int = 0,
     on_step: Callable[[str], object] = lambda step: None,
 ) -> Iterator[tuple[ApproximateIndex, float]]:
@@ -49,11 +50,15 @@ def build_indexes(
 
     Args:
         most_bytes: limit of the memory that building may take; kinds that take more are skipped.
+        untrained: rows not to train on, since the recall is measured with them; an IVF finds more for keys that it was trained on.
         seed: seed of the sample of keys to train on.
         on_step: called with a description of each step.
     """
     lists = lists_for(len(keys))
-    sample = np.sort(np.random.default_rng(seed).permutation(len(keys))[: training_rows(len(keys))])
+    order = np.random.default_rng(seed).permutation(len(keys))
+    if untrained is not None:
+        order = order[~np.isin(order, untrained)]
+    sample = np.sort(order[: training_rows(len(keys))])
     ways = {
         "ivf": ((f"IVF{lists},SQ8", "nprobe=1", 4, f"building {lists} lists"),),
         "codes": tuple((factory, "", 1, f"making {factory} codes") for factory in codes_for(keys.shape[1])),
