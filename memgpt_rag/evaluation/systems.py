@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memgpt_rag.choices import SEARCH_KINDS, SearchKind
+from memgpt_rag.limits import MOST_RETRIEVED
 from memgpt_rag.passage import Passage
 from memgpt_rag.retrieval.retriever import Retriever, Search
 
@@ -77,7 +78,8 @@ def make_system(
 
     Args:
         search: one of `SEARCHES`.
-        settings: weights, the sparse encoder and the reranker; `search` decides the kind and whether the reranker is used.
+        settings: weights, the sparse encoder and the reranker; `search` decides the kind and whether the reranker is used. Passages
+            are not joined with adjacent ones, which changes no ranking of documents.
         name: name for the report; None for the search with its encoder.
 
     Raises:
@@ -91,7 +93,7 @@ def make_system(
     settings_shown = search_settings(search, settings)
     kind, reranked = SEARCHES[search]
     reranker = settings.reranker if reranked else None
-    retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker))
+    retriever = Retriever(memory, encoder, replace(settings, kind=kind, reranker=reranker, adjacent=0))
 
     fingerprint = encoder.fingerprint
     about = {
@@ -138,6 +140,8 @@ def search_settings(search: str, settings: Search) -> dict[str, Any]:
 class RetrieverSystem:
     """Ranks documents with a retriever of passages: a document's score is that of its best passage.
 
+    Where the ranking is a diverse one, in which scores rise and fall, it is minus the passage's place.
+
     Attributes:
         name: name for the report.
         retriever: returns passages, best first.
@@ -153,18 +157,22 @@ class RetrieverSystem:
     costs: Costs | None = None
 
     def __call__(self, queries: Sequence[str], k: int) -> list[Ranking]:
-        """Rank documents, retrieving more and more passages until they are from k documents, or none are left."""
+        """Rank documents, retrieving more and more passages until they are from k documents, or none are left.
+
+        At most `MOST_RETRIEVED` passages are retrieved; there may be fewer documents among them.
+        """
         rankings: list[Ranking] = [[] for _ in queries]
+        diverse = self.retriever.search.diversity > 0
         open_places, passages = list(range(len(queries))), k
         while open_places:
             found = self.retriever.retrieve([queries[place] for place in open_places], passages)
             still_open = []
             for place, entries in zip(open_places, found, strict=True):
                 best: dict[str, float] = {}
-                for entry in entries:
-                    best.setdefault(self.document(entry.passage), entry.score)
+                for rank, entry in enumerate(entries):
+                    best.setdefault(self.document(entry.passage), float(-rank) if diverse else entry.score)
                 rankings[place] = list(best.items())[:k]
-                if len(best) < k and len(entries) == passages:
+                if len(best) < k and len(entries) == passages < MOST_RETRIEVED:
                     still_open.append(place)
-            open_places, passages = still_open, 2 * passages
+            open_places, passages = still_open, min(2 * passages, MOST_RETRIEVED)
         return rankings

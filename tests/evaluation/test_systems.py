@@ -17,7 +17,7 @@ from memgpt_rag.evaluation.retrieval import evaluate_retrieval
 from memgpt_rag.evaluation.systems import RetrieverSystem, make_system
 from memgpt_rag.memory import Memory, MemoryWriter
 from memgpt_rag.passage import Passage
-from memgpt_rag.retrieval.retriever import Retriever
+from memgpt_rag.retrieval.retriever import Retriever, Search
 
 LIBRARY = read_beir(ROOT / "examples" / "beir")
 
@@ -137,6 +137,35 @@ def test_another_encoder_or_an_unknown_search_is_refused(tmp_path):
         make_system("dense", memory, HashEncoder(salt=5))
     with pytest.raises(ValueError, match=r"No search 'psychic'; expected one of dense"):
         make_system("psychic", memory, HashEncoder())
+
+
+def test_a_diverse_ranking_is_measured_in_its_order(tmp_path):
+    encoder = HashEncoder()
+    memory, _ = embed_documents(LIBRARY, encoder, tmp_path / "memory")
+    system, queries = make_system("dense", memory, encoder, Search(diversity=0.7)), list(LIBRARY.judged.values())
+    found = Retriever(memory, encoder, Search(diversity=0.7)).retrieve(queries, 10)
+    assert any(np.diff([entry.score for entry in entries]).max() > 0 for entries in found), "scores rise and fall"
+    for ranking, entries in zip(system(queries, 10), found, strict=True):
+        assert [name for name, _ in ranking] == [entry.passage.document_id for entry in entries]
+        assert np.diff([score for _, score in ranking]).max() < 0
+    evaluate_retrieval(LIBRARY, [system], measures=["RR"])
+
+
+def test_no_more_passages_are_retrieved_than_a_search_may_give(tmp_path, monkeypatch):
+    """Three documents of forty passages each: ten passages are from one of them, and no fourth one comes."""
+    encoder = HashEncoder(dimension=64)
+    entries = [entry(number, f"d{number // 40}", f"park {number // 40} bench {number}") for number in range(120)]
+    memory, asked = written(tmp_path / "memory", entries, encoder), []
+    monkeypatch.setattr("memgpt_rag.evaluation.systems.MOST_RETRIEVED", 70)
+    for settings in (Search(), Search(adjacent=3)):
+        system = make_system("dense", memory, encoder, settings)
+        search = system.retriever.retrieve
+        monkeypatch.setattr(
+            system.retriever, "retrieve", lambda queries, k, search=search: asked.append(k) or search(queries, k)
+        )
+        (ranking,) = system(["park 1 bench 50"], 10)
+        assert 1 <= len(ranking) <= 3 and asked == [10, 20, 40, 70]
+        asked.clear()
 
 
 def test_vectors_of_any_length_are_compared_by_their_distance(tmp_path):
