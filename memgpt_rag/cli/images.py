@@ -83,7 +83,8 @@ def train(pairs: Path, output: Path, epochs: int, seed: int, text_encoder: str, 
         trained.encoder.save(output)
     which = "that were held back" if trained.held_back else "that it was trained on"
     echo(
-        f"{counted(len(read), 'picture')}. Of {trained.judged:,} {which}, {trained.recall:.0%} are among the 10 nearest to their first text."
+        f"{counted(len(read), 'picture')}. Of {trained.judged:,} {which}, {trained.recall:.0%} are among the "
+        f"{trained.nearest} pictures nearest to their first text."
     )
     echo(f"Written: {output}")
 

@@ -17,6 +17,7 @@ from memgpt_rag.encoders.dual_encoder import DualEncoder, DualNetwork, seen_pict
 from memgpt_rag.limits import LEAST_PICTURES, require_between
 from memgpt_rag.memory.caches.keys import KeyCache
 
+_NEAREST = 10  # pictures among which a text is to find its own
 _BLOCK = 256  # texts that are embedded between two looks at the cache
 _TEMPERATURE, _MOST_SCALE = 0.1, 30.0
 _WEIGHT_DECAY = 0.05
@@ -57,13 +58,15 @@ class TrainedDual:
         encoder: the dual encoder.
         judged: number of pictures by which it was judged.
         held_back: whether these were held back.
-        recall: share of their texts whose picture is among the 10 nearest of these pictures.
+        recall: share of their first texts that have their picture among the `nearest` of all pictures.
+        nearest: 10, or a third of the pictures where that is fewer.
     """
 
     encoder: DualEncoder
     judged: int
     held_back: bool
     recall: float
+    nearest: int
 
 
 def train_dual_encoder(
@@ -103,13 +106,15 @@ def train_dual_encoder(
     network = _fit(seen_pictures(pictures), vectors, spans, order[len(held) :], settings, generator, on_epoch)
     encoder = DualEncoder(network, text_encoder, 1.0)
     judged = held or order
+    # Among all pictures: of the few held back, nearly every one would be near.
     scores = (
         encoder.embed_vectors(vectors[[spans[place][0] for place in judged]].numpy())
-        @ encoder.encode_pictures([pictures[place] for place in judged]).T
+        @ encoder.encode_pictures(pictures).T
     )
-    better = (scores > np.diag(scores)[:, None]).sum(axis=1)
-    encoder.score_scale = max(round(mean_margin(scores), 4), 1e-4)
-    return TrainedDual(encoder, len(judged), bool(held), float((better < 10).mean()))
+    better = (scores > scores[np.arange(len(judged)), judged][:, None]).sum(axis=1)
+    encoder.score_scale = max(round(mean_margin(scores[:, judged]), 4), 1e-4)
+    nearest = min(_NEAREST, len(pictures) // 3)
+    return TrainedDual(encoder, len(judged), bool(held), float((better < nearest).mean()), nearest)
 
 
 def _text_vectors(texts: Sequence[str], encoder: Encoder, folder: Path | None) -> Tensor:

@@ -69,7 +69,7 @@ def self_study(
     """
     pairs = dict(known)
     generator, pretrained = np.random.default_rng([seed, len(pairs)]), Prompt(rag.model.tokenizer)
-    rows = generator.permutation(len(rag.retriever.memory)).tolist()
+    rows = generator.permutation(rag.retriever.memory.rows()).tolist()  # without those deleted
     with torch.random.fork_rng():
         torch.manual_seed(seed + len(pairs))
         for entries in _batches(rag, rows[: 4 * count], rag.model.rows_at_once(batch_size)):

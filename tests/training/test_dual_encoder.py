@@ -62,7 +62,16 @@ def test_of_a_hundred_pictures_some_are_held_back(shapes):
     trained = train_dual_encoder(
         pictures * 3, list(texts) * 3, HashEncoder(), DualTraining(epochs=1, width=4, dimension=8)
     )
-    assert (trained.judged, trained.held_back) == (5, True)
+    assert (trained.judged, trained.held_back, trained.nearest) == (5, True, 10)
+    # Their texts are compared with all pictures: of the five, every one is among the ten nearest.
+    scores = (
+        trained.encoder.encode_queries([some[0] for some in texts] * 3) @ trained.encoder.encode_pictures(pictures).T
+    )
+    held = torch.randperm(108, generator=torch.Generator().manual_seed(0))[:5].tolist()
+    ranks = [
+        3 * int((scores[place] > scores[place, place % 36]).sum()) for place in held
+    ]  # every picture is there thrice
+    assert trained.recall == pytest.approx(np.mean([rank < 10 for rank in ranks]))
 
 
 def test_the_loss_is_the_mean_of_both_directions():

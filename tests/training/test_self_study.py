@@ -8,6 +8,8 @@ from hashing import passage
 from hats import build_hats, open_rag
 
 from memgpt_rag.errors import ModelError
+from memgpt_rag.memory import Memory
+from memgpt_rag.memory.changes import delete_entries
 from memgpt_rag.model.prompt import Prompt
 from memgpt_rag.retrieval.rerankers import LikelihoodReranker
 from memgpt_rag.training import self_study as module
@@ -107,6 +109,17 @@ def test_what_was_made_before_an_interruption_is_gone_on_with(tmp_path, monkeypa
     assert [row for rows in asked for row in rows] != order[: sum(map(len, asked))], "other entries are drawn"
     asked.clear()
     assert self_study(rag, 8, how=0.0, known=first) == first and asked == []
+
+
+def test_entries_that_were_deleted_are_not_asked_about(tmp_path, monkeypatch):
+    folder, asked = build_hats(tmp_path), []
+    delete_entries(folder, np.array([0, 2, 3]), Memory.open(folder).manifest)
+    rag = open_rag(folder)
+    monkeypatch.setattr(module, "_pairs", lambda rag, pretrained, entries: asked.extend(entries) or {})
+    with pytest.raises(ModelError, match="made 0 questions"):
+        self_study(rag, 8, how=0.0, batch_size=3)
+    assert sorted(entry.row for entry in asked) == [1, 4, 5, 6, 7]
+    assert [entry.passage for entry in asked] == rag.retriever.memory.passages([entry.row for entry in asked])
 
 
 def test_questions_come_back_from_their_file(tmp_path):
