@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import click
+from click.core import ParameterSource
 
 from memgpt_rag.choices import Preset
 from memgpt_rag.cli.options import encoder_option, host_option, keys_option, model_option, open_option, preset_option
@@ -95,6 +96,8 @@ def mcp(
     from memgpt_rag.serving.access import load_keys
     from memgpt_rag.serving.settings import ServerSettings, named_memories
 
+    if connection.transport == "stdio" and (given := _given("--host", "--port", "--keys", "--open")):
+        raise click.UsageError(f"{given} is for --transport http; standard input and output are not open to others.")
     settings = ServerSettings(named_memories(memories), host=connection.host, port=connection.port)
     keys = load_keys(connection.keys_file)
     if connection.transport == "http":
@@ -104,6 +107,15 @@ def mcp(
     quiet_libraries()
     load = partial(load_models, settings, model, preset, encoder, reader, search, no_cache)
     _serve(settings, load, keys, connection.transport, write)
+
+
+def _given(*options: str) -> str | None:
+    """Return the first of some options that the command line has."""
+    context = click.get_current_context()
+    named = {parameter.opts[0]: parameter.name or "" for parameter in context.command.params}
+    return next(
+        (one for one in options if context.get_parameter_source(named[one]) is ParameterSource.COMMANDLINE), None
+    )
 
 
 def _serve(settings: ServerSettings, load: Callable[[], Models], keys: Keys, transport: Transport, write: bool) -> None:

@@ -210,19 +210,21 @@ def check(
     "--output", required=True, type=click.Path(path_type=Path), help="File to write: .graphml, or .svg for a picture."
 )
 @click.option("--about", metavar="NAME", help="Entity to write what lies around it; without it, the whole graph.")
-@click.option("--hops", default=1, show_default=True, type=click.IntRange(0, 10), help="How far from --about.")
+@click.option("--hops", type=click.IntRange(0, 10), help="How far from --about; 1 unless given.")
 @click.option(
     "--language",
     default="",
     metavar="CODE",
     help="Language of the names, such as en or zh, where a triple has several.",
 )
-def export(memory: Path, output: Path, about: str | None, hops: int, language: str) -> None:
+def export(memory: Path, output: Path, about: str | None, hops: int | None, language: str) -> None:
     """Write a memory of triples as GraphML or as a picture."""
+    if about is None and hops is not None:
+        raise click.UsageError("--hops counts from an entity; name it with --about.")
     from memgpt_rag.memory import Memory
     from memgpt_rag.tasks.graph.export import around, to_networkx, write_graph
 
     whole = to_networkx(Memory.open(memory), language=language)
-    part = whole if about is None else around(whole, about, hops)
+    part = whole if about is None else around(whole, about, 1 if hops is None else hops)
     write_graph(part, output)
     echo(f"{counted(part.number_of_edges(), 'triple')} and {counted(len(part), 'node')} in {output}.")

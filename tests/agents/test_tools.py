@@ -352,5 +352,8 @@ def test_the_command_reports_faults_before_it_loads_models(tmp_path):
     assert "nowhere" in refused("memgpt-rag", "mcp", "--memory", tmp_path / "nowhere")
     folder = tmp_path / "books"
     Memory.create(folder, BOOKS, HashEncoder())
+    for option in (["--keys", "keys.json"], ["--open"], ["--port", "8002"]):
+        said = refused("memgpt-rag", "mcp", "--memory", folder, *option, status=2)
+        assert f"{option[0]} is for --transport http; standard input" in said
     said = refused("memgpt-rag", "mcp", "--memory", folder, "--transport", "http", "--host", "0.0.0.0", status=2)
     assert "give --keys FILE, or --open" in said

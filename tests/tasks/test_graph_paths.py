@@ -305,5 +305,9 @@ def test_commands_check_and_refuse(tmp_path):
     arguments = ("--memory", tmp_path / "plain")
     assert "has no lexical index; add an index with" in refused("memgpt-rag", "graph", "ask", "Boats?", *arguments)
     assert "QUESTION is empty" in refused("memgpt-rag", "graph", "ask", " ", *arguments, status=2)
+    shown = refused(
+        "memgpt-rag", "graph", "export", *arguments, "--output", tmp_path / "a.svg", "--hops", "2", status=2
+    )
+    assert "--hops counts from an entity; name it with --about." in shown
     shown = refused("memgpt-rag", "graph", "export", *arguments, "--output", tmp_path / "a.svg")
     assert "as one of triples has" in shown
