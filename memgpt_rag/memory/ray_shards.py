@@ -37,6 +37,7 @@ class RayShard:
         import ray
 
         self._actor = ray.remote(_Shard).options(num_cpus=0, resources=resources).remote(str(folder))
+        self.path = Path(folder)
         self.manifest: Manifest
         self.manifest, self.num_rows = self._ask("described")
 

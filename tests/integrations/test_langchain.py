@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +23,10 @@ from memgpt_rag import RAG, AskOptions, Memory, Search
 from memgpt_rag.errors import BusyError, MemoryFormatError, MismatchError, ModelError
 from memgpt_rag.integrations.langchain import ChatMemGPT, MemGPTRetriever, MemGPTVectorStore
 from memgpt_rag.integrations.langchain.filters import condition
+from memgpt_rag.memory import Shards
+from memgpt_rag.memory.changes import put_entries
 from memgpt_rag.memory.versions import list_versions, roll_back, writing
+from memgpt_rag.model import MemoryDecoder
 
 
 class Pairs(Embeddings):
@@ -340,6 +344,29 @@ def test_earlier_turns_are_read_and_searched_with(boats):
     alone, together = chat.invoke("And why?"), chat.invoke(said)
     assert together.usage_metadata["input_tokens"] > alone.usage_metadata["input_tokens"]
     assert together.response_metadata["memory"]["entries"][0]["place"] == "text, line 4"
+
+
+def test_a_cache_keeps_the_answers_of_other_memories_searches_and_presets_apart(boats, tmp_path):
+    encoder, model = boats.retriever.encoder, boats.model
+    memories = {name: Memory.create(tmp_path / name, [f"{name} 7 costs 70 yuan."], encoder) for name in ("a", "b", "c")}
+
+    def key(*names, search=None, model=model):
+        rag = RAG(Shards([memories[name] for name in names]), encoder, model, search=search or Search())
+        return ChatMemGPT(rag=rag)._get_llm_string(stop=None)
+
+    other = MemoryDecoder(model.decoder, model.tokenizer, config=dataclasses.replace(model.config, score_bias=0.5))
+    keys = [
+        key("a", "b"),
+        key("a", "c"),
+        key("b", "a"),
+        key("a", "b", search=Search(adjacent=1)),
+        key("a", "b", model=other),
+    ]
+    put_entries(memories["b"].path, [passage(1)], encoder)
+    memories["b"] = Memory.open(memories["b"].path)
+    keys.append(key("a", "b"))
+    assert len({*keys}) == len(keys)
+    assert key("a", "b") == keys[-1]
 
 
 def test_an_emptied_store_is_asked_and_nothing_is_found(boats, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,15 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
     @property
     def _identifying_params(self) -> dict[str, Any]:
         # A cache must not give the answer of another memory, version, reader, preset or search.
-        memory = self.rag.retriever.memory
-        memories = [f"{one.path}, version {one.manifest.commit}" for one in getattr(memory, "shards", [memory])]
+        memory, search = self.rag.retriever.memory, self.rag.retriever.search
+        memories = [
+            f"{getattr(one, 'path', id(one))}, version {one.manifest.commit}"
+            for one in getattr(memory, "shards", [memory])
+        ]
         return {
             "model_name": self._model_name,
             "memory": "; ".join(memories),
+            "search": {field.name: _named(getattr(search, field.name)) for field in fields(search)},
             "read": f"{self.rag.confidence_key} {self.rag.model.config}",
             **{name: getattr(self, name) for name in ("options", "temperature", "top_p", "seed", "max_tokens", "stop")},
         }
@@ -195,6 +199,11 @@ class ChatMemGPT(BaseChatModel):  # type: ignore[misc]
             "memory": memory,
         }
         return chunk
+
+
+def _named(setting: Any) -> Any:
+    """Return the name of a model, and any other setting as it is."""
+    return getattr(setting, "name", setting)
 
 
 def citations(choice: Choice) -> list[Citation]:
