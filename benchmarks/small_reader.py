@@ -79,10 +79,10 @@ class PromptTrainer(AdapterTrainer):
             return answer_logits(self.rag, bare, pasted=[one.found for one in examples])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> list[int]:
-        of_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         # Another sequence than that of the seed alone, which chose the unanswerable questions: they would all come first.
         order = np.random.default_rng((self.args.seed, 1)).permutation(len(self.train_dataset))
-        steps = [order[start : start + of_step] for start in range(0, len(order), of_step)]
+        steps = [order[start : start + step_size] for start in range(0, len(order), step_size)]
         return [int(place) for step in steps for place in sorted(step, key=self._prompt_length)]
 
     def _prompt_length(self, place: int) -> int:

@@ -113,9 +113,9 @@ class AnswerRow:
             self._scores = scores.float().log_softmax(-1)
         if sampling.temperature == 0:
             return None
-        # Of what the scores lack of the best one: divided by a tiny temperature, the scores themselves would be infinite.
-        behind = scores.float().cpu() - scores.max().float().cpu()
-        probabilities = (behind / max(sampling.temperature, _LOWEST_TEMPERATURE)).softmax(-1)
+        # Scores relative to the best one, which stays 0: divided by a tiny temperature, large scores would overflow.
+        relative = scores.float().cpu() - scores.max().float().cpu()
+        probabilities = (relative / max(sampling.temperature, _LOWEST_TEMPERATURE)).softmax(-1)
         if sampling.top_p < 1:
             ordered, places = probabilities.sort(descending=True)
             ordered[ordered.cumsum(-1) - ordered >= sampling.top_p] = 0  # the token that reaches the share stays

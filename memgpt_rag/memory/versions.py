@@ -81,7 +81,7 @@ def list_versions(memory: Path) -> list[Manifest]:
 
 
 def intact_file(memory: Path, segment: str, name: str) -> files.StoredFile | None:
-    """Return a segment's file as a version committed it, if it is still the same; None where it is to be written."""
+    """Return size and checksum of a segment's file, if some version lists it and it still matches; otherwise None."""
     path = layout.segment_dir(memory, segment) / name
     if not path.exists():
         return None
